@@ -1,0 +1,218 @@
+"""`Cell`: named equations for one step, checked when they are built, a frozen value ever after."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from grus.equations import latex, text
+from grus.equations.expr import OPERATORS, RESERVED, Apply, Expr, Input, Name, State, Weight, walk
+from grus.equations.shapes import CellError, Shapes, infer
+
+NEXT = "_next"
+MAX_TEXT = 100_000
+
+
+class _Body(dict[str, Any]):
+    """The namespace of a cell's class body: keeps equations in order, hands out references."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.equations: list[tuple[str, Expr]] = []
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name.startswith("__") or isinstance(value, (int, float)):
+            super().__setitem__(name, value)
+            return
+        if not isinstance(value, Expr):
+            raise CellError(f"{name} must be an equation or a number, not {type(value).__name__}")
+        if name in self:
+            raise CellError(f"{name} is given a value twice")
+        self.equations.append((name, value))
+        super().__setitem__(name, Name(name))
+
+
+class _CellMaker(type):
+    """Makes ``class GRU(Cell): ...`` yield a `Cell` value instead of a class."""
+
+    @classmethod
+    def __prepare__(cls, name: str, bases: tuple[type, ...], /, **_: Any) -> dict[str, Any]:
+        return _Body() if bases else {}
+
+    def __new__(mcs, name: str, bases: tuple[type, ...], body: dict[str, Any], /) -> Any:
+        if not isinstance(body, _Body):
+            return super().__new__(mcs, name, bases, body)
+        doc = " ".join(str(body.get("__doc__") or "").split())
+        return Cell(_snake(name), tuple(body.equations), doc)
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
+@dataclass(frozen=True, eq=False)
+class Cell(metaclass=_CellMaker):
+    """The equations of one step of a recurrent network.
+
+    Written as a class body (``class GRU(Cell): r = sigmoid(W.r @ x + ...)``) or read from text
+    (`Cell.parse`). Two cells are equal when their equations are; name and doc do not count.
+
+    Raises CellError when a name is unknown, rebound or reserved, when axes do not fit, or when a
+    state has no next value.
+    """
+
+    name: str
+    equations: tuple[tuple[str, Expr], ...]
+    doc: str = ""
+    _hash: int = field(init=False, repr=False, default=0)
+
+    def __post_init__(self) -> None:
+        try:
+            self._check_names()
+            object.__setattr__(self, "_hash", hash(self.equations))
+            self.shapes  # noqa: B018  building it is the check that axes fit
+        except CellError as error:
+            raise CellError(f"cell {self.name}: {error}") from None
+
+    def _check_names(self) -> None:
+        known: set[str] = set()
+        for name, expr in self.equations:
+            if not name.isidentifier() or name in RESERVED - {"y"} or name in self.states:
+                raise CellError(f"{name!r} cannot be given a value; a next state is {name}{NEXT}")
+            if name in known:
+                raise CellError(f"{name} is given a value twice")
+            for node in walk(expr):
+                self._check_node(node, name, known)
+            known.add(name)
+        if not self.states:
+            raise CellError(f"no state: some equation must give a next value such as h{NEXT}")
+
+    def _check_node(self, node: Expr, where: str, known: set[str]) -> None:
+        if isinstance(node, Name) and node.name not in known:
+            raise CellError(f"in {where} = ...: {node.name} is used before it is given a value")
+        if isinstance(node, State) and node.name not in self.states:
+            raise CellError(f"state {node.name} has no next value: {node.name}{NEXT} is missing")
+        if isinstance(node, Apply) and node.op not in OPERATORS:
+            raise CellError(f"in {where} = ...: unknown operator {node.op}")
+
+    # What follows is computed from the equations, never declared.
+
+    @cached_property
+    def nodes(self) -> tuple[Expr, ...]:
+        """Every node of every equation, in reading order."""
+        return tuple(node for _, expr in self.equations for node in walk(expr))
+
+    @cached_property
+    def states(self) -> tuple[str, ...]:
+        """State names in the order in which the equations first read them."""
+        given = [name[: -len(NEXT)] for name, _ in self.equations if name.endswith(NEXT)]
+        read = dict.fromkeys(n.name for n in self.nodes if isinstance(n, State))
+        return tuple(dict.fromkeys([*(s for s in read if s in given), *given]))
+
+    @cached_property
+    def inputs(self) -> tuple[Input, ...]:
+        """x, if it is used, and the masks."""
+        return tuple(dict.fromkeys(n for n in self.nodes if isinstance(n, Input)))
+
+    @cached_property
+    def weights(self) -> tuple[Weight, ...]:
+        """Weights in the order of the equations; a family stacks its gates in this order."""
+        return tuple(dict.fromkeys(n for n in self.nodes if isinstance(n, Weight)))
+
+    @cached_property
+    def families(self) -> dict[str, tuple[str, ...]]:
+        """Family letter -> its gates in stacking order, e.g. ``{"W": ("r", "z", "n"), ...}``."""
+        found: dict[str, tuple[str, ...]] = {}
+        for weight in self.weights:
+            found[weight.family] = (*found.get(weight.family, ()), weight.gate)
+        return found
+
+    @cached_property
+    def output(self) -> str:
+        """The equation that is the output: ``y`` if there is one, else the first next state."""
+        named = {name for name, _ in self.equations}
+        return "y" if "y" in named else self.states[0] + NEXT
+
+    @cached_property
+    def shapes(self) -> Shapes:
+        """The axes of all weights, values and states."""
+        shapes = infer(self.equations, self.states, self.output)
+        for family, gates in self.families.items():
+            kinds = {shapes.weights[Weight(family, gate)] for gate in gates}
+            if len(kinds) > 1:
+                raise CellError(f"the weights of family {family} have different shapes: {kinds}")
+        return shapes
+
+    def family_axes(self, family: str) -> tuple[str, ...]:
+        """The axes of one weight of this family: (rows, columns) or (axis,)."""
+        return self.shapes.weights[Weight(family, self.families[family][0])]
+
+    def family_shape(self, family: str, sizes: dict[str, int]) -> tuple[int, ...]:
+        """The shape of the stacked family, given the size of each axis by name."""
+        first, *rest = (sizes[axis] for axis in self.family_axes(family))
+        return (len(self.families[family]) * first, *rest)
+
+    def __getitem__(self, name: str) -> Expr:
+        """The right side of the equation called ``name``."""
+        for given, expr in self.equations:
+            if given == name:
+                return expr
+        raise KeyError(f"cell {self.name} has no equation {name}")
+
+    def __iter__(self) -> Iterator[tuple[str, Expr]]:
+        return iter(self.equations)
+
+    def __len__(self) -> int:
+        return len(self.equations)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Cell) and self.equations == other.equations
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    # Showing and reading back.
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name} = {text.show(expr)}" for name, expr in self.equations)
+
+    def __repr__(self) -> str:
+        return f"<Cell {self.name}: {'; '.join(str(self).splitlines())}>"
+
+    def latex(self) -> str:
+        """The equations as a LaTeX ``aligned`` block."""
+        return latex.aligned(self.equations, self.states)
+
+    def _repr_latex_(self) -> str:
+        return f"$\\displaystyle {self.latex()}$"
+
+    @classmethod
+    def parse(cls, source: str, name: str = "cell", doc: str = "") -> Cell:
+        """Read the text that ``str(cell)`` prints; nothing in it is executed.
+
+        Blank lines and ``#`` comments are skipped. Raises CellError with the line at fault.
+        """
+        if len(source) > MAX_TEXT:
+            raise CellError(f"cell {name}: text of {len(source)} characters, limit {MAX_TEXT}")
+        lines = [line.split("#")[0].strip() for line in source.splitlines()]
+        pairs = [line.partition("=")[::2] for line in lines if line]
+        names = [left.strip() for left, _ in pairs]
+        states = frozenset(n[: -len(NEXT)] for n in names if n.endswith(NEXT))
+        equations: list[tuple[str, Expr]] = []
+        for left, right in zip(names, (right for _, right in pairs), strict=True):
+            known = frozenset(n for n, _ in equations)
+            try:
+                equations.append((left, text.read(right, states, known)))
+            except CellError as error:
+                raise CellError(f"cell {name}: in {left} = ...: {error}") from None
+        return cls(name, tuple(equations), doc)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, (str(self), self.name, self.doc))
+
+
+def _rebuild(source: str, name: str, doc: str) -> Cell:
+    return Cell.parse(source, name, doc)

@@ -1,0 +1,109 @@
+"""Finding a cell: by its name, by the name people know it by, or in a file of one's own."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+from grus.equations.cell import Cell
+from grus.equations.cells import CELLS
+from grus.equations.shapes import CellError
+
+
+@dataclass(frozen=True, slots=True)
+class KnownAs:
+    """A name people know, the cell it means, and why."""
+
+    name: str
+    cell: str
+    why: str
+
+
+KNOWN_AS = {
+    known.name: known
+    for known in (
+        KnownAs(
+            "cho2014",
+            "gru_reset_before",
+            "Cho et al. 2014 (arXiv 1406.1078v3) resets the state before the product and z keeps"
+            " the state; v1 of the same paper resets after it",
+        ),
+        KnownAs(
+            "chung2014",
+            "gru_reset_before_admit",
+            "Chung et al. 2014 (arXiv 1412.3555) resets before the product and z admits the"
+            " candidate",
+        ),
+        KnownAs(
+            "keras",
+            "gru",
+            "Keras' default since TF 2 is reset_after=True, z keeps the state; with"
+            " reset_after=False it is gru_reset_before",
+        ),
+        KnownAs("torch", "gru", "PyTorch and cuDNN reset after the product, z keeps the state"),
+        KnownAs(
+            "d2l",
+            "gru_reset_before",
+            "Dive into Deep Learning's from-scratch cell resets before the product, z keeps the"
+            " state; its concise version is the framework's own cell",
+        ),
+        KnownAs(
+            "wikipedia",
+            "gru_reset_before_admit",
+            "Wikipedia's fully gated unit resets before the product and z admits the candidate",
+        ),
+    )
+}
+
+
+def cell(spec: str | Cell | type[Cell]) -> Cell:
+    """The cell that ``spec`` names.
+
+    Accepts a cell, one of `CELLS` (``"gru"``), a name people know (``"chung2014"``), or
+    ``"FILE.py:Name"``, which runs that file as Python and takes the cell called Name from it.
+
+    Raises CellError listing the choices when nothing is called that.
+    """
+    if isinstance(spec, Cell):
+        return spec
+    if not isinstance(spec, str):
+        raise CellError(f"a cell is a name or a Cell, not {type(spec).__name__}")
+    if ":" in spec:
+        return _from_file(spec)
+    if spec in KNOWN_AS:
+        return CELLS[KNOWN_AS[spec].cell]
+    if spec in CELLS:
+        return CELLS[spec]
+    raise CellError(
+        f"no cell is called {spec!r}; cells: {', '.join(CELLS)}; also known as:"
+        f" {', '.join(KNOWN_AS)}; or FILE.py:Name for one of your own"
+    )
+
+
+def explain_name(spec: str) -> str:
+    """One line that says which cell a name means and why; empty for a cell's own name."""
+    known = KNOWN_AS.get(spec)
+    return f"{known.name} is the cell {known.cell}: {known.why}." if known else ""
+
+
+def _from_file(spec: str) -> Cell:
+    file, _, name = spec.rpartition(":")
+    path = Path(file)
+    if not path.is_file():
+        raise CellError(f"{spec!r}: there is no file {file!r}")
+    module_spec = importlib.util.spec_from_file_location(f"grus_cell_{path.stem}", path)
+    if module_spec is None or module_spec.loader is None:
+        raise CellError(f"{spec!r}: {file!r} is not a Python file")
+    module = importlib.util.module_from_spec(module_spec)
+    try:
+        module_spec.loader.exec_module(module)
+    except CellError:
+        raise
+    except Exception as error:
+        raise CellError(f"{spec!r}: running {file!r} raised {error!r}") from error
+    found = getattr(module, name, None)
+    if not isinstance(found, Cell):
+        cells = [key for key, value in vars(module).items() if isinstance(value, Cell)]
+        raise CellError(f"{spec!r}: no cell {name!r} in {file!r}; it has {cells}")
+    return found

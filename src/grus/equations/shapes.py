@@ -1,0 +1,149 @@
+"""Which axis every vector and matrix has, found from the equations alone.
+
+Elementwise operators make their arguments share an axis; a product joins the weight's columns to
+its operand and gives fresh rows. What is left are a few classes of equal axes, which get names:
+`input` (that of x), `hidden` (that of the computed values), and `projection` where the output has
+an axis of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from grus.equations.expr import OPERATORS, Apply, Const, Expr, Input, Name, State, Weight
+
+
+class CellError(ValueError):
+    """An equation that cannot be; the message names the cell, the equation and the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """Axes by name. A weight has (rows, columns) or (axis,); a scalar value has None."""
+
+    weights: dict[Weight, tuple[str, ...]]
+    values: dict[str, str | None]
+    states: dict[str, str]
+    equal: tuple[tuple[str, str], ...]
+
+
+class _Classes:
+    """Union-find over axis variables (hashable labels)."""
+
+    def __init__(self) -> None:
+        self.parent: dict[object, object] = {}
+
+    def find(self, label: object) -> object:
+        root = self.parent.setdefault(label, label)
+        while self.parent[root] != root:
+            root = self.parent[root]
+        return root
+
+    def join(self, one: object, other: object) -> None:
+        self.parent[self.find(other)] = self.find(one)
+
+
+class _Inference:
+    def __init__(self) -> None:
+        self.classes = _Classes()
+        self.axis: dict[str, object | None] = {}
+        self.matrices: dict[Weight, tuple[object, object]] = {}
+        self.vectors: dict[Weight, object] = {}
+
+    def leaf(self, expr: Expr) -> object | None:
+        if isinstance(expr, Const):
+            return None
+        if isinstance(expr, Name):
+            return self.axis[expr.name]
+        if isinstance(expr, Weight):
+            if expr in self.matrices:
+                raise CellError(f"{expr.name} is a matrix left of @ and a vector elsewhere")
+            return self.vectors.setdefault(expr, ("weight", expr.name))
+        if isinstance(expr, State):
+            return ("state", expr.name)
+        assert isinstance(expr, Input)
+        return "x" if expr.name == "x" else ("mask", expr.name)
+
+    def visit(self, expr: Expr) -> object | None:
+        if not isinstance(expr, Apply):
+            return self.leaf(expr)
+        kind = OPERATORS[expr.op].kind
+        if kind == "linear":
+            return self.product(expr)
+        axes = [axis for axis in map(self.visit, expr.args) if axis is not None]
+        if kind == "reduction":
+            return None
+        for axis in axes[1:]:
+            self.classes.join(axes[0], axis)
+        return axes[0] if axes else None
+
+    def product(self, expr: Apply) -> object:
+        weight, operand = expr.args
+        if not isinstance(weight, Weight):
+            raise CellError("the left side of @ must be a weight such as W.r")
+        if weight in self.vectors:
+            raise CellError(f"{weight.name} is a vector in one place and left of @ in another")
+        axis = self.visit(operand)
+        if axis is None:
+            raise CellError(f"{weight.name} @ needs a vector on its right, not a number")
+        rows, columns = self.matrices.setdefault(
+            weight, (("rows", weight.name), ("columns", weight.name))
+        )
+        if expr.op == "matmul_t":
+            rows, columns = columns, rows
+        self.classes.join(axis, columns)
+        return rows
+
+
+def infer(equations: Sequence[tuple[str, Expr]], states: Sequence[str], output: str) -> Shapes:
+    """Find every axis. ``output`` is the name whose axis is the cell's output axis.
+
+    Raises CellError where an axis cannot be what two equations ask of it.
+    """
+    run = _Inference()
+    for name, expr in equations:
+        try:
+            axis = run.visit(expr)
+        except CellError as error:
+            raise CellError(f"in {name} = ...: {error}") from None
+        run.axis[name] = axis
+        if name.endswith("_next") and name[: -len("_next")] in states:
+            if axis is None:
+                raise CellError(f"{name} is a number; a state's next value is a vector")
+            run.classes.join(("state", name[: -len("_next")]), axis)
+    return _name_classes(run, states, output)
+
+
+def _name_classes(run: _Inference, states: Sequence[str], output: str) -> Shapes:
+    find = run.classes.find
+    labels: dict[object, str] = {find("x"): "input"}
+    equal: list[tuple[str, str]] = []
+    state_roots = [find(("state", name)) for name in states]
+    computed = [find(a) for a in run.axis.values() if a is not None]
+    distinct = list(dict.fromkeys([*computed, *state_roots]))
+    out_axis = run.axis[output]
+    if out_axis is None:
+        raise CellError(f"the output {output} is a number; it must be a vector")
+    hidden = [root for root in distinct if root != find(out_axis)]
+    if find("x") in distinct:
+        # x itself is used elementwise, so a layer of this cell needs input size = hidden size.
+        equal.append(("input", "hidden"))
+        labels[find("x")] = "hidden"
+    if not hidden:
+        labels[find(out_axis)] = "hidden"
+    elif len(hidden) == 1:
+        labels.setdefault(hidden[0], "hidden")
+        labels.setdefault(find(out_axis), "projection")
+    else:
+        raise CellError("more than two axes beside the input: the equations do not fit together")
+
+    def label(axis: object) -> str:
+        return labels.setdefault(find(axis), "hidden")
+
+    weights: dict[Weight, tuple[str, ...]] = {
+        w: (label(rows), label(columns)) for w, (rows, columns) in run.matrices.items()
+    }
+    weights |= {w: (label(axis),) for w, axis in run.vectors.items()}
+    values = {name: None if axis is None else label(axis) for name, axis in run.axis.items()}
+    return Shapes(weights, values, {s: label(("state", s)) for s in states}, tuple(equal))

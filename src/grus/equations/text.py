@@ -1,0 +1,119 @@
+"""Equations as text, and back. Reading uses Python's syntax tree, never `eval`."""
+
+from __future__ import annotations
+
+import ast
+
+from grus.equations.expr import (
+    OPERATORS,
+    Apply,
+    Const,
+    Expr,
+    Input,
+    Name,
+    State,
+    Weight,
+)
+from grus.equations.shapes import CellError
+
+_BINARY = {
+    ast.Add: "add",
+    ast.Sub: "sub",
+    ast.Mult: "mul",
+    ast.Div: "div",
+    ast.MatMult: "matmul",
+}
+
+
+def number(value: float) -> str:
+    """Shortest text that reads back as the same number; whole numbers without a point."""
+    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
+
+
+def show(expr: Expr) -> str:
+    """The expression in Python's spelling, with only the brackets it needs."""
+    if isinstance(expr, Const):
+        return number(expr.value)
+    if isinstance(expr, (Name, State, Weight)):
+        return expr.name
+    if isinstance(expr, Input):
+        return expr.name if expr.name == "x" else f"{expr.per}.{expr.name}"
+    assert isinstance(expr, Apply)
+    op = OPERATORS[expr.op]
+    if not op.symbol:
+        return f"{op.name}({', '.join(map(show, expr.args))})"
+    if op.arity == 1:
+        return op.symbol + _inside(expr.args[0], op.binding)
+    left = _inside(expr.args[0], op.binding)
+    right = _inside(expr.args[1], op.binding + 1)
+    join = f" {op.symbol} " if not op.symbol.startswith(".") else f"{op.symbol} "
+    return f"{left}{join}{right}"
+
+
+def _inside(expr: Expr, binding: int) -> str:
+    weak = isinstance(expr, Apply) and OPERATORS[expr.op].binding < binding
+    negative = isinstance(expr, Const) and expr.value < 0 and binding > 1
+    return f"({show(expr)})" if weak or negative else show(expr)
+
+
+def read(text: str, states: frozenset[str], values: frozenset[str]) -> Expr:
+    """Read one expression; ``states`` and ``values`` say what a bare name means.
+
+    Raises CellError with the offending piece when the text is not an equation's right side.
+    """
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise CellError(f"not an expression: {text.strip()[:200]!r}") from None
+    return _Reader(states, values).read(tree.body)
+
+
+class _Reader:
+    def __init__(self, states: frozenset[str], values: frozenset[str]) -> None:
+        self.states, self.values = states, values
+
+    def read(self, node: ast.expr) -> Expr:
+        value = node.value if isinstance(node, ast.Constant) else None
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return Const(float(value))
+        if isinstance(node, ast.Name):
+            return self.name(node.id)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            return self.dotted(node.value.id, node.attr)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            inner = self.read(node.operand)
+            return Const(-inner.value) if isinstance(inner, Const) else -inner
+        if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
+            return self.binary(node)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            return self.call(node, node.func.id)
+        raise CellError(f"{ast.unparse(node)!r} is not part of the equation language")
+
+    def name(self, name: str) -> Expr:
+        if name == "x":
+            return Input("x")
+        if name in self.values:
+            return Name(name)
+        if name in self.states:
+            return State(name)
+        raise CellError(f"{name} is used before it is given a value")
+
+    def dotted(self, owner: str, name: str) -> Expr:
+        if owner == "step":
+            return Input(name, "step")
+        if owner == "sequence":
+            return Input(name, "sequence")
+        return Weight(owner, name)
+
+    def binary(self, node: ast.BinOp) -> Expr:
+        left, right = node.left, node.right
+        op = _BINARY[type(node.op)]
+        if op == "matmul" and isinstance(left, ast.Attribute) and left.attr == "T":
+            return Apply("matmul_t", (self.read(left.value), self.read(right)))
+        return Apply(op, (self.read(left), self.read(right)))
+
+    def call(self, node: ast.Call, name: str) -> Expr:
+        op = OPERATORS.get(name)
+        if op is None or op.symbol or node.keywords or len(node.args) != op.arity:
+            raise CellError(f"{ast.unparse(node)!r} is not a function of the equation language")
+        return Apply(name, tuple(map(self.read, node.args)))

@@ -1,0 +1,10 @@
+"""How a cell changes: one derivative rule per line; the backward step is again equations.
+
+In: a cell. Out: `Backward`, the equations of one step of backpropagation through time. Imports
+equations only.
+"""
+
+from grus.gradients.adjoint import Backward, WeightGradient, backward, simplify
+from grus.gradients.rules import RULES
+
+__all__ = ["RULES", "Backward", "WeightGradient", "backward", "simplify"]

@@ -1,0 +1,200 @@
+"""The backward step of a cell, derived: its equations are a cell again.
+
+The backward cell runs from the last step to the first. Its states are the adjoints of the
+forward states (``dh``), its per-step inputs are the forward values it reads (``step.z``; the
+state as the step found it is ``step.h``) and the adjoint of the output (``step.dy``). In it,
+``d_n`` is dL/dn and ``a_n`` is the adjoint of the argument of n's function.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from grus.equations import Apply, Cell, Const, Expr, Input, Name, State, Weight
+from grus.equations.expr import OPERATORS
+from grus.equations.flat import flatten, is_function
+from grus.gradients.rules import RULES
+
+DY = Input("dy")
+
+
+@dataclass(frozen=True, slots=True)
+class WeightGradient:
+    """One term of a weight's gradient.
+
+    ``operand`` None: the sum of ``adjoint`` over time and batch; else the sum of the outer
+    products adjoint x operand, where operand is ``x``, a state as read, or a forward value.
+    """
+
+    weight: Weight
+    adjoint: str
+    operand: Expr | None
+
+
+@dataclass(frozen=True)
+class Backward:
+    """Everything that backpropagation through one step needs."""
+
+    forward: Cell
+    """The flat forward cell, whose values the backward equations read."""
+    cell: Cell
+    """The backward equations."""
+    saved: tuple[str, ...]
+    """Forward values and states that must be kept, by name, in a fixed order."""
+    weights: tuple[WeightGradient, ...]
+    dx: tuple[tuple[Weight | None, str], ...]
+    """dL/dx is the sum of ``weight.T @ value``, or of the value itself where weight is None."""
+
+
+@lru_cache(maxsize=256)
+def backward(cell: Cell) -> Backward:
+    """Derive the backward step of ``cell``."""
+    return _Derivation(flatten(cell)).result()
+
+
+def _seen(expr: Expr) -> Expr:
+    """A forward expression as the backward step reads it."""
+    if isinstance(expr, (Name, State)):
+        return Input(expr.name)
+    if isinstance(expr, Apply):
+        return Apply(expr.op, tuple(map(_seen, expr.args)))
+    return expr
+
+
+class _Derivation:
+    def __init__(self, forward: Cell) -> None:
+        self.forward = forward
+        self.equations: list[tuple[str, Expr]] = []
+        self.adjoints: dict[Expr, list[Expr]] = {}
+        self.weights: list[WeightGradient] = []
+
+    def result(self) -> Backward:
+        for name, expr in reversed(self.forward.equations):
+            self.equation(name, expr)
+        for state in self.forward.states:
+            given = self.adjoints.get(State(state), [0 * State("d" + state)])
+            self.equations.append((f"d{state}_next", _total(given)))
+        dx = tuple(self.input_term(k, term) for k, term in enumerate(self.input_terms()))
+        name = f"{self.forward.name}_backward"
+        cell = Cell(name, tuple(self.equations), f"Backward step of {self.forward.name}.")
+        return Backward(self.forward, cell, self.saved(cell), tuple(self.weights), dx)
+
+    def saved(self, cell: Cell) -> tuple[str, ...]:
+        """What the backward step reads, and the operands of the weights' gradients."""
+        read = [i.name for i in cell.inputs if i.per == "step"]
+        operands = [w.operand.name for w in self.weights if isinstance(w.operand, (Name, State))]
+        known = {name for name, _ in self.forward.equations} | set(self.forward.states)
+        return tuple(dict.fromkeys(n for n in [*read, *operands] if n in known))
+
+    def equation(self, name: str, expr: Expr) -> None:
+        given = list(self.adjoints.get(Name(name), []))
+        state = name.removesuffix("_next")
+        if name.endswith("_next") and state in self.forward.states:
+            given.insert(0, State("d" + state))
+        if name == self.forward.output:
+            given.append(DY)
+        if not given:
+            return
+        short = state if state in self.forward.states else name
+        total = self.named(f"d_{short}", _total(given))
+        if is_function(expr):
+            assert isinstance(expr, Apply)
+            terms = self.rule(expr, total, Input(name))
+            if len(terms) == 1:
+                terms = (self.named(f"a_{short}", terms[0]),)
+            for part, adjoint in zip(expr.args, terms, strict=True):
+                self.push(part, adjoint, short)
+        else:
+            self.push(expr, total, short)
+
+    def rule(self, expr: Apply, g: Expr, y: Expr) -> tuple[Expr, ...]:
+        return tuple(map(simplify, RULES[expr.op](g, y, *map(_seen, expr.args))))
+
+    def push(self, expr: Expr, g: Expr, where: str) -> None:
+        """Hand the adjoint g of ``expr`` down to the leaves it is made of."""
+        if isinstance(expr, Const):
+            return
+        if isinstance(expr, Weight):
+            self.weights.append(WeightGradient(expr, self.reference(g, where), None))
+        elif not isinstance(expr, Apply):
+            self.adjoints.setdefault(expr, []).append(g)
+        elif OPERATORS[expr.op].kind == "linear":
+            weight, operand = expr.args
+            assert isinstance(weight, Weight)
+            if expr.op != "matmul":
+                raise ValueError(f"no derivative rule for {expr.op}")
+            name = self.reference(g, where)
+            self.weights.append(WeightGradient(weight, name, operand))
+            self.push(operand, Apply("matmul_t", (weight, Name(name))), where)
+        else:
+            for part, adjoint in zip(expr.args, self.rule(expr, g, Const(0)), strict=True):
+                self.push(part, adjoint, where)
+
+    def reference(self, g: Expr, where: str) -> str:
+        """The name of g, giving it one if it has none."""
+        named = self.named(f"a_{where}", g)
+        assert isinstance(named, Name)
+        return named.name
+
+    def named(self, name: str, expr: Expr) -> Expr:
+        if isinstance(expr, Name):
+            return expr
+        while any(name == taken for taken, _ in self.equations):
+            name += "_"
+        self.equations.append((name, expr))
+        return Name(name)
+
+    def input_terms(self) -> list[Expr]:
+        return self.adjoints.get(Input("x"), [])
+
+    def input_term(self, k: int, term: Expr) -> tuple[Weight | None, str]:
+        if isinstance(term, Apply) and term.op == "matmul_t":
+            weight, operand = term.args
+            assert isinstance(weight, Weight)
+            assert isinstance(operand, Name)
+            return weight, operand.name
+        return None, self.reference(term, f"x{k}")
+
+
+def _total(terms: list[Expr]) -> Expr:
+    """The sum of adjoints: elementwise terms first, among them those without a minus sign."""
+    total: Expr | None = None
+    for term in sorted(terms, key=_place):
+        if total is None:
+            total = term
+        elif isinstance(term, Apply) and term.op == "neg":
+            total = total - term.args[0]
+        else:
+            total = total + term
+    assert total is not None
+    return simplify(total)
+
+
+def simplify(expr: Expr) -> Expr:
+    """Drop what derivation leaves behind: factors of 1, doubled signs."""
+    if not isinstance(expr, Apply):
+        return expr
+    args = tuple(map(simplify, expr.args))
+    if expr.op == "mul" and Const(1) in args:
+        return args[1] if args[0] == Const(1) else args[0]
+    if expr.op == "neg" and _negative(args[0]):
+        return _unsigned(args[0])
+    if expr.op == "mul" and any(map(_negative, args)):
+        first, second = (_unsigned(a) for a in args)
+        product = Apply("mul", (first, second))
+        return product if all(map(_negative, args)) else Apply("neg", (product,))
+    return Apply(expr.op, args)
+
+
+def _place(term: Expr) -> int:
+    linear = isinstance(term, Apply) and term.op == "matmul_t"
+    return 2 if linear else int(_negative(term))
+
+
+def _negative(expr: Expr) -> bool:
+    return isinstance(expr, Apply) and expr.op == "neg"
+
+
+def _unsigned(expr: Expr) -> Expr:
+    return expr.args[0] if isinstance(expr, Apply) and expr.op == "neg" else expr

@@ -1,0 +1,28 @@
+"""The derivative of each operator: g is the adjoint of the result y, and each line gives the
+adjoints of the arguments, in order. Products with weights have their own rule in `adjoint`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from grus.equations import Expr, mean, positive
+
+Rule = Callable[..., tuple[Expr, ...]]
+
+RULES: dict[str, Rule] = {
+    "add": lambda g, y, a, b: (g, g),
+    "sub": lambda g, y, a, b: (g, -g),
+    "mul": lambda g, y, a, b: (g * b, g * a),
+    "div": lambda g, y, a, b: (g / b, -(g * y) / b),
+    "neg": lambda g, y, a: (-g,),
+    "sigmoid": lambda g, y, a: (g * (y * (1 - y)),),
+    "tanh": lambda g, y, a: (g * (1 - y * y),),
+    "relu": lambda g, y, a: (g * positive(y),),
+    "exp": lambda g, y, a: (g * y,),
+    "sqrt": lambda g, y, a: (g / (2 * y),),
+    "positive": lambda g, y, a: (0 * g,),
+    "minimum": lambda g, y, a, b: (g * positive(b - a), g * (1 - positive(b - a))),
+    "maximum": lambda g, y, a, b: (g * positive(a - b), g * (1 - positive(a - b))),
+    "mean": lambda g, y, a: (mean(g),),
+}

@@ -1,0 +1,55 @@
+"""The reference's evaluator over torch operations: any cell, any device, any derivative; slow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from grus.equations import Cell
+from grus.reference.evaluate import split
+from grus.reference.operations import Operations
+from grus.reference.sequence import loop
+
+TORCH = Operations(
+    name="torch",
+    table={
+        "add": lambda a, b: a + b,
+        "sub": lambda a, b: a - b,
+        "mul": lambda a, b: a * b,
+        "div": lambda a, b: a / b,
+        "neg": lambda a: -a,
+        "matmul": lambda w, v: v @ w.T,
+        "matmul_t": lambda w, v: v @ w,
+        "sigmoid": torch.sigmoid,
+        "tanh": torch.tanh,
+        "relu": torch.relu,
+        "exp": torch.exp,
+        "sqrt": torch.sqrt,
+        "positive": lambda a: (a > 0).to(a.dtype),
+        "minimum": lambda a, b: -_maximum(-a, -b),
+        "maximum": _maximum,
+        "mean": lambda a: a.mean(dim=-1, keepdim=True),
+    },
+    where=torch.where,
+    stack=torch.stack,
+    zeros_like=torch.zeros_like,
+)
+
+
+def _maximum(a: Tensor | float, b: Tensor | float) -> Tensor:
+    like = a if isinstance(a, Tensor) else b
+    assert isinstance(like, Tensor)
+    return torch.maximum(torch.as_tensor(a).to(like), torch.as_tensor(b).to(like))
+
+
+def sequence(
+    cell: Cell, weights: Mapping[str, Tensor], x: Tensor, start: tuple[Tensor, ...]
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """One layer over ``x`` [time, batch, input]: (output, final states)."""
+    if x.shape[0] == 0:
+        return x.new_zeros((0, x.shape[1], start[0].shape[-1])), start
+    lengths = torch.full((x.shape[1],), x.shape[0], device=x.device)
+    done = loop(cell, split(cell, weights), x, start, lengths, None, False, "zero", {}, TORCH)
+    return done.output, done.state

@@ -1,0 +1,75 @@
+"""One step of a cell, evaluated equation by equation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from grus.equations import Apply, Cell, Const, Expr, Name, State, Weight
+from grus.reference.operations import NUMPY, Operations
+
+Array = Any
+
+
+def split(cell: Cell, weights: Mapping[str, Array]) -> dict[Weight, Array]:
+    """Cut stacked families into single weights, in the order of the equations.
+
+    ``weights[family]`` is [gates * rows, columns] for matrices, [gates * axis] for vectors.
+    Raises ValueError when a family is missing, unknown, or does not divide into its gates.
+    """
+    if set(weights) != set(cell.families):
+        raise ValueError(
+            f"cell {cell.name} has weight families {sorted(cell.families)}, got {sorted(weights)}"
+        )
+    found: dict[Weight, Array] = {}
+    for family, gates in cell.families.items():
+        stacked = weights[family]
+        want = len(cell.family_axes(family))
+        rows, rest = divmod(stacked.shape[0], len(gates)) if len(stacked.shape) == want else (0, 1)
+        if rest:
+            raise ValueError(
+                f"{family} stacks {len(gates)} gates ({', '.join(gates)}) of a"
+                f" {'matrix' if want == 2 else 'vector'}, got shape {tuple(stacked.shape)}"
+            )
+        for k, gate in enumerate(gates):
+            found[Weight(family, gate)] = stacked[k * rows : (k + 1) * rows]
+    return found
+
+
+def evaluate(expr: Expr, values: Mapping[Expr, Array], ops: Operations = NUMPY) -> Array:
+    """The value of an expression, given the values of its leaves."""
+    if isinstance(expr, Const):
+        return expr.value
+    if isinstance(expr, Apply):
+        return ops.table[expr.op](*(evaluate(part, values, ops) for part in expr.args))
+    return values[expr]
+
+
+def step_values(
+    cell: Cell,
+    weights: Mapping[Weight, Array],
+    inputs: Mapping[str, Array],
+    state: Sequence[Array],
+    ops: Operations = NUMPY,
+) -> dict[str, Array]:
+    """All named values of one step. ``inputs`` has "x" [batch, input] and any masks by name."""
+    values: dict[Expr, Array] = dict(weights.items())
+    for node in cell.inputs:
+        values[node] = inputs[node.name]
+    for name, value in zip(cell.states, state, strict=True):
+        values[State(name)] = value
+    for name, expr in cell.equations:
+        values[Name(name)] = evaluate(expr, values, ops)
+    return {name: values[Name(name)] for name, _ in cell.equations}
+
+
+def step(
+    cell: Cell,
+    weights: Mapping[Weight, Array],
+    inputs: Mapping[str, Array],
+    state: Sequence[Array],
+    ops: Operations = NUMPY,
+) -> tuple[Array, tuple[Array, ...]]:
+    """One step: (output, next state)."""
+    values = step_values(cell, weights, inputs, state, ops)
+    return values[cell.output], tuple(values[name + "_next"] for name in cell.states)
