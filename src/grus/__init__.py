@@ -8,12 +8,13 @@ loaded when they are first asked for.
 from typing import TYPE_CHECKING, Any
 
 from grus.equations import CELLS, Cell, CellError, cell
+from grus.errors import InputError
 
 if TYPE_CHECKING:
     from grus.layers import GRU, Recurrent
 
 __version__ = "0.1.0"
-__all__ = ["CELLS", "GRU", "Cell", "CellError", "Recurrent", "__version__", "cell"]
+__all__ = ["CELLS", "GRU", "Cell", "CellError", "InputError", "Recurrent", "__version__", "cell"]
 
 _LAYERS = ("GRU", "Recurrent")
 

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from grus.equations.expr import OPERATORS, Apply, Const, Expr, Input, Name, State, Weight
+from grus.errors import InputError
 
 
-class CellError(ValueError):
+class CellError(InputError):
     """An equation that cannot be; the message names the cell, the equation and the reason."""
 
 

@@ -12,6 +12,13 @@ from grus.reference.evaluate import split
 from grus.reference.operations import Operations
 from grus.reference.sequence import loop
 
+
+def _maximum(a: Tensor | float, b: Tensor | float) -> Tensor:
+    like = a if isinstance(a, Tensor) else b
+    assert isinstance(like, Tensor)
+    return torch.maximum(torch.as_tensor(a).to(like), torch.as_tensor(b).to(like))
+
+
 TORCH = Operations(
     name="torch",
     table={
@@ -36,12 +43,6 @@ TORCH = Operations(
     stack=torch.stack,
     zeros_like=torch.zeros_like,
 )
-
-
-def _maximum(a: Tensor | float, b: Tensor | float) -> Tensor:
-    like = a if isinstance(a, Tensor) else b
-    assert isinstance(like, Tensor)
-    return torch.maximum(torch.as_tensor(a).to(like), torch.as_tensor(b).to(like))
 
 
 def sequence(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from grus.dialects import TorchRecord
 from grus.equations import Cell, cell as find_cell
+from grus.errors import InputError
 from grus.layers import composite
 
 State = Tensor | tuple[Tensor, ...]
@@ -27,7 +28,7 @@ class Recurrent(nn.Module):
     where z keeps the state, ``{"z": 1.0}`` starts with a long memory; for "gru_admit" it starts
     with a short one.
 
-    Raises ValueError for sizes below 1, an unknown gate, or a gate without a bias.
+    Raises InputError for sizes below 1, an unknown gate, or a gate without a bias.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class Recurrent(nn.Module):
         sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
         for name, size in sizes.items():
             if size < 1:
-                raise ValueError(f"{name} must be at least 1, got {size}")
+                raise InputError(f"{name} must be at least 1, got {size}")
         self.cell = find_cell(cell)
         self.record = TorchRecord(self.cell)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
@@ -75,7 +76,7 @@ class Recurrent(nn.Module):
     def _set_gate_bias(self, gate: str, value: float) -> None:
         gates = self.cell.families.get("b", ())
         if gate not in gates or not self.bias:
-            raise ValueError(
+            raise InputError(
                 f"gate_bias: no gate {gate!r} with a bias; {self.cell.name} has {gates}"
             )
         size, at = self.hidden_size, gates.index(gate)
@@ -123,7 +124,7 @@ class Recurrent(nn.Module):
 
     def _start(self, x: Tensor, hx: State | None) -> tuple[Tensor, ...]:
         if x.dim() != 3 or x.shape[2] != self.input_size:
-            raise ValueError(
+            raise InputError(
                 f"input must be [time, batch, {self.input_size}] or batch first,"
                 f" got {tuple(x.shape)}"
             )
@@ -132,10 +133,10 @@ class Recurrent(nn.Module):
             return tuple(x.new_zeros(shape) for _ in self.cell.states)
         states = hx if isinstance(hx, tuple) else (hx,)
         if len(states) != len(self.cell.states):
-            raise ValueError(f"hx must hold the states {self.cell.states}, got {len(states)}")
+            raise InputError(f"hx must hold the states {self.cell.states}, got {len(states)}")
         for name, state in zip(self.cell.states, states, strict=True):
             if tuple(state.shape) != shape:
-                raise ValueError(f"hx of state {name} must be {shape}, got {tuple(state.shape)}")
+                raise InputError(f"hx of state {name} must be {shape}, got {tuple(state.shape)}")
         return states
 
     def extra_repr(self) -> str:

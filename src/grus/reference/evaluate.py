@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from grus.equations import Apply, Cell, Const, Expr, Name, State, Weight
+from grus.errors import InputError
 from grus.reference.operations import NUMPY, Operations
 
 Array = Any
@@ -15,10 +16,10 @@ def split(cell: Cell, weights: Mapping[str, Array]) -> dict[Weight, Array]:
     """Cut stacked families into single weights, in the order of the equations.
 
     ``weights[family]`` is [gates * rows, columns] for matrices, [gates * axis] for vectors.
-    Raises ValueError when a family is missing, unknown, or does not divide into its gates.
+    Raises InputError when a family is missing, unknown, or does not divide into its gates.
     """
     if set(weights) != set(cell.families):
-        raise ValueError(
+        raise InputError(
             f"cell {cell.name} has weight families {sorted(cell.families)}, got {sorted(weights)}"
         )
     found: dict[Weight, Array] = {}
@@ -27,7 +28,7 @@ def split(cell: Cell, weights: Mapping[str, Array]) -> dict[Weight, Array]:
         want = len(cell.family_axes(family))
         rows, rest = divmod(stacked.shape[0], len(gates)) if len(stacked.shape) == want else (0, 1)
         if rest:
-            raise ValueError(
+            raise InputError(
                 f"{family} stacks {len(gates)} gates ({', '.join(gates)}) of a"
                 f" {'matrix' if want == 2 else 'vector'}, got shape {tuple(stacked.shape)}"
             )

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from grus.equations import Cell
+from grus.errors import InputError
 from grus.reference.evaluate import split, step_values
 from grus.reference.operations import NUMPY, Operations
 
@@ -47,7 +48,7 @@ def run(
     ``reverse`` starts at each row's last valid step; outputs stay in time order.
     ``masks`` holds the cell's mask inputs: [time, batch, hidden] per step, else [batch, hidden].
 
-    Raises ValueError naming the argument whose shape or values cannot be.
+    Raises InputError naming the argument whose shape or values cannot be.
     """
     x = _float64("x", x, 3)
     stacked = {family: np.asarray(w, np.float64) for family, w in weights.items()}
@@ -58,7 +59,7 @@ def run(
     masks = {k: np.asarray(v, np.float64) for k, v in (masks or {}).items()}
     missing = {i.name for i in cell.inputs} - {"x"} - set(masks)
     if missing:
-        raise ValueError(f"cell {cell.name} needs masks {sorted(missing)}")
+        raise InputError(f"cell {cell.name} needs masks {sorted(missing)}")
     return loop(
         cell, split(cell, stacked), x, start, lengths, resets, reverse, reset_to, masks, NUMPY
     )
@@ -111,7 +112,7 @@ def sizes(cell: Cell, weights: Mapping[str, Array], inputs: int) -> dict[str, in
         axes = cell.family_axes(family)
         for axis, size in zip(axes, (shape[0] // len(gates), *shape[1:]), strict=True):
             if found.setdefault(axis, size) != size:
-                raise ValueError(
+                raise InputError(
                     f"{family} says {axis} is {size}, but it is {found[axis]} elsewhere"
                 )
     return found
@@ -120,7 +121,7 @@ def sizes(cell: Cell, weights: Mapping[str, Array], inputs: int) -> dict[str, in
 def _float64(name: str, value: Array, ndim: int) -> Array:
     array = np.asarray(value, np.float64)
     if array.ndim != ndim:
-        raise ValueError(f"{name} must have {ndim} axes, got shape {array.shape}")
+        raise InputError(f"{name} must have {ndim} axes, got shape {array.shape}")
     return array
 
 
@@ -134,11 +135,11 @@ def _initial(
         return tuple(np.zeros(shape) for shape in shapes)
     given = h0 if isinstance(h0, tuple) else (h0,)
     if len(given) != len(shapes):
-        raise ValueError(f"h0 must hold {len(shapes)} states {cell.states}, got {len(given)}")
+        raise InputError(f"h0 must hold {len(shapes)} states {cell.states}, got {len(given)}")
     arrays = tuple(np.asarray(value, np.float64) for value in given)
     for name, array, shape in zip(cell.states, arrays, shapes, strict=True):
         if array.shape != shape:
-            raise ValueError(f"h0 of state {name} must have shape {shape}, got {array.shape}")
+            raise InputError(f"h0 of state {name} must have shape {shape}, got {array.shape}")
     return arrays
 
 
@@ -147,9 +148,9 @@ def _lengths(lengths: Array | None, steps: int, batch: int) -> Array:
         return np.full(batch, steps)
     array = np.asarray(lengths)
     if array.shape != (batch,) or array.dtype.kind not in "iu":
-        raise ValueError(f"lengths must be {batch} integers, got {array.dtype} {array.shape}")
+        raise InputError(f"lengths must be {batch} integers, got {array.dtype} {array.shape}")
     if array.size and (array.min() < 0 or array.max() > steps):
-        raise ValueError(f"lengths must lie in 0..{steps}, got {array.min()}..{array.max()}")
+        raise InputError(f"lengths must lie in 0..{steps}, got {array.min()}..{array.max()}")
     return array
 
 
@@ -158,7 +159,7 @@ def _resets(resets: Array | None, steps: int, batch: int) -> Array | None:
         return None
     array = np.asarray(resets)
     if array.shape != (steps, batch):
-        raise ValueError(f"resets must have shape {(steps, batch)}, got {array.shape}")
+        raise InputError(f"resets must have shape {(steps, batch)}, got {array.shape}")
     if not np.isin(array, (0, 1)).all():
-        raise ValueError("resets must be bool, or 0 and 1")
+        raise InputError("resets must be bool, or 0 and 1")
     return array.astype(bool)

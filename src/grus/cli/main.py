@@ -1,0 +1,26 @@
+"""The `grus` command: one file per subcommand, one place for errors."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from grus.errors import InputError
+
+app = typer.Typer(
+    name="grus",
+    help="Gated recurrent networks from their equations.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def run() -> None:
+    """Run the command; what the user got wrong is one line on stderr and exit code 2."""
+    try:
+        app()
+    except InputError as error:
+        print(f"grus: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
