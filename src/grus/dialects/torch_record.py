@@ -88,3 +88,23 @@ class TorchRecord:
                 block = tensors["bias_ih"][k * size : (k + 1) * size]
                 blocks.append(block if second is None or gate in inner else block + second)
         return blocks[0] if len(blocks) == 1 else cat(blocks)
+
+    def gradients(
+        self,
+        families: Mapping[str, Array],
+        names: list[str],
+        cat: Callable[[list[Array]], Array],
+    ) -> dict[str, Array]:
+        """The gradient of each named tensor, from gradients by family: `families` turned round."""
+        found = {NAMES.get(f, f"weight_{f}"): g for f, g in families.items() if f != "d"}
+        if "bias_hh" in names:
+            inner = self.cell.families.get("d", ())
+            blocks = []
+            for gate in self.gates_hh:
+                family = "d" if gate in inner else "b"
+                gates, stacked = self.cell.families[family], families[family]
+                size = stacked.shape[0] // len(gates)
+                at = gates.index(gate)
+                blocks.append(stacked[at * size : (at + 1) * size])
+            found["bias_hh"] = cat(blocks)
+        return {name: found[name] for name in names}

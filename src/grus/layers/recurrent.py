@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from grus.dialects import TorchRecord
 from grus.equations import Cell, cell as find_cell
 from grus.errors import InputError
-from grus.layers import composite
+from grus.layers import composite, function
+from grus.layers.path import Path, choose
 
 State = Tensor | tuple[Tensor, ...]
 
@@ -28,6 +29,8 @@ class Recurrent(nn.Module):
     where z keeps the state, ``{"z": 1.0}`` starts with a long memory; for "gru_admit" it starts
     with a short one.
 
+    ``backend`` picks the path ("kernels" or "composite"); None follows the rules of `layers.path`.
+
     Raises InputError for sizes below 1, an unknown gate, or a gate without a bias.
     """
 
@@ -41,6 +44,7 @@ class Recurrent(nn.Module):
         batch_first: bool = False,
         *,
         gate_bias: Mapping[str, float] | None = None,
+        backend: Path | None = None,
         device: Any = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -54,6 +58,7 @@ class Recurrent(nn.Module):
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first = bias, batch_first
         self.gate_bias = dict(gate_bias or {})
+        self.backend = backend
         for k in range(num_layers):
             for name, shape in self.record.shapes(self._sizes(k), bias).items():
                 empty = torch.empty(shape, device=device, dtype=dtype)
@@ -87,11 +92,14 @@ class Recurrent(nn.Module):
                 second = self.record.gates_hh.index(gate)
                 getattr(self, f"bias_hh_l{k}")[second * size : (second + 1) * size] = 0.0
 
+    def layer_tensors(self, layer: int) -> dict[str, Tensor]:
+        """The parameters of one layer under torch's names, without the layer's number."""
+        names = self.record.shapes(self._sizes(layer), self.bias)
+        return {name: getattr(self, f"{name}_l{layer}") for name in names}
+
     def layer_weights(self, layer: int) -> dict[str, Tensor]:
         """The weights of one layer by family, as the cell's equations name them."""
-        sizes = self._sizes(layer)
-        names = self.record.shapes(sizes, self.bias)
-        tensors = {name: getattr(self, f"{name}_l{layer}") for name in names}
+        sizes, tensors = self._sizes(layer), self.layer_tensors(layer)
         like = next(iter(tensors.values()))
         return self.record.families(tensors, sizes, like.new_zeros, torch.cat)
 
@@ -106,12 +114,21 @@ class Recurrent(nn.Module):
         start = self._start(x, hx)
         final = []
         for k in range(self.num_layers):
-            x, state = composite.sequence(
-                self.cell, self.layer_weights(k), x, tuple(s[k] for s in start)
-            )
+            x, state = self._layer(k, x, tuple(s[k] for s in start))
             final.append(state)
         states = tuple(torch.stack(each) for each in zip(*final, strict=True))
         return (x.transpose(0, 1) if self.batch_first else x), self._packed(states)
+
+    def path(self, input: Tensor) -> Path:
+        """Which code `forward` would run for this input: "kernels" or "composite"."""
+        return choose(input, self.backend)
+
+    def _layer(
+        self, k: int, x: Tensor, start: tuple[Tensor, ...]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        if self.path(x) == "kernels":
+            return function.sequence(self.record, x, start, self.layer_tensors(k))
+        return composite.sequence(self.cell, self.layer_weights(k), x, start)
 
     def step(self, x: Tensor, hx: State | None = None) -> tuple[Tensor, State]:
         """One time step: ``x`` [batch, input] -> (output [batch, hidden], next states)."""
@@ -161,6 +178,7 @@ class GRU(Recurrent):
         *,
         cell: str | Cell | type[Cell] = "gru",
         gate_bias: Mapping[str, float] | None = None,
+        backend: Path | None = None,
         device: Any = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -172,6 +190,7 @@ class GRU(Recurrent):
             bias,
             batch_first,
             gate_bias=gate_bias,
+            backend=backend,
             device=device,
             dtype=dtype,
         )

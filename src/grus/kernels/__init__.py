@@ -1,0 +1,21 @@
+"""How a cell runs fast: stages, LLVM text, machine code in memory, threads.
+
+In: a cell and NumPy arrays. Out: outputs, states, gradients. Imports equations, gradients and
+numpy; `jit.py` alone imports llvmlite. Needs no torch.
+"""
+
+from grus.kernels.plan import Plan, UnsupportedCellError, make_plan
+from grus.kernels.run import Gradients, Result, backward, check, forward, layout, run
+
+__all__ = [
+    "Gradients",
+    "Plan",
+    "Result",
+    "UnsupportedCellError",
+    "backward",
+    "check",
+    "forward",
+    "layout",
+    "make_plan",
+    "run",
+]

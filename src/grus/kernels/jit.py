@@ -1,0 +1,69 @@
+"""LLVM text to a callable: the only file that imports llvmlite. Code lives in memory only."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from functools import lru_cache
+from typing import Any
+
+import llvmlite.binding as llvm
+
+from grus.kernels.machine import MACHINES, Machine, choose
+
+_lock = threading.Lock()
+
+
+@lru_cache(maxsize=1)
+def _initialize() -> None:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+
+
+@lru_cache(maxsize=1)
+def host() -> Machine:
+    """The entry of the machine table that this processor is."""
+    _initialize()
+    features = dict(llvm.get_host_cpu_features())
+    return choose(llvm.get_process_triple(), features)
+
+
+def target_machine(*, assembly: bool = False) -> Any:
+    """LLVM's code generator for this processor."""
+    _initialize()
+    triple = llvm.get_process_triple()
+    features = llvm.get_host_cpu_features().flatten()
+    return llvm.Target.from_triple(triple).create_target_machine(
+        cpu=llvm.get_host_cpu_name(),
+        features=features,
+        opt=2,
+        reloc="default",
+        codemodel="default" if assembly else "jitdefault",
+        jit=not assembly,
+    )
+
+
+class Compiled:
+    """Machine code in memory, kept alive by this object."""
+
+    def __init__(self, text: str, symbols: dict[str, int]) -> None:
+        with _lock:
+            for name, address in symbols.items():
+                llvm.add_symbol(name, address)
+            module = llvm.parse_assembly(text)
+            module.verify()
+            self._machine = target_machine()
+            self._engine = llvm.create_mcjit_compiler(module, self._machine)
+            self._engine.finalize_object()
+            address = self._engine.get_function_address("run")
+        self.call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)
+
+
+def assembly(text: str) -> str:
+    """The assembly that the text compiles to on this processor."""
+    module = llvm.parse_assembly(text)
+    module.verify()
+    return str(target_machine(assembly=True).emit_assembly(module))
+
+
+__all__ = ["MACHINES", "Compiled", "assembly", "host", "target_machine"]

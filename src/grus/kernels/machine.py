@@ -1,0 +1,75 @@
+"""What the plan and the printer need to know of an instruction set: a small table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+DType = Literal["float32", "float64"]
+ROW_TILES = (8, 4, 2, 1)
+MOST_VECTORS = 4
+# Independent accumulators that hide the latency of a fused multiply-add (4 cycles, 1 to 2 a cycle).
+ENOUGH_ACCUMULATORS = 12
+
+
+@dataclass(frozen=True)
+class Machine:
+    """An instruction set: vector bytes, vector registers, fused multiply-add."""
+
+    name: str
+    vector_bytes: int
+    registers: int
+    fma: bool
+    x86: bool = True
+
+    def lanes(self, dtype: DType) -> int:
+        """Elements per vector."""
+        return self.vector_bytes // item_bytes(dtype)
+
+    def tiles(self, chains: int) -> tuple[tuple[int, tuple[int, ...]], ...]:
+        """Row tiles, each with its widths in vectors (widest first), for so many chains.
+
+        All accumulators of a tile fit in the registers; a quarter of the registers stays free for
+        operands.
+        """
+        room = self.registers * 3 // 4
+        found = []
+        for rows in ROW_TILES:
+            if rows > 1 and rows * max(chains, 1) > room:
+                continue
+            width = 1
+            while (
+                rows * chains * width < ENOUGH_ACCUMULATORS
+                and rows * chains * width * 2 <= room
+                and width < MOST_VECTORS
+            ):
+                width *= 2
+            widths = []
+            while width:
+                widths.append(width)
+                width //= 2
+            found.append((rows, tuple(widths)))
+        return tuple(found)
+
+
+def item_bytes(dtype: DType) -> int:
+    """Bytes per number."""
+    return 4 if dtype == "float32" else 8
+
+
+AVX512 = Machine("avx512", 64, 32, fma=True)
+AVX2 = Machine("avx2", 32, 16, fma=True)
+SSE2 = Machine("sse2", 16, 16, fma=False)
+NEON = Machine("neon", 16, 32, fma=True, x86=False)
+MACHINES = {m.name: m for m in (AVX512, AVX2, SSE2, NEON)}
+
+
+def choose(architecture: str, features: dict[str, bool]) -> Machine:
+    """The widest entry of the table that this processor has."""
+    if architecture.startswith(("aarch64", "arm64")):
+        return NEON
+    if all(features.get(f) for f in ("avx512f", "avx512vl", "avx512dq", "avx512bw")):
+        return AVX512
+    if features.get("avx2") and features.get("fma"):
+        return AVX2
+    return SSE2

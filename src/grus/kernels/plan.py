@@ -1,0 +1,268 @@
+"""A cell as stages: what each step computes, in which order, from which buffers.
+
+A stage ends where a whole row is needed: the operand of a product must be complete before any
+element of the product can be. Inside a stage everything is elementwise, so it happens in
+registers, one tile of rows x units at a time. Sums of products and biases become *chains*: one
+accumulator per output element, biases first, then the input's products, then the others, each
+along ascending k. That order never changes, so neither do the bits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+from grus.equations import Apply, Cell, Const, Expr, Input, Name, State, Weight
+from grus.equations.expr import OPERATORS, parts, walk
+from grus.equations.flat import flatten
+from grus.errors import InputError
+
+CHAIN = "#"
+
+
+class UnsupportedCellError(InputError):
+    """The reference can run this cell, the kernels cannot; the message names what is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """``weight @ operand`` (``weight.T`` when transposed), operand being x, a state or a value."""
+
+    weight: Weight
+    operand: Expr
+    transposed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """One accumulator: biases + hoisted products with x + products inside the time loop."""
+
+    name: str
+    biases: tuple[Weight, ...]
+    hoisted: tuple[Weight, ...]
+    products: tuple[Product, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """All products of a stage that share an operand: one loop over k reads it once."""
+
+    operand: Expr
+    members: tuple[tuple[int, Product], ...]
+    """(index of the chain in its stage, product)."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Products first, then equations; every name is a vector over the hidden axis."""
+
+    chains: tuple[Chain, ...]
+    equations: tuple[tuple[str, Expr], ...]
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """The k-loops of this stage."""
+        found: dict[Expr, list[tuple[int, Product]]] = {}
+        for k, chain in enumerate(self.chains):
+            for product in chain.products:
+                found.setdefault(product.operand, []).append((k, product))
+        return tuple(Group(operand, tuple(members)) for operand, members in found.items())
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The stages of one step of a flat cell, and what passes between them."""
+
+    cell: Cell
+    hoisted: tuple[Chain, ...]
+    """Chains with products of x: computed ahead of the time loop, in chunks of steps."""
+    stages: tuple[Stage, ...]
+    rows: tuple[str, ...]
+    """Values that a later stage reads; they live in row buffers."""
+
+    @cached_property
+    def step_inputs(self) -> tuple[str, ...]:
+        """Inputs read element by element at each step, by name; x only if it is read so."""
+        read = [n for stage in self.stages for _, e in stage.equations for n in walk(e)]
+        return tuple(dict.fromkeys(n.name for n in read if isinstance(n, Input)))
+
+    @cached_property
+    def operands(self) -> tuple[Expr, ...]:
+        """What products inside the loop read as whole rows: a barrier guards these."""
+        return tuple(dict.fromkeys(g.operand for s in self.stages for g in s.groups))
+
+    def __str__(self) -> str:
+        return show(self)
+
+
+@lru_cache(maxsize=256)
+def make_plan(cell: Cell) -> Plan:
+    """Cut a cell into stages. Raises UnsupportedCellError naming what the kernels cannot do."""
+    flat = flatten(cell)
+    _refuse(cell, flat)
+    run = _Scheduling(flat)
+    stages = run.stages()
+    return Plan(flat, tuple(run.hoisted), stages, _rows(flat, stages))
+
+
+def _refuse(cell: Cell, flat: Cell) -> None:
+    for name, expr in flat.equations:
+        for node in walk(expr):
+            if isinstance(node, Apply) and OPERATORS[node.op].kind == "reduction":
+                raise UnsupportedCellError(
+                    f"cell {cell.name}: the kernels have no {node.op} over the hidden axis yet"
+                    f" (equation {name}); the reference runs it"
+                )
+            if isinstance(node, Input) and node.per == "sequence":
+                raise UnsupportedCellError(
+                    f"cell {cell.name}: the kernels take no mask per sequence yet ({node.name})"
+                )
+    if set(flat.shapes.states.values()) != {"hidden"} or "projection" in {
+        *flat.shapes.values.values()
+    }:
+        raise UnsupportedCellError(
+            f"cell {cell.name}: the kernels have no projection after the state yet"
+        )
+    if None in flat.shapes.values.values():
+        raise UnsupportedCellError(f"cell {cell.name}: the kernels have no scalar equations yet")
+
+
+class _Scheduling:
+    def __init__(self, cell: Cell) -> None:
+        self.cell = cell
+        self.count = 0
+        self.level: dict[str, int] = {}
+        self.chains: list[tuple[int, Chain]] = []
+        self.hoisted: list[Chain] = []
+        self.equations: list[tuple[int, str, Expr]] = []
+
+    def stages(self) -> tuple[Stage, ...]:
+        for name, expr in self.cell.equations:
+            lowered = self.lower(expr)
+            self.level[name] = self.stage_of(lowered)
+            self.equations.append((self.level[name], name, lowered))
+        levels = sorted({*(at for at, _ in self.chains), *(at for at, _, _ in self.equations)})
+        return tuple(
+            Stage(
+                tuple(chain for at, chain in self.chains if at == level),
+                tuple((name, expr) for at, name, expr in self.equations if at == level),
+            )
+            for level in levels
+        )
+
+    def stage_of(self, expr: Expr) -> int:
+        read = [n.name for n in walk(expr) if isinstance(n, Name)]
+        return max((self.level[name] for name in read), default=0)
+
+    def lower(self, expr: Expr) -> Expr:
+        """The expression with each sum of products replaced by the name of its chain."""
+        terms = _terms(expr)
+        if any(map(_is_product, terms)):
+            linear = [t for t in terms if _is_product(t) or self.is_bias(t)]
+            total: Expr = self.chain(linear)
+            for term in terms:
+                if term not in linear:
+                    total = total + self.lower(term)
+            return total
+        if isinstance(expr, Apply):
+            return Apply(expr.op, tuple(map(self.lower, expr.args)))
+        return expr
+
+    def is_bias(self, term: Expr) -> bool:
+        return isinstance(term, Weight)
+
+    def chain(self, linear: list[Expr]) -> Name:
+        biases, hoisted, products = [], [], []
+        for term in linear:
+            if isinstance(term, Weight):
+                biases.append(term)
+                continue
+            assert isinstance(term, Apply)
+            weight, operand = term.args
+            assert isinstance(weight, Weight)
+            if operand == Input("x") and term.op == "matmul":
+                hoisted.append(weight)
+            else:
+                products.append(Product(weight, operand, term.op == "matmul_t"))
+        self.count += 1
+        name = f"{CHAIN}{self.count}"
+        chain = Chain(name, tuple(biases), tuple(hoisted), tuple(products))
+        if hoisted:
+            self.hoisted.append(chain)
+        self.level[name] = 0
+        if products:
+            self.level[name] = 1 + max(self.operand_level(p.operand) for p in products)
+            self.chains.append((self.level[name], chain))
+        return Name(name)
+
+    def operand_level(self, operand: Expr) -> int:
+        # A state is complete before the step begins; level 0 has no products of its own.
+        return self.level[operand.name] if isinstance(operand, Name) else 0
+
+
+def _terms(expr: Expr) -> list[Expr]:
+    """The positive terms of a sum, left to right."""
+    if isinstance(expr, Apply) and expr.op == "add":
+        return [*_terms(expr.args[0]), *_terms(expr.args[1])]
+    return [expr]
+
+
+def _is_product(expr: Expr) -> bool:
+    return isinstance(expr, Apply) and OPERATORS[expr.op].kind == "linear"
+
+
+def _rows(cell: Cell, stages: tuple[Stage, ...]) -> tuple[str, ...]:
+    """Values computed in one stage and read in a later one, or read whole by a product."""
+    made = {name: k for k, stage in enumerate(stages) for name, _ in stage.equations}
+    found: dict[str, None] = {}
+    for k, stage in enumerate(stages):
+        reads = [n for _, e in stage.equations for n in walk(e) if isinstance(n, Name)]
+        reads += [g.operand for g in stage.groups if isinstance(g.operand, Name)]
+        found |= dict.fromkeys(n.name for n in reads if n.name in made and made[n.name] < k)
+    return tuple(found)
+
+
+def show(plan: Plan) -> str:
+    """The plan as text: what is hoisted, then each stage's products and equations."""
+    lines = [f"plan of {plan.cell.name}"]
+    if plan.hoisted:
+        lines.append("  before the time loop, in chunks of steps:")
+        lines += [f"    {_chain_text(c, hoisted=True)}" for c in plan.hoisted]
+    names = {c.name for c in plan.hoisted}
+    for k, stage in enumerate(plan.stages):
+        lines.append(f"  stage {k}, each step:")
+        for group in stage.groups:
+            members = ", ".join(
+                f"{stage.chains[at].name} += {p.weight.name}{'.T' if p.transposed else ''}"
+                for at, p in group.members
+            )
+            lines.append(f"    for k: {_operand_text(group.operand)}[k] * [{members}]")
+        for chain in stage.chains:
+            start = "hoisted" if chain.name in names else _biases(chain) or "0"
+            lines.append(f"    {chain.name} starts at {start}")
+        lines += [f"    {name} = {_text(expr)}" for name, expr in stage.equations]
+    lines.append(f"  row buffers: {', '.join(plan.rows) or 'none'}")
+    return "\n".join(lines)
+
+
+def _operand_text(operand: Expr) -> str:
+    return operand.name if isinstance(operand, (Name, State, Input)) else str(operand)
+
+
+def _biases(chain: Chain) -> str:
+    return " + ".join(w.name for w in chain.biases)
+
+
+def _chain_text(chain: Chain, *, hoisted: bool) -> str:
+    terms = [w.name for w in chain.biases]
+    terms += [f"{w.name} @ x" for w in chain.hoisted] if hoisted else []
+    return f"{chain.name} = {' + '.join(terms)}"
+
+
+def _text(expr: Expr) -> str:
+    from grus.equations.text import show as text
+
+    return text(expr)
+
+
+__all__ = ["CHAIN", "Chain", "Const", "Group", "Plan", "Product", "Stage", "make_plan", "parts"]

@@ -1,0 +1,288 @@
+"""One tile: some rows x some vectors of hidden units. Products accumulate in registers, and the
+equations of the stage are applied to them there."""
+
+from __future__ import annotations
+
+from grus.equations import Expr, Input, Name, State, Weight
+from grus.equations.expr import walk
+from grus.kernels.elementwise import compute
+from grus.kernels.ir import Function, Target
+from grus.kernels.plan import Chain, Plan, Stage
+from grus.kernels.slots import Slots, groups, operand_slot
+
+Accumulators = dict[tuple[int, int, int], str]
+"""(row, vector, chain) -> register."""
+
+
+class Tile:
+    """Prints the function of one tile shape; ``ctx`` is the thread's copy of the slots."""
+
+    def __init__(
+        self,
+        target: Target,
+        plan: Plan,
+        slots: Slots,
+        name: str,
+        parameters: list[str],
+        rows: int,
+        width: int,
+    ) -> None:
+        self.f = Function(target, name, ["ptr noalias %ctx", *parameters])
+        self.plan, self.slots = plan, slots
+        self.rows, self.width = rows, width
+        self.item = target.item
+        self.vector_bytes = target.machine.vector_bytes
+        self.cached: dict[object, str] = {}
+
+    def slot(self, name: str) -> str:
+        """The value of a slot, loaded once."""
+        if name not in self.cached:
+            at = self.f.at("%ctx", 8 * self.slots.index[name])
+            self.cached[name] = self.f.let(f"load i64, ptr {at}, align 8")
+        return self.cached[name]
+
+    def pointer(self, name: str) -> str:
+        """A slot as an address."""
+        key = ("pointer", name)
+        if key not in self.cached:
+            self.cached[key] = self.f.let(f"inttoptr i64 {self.slot(name)} to ptr")
+        return self.cached[key]
+
+    def column(self, vector: int) -> str:
+        """The byte offset of a vector of units."""
+        key = ("column", vector)
+        if key not in self.cached:
+            tile = self.f.add("%tile", vector)
+            self.cached[key] = self.f.mul(tile, self.vector_bytes)
+        return self.cached[key]
+
+    def mask(self, vector: int) -> str:
+        """Which lanes of a vector are real units."""
+        key = ("mask", vector)
+        if key not in self.cached:
+            first = self.f.mul(self.f.add("%tile", vector), self.f.target.lanes)
+            self.cached[key] = self.f.lanes_below(self.f.sub(self.slot("H"), first))
+        return self.cached[key]
+
+    def row_pointer(self, slot: str, stride: str, row: int, parity: str = "") -> str:
+        """The address of row %row + ``row`` of an array, in one of its two halves if asked."""
+        f = self.f
+        key: object = ("first row", slot, parity)
+        if key not in self.cached:
+            first = f.at(self.pointer(slot), f.mul("%row", self.slot(stride)))
+            self.cached[key] = f.at(first, self.slot(parity)) if parity else first
+        return f.at(self.cached[key], self.multiple(stride, row))
+
+    def multiple(self, stride: str, count: int) -> str:
+        """``count`` times a stride."""
+        key = ("multiple", stride, count)
+        if key not in self.cached:
+            self.cached[key] = "0" if count == 0 else self.f.mul(self.slot(stride), count)
+        return self.cached[key]
+
+    def bias(self, chain: Chain, vector: int) -> str:
+        """The sum of a chain's biases, zero if there are none."""
+        total = "zeroinitializer"
+        for weight in chain.biases:
+            value = self.vector_weight(weight, vector)
+            t = self.f.target
+            total = (
+                value
+                if total == "zeroinitializer"
+                else self.f.let(f"fadd {t.vector} {total}, {value}")
+            )
+        return total
+
+    def vector_weight(self, weight: Weight, vector: int) -> str:
+        """A learned vector at these units."""
+        key: object = ("weight", weight, vector)
+        if key not in self.cached:
+            at = self.f.at(self.pointer(f"w.{weight.name}"), self.column(vector))
+            self.cached[key] = self.f.load_masked(at, self.mask(vector))
+        return self.cached[key]
+
+    def products(self, number: int, row_pointers: list[str], accumulators: Accumulators) -> None:
+        """Add one group's products: one loop over k, every operand element read once."""
+        f, t = self.f, self.f.target
+        operand, members = groups(self.plan)[number]
+        count = self.slot("I" if operand == Input("x") else "H")
+        tile_bytes = self.slot(f"panel.{number}.tile")
+        panels = [
+            f.at(self.pointer(f"panel.{number}"), f.mul(f.add("%tile", v), tile_bytes))
+            for v in range(self.width)
+        ]
+        used = sorted({(i, v, c) for i in range(self.rows) for v in range(self.width)
+                       for c, _, _ in members})  # fmt: skip
+
+        def body(_: str, carried: list[str]) -> list[str]:
+            koff, poff, *names = carried
+            now = dict(zip(used, names, strict=True))
+            panel = [
+                [f.load(f.at(f.at(base, poff), m * self.vector_bytes)) for m in range(len(members))]
+                for base in panels
+            ]
+            for i, pointer in enumerate(row_pointers):
+                number = f.broadcast(f.at(pointer, koff))
+                for v in range(self.width):
+                    for m, (c, _, _) in enumerate(members):
+                        now[i, v, c] = f.multiply_add(number, panel[v][m], now[i, v, c])
+            step = len(members) * self.vector_bytes
+            return [f.add(koff, self.item), f.add(poff, step), *(now[key] for key in used)]
+
+        carried = [("i64", "0"), ("i64", "0"), *((t.vector, accumulators[k]) for k in used)]
+        final = f.loop(0, count, 1, body, carried)
+        accumulators.update(zip(used, final[2:], strict=True))
+
+
+class StageTile(Tile):
+    """A tile of a stage of the time loop, at row %row and vector %tile."""
+
+    def __init__(
+        self,
+        target: Target,
+        plan: Plan,
+        slots: Slots,
+        at: int,
+        rows: int,
+        width: int,
+        stores: tuple[str, ...],
+        sums: tuple[str, ...],
+    ) -> None:
+        name = f"stage{at}.{rows}x{width}"
+        super().__init__(target, plan, slots, name, ["i64 %row", "i64 %tile"], rows, width)
+        self.stage, self.at = plan.stages[at], at
+        self.stores, self.sums = stores, sums
+        self.accumulators: Accumulators = {}
+        self.print()
+
+    def print(self) -> None:
+        """Start the accumulators, add the products, apply the equations."""
+        for v in range(self.width):
+            for i in range(self.rows):
+                for c, chain in enumerate(self.stage.chains):
+                    self.accumulators[i, v, c] = self.start(chain, i, v)
+        before = sum(len(s.groups) for s in self.plan.stages[: self.at])
+        before += 1 if self.plan.hoisted else 0
+        for k, group in enumerate(self.stage.groups):
+            slot = operand_slot(group.operand)
+            pointers = [self.row_pointer(slot, "ld", i, "cur") for i in range(self.rows)]
+            self.products(before + k, pointers, self.accumulators)
+        for v in range(self.width):
+            for i in range(self.rows):
+                Equations(self, i, v).print()
+
+    def start(self, chain: Chain, row: int, vector: int) -> str:
+        """What an accumulator starts from."""
+        if chain in self.plan.hoisted:
+            return self.hoisted(chain, row, vector)
+        return self.bias(chain, vector)
+
+    def hoisted(self, chain: Chain, row: int, vector: int) -> str:
+        """A chain as far as it was computed before the time loop."""
+        f = self.f
+        base = self.row_pointer("P.now", "P.row", row)
+        width = f.mul(self.slot("tiles"), self.vector_bytes)
+        at = f.add(f.mul(width, self.plan.hoisted.index(chain)), self.column(vector))
+        return f.load(f.at(base, at))
+
+
+class Equations:
+    """The equations of a stage for one row and one vector, all in registers."""
+
+    def __init__(self, tile: StageTile, row: int, vector: int) -> None:
+        self.tile, self.f = tile, tile.f
+        self.row, self.vector = row, vector
+        self.values: dict[Expr, str] = {}
+
+    def print(self) -> None:
+        """Compute every equation and keep what others will read."""
+        tile = self.tile
+        for c, chain in enumerate(tile.stage.chains):
+            self.values[Name(chain.name)] = tile.accumulators[self.row, self.vector, c]
+        if tile.at == 0:
+            for state in tile.plan.cell.states:
+                if state in tile.stores:
+                    self.put(f"out.{state}", self.leaf(State(state)))
+        for name, expr in tile.stage.equations:
+            for node in walk(expr):
+                if node not in self.values and isinstance(node, (Name, State, Input, Weight)):
+                    self.values[node] = self.leaf(node)
+            self.values[Name(name)] = compute(self.f, expr, self.values)
+            self.keep(name, self.values[Name(name)])
+
+    def leaf(self, node: Expr) -> str:
+        """Load what an expression reads from memory."""
+        tile = self.tile
+        if isinstance(node, Weight):
+            return tile.vector_weight(node, self.vector)
+        if isinstance(node, Input):
+            name = f"in.{node.name}"
+            return self.f.load_masked(self.strided(name), tile.mask(self.vector))
+        if isinstance(node, State):
+            return self.f.load(self.padded(f"state.{node.name}", "cur"))
+        assert isinstance(node, Name)
+        chain = next((c for c in tile.plan.hoisted if c.name == node.name), None)
+        if chain:
+            return tile.hoisted(chain, self.row, self.vector)
+        return self.f.load(self.padded(f"row.{node.name}", "cur"))
+
+    def keep(self, name: str, value: str) -> None:
+        """Store a value wherever somebody will look for it."""
+        tile = self.tile
+        state = name.removesuffix("_next")
+        if name.endswith("_next") and state in tile.plan.cell.states:
+            self.f.store(value, self.padded(f"state.{state}", "nxt"))
+        if name in tile.plan.rows:
+            self.f.store(value, self.padded(f"row.{name}", "cur"))
+        if name in tile.stores:
+            self.put(f"out.{name}", value)
+        if name in tile.sums:
+            self.add_up(tile.sums.index(name), value)
+
+    def put(self, slot: str, value: str) -> None:
+        self.f.store_masked(value, self.strided(slot), self.tile.mask(self.vector))
+
+    def add_up(self, at: int, value: str) -> None:
+        tile, f = self.tile, self.f
+        width = f.mul(tile.slot("tiles"), tile.vector_bytes)
+        offset = f.add(f.mul(width, at), tile.column(self.vector))
+        address = f.at(tile.pointer("sums.now"), offset)
+        total = f.let(f"fadd {f.target.vector} {f.load(address)}, {value}")
+        f.store(total, address)
+
+    def padded(self, slot: str, parity: str) -> str:
+        """The address in one of our own buffers: aligned, padded to whole vectors."""
+        tile = self.tile
+        row = tile.row_pointer(slot, "ld", self.row, parity)
+        return self.f.at(row, tile.column(self.vector))
+
+    def strided(self, slot: str) -> str:
+        """The address in a caller's array, at the present step."""
+        tile = self.tile
+        row = tile.row_pointer(slot, f"{slot}.row", self.row)
+        return self.f.at(row, tile.column(self.vector))
+
+
+class HoistedTile(Tile):
+    """A tile of the products with x: rows are steps or batch rows, whichever are more."""
+
+    def __init__(self, target: Target, plan: Plan, slots: Slots, rows: int, width: int) -> None:
+        parameters = ["ptr %x", "ptr %p", "i64 %tile"]
+        super().__init__(target, plan, slots, f"hoisted.{rows}x{width}", parameters, rows, width)
+        accumulators: Accumulators = {}
+        for v in range(width):
+            for c, chain in enumerate(plan.hoisted):
+                for i in range(rows):
+                    accumulators[i, v, c] = self.bias(chain, v)
+        pointers = [self.f.at("%x", self.multiple("nx", i)) for i in range(rows)]
+        self.products(0, pointers, accumulators)
+        chain_bytes = self.f.mul(self.slot("tiles"), self.vector_bytes)
+        for i in range(rows):
+            row = self.f.at("%p", self.multiple("np", i))
+            for v in range(width):
+                for c in range(len(plan.hoisted)):
+                    at = self.f.add(self.f.mul(chain_bytes, c), self.column(v))
+                    self.f.store(accumulators[i, v, c], self.f.at(row, at))
+
+
+__all__ = ["HoistedTile", "Stage", "StageTile"]
