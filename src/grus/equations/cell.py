@@ -9,10 +9,10 @@ from functools import cached_property
 from typing import Any
 
 from grus.equations import latex, text
-from grus.equations.expr import OPERATORS, RESERVED, Apply, Expr, Input, Name, State, Weight, walk
+from grus.equations.checks import NEXT, check_equations, check_size
+from grus.equations.expr import Expr, Input, Name, State, Weight, parts, walk
 from grus.equations.shapes import CellError, Shapes, infer
 
-NEXT = "_next"
 MAX_TEXT = 100_000
 
 
@@ -24,13 +24,16 @@ class _Body(dict[str, Any]):
         self.equations: list[tuple[str, Expr]] = []
 
     def __setitem__(self, name: str, value: Any) -> None:
-        if name.startswith("__") or isinstance(value, (int, float)):
+        if name.startswith("__"):
+            super().__setitem__(name, value)
+            return
+        if name in self:
+            raise CellError(f"{name} is given a value twice")
+        if isinstance(value, (int, float)):
             super().__setitem__(name, value)
             return
         if not isinstance(value, Expr):
             raise CellError(f"{name} must be an equation or a number, not {type(value).__name__}")
-        if name in self:
-            raise CellError(f"{name} is given a value twice")
         self.equations.append((name, value))
         super().__setitem__(name, Name(name))
 
@@ -71,32 +74,13 @@ class Cell(metaclass=_CellMaker):
 
     def __post_init__(self) -> None:
         try:
-            self._check_names()
+            for _, expr in self.equations:
+                check_size(expr, parts)
+            check_equations(self.equations, self.states)
             object.__setattr__(self, "_hash", hash(self.equations))
             self.shapes  # noqa: B018  building it is the check that axes fit
         except CellError as error:
             raise CellError(f"cell {self.name}: {error}") from None
-
-    def _check_names(self) -> None:
-        known: set[str] = set()
-        for name, expr in self.equations:
-            if not name.isidentifier() or name in RESERVED - {"y"} or name in self.states:
-                raise CellError(f"{name!r} cannot be given a value; a next state is {name}{NEXT}")
-            if name in known:
-                raise CellError(f"{name} is given a value twice")
-            for node in walk(expr):
-                self._check_node(node, name, known)
-            known.add(name)
-        if not self.states:
-            raise CellError(f"no state: some equation must give a next value such as h{NEXT}")
-
-    def _check_node(self, node: Expr, where: str, known: set[str]) -> None:
-        if isinstance(node, Name) and node.name not in known:
-            raise CellError(f"in {where} = ...: {node.name} is used before it is given a value")
-        if isinstance(node, State) and node.name not in self.states:
-            raise CellError(f"state {node.name} has no next value: {node.name}{NEXT} is missing")
-        if isinstance(node, Apply) and node.op not in OPERATORS:
-            raise CellError(f"in {where} = ...: unknown operator {node.op}")
 
     # What follows is computed from the equations, never declared.
 

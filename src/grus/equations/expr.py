@@ -23,7 +23,7 @@ class Operator:
     binding: int = 9
 
 
-# Binding: + - 1, * / 2, unary - 3, @ 4 (a product with a weight reads as one word), calls 9.
+# Binding as in Python: + - 1, * / @ 2, unary - 3, calls 9.
 OPERATORS = {
     op.name: op
     for op in (
@@ -82,7 +82,8 @@ class Expr:
         return Apply("matmul", (self, as_expr(other)))
 
     def __neg__(self) -> Expr:
-        return Apply("neg", (self,))
+        # Minus a number is a number: -(2) and -2 would print alike and read back as one.
+        return Const(-self.value) if isinstance(self, Const) else Apply("neg", (self,))
 
 
 Operand = Expr | float | int

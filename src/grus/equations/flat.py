@@ -9,7 +9,18 @@ from __future__ import annotations
 from functools import lru_cache
 
 from grus.equations.cell import Cell
-from grus.equations.expr import OPERATORS, Apply, Const, Expr, Input, Name, State, Weight, walk
+from grus.equations.expr import (
+    OPERATORS,
+    RESERVED,
+    Apply,
+    Const,
+    Expr,
+    Input,
+    Name,
+    State,
+    Weight,
+    walk,
+)
 
 
 def is_function(expr: Expr) -> bool:
@@ -34,7 +45,7 @@ def flatten(cell: Cell) -> Cell:
 class _Flattening:
     def __init__(self, cell: Cell) -> None:
         self.done: list[tuple[str, Expr]] = []
-        self.taken = {name for name, _ in cell.equations} | set(cell.states)
+        self.taken = {name for name, _ in cell.equations} | set(cell.states) | RESERVED
         self.known: dict[Expr, Name] = {}
 
     def root(self, expr: Expr) -> Expr:
@@ -75,7 +86,7 @@ class _Flattening:
 
 
 def _compound(expr: Expr) -> bool:
-    return isinstance(expr, (Apply, Const))
+    return isinstance(expr, (Apply, Const, Weight))
 
 
 def _suggest(expr: Expr) -> str:

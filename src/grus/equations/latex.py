@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from grus.equations import text
 from grus.equations.expr import OPERATORS, Apply, Const, Expr, Input, Name, State, Weight
 
-NAMES = {"sigmoid": r"\sigma", "positive": r"\mathbf{1}_{>0}", "relu": r"\operatorname{relu}"}
+NAMES = {
+    "sigmoid": r"\sigma",
+    "tanh": r"\tanh",
+    "exp": r"\exp",
+    "positive": r"\mathbf{1}_{>0}",
+}
 SYMBOLS = {"add": " + ", "sub": " - ", "mul": r" \odot ", "div": " / "}
 
 
@@ -27,10 +32,21 @@ def _word(name: str) -> str:
     return name if len(name) == 1 else rf"\mathit{{{name.replace('_', chr(92) + '_')}}}"
 
 
-def show(expr: Expr, states: Sequence[str]) -> str:
-    """One expression."""
+def power(number: str) -> str:
+    """A number as Python spells it, with its power of ten written out."""
+    digits, e, exponent = number.partition("e")
+    return rf"{digits} \times 10^{{{int(exponent)}}}" if e else digits
+
+
+def show(
+    expr: Expr,
+    states: Sequence[str],
+    number: Callable[[float], str] | None = None,
+    first: bool = True,
+) -> str:
+    """One expression; ``number`` and ``first`` as in `text.show`."""
     if isinstance(expr, Const):
-        return text.number(expr.value)
+        return power(text.number(expr.value)) if number is None else number(expr.value)
     if isinstance(expr, State):
         return f"{_word(expr.name)}_{{t-1}}"
     if isinstance(expr, Weight):
@@ -40,30 +56,33 @@ def show(expr: Expr, states: Sequence[str]) -> str:
     if isinstance(expr, Name):
         return value(expr.name, states)
     assert isinstance(expr, Apply)
-    return _apply(expr, states)
+    return _Printer(states, number).apply(expr, first)
 
 
-def _apply(expr: Apply, states: Sequence[str]) -> str:
-    op = OPERATORS[expr.op]
-    if op.kind == "linear":
-        mark = r"^{\top}" if expr.op == "matmul_t" else ""
-        return f"{show(expr.args[0], states)}{mark} {_inside(expr.args[1], 9, states)}"
-    if not op.symbol:
-        name = NAMES.get(op.name, rf"\{op.name}" if op.name in ("tanh", "exp") else "")
-        name = name or rf"\operatorname{{{op.name}}}"
-        return f"{name}\\left({', '.join(show(a, states) for a in expr.args)}\\right)"
-    if op.arity == 1:
-        return "-" + _inside(expr.args[0], op.binding, states)
-    left = _inside(expr.args[0], op.binding, states)
-    right = _inside(expr.args[1], op.binding + 1, states)
-    symbol = SYMBOLS[op.name]
-    if op.name == "mul" and any(isinstance(a, Const) for a in expr.args):
-        symbol = r" \cdot "
-    return f"{left}{symbol}{right}"
+class _Printer:
+    def __init__(self, states: Sequence[str], number: Callable[[float], str] | None) -> None:
+        self.states, self.number = states, number
+
+    def apply(self, expr: Apply, first: bool) -> str:
+        op = OPERATORS[expr.op]
+        if op.kind == "linear":
+            mark = r"^{\top}" if expr.op == "matmul_t" else ""
+            return f"{self.inside(expr.args[0], 9)}{mark} {self.inside(expr.args[1], 9)}"
+        if not op.symbol:
+            name = NAMES.get(op.name, rf"\operatorname{{{op.name}}}")
+            return f"{name}\\left({', '.join(self.inside(a, 0, True) for a in expr.args)}\\right)"
+        if op.arity == 1:
+            return "-" + self.inside(expr.args[0], op.binding)
+        left = self.inside(expr.args[0], op.binding, first)
+        right = self.inside(expr.args[1], op.binding + 1)
+        scales = op.name == "mul" and any(map(_is_number, expr.args))
+        return left + (r" \cdot " if scales else SYMBOLS[op.name]) + right
+
+    def inside(self, expr: Expr, binding: int, first: bool = False) -> str:
+        if text.needs_brackets(expr, binding, first):
+            return rf"\left({show(expr, self.states, self.number)}\right)"
+        return show(expr, self.states, self.number, first)
 
 
-def _inside(expr: Expr, binding: int, states: Sequence[str]) -> str:
-    weak = isinstance(expr, Apply) and OPERATORS[expr.op].binding < binding
-    weak = weak and bool(OPERATORS[expr.op].symbol) if isinstance(expr, Apply) else False
-    negative = isinstance(expr, Const) and expr.value < 0 and binding > 1
-    return rf"\left({show(expr, states)}\right)" if weak or negative else show(expr, states)
+def _is_number(expr: Expr) -> bool:
+    return isinstance(expr, Const) or (isinstance(expr, Apply) and all(map(_is_number, expr.args)))

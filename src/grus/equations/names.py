@@ -76,7 +76,7 @@ def cell(spec: str | Cell | type[Cell]) -> Cell:
     if spec in CELLS:
         return CELLS[spec]
     raise CellError(
-        f"no cell is called {spec!r}; cells: {', '.join(CELLS)}; also known as:"
+        f"no cell is called {spec[:200]!r}; cells: {', '.join(CELLS)}; also known as:"
         f" {', '.join(KNOWN_AS)}; or FILE.py:Name for one of your own"
     )
 
@@ -90,8 +90,12 @@ def explain_name(spec: str) -> str:
 def _from_file(spec: str) -> Cell:
     file, _, name = spec.rpartition(":")
     path = Path(file)
-    if not path.is_file():
-        raise CellError(f"{spec!r}: there is no file {file!r}")
+    try:
+        found_file = path.is_file()
+    except OSError:  # a name too long to be one
+        found_file = False
+    if not found_file:
+        raise CellError(f"{spec[:200]!r}: there is no file {file[:200]!r}")
     module_spec = importlib.util.spec_from_file_location(f"grus_cell_{path.stem}", path)
     if module_spec is None or module_spec.loader is None:
         raise CellError(f"{spec!r}: {file!r} is not a Python file")
@@ -100,7 +104,7 @@ def _from_file(spec: str) -> Cell:
         module_spec.loader.exec_module(module)
     except CellError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise CellError(f"{spec!r}: running {file!r} raised {error!r}") from error
     found = getattr(module, name, None)
     if not isinstance(found, Cell):

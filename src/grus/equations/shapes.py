@@ -2,8 +2,8 @@
 
 Elementwise operators make their arguments share an axis; a product joins the weight's columns to
 its operand and gives fresh rows. What is left are a few classes of equal axes, which get names:
-`input` (that of x), `hidden` (that of the computed values), and `projection` where the output has
-an axis of its own.
+`input` (that of x), `hidden` (that of the states), and `projection` where the output, or a product
+inside an equation, has an axis of its own.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ class Shapes:
     weights: dict[Weight, tuple[str, ...]]
     values: dict[str, str | None]
     states: dict[str, str]
+    inputs: dict[Input, str]
+    """The axis of x and of each mask."""
     equal: tuple[tuple[str, str], ...]
+    """Pairs of axes that the equations force to one size: x is used element by element."""
 
 
 class _Classes:
@@ -51,6 +54,8 @@ class _Inference:
         self.axis: dict[str, object | None] = {}
         self.matrices: dict[Weight, tuple[object, object]] = {}
         self.vectors: dict[Weight, object] = {}
+        self.inputs: dict[Input, object] = {}
+        self.products: list[object] = []
 
     def leaf(self, expr: Expr) -> object | None:
         if isinstance(expr, Const):
@@ -64,7 +69,8 @@ class _Inference:
         if isinstance(expr, State):
             return ("state", expr.name)
         assert isinstance(expr, Input)
-        return "x" if expr.name == "x" else ("mask", expr.name)
+        self.inputs.setdefault(expr, "x" if expr.name == "x" else ("mask", expr.name))
+        return self.inputs[expr]
 
     def visit(self, expr: Expr) -> object | None:
         if not isinstance(expr, Apply):
@@ -94,6 +100,7 @@ class _Inference:
         if expr.op == "matmul_t":
             rows, columns = columns, rows
         self.classes.join(axis, columns)
+        self.products.append(rows)
         return rows
 
 
@@ -121,22 +128,22 @@ def _name_classes(run: _Inference, states: Sequence[str], output: str) -> Shapes
     labels: dict[object, str] = {find("x"): "input"}
     equal: list[tuple[str, str]] = []
     state_roots = [find(("state", name)) for name in states]
-    computed = [find(a) for a in run.axis.values() if a is not None]
-    distinct = list(dict.fromkeys([*computed, *state_roots]))
+    # A product inside an equation counts as a value: `flatten` will give it a name.
+    computed = [find(a) for a in [*run.axis.values(), *run.products] if a is not None]
+    distinct = dict.fromkeys([*computed, *state_roots])
     out_axis = run.axis[output]
     if out_axis is None:
         raise CellError(f"the output {output} is a number; it must be a vector")
-    hidden = [root for root in distinct if root != find(out_axis)]
     if find("x") in distinct:
         # x itself is used elementwise, so a layer of this cell needs input size = hidden size.
         equal.append(("input", "hidden"))
         labels[find("x")] = "hidden"
-    if not hidden:
-        labels[find(out_axis)] = "hidden"
-    elif len(hidden) == 1:
-        labels.setdefault(hidden[0], "hidden")
-        labels.setdefault(find(out_axis), "projection")
-    else:
+    # The states' axis is hidden; where they have two, the output's is the projection.
+    others = [root for root in state_roots if root != find(out_axis)]
+    labels.setdefault((others or state_roots)[0], "hidden")
+    for root in distinct:
+        labels.setdefault(root, "projection")
+    if sum(name == "projection" for name in labels.values()) > 1:
         raise CellError("more than two axes beside the input: the equations do not fit together")
 
     def label(axis: object) -> str:
@@ -147,4 +154,5 @@ def _name_classes(run: _Inference, states: Sequence[str], output: str) -> Shapes
     }
     weights |= {w: (label(axis),) for w, axis in run.vectors.items()}
     values = {name: None if axis is None else label(axis) for name, axis in run.axis.items()}
-    return Shapes(weights, values, {s: label(("state", s)) for s in states}, tuple(equal))
+    inputs = {node: label(axis) for node, axis in run.inputs.items()}
+    return Shapes(weights, values, {s: label(("state", s)) for s in states}, inputs, tuple(equal))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 
+from grus.equations.checks import check_size
 from grus.equations.expr import (
     OPERATORS,
     Apply,
@@ -24,14 +26,20 @@ _BINARY = {
     ast.MatMult: "matmul",
 }
 
+SYNTAX = 6  # Python's syntax tree has at most this many nodes for one of ours, as in -W.r
+
 
 def number(value: float) -> str:
     """Shortest text that reads back as the same number; whole numbers without a point."""
     return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
 
 
-def show(expr: Expr) -> str:
-    """The expression in Python's spelling, with only the brackets it needs."""
+def show(expr: Expr, number: Callable[[float], str] = number, first: bool = True) -> str:
+    """The expression in Python's spelling, with only the brackets it needs.
+
+    ``number`` spells constants; ``first`` says that nothing stands to the left, so that a
+    negative number needs no brackets.
+    """
     if isinstance(expr, Const):
         return number(expr.value)
     if isinstance(expr, (Name, State, Weight)):
@@ -41,19 +49,27 @@ def show(expr: Expr) -> str:
     assert isinstance(expr, Apply)
     op = OPERATORS[expr.op]
     if not op.symbol:
-        return f"{op.name}({', '.join(map(show, expr.args))})"
+        return f"{op.name}({', '.join(show(a, number) for a in expr.args)})"
     if op.arity == 1:
-        return op.symbol + _inside(expr.args[0], op.binding)
-    left = _inside(expr.args[0], op.binding)
-    right = _inside(expr.args[1], op.binding + 1)
+        return op.symbol + _inside(expr.args[0], op.binding, number, False)
+    left = _inside(expr.args[0], op.binding, number, first)
+    right = _inside(expr.args[1], op.binding + 1, number, False)
     join = f" {op.symbol} " if not op.symbol.startswith(".") else f"{op.symbol} "
     return f"{left}{join}{right}"
 
 
-def _inside(expr: Expr, binding: int) -> str:
-    weak = isinstance(expr, Apply) and OPERATORS[expr.op].binding < binding
-    negative = isinstance(expr, Const) and expr.value < 0 and binding > 1
-    return f"({show(expr)})" if weak or negative else show(expr)
+def _inside(expr: Expr, binding: int, number: Callable[[float], str], first: bool) -> str:
+    if needs_brackets(expr, binding, first):
+        return f"({show(expr, number)})"
+    return show(expr, number, first)
+
+
+def needs_brackets(expr: Expr, binding: int, first: bool) -> bool:
+    """True for a weaker operator below a stronger one, and for a sign after an operator."""
+    if isinstance(expr, Apply):
+        op = OPERATORS[expr.op]
+        return bool(op.symbol) and op.binding < binding
+    return isinstance(expr, Const) and expr.value < 0 and binding > 1 and not first
 
 
 def read(text: str, states: frozenset[str], values: frozenset[str]) -> Expr:
@@ -65,6 +81,8 @@ def read(text: str, states: frozenset[str], values: frozenset[str]) -> Expr:
         tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise CellError(f"not an expression: {text.strip()[:200]!r}") from None
+    root: ast.AST = tree.body
+    check_size(root, ast.iter_child_nodes, SYNTAX)
     return _Reader(states, values).read(tree.body)
 
 
@@ -75,19 +93,24 @@ class _Reader:
     def read(self, node: ast.expr) -> Expr:
         value = node.value if isinstance(node, ast.Constant) else None
         if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return Const(float(value))
+            return self.constant(value)
         if isinstance(node, ast.Name):
             return self.name(node.id)
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             return self.dotted(node.value.id, node.attr)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-            inner = self.read(node.operand)
-            return Const(-inner.value) if isinstance(inner, Const) else -inner
+            return -self.read(node.operand)
         if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
             return self.binary(node)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             return self.call(node, node.func.id)
-        raise CellError(f"{ast.unparse(node)!r} is not part of the equation language")
+        raise CellError(f"{_source(node)!r} is not part of the equation language")
+
+    def constant(self, value: float) -> Expr:
+        try:
+            return Const(float(value))
+        except OverflowError:
+            raise CellError("a whole number is too large for a float") from None
 
     def name(self, name: str) -> Expr:
         if name == "x":
@@ -109,11 +132,18 @@ class _Reader:
         left, right = node.left, node.right
         op = _BINARY[type(node.op)]
         if op == "matmul" and isinstance(left, ast.Attribute) and left.attr == "T":
-            return Apply("matmul_t", (self.read(left.value), self.read(right)))
+            weight = left.value
+            if isinstance(weight, ast.Attribute):  # W.r.T; in W.T the gate itself is called T
+                return Apply("matmul_t", (self.read(weight), self.read(right)))
         return Apply(op, (self.read(left), self.read(right)))
 
     def call(self, node: ast.Call, name: str) -> Expr:
         op = OPERATORS.get(name)
         if op is None or op.symbol or node.keywords or len(node.args) != op.arity:
-            raise CellError(f"{ast.unparse(node)!r} is not a function of the equation language")
+            raise CellError(f"{_source(node)!r} is not a function of the equation language")
         return Apply(name, tuple(map(self.read, node.args)))
+
+
+def _source(node: ast.expr) -> str:
+    text = ast.unparse(node)
+    return text if len(text) <= 80 else f"{text[:77]}..."

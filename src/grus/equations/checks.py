@@ -1,0 +1,105 @@
+"""What a cell is checked for when it is built; every message names the equation at fault."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from keyword import iskeyword
+from typing import TypeVar
+
+from grus.equations.expr import (
+    OPERATORS,
+    RESERVED,
+    Apply,
+    Const,
+    Expr,
+    Input,
+    Name,
+    State,
+    Weight,
+    walk,
+)
+from grus.equations.shapes import CellError
+
+NEXT = "_next"
+MAX_DEPTH = 200  # every later walk recurses, at most two Python frames a level
+MAX_NODES = 10_000
+
+Node = TypeVar("Node")
+
+
+def check_size(root: Node, children: Callable[[Node], Iterable[Node]], slack: int = 1) -> None:
+    """Refuse a tree that is too deep or too large to walk; itself it does not recurse.
+
+    ``slack`` is how many nodes of this tree may stand for one node of an expression.
+    """
+    todo, seen = [(root, 1)], 0
+    while todo:
+        node, depth = todo.pop()
+        seen += 1
+        if depth >= MAX_DEPTH + slack or seen > MAX_NODES * slack:
+            raise CellError(
+                f"the expression is nested more than {MAX_DEPTH} deep or has more than"
+                f" {MAX_NODES} parts; give its pieces names"
+            )
+        todo += [(child, depth + 1) for child in children(node)]
+
+
+def check_equations(equations: Sequence[tuple[str, Expr]], states: Sequence[str]) -> None:
+    """Names are new, plain and defined before use; leaves and numbers are what they can be."""
+    if not states:
+        raise CellError(f"no state: some equation must give a next value such as h{NEXT}")
+    for state in states:
+        if not _plain(state) or state in RESERVED:
+            raise CellError(f"{state + NEXT!r} cannot be given a value: no state is {state!r}")
+    known: set[str] = set()
+    for name, expr in equations:
+        if not _plain(name) or name in RESERVED - {"y"} or name in states:
+            raise CellError(f"{name!r} cannot be given a value; a next state is {name}{NEXT}")
+        if name in known:
+            raise CellError(f"{name} is given a value twice")
+        try:
+            for node in walk(expr):
+                _check_node(node, states, known)
+        except CellError as error:
+            raise CellError(f"in {name} = ...: {error}") from None
+        known.add(name)
+    _check_masks(node for _, expr in equations for node in walk(expr))
+
+
+def _check_node(node: Expr, states: Sequence[str], known: set[str]) -> None:
+    if isinstance(node, Name) and node.name not in known:
+        raise CellError(f"{node.name} is used before it is given a value")
+    if isinstance(node, State) and node.name not in states:
+        raise CellError(f"state {node.name} has no next value: {node.name}{NEXT} is missing")
+    if isinstance(node, Weight) and (
+        not _plain(node.family) or not _plain(node.gate) or node.family in RESERVED
+    ):
+        raise CellError(f"no weight can be called {node.name}")
+    if isinstance(node, Const) and not math.isfinite(node.value):
+        raise CellError(f"{node.value} is not a finite number")
+    if isinstance(node, Apply):
+        _check_apply(node)
+
+
+def _check_apply(node: Apply) -> None:
+    op = OPERATORS.get(node.op)
+    if op is None or op.arity != len(node.args):
+        raise CellError(f"unknown operator {node.op} of {len(node.args)} arguments")
+    if node.op == "neg" and isinstance(node.args[0], Const):
+        # -(2) and the number -2 print alike, so only one of them may exist.
+        raise CellError("minus a number is written as a negative number")
+
+
+def _check_masks(nodes: Iterable[Expr]) -> None:
+    per: dict[str, str] = {}
+    for node in nodes:
+        if isinstance(node, Input) and node != Input("x"):
+            if not _plain(node.name) or node.name == "x":
+                raise CellError(f"no mask can be called {node.per}.{node.name}")
+            if per.setdefault(node.name, node.per) != node.per:
+                raise CellError(f"step.{node.name} and sequence.{node.name} share a name")
+
+
+def _plain(name: str) -> bool:
+    return name.isidentifier() and not iskeyword(name)
