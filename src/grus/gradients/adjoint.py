@@ -50,7 +50,7 @@ class Backward:
 @lru_cache(maxsize=256)
 def backward(cell: Cell) -> Backward:
     """Derive the backward step of ``cell``."""
-    return _Derivation(flatten(cell)).result()
+    return _Derivation(cell).result()
 
 
 def _seen(expr: Expr) -> Expr:
@@ -63,8 +63,9 @@ def _seen(expr: Expr) -> Expr:
 
 
 class _Derivation:
-    def __init__(self, forward: Cell) -> None:
-        self.forward = forward
+    def __init__(self, cell: Cell) -> None:
+        # The flat form may read states in another order: which one is the output, the cell says.
+        self.forward, self.states, self.output = flatten(cell), cell.states, cell.output
         self.equations: list[tuple[str, Expr]] = []
         self.adjoints: dict[Expr, list[Expr]] = {}
         self.weights: list[WeightGradient] = []
@@ -72,7 +73,7 @@ class _Derivation:
     def result(self) -> Backward:
         for name, expr in reversed(self.forward.equations):
             self.equation(name, expr)
-        for state in self.forward.states:
+        for state in self.states:
             given = self.adjoints.get(State(state), [0 * State("d" + state)])
             self.equations.append((f"d{state}_next", _total(given)))
         dx = tuple(self.input_term(k, term) for k, term in enumerate(self.input_terms()))
@@ -84,19 +85,19 @@ class _Derivation:
         """What the backward step reads, and the operands of the weights' gradients."""
         read = [i.name for i in cell.inputs if i.per == "step"]
         operands = [w.operand.name for w in self.weights if isinstance(w.operand, (Name, State))]
-        known = {name for name, _ in self.forward.equations} | set(self.forward.states)
+        known = {name for name, _ in self.forward.equations} | set(self.states)
         return tuple(dict.fromkeys(n for n in [*read, *operands] if n in known))
 
     def equation(self, name: str, expr: Expr) -> None:
         given = list(self.adjoints.get(Name(name), []))
         state = name.removesuffix("_next")
-        if name.endswith("_next") and state in self.forward.states:
+        if name.endswith("_next") and state in self.states:
             given.insert(0, State("d" + state))
-        if name == self.forward.output:
+        if name == self.output:
             given.append(DY)
         if not given:
             return
-        short = state if state in self.forward.states else name
+        short = state if state in self.states else name
         total = self.named(f"d_{short}", _total(given))
         if is_function(expr):
             assert isinstance(expr, Apply)

@@ -1,0 +1,63 @@
+"""Each operator means something everywhere: the tables of operators have the same keys."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from grus.equations import OPERATORS, Apply, Cell, Expr, Name, State, W, latex, text, x
+from grus.equations.expr import RESERVED
+from grus.gradients import RULES
+from grus.reference import NUMPY
+
+LINEAR = {name for name, op in OPERATORS.items() if op.kind == "linear"}
+
+
+def applied(op: str) -> Expr:
+    """The operator on the simplest arguments it takes."""
+    if op in LINEAR:
+        return Apply(op, (W.a, x))
+    return Apply(op, (State("h"), Name("v"))[: OPERATORS[op].arity])
+
+
+def test_the_reference_has_every_operator_and_no_other() -> None:
+    assert set(NUMPY.table) == set(OPERATORS)
+
+
+def test_the_composite_has_every_operator_and_no_other() -> None:
+    pytest.importorskip("torch")
+    from grus.layers.composite import TORCH
+
+    assert set(TORCH.table) == set(OPERATORS)
+
+
+def test_the_derivatives_have_every_operator_but_the_products() -> None:
+    assert set(RULES) == set(OPERATORS) - LINEAR
+
+
+@pytest.mark.parametrize("op", sorted(OPERATORS))
+def test_every_table_gives_an_operator_its_number_of_arguments(op: str) -> None:
+    arity = OPERATORS[op].arity
+    if not isinstance(NUMPY.table[op], type(len)) and op in RULES:
+        assert len(inspect.signature(RULES[op]).parameters) == 2 + arity
+        args = (State("h"), Name("v"), State("c"))
+        assert len(RULES[op](args[0], args[1], *args[:arity])) == arity
+
+
+def test_no_two_operators_look_the_same() -> None:
+    for show in (text.show, lambda e: latex.show(e, ("h",))):
+        assert len({show(applied(op)) for op in OPERATORS}) == len(OPERATORS)
+
+
+@pytest.mark.parametrize("op", sorted(OPERATORS))
+def test_every_operator_prints_as_text_that_reads_back(op: str) -> None:
+    cell = Cell(
+        "one",
+        (("v", applied(op) if op in LINEAR else -State("h")), ("h_next", State("h") + applied(op))),
+    )
+    assert Cell.parse(str(cell)) == cell
+
+
+def test_no_cell_may_take_an_operators_name() -> None:
+    assert set(OPERATORS) <= RESERVED
