@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -46,22 +46,30 @@ def run(
     ``lengths`` [batch], 0 allowed: outputs past the end are 0. ``resets`` [time, batch]: this step
     begins with the state at zero (or h0), chosen by selection, so NaN does not leak through.
     ``reverse`` starts at each row's last valid step; outputs stay in time order.
-    ``masks`` holds the cell's mask inputs: [time, batch, hidden] per step, else [batch, hidden].
+    ``masks`` holds the cell's mask inputs by name: [time, batch, hidden] for ``step.k``, else
+    [batch, hidden].
 
     Raises InputError naming the argument whose shape or values cannot be.
     """
-    x = _float64("x", x, 3)
-    stacked = {family: np.asarray(w, np.float64) for family, w in weights.items()}
-    start = _initial(cell, stacked, x, h0)
+    x = _float64("x", x)
+    if x.ndim != 3:
+        raise InputError(f"x must be [time, batch, input], got shape {x.shape}")
+    stacked = {family: _float64(f"weights {family}", w) for family, w in weights.items()}
+    single = split(cell, stacked)
+    size = sizes(cell, stacked, x.shape[2])
     steps, batch = x.shape[:2]
-    lengths = _lengths(lengths, steps, batch)
-    resets = _resets(resets, steps, batch)
-    masks = {k: np.asarray(v, np.float64) for k, v in (masks or {}).items()}
-    missing = {i.name for i in cell.inputs} - {"x"} - set(masks)
-    if missing:
-        raise InputError(f"cell {cell.name} needs masks {sorted(missing)}")
     return loop(
-        cell, split(cell, stacked), x, start, lengths, resets, reverse, reset_to, masks, NUMPY
+        cell,
+        single,
+        x,
+        _initial(cell, size, batch, h0),
+        _lengths(lengths, steps, batch),
+        _resets(resets, steps, batch),
+        reverse,
+        reset_to,
+        _masks(cell, size, steps, batch, masks or {}),
+        NUMPY,
+        size[str(cell.shapes.values[cell.output])],
     )
 
 
@@ -70,38 +78,50 @@ def loop(
     weights: Mapping[Any, Array],
     x: Array,
     start: tuple[Array, ...],
-    lengths: Array,
+    lengths: Array | None,
     resets: Array | None,
     reverse: bool,
     reset_to: Literal["zero", "h0"],
     masks: Mapping[str, Array],
     ops: Operations,
+    width: int = 0,
 ) -> Sequence:
-    """The loop itself, over any array library; arguments already checked."""
+    """The loop itself, over any array library; arguments already checked.
+
+    ``lengths`` None means that every step is valid; ``width`` is the output's where T is 0.
+    """
     state, values = start, []
     outputs: dict[int, Array] = {}
     per_step = {i.name for i in cell.inputs if i.per == "step"} - {"x"}
     base = start if reset_to == "h0" else tuple(map(ops.zeros_like, start))
     for t in reversed(range(x.shape[0])) if reverse else range(x.shape[0]):
         before = state
+        inputs = {"x": x[t], **{k: v[t] if k in per_step else v for k, v in masks.items()}}
         if resets is not None:
-            state = tuple(
-                ops.where(resets[t][:, None], r, s) for r, s in zip(base, state, strict=True)
-            )
-        inputs = {k: v[t] if k in per_step else v for k, v in masks.items()}
-        now = step_values(cell, weights, {"x": x[t], **inputs}, state, ops)
+            state = _select(ops, resets[t], base, state)
+        if lengths is not None:
+            # Padding may hold NaN or Inf; it is replaced before it can meet a number.
+            zeros = map(ops.zeros_like, inputs.values())
+            chosen = _select(ops, t < lengths, inputs.values(), zeros)
+            inputs = dict(zip(inputs, chosen, strict=True))
+        now = step_values(cell, weights, inputs, state, ops)
         values.append(now)
-        valid = (t < lengths)[:, None]
-        after = tuple(now[name + "_next"] for name in cell.states)
-        state = tuple(ops.where(valid, a, s) for a, s in zip(after, before, strict=True))
-        output = now[cell.output]
-        outputs[t] = ops.where(valid, output, ops.zeros_like(output))
-    output = ops.stack([outputs[t] for t in range(x.shape[0])]) if outputs else None
-    if output is None:
-        axis = cell.shapes.values[cell.output]
-        width = start[[cell.shapes.states[s] for s in cell.states].index(str(axis))].shape[-1]
-        output = np.zeros((0, x.shape[1], width))
-    return Sequence(output, state, values)
+        state = tuple(now[name + "_next"] for name in cell.states)
+        outputs[t] = now[cell.output]
+        if lengths is not None:
+            state = _select(ops, t < lengths, state, before)
+            (outputs[t],) = _select(ops, t < lengths, [outputs[t]], [ops.zeros_like(outputs[t])])
+    if not outputs:
+        return Sequence(np.zeros((0, x.shape[1], width)), state, values)
+    return Sequence(ops.stack([outputs[t] for t in range(x.shape[0])]), state, values)
+
+
+def _select(
+    ops: Operations, rows: Array, chosen: Iterable[Array], otherwise: Iterable[Array]
+) -> tuple[Array, ...]:
+    """Row by row one array or the other; never a product, so that NaN does not leak."""
+    pairs = zip(chosen, otherwise, strict=True)
+    return tuple(ops.where(rows[:, None], one, other) for one, other in pairs)
 
 
 def sizes(cell: Cell, weights: Mapping[str, Array], inputs: int) -> dict[str, int]:
@@ -115,28 +135,38 @@ def sizes(cell: Cell, weights: Mapping[str, Array], inputs: int) -> dict[str, in
                 raise InputError(
                     f"{family} says {axis} is {size}, but it is {found[axis]} elsewhere"
                 )
+    for one, other in cell.shapes.equal:
+        if found[one] != found.setdefault(other, found[one]):
+            raise InputError(
+                f"cell {cell.name} uses x element by element: {one} and {other} must be of one"
+                f" size, got {found[one]} and {found[other]}"
+            )
+    for state, axis in cell.shapes.states.items():
+        if axis not in found:
+            raise InputError(f"cell {cell.name}: no weight tells the size of state {state}")
     return found
 
 
-def _float64(name: str, value: Array, ndim: int) -> Array:
-    array = np.asarray(value, np.float64)
-    if array.ndim != ndim:
-        raise InputError(f"{name} must have {ndim} axes, got shape {array.shape}")
-    return array
+def _float64(name: str, value: Array) -> Array:
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind in "biuf":
+            return array.astype(np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} must be an array of numbers, all rows of one length") from None
+    raise InputError(f"{name} must hold real numbers, got {array.dtype}")
 
 
 def _initial(
-    cell: Cell, weights: Mapping[str, Array], x: Array, h0: Array | tuple[Array, ...] | None
+    cell: Cell, size: Mapping[str, int], batch: int, h0: Array | tuple[Array, ...] | None
 ) -> tuple[Array, ...]:
-    split(cell, weights)
-    size = sizes(cell, weights, x.shape[2])
-    shapes = [(x.shape[1], size[cell.shapes.states[s]]) for s in cell.states]
+    shapes = [(batch, size[cell.shapes.states[s]]) for s in cell.states]
     if h0 is None:
         return tuple(np.zeros(shape) for shape in shapes)
     given = h0 if isinstance(h0, tuple) else (h0,)
     if len(given) != len(shapes):
         raise InputError(f"h0 must hold {len(shapes)} states {cell.states}, got {len(given)}")
-    arrays = tuple(np.asarray(value, np.float64) for value in given)
+    arrays = tuple(_float64("h0", value) for value in given)
     for name, array, shape in zip(cell.states, arrays, shapes, strict=True):
         if array.shape != shape:
             raise InputError(f"h0 of state {name} must have shape {shape}, got {array.shape}")
@@ -163,3 +193,18 @@ def _resets(resets: Array | None, steps: int, batch: int) -> Array | None:
     if not np.isin(array, (0, 1)).all():
         raise InputError("resets must be bool, or 0 and 1")
     return array.astype(bool)
+
+
+def _masks(
+    cell: Cell, size: Mapping[str, int], steps: int, batch: int, masks: Mapping[str, Array]
+) -> dict[str, Array]:
+    wanted = {node.name: node for node in cell.inputs if node.name != "x"}
+    if set(masks) != set(wanted):
+        raise InputError(f"cell {cell.name} has masks {sorted(wanted)}, got {sorted(masks)}")
+    found = {name: _float64(f"mask {name}", value) for name, value in masks.items()}
+    for name, node in wanted.items():
+        axes = (steps, batch) if node.per == "step" else (batch,)
+        shape = (*axes, size[cell.shapes.inputs[node]])
+        if found[name].shape != shape:
+            raise InputError(f"mask {name} must have shape {shape}, got {found[name].shape}")
+    return found
