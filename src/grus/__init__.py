@@ -5,6 +5,7 @@ and the hand calculation are derived from them. `import grus` needs no torch: th
 loaded when they are first asked for.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from grus.equations import CELLS, Cell, CellError, cell
@@ -12,16 +13,26 @@ from grus.errors import InputError
 
 if TYPE_CHECKING:
     from grus.layers import GRU, Recurrent
+    from grus.sequence import run
 
 __version__ = "0.1.0"
-__all__ = ["CELLS", "GRU", "Cell", "CellError", "InputError", "Recurrent", "__version__", "cell"]
+__all__ = [
+    "CELLS",
+    "GRU",
+    "Cell",
+    "CellError",
+    "InputError",
+    "Recurrent",
+    "__version__",
+    "cell",
+    "run",
+]
 
-_LAYERS = ("GRU", "Recurrent")
+# Loaded when first asked for: layers bring torch, run brings NumPy and the compiler.
+_LATE = {"GRU": "grus.layers", "Recurrent": "grus.layers", "run": "grus.sequence"}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAYERS:
-        from grus import layers
-
-        return getattr(layers, name)
+    if name in _LATE:
+        return getattr(import_module(_LATE[name]), name)
     raise AttributeError(f"module 'grus' has no attribute {name!r}")

@@ -20,6 +20,29 @@ NAMES = {"W": "weight_ih", "U": "weight_hh", "b": "bias_ih", "d": "bias_hh"}
 BIASES = ("bias_ih", "bias_hh")
 
 
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Consecutive gates: their blocks begin here in bias_ih and in bias_hh (None: not there)."""
+
+    first: int | None
+    second: int | None
+    gates: int
+
+    def continues(self, first: int | None, second: int | None) -> bool:
+        return (self.first is None) == (first is None) and second == (
+            None if self.second is None else self.second + self.gates
+        )
+
+
+def _block(run: _Run, tensors: Mapping[str, Array], size: int) -> Array:
+    length = run.gates * size
+    parts = []
+    for at, name in ((run.first, "bias_ih"), (run.second, "bias_hh")):
+        if at is not None:
+            parts.append(tensors[name][at * size : at * size + length])
+    return parts[0] if len(parts) == 1 else parts[0] + parts[1]
+
+
 @dataclass(frozen=True)
 class TorchRecord:
     """The parameters of one layer of ``cell`` as PyTorch lays them out."""
@@ -52,42 +75,42 @@ class TorchRecord:
     def families(
         self,
         tensors: Mapping[str, Array],
-        sizes: Mapping[str, int],
+        size: int,
         zeros: Callable[[int], Array],
         cat: Callable[[list[Array]], Array],
     ) -> dict[str, Array]:
-        """Weights by family from a layer's tensors; absent biases are ``zeros``."""
+        """Weights by family from a layer's tensors; ``size`` is the length of one gate's bias,
+        absent biases are ``zeros``."""
         found = {
             f: tensors[NAMES.get(f, f"weight_{f}")] for f in self.cell.families if f not in "bd"
         }
         for family in "bd":
             if family in self.cell.families:
-                found[family] = self._bias(family, tensors, sizes, zeros, cat)
+                gates = len(self.cell.families[family])
+                if NAMES[family] not in tensors:
+                    found[family] = zeros(gates * size)
+                    continue
+                blocks = [_block(run, tensors, size) for run in self._runs[family]]
+                found[family] = blocks[0] if len(blocks) == 1 else cat(blocks)
         return found
 
-    def _bias(
-        self,
-        family: str,
-        tensors: Mapping[str, Array],
-        sizes: Mapping[str, int],
-        zeros: Callable[[int], Array],
-        cat: Callable[[list[Array]], Array],
-    ) -> Array:
-        gates = self.cell.families[family]
-        size = sizes[self.cell.family_axes(family)[0]]
-        if NAMES[family] not in tensors:
-            return zeros(len(gates) * size)
+    @cached_property
+    def _runs(self) -> dict[str, list[_Run]]:
+        """For b and d: stretches of gates that are made in the same way."""
+        found: dict[str, list[_Run]] = {}
         inner = self.cell.families.get("d", ())
-        blocks = []
-        for k, gate in enumerate(gates):
-            at = self.gates_hh.index(gate) if gate in self.gates_hh else None
-            second = None if at is None else tensors["bias_hh"][at * size : (at + 1) * size]
-            if family == "d":
-                blocks.append(second)
-            else:
-                block = tensors["bias_ih"][k * size : (k + 1) * size]
-                blocks.append(block if second is None or gate in inner else block + second)
-        return blocks[0] if len(blocks) == 1 else cat(blocks)
+        for family in "bd":
+            runs = found.setdefault(family, [])
+            for k, gate in enumerate(self.cell.families.get(family, ())):
+                second = self.gates_hh.index(gate) if gate in self.gates_hh else None
+                first = None if family == "d" else k
+                second = second if family == "d" or gate not in inner else None
+                last = runs[-1] if runs else None
+                if last and last.continues(first, second):
+                    runs[-1] = _Run(last.first, last.second, last.gates + 1)
+                else:
+                    runs.append(_Run(first, second, 1))
+        return found
 
     def gradients(
         self,

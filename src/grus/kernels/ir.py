@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 from grus.kernels.machine import DType, Machine, item_bytes
 
-LOOP_EXIT = "slt"
-
 
 @dataclass(frozen=True)
 class Target:
@@ -243,7 +241,7 @@ class Function:
         index = f"%{tag}.i"
         names = [f"%{tag}.c{k}" for k in range(len(carried))]
         at = len(self.lines)
-        more = self.let(f"icmp {LOOP_EXIT} i64 {index}, {stop}")
+        more = self.let(f"icmp slt i64 {index}, {stop}")
         self.emit(f"br i1 {more}, label %{tag}.body, label %{tag}.end")
         self.label(f"{tag}.body")
         after = list(body(index, names))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from grus.equations import State
@@ -12,6 +13,7 @@ from grus.kernels.plan import Plan
 from grus.kernels.slots import MOVING, Slots, groups
 from grus.kernels.tile import HoistedTile, StageTile
 
+Columns = Callable[[str, int], None]
 ELEMENTWISE_TILES = ((1, (2, 1)),)
 
 
@@ -388,7 +390,7 @@ class _Code(Function):
         whole = self.let(f"sdiv i64 {self.sub(end, first)}, {rows}")
         return self.add(first, self.mul(whole, rows))
 
-    def columns(self, start: str, end: str, widths: tuple[int, ...], body) -> None:  # type: ignore[no-untyped-def]
+    def columns(self, start: str, end: str, widths: tuple[int, ...], body: Columns) -> None:
         """Cover the hidden tiles start to end with the widest tiles that fit."""
         for width in widths:
             stop = self.cover(start, end, width)

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from grus.equations import Cell, Input, Name, State, Weight
+from grus.equations import Cell, Input, Name, State
 from grus.errors import InputError
 from grus.gradients import Backward, backward as derive
 from grus.kernels.call import kernel
@@ -113,7 +113,7 @@ def forward(
     if reverse:
         arrays = {name: array[::-1] for name, array in arrays.items()}
     sizes = (x.shape[0], x.shape[1], x.shape[2], start[0].shape[1])
-    program(sizes, split(cell, weights), arrays, start, final, threads)
+    program(sizes, weights, arrays, start, final, threads)
 
 
 def backward(
@@ -141,16 +141,14 @@ def backward(
     hidden = output.shape[2]
     adjoints = np.empty((steps, batch, len(plan.adjoints), hidden), x.dtype)
     kept = {name: saved[k] for k, name in enumerate(plan.saved)} | {cell.output: output, "x": x}
-    program = kernel(cell_back, _dtype(x), plan.adjoints, plan.sums)
+    program = kernel(cell_back, _dtype(x), plan.adjoints, plan.sums, cell)
     arrays = {f"in.{n}": dy if n == "dy" else kept[n] for n in program.plan.step_inputs}
     arrays |= {f"out.{n}": adjoints[:, :, k] for k, n in enumerate(plan.adjoints)}
     arrays = {name: array[::-1] for name, array in arrays.items()}
     order = [cell_back.states.index(f"d{s}") for s in cell.states]
     start = tuple(dfinal[order.index(k)] for k in range(len(order)))
     final = tuple(np.empty((batch, hidden), x.dtype) for _ in start)
-    sums = program(
-        (steps, batch, inputs, hidden), split(cell, weights), arrays, start, final, threads
-    )
+    sums = program((steps, batch, inputs, hidden), weights, arrays, start, final, threads)
     products = _Products(cell, plan, adjoints, matmul or _numpy_matmul)
     return Gradients(
         products.weights(kept, sums, x) if need_weights else {},
@@ -231,17 +229,6 @@ class _Products:
             self.matmul(self.flat[:, c0 * h : c1 * h], weights[family][r0 * h : r1 * h], product)
             total = product if k == 0 and not total.any() else total + product
         return total.reshape(x.shape)
-
-
-def split(cell: Cell, weights: Mapping[str, Array]) -> dict[Weight, Array]:
-    """Stacked families cut into single weights (views)."""
-    found = {}
-    for family, gates in cell.families.items():
-        stacked = weights[family]
-        rows = stacked.shape[0] // len(gates)
-        for k, gate in enumerate(gates):
-            found[Weight(family, gate)] = stacked[k * rows : (k + 1) * rows]
-    return found
 
 
 def _dtype(x: Array) -> DType:

@@ -35,6 +35,7 @@ class Slots:
         for k in range(len(groups(plan))):
             names += [f"panel.{k}", f"panel.{k}.tile"]
         self.arrays = tuple(arrays)
+        self.names = tuple(names)
         self.given = len(names)
         self.index = {name: k for k, name in enumerate([*names, *MOVING])}
 

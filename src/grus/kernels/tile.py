@@ -114,7 +114,8 @@ class Tile:
         used = sorted({(i, v, c) for i in range(self.rows) for v in range(self.width)
                        for c, _, _ in members})  # fmt: skip
 
-        def body(_: str, carried: list[str]) -> list[str]:
+        def body(index: str, carried: list[str]) -> list[str]:
+            del index  # offsets in bytes are carried instead
             koff, poff, *names = carried
             now = dict(zip(used, names, strict=True))
             panel = [
@@ -122,10 +123,10 @@ class Tile:
                 for base in panels
             ]
             for i, pointer in enumerate(row_pointers):
-                number = f.broadcast(f.at(pointer, koff))
+                element = f.broadcast(f.at(pointer, koff))
                 for v in range(self.width):
                     for m, (c, _, _) in enumerate(members):
-                        now[i, v, c] = f.multiply_add(number, panel[v][m], now[i, v, c])
+                        now[i, v, c] = f.multiply_add(element, panel[v][m], now[i, v, c])
             step = len(members) * self.vector_bytes
             return [f.add(koff, self.item), f.add(poff, step), *(now[key] for key in used)]
 

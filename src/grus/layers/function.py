@@ -34,7 +34,7 @@ def sequence(
 def array(tensor: Tensor) -> Array:
     """The tensor's memory as a NumPy array, its last axis contiguous."""
     tensor = tensor.detach()
-    if tensor.dim() and tensor.shape[-1] > 1 and tensor.stride(-1) != 1:
+    if tensor.stride(-1) != 1 and tensor.shape[-1] > 1:
         tensor = tensor.contiguous()
     found: Array = tensor.numpy()
     return found
@@ -45,7 +45,7 @@ def _families(record: TorchRecord, names: tuple[str, ...], arrays: list[Array]) 
     dtype = arrays[0].dtype
     return record.families(
         dict(zip(names, arrays, strict=True)),
-        {"hidden": hidden},
+        hidden,
         lambda n: np.zeros(n, dtype),
         np.concatenate,
     )

@@ -59,6 +59,7 @@ class Recurrent(nn.Module):
         self.bias, self.batch_first = bias, batch_first
         self.gate_bias = dict(gate_bias or {})
         self.backend = backend
+        self._names = tuple(self.record.shapes(self._sizes(0), bias))
         for k in range(num_layers):
             for name, shape in self.record.shapes(self._sizes(k), bias).items():
                 empty = torch.empty(shape, device=device, dtype=dtype)
@@ -94,14 +95,13 @@ class Recurrent(nn.Module):
 
     def layer_tensors(self, layer: int) -> dict[str, Tensor]:
         """The parameters of one layer under torch's names, without the layer's number."""
-        names = self.record.shapes(self._sizes(layer), self.bias)
-        return {name: getattr(self, f"{name}_l{layer}") for name in names}
+        return {name: getattr(self, f"{name}_l{layer}") for name in self._names}
 
     def layer_weights(self, layer: int) -> dict[str, Tensor]:
         """The weights of one layer by family, as the cell's equations name them."""
-        sizes, tensors = self._sizes(layer), self.layer_tensors(layer)
+        tensors = self.layer_tensors(layer)
         like = next(iter(tensors.values()))
-        return self.record.families(tensors, sizes, like.new_zeros, torch.cat)
+        return self.record.families(tensors, self.hidden_size, like.new_zeros, torch.cat)
 
     def forward(self, input: Tensor, hx: State | None = None) -> tuple[Tensor, State]:
         """Run over ``input`` [time, batch, input] (batch first if asked for).
@@ -116,7 +116,10 @@ class Recurrent(nn.Module):
         for k in range(self.num_layers):
             x, state = self._layer(k, x, tuple(s[k] for s in start))
             final.append(state)
-        states = tuple(torch.stack(each) for each in zip(*final, strict=True))
+        if len(final) == 1:
+            states = tuple(state.unsqueeze(0) for state in final[0])
+        else:
+            states = tuple(torch.stack(each) for each in zip(*final, strict=True))
         return (x.transpose(0, 1) if self.batch_first else x), self._packed(states)
 
     def path(self, input: Tensor) -> Path:

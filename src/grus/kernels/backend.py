@@ -1,0 +1,53 @@
+"""Whether the kernels run at all: the switch, and what the machine allows."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import warnings
+from functools import lru_cache
+from typing import Literal
+
+from grus.errors import InputError
+
+Backend = Literal["kernels", "reference"]
+VARIABLE = "GRUS_BACKEND"
+
+
+def backend() -> Backend:
+    """The reference if GRUS_BACKEND=reference, or if this process may not run code it makes
+    (said once); else the kernels. Raises InputError for any other value of the variable."""
+    setting = os.environ.get(VARIABLE, "kernels")
+    if setting not in ("kernels", "reference"):
+        raise InputError(f"{VARIABLE} must be kernels or reference, got {setting!r}")
+    if setting == "reference":
+        return "reference"
+    if not executable_memory():
+        say_once("this process may not make memory executable; the slow reference runs instead")
+        return "reference"
+    return "kernels"
+
+
+@lru_cache(maxsize=1)
+def executable_memory() -> bool:
+    """True if a page may be written and then executed, which is what a compiler in memory does."""
+    if os.name != "posix":
+        return True
+    page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    here = ctypes.c_char.from_buffer(page)
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    wanted = mmap.PROT_READ | mmap.PROT_EXEC
+    allowed = libc.mprotect(ctypes.addressof(here), mmap.PAGESIZE, wanted) == 0
+    if allowed:
+        libc.mprotect(ctypes.addressof(here), mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_WRITE)
+    del here
+    page.close()
+    return bool(allowed)
+
+
+@lru_cache(maxsize=8)
+def say_once(message: str) -> None:
+    """Warn of something that this machine lacks, once per process."""
+    warnings.warn(f"grus: {message}", RuntimeWarning, stacklevel=3)

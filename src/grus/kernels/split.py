@@ -1,0 +1,55 @@
+"""How a call is shared among threads, chosen from its sizes.
+
+By rows: each thread takes rows of the batch and waits for nobody. By hidden units: all threads
+work on the same rows and meet at a barrier after each stage. Or one thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from grus.kernels import threads
+
+ONE_THREAD_BELOW = 400_000
+"""Multiply-adds of a whole call below which waking a second thread costs more than it brings."""
+BARRIER_ABOVE = 40_000
+"""Multiply-adds of one step above which a barrier costs less than it saves."""
+ROWS_PER_THREAD = 4
+"""Rows from which a thread's tiles are efficient enough to need no barrier."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Threads, and whether they share hidden units rather than rows."""
+
+    threads: int
+    by_hidden: bool
+
+    @property
+    def slices(self) -> int:
+        """Parts with rows of their own."""
+        return 1 if self.by_hidden else self.threads
+
+    @staticmethod
+    @contextmanager
+    def choose(
+        products: int, steps: int, batch: int, hidden: int, tiles: int, available: int
+    ) -> Iterator[Split]:
+        """The split of a call with so many products a step; held while the call runs."""
+        step = products * batch * hidden * hidden
+        if available == 1 or step * steps < ONE_THREAD_BELOW:
+            yield Split(1, False)
+        elif batch >= ROWS_PER_THREAD * available:
+            yield Split(available, False)
+        elif step < BARRIER_ABOVE or tiles < available:
+            yield Split(max(1, min(available, batch)), False)
+        elif threads.hidden_split.acquire(blocking=False):
+            try:
+                yield Split(available, True)
+            finally:
+                threads.hidden_split.release()
+        else:
+            # Somebody else's barriers are under way: two such regions could starve each other.
+            yield Split(1, False)
