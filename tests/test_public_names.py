@@ -1,0 +1,65 @@
+"""The public door: `grus.__all__` is this list, every name is documented, opening it is cheap."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import re
+import subprocess
+import sys
+
+import pytest
+
+import grus
+
+PUBLIC = """
+    CELLS Cell CellError GRU InputError Recurrent __version__ cell run
+""".split()
+NEED_TORCH = ("layers", "models")
+ROOMS = sorted(m.name for m in pkgutil.iter_modules(grus.__path__) if m.ispkg)
+
+
+def test_the_public_names_are_exactly_these() -> None:
+    assert sorted(grus.__all__) == sorted(PUBLIC)
+
+
+def test_every_public_name_can_be_had() -> None:
+    pytest.importorskip("torch")
+    for name in PUBLIC:
+        assert getattr(grus, name) is not None
+
+
+def test_an_unknown_name_is_an_error_that_names_it() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'LSTMM'"):
+        _ = grus.LSTMM  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("room", ["", *ROOMS])
+def test_every_room_and_every_name_it_offers_is_documented(room: str) -> None:
+    if room in NEED_TORCH:
+        pytest.importorskip("torch")
+    module = importlib.import_module(f"grus.{room}".rstrip("."))
+    assert module.__doc__
+    for name in getattr(module, "__all__", ()):
+        offered = getattr(module, name)
+        if inspect.isclass(offered) or inspect.isroutine(offered):
+            assert inspect.getdoc(offered), f"{module.__name__}.{name} has no docstring"
+
+
+def test_the_version_is_one_that_packaging_tools_read() -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+", grus.__version__)
+
+
+@pytest.mark.parametrize("statement", ["import grus", "from grus.cli import main"])
+def test_opening_the_door_loads_no_framework(statement: str) -> None:
+    code = f"import sys; {statement}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    assert not loaded & {"torch", "llvmlite", "matplotlib"}
+
+
+def test_equations_alone_load_nothing_beyond_the_standard_library() -> None:
+    code = "import sys; import grus.equations; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "numpy" not in done.stdout.split()

@@ -1,0 +1,151 @@
+"""The rooms and the arrows between them: who may import whom, and how long a file may be."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+from imports import PACKAGE, ROOT, Import, files, imports, room, room_of
+
+# Room -> the rooms below it that it may import, and the installed packages that it may import.
+# A package after "late" is imported inside functions only, so that the room loads without it.
+BELOW = {
+    "errors": "",
+    "equations": "",
+    "reference": "equations",
+    "gradients": "equations",
+    "kernels": "equations gradients",
+    "dialects": "equations reference kernels",
+    "layers": "equations reference gradients kernels dialects",
+    "models": "equations reference gradients kernels dialects layers",
+    "inspect": "equations reference gradients kernels dialects layers models",
+    "cli": "equations reference gradients kernels dialects layers models inspect sequence",
+    "sequence": "equations reference kernels",
+    "__init__": "equations sequence layers",
+    "__main__": "cli",
+}
+PACKAGES = {
+    "reference": "numpy",
+    "kernels": "numpy llvmlite",
+    "dialects": "numpy",
+    "sequence": "numpy",
+    "layers": "torch numpy",
+    "models": "torch numpy safetensors",
+    "inspect": "numpy",
+    "cli": "typer rich",
+}
+LATE = {"inspect": "torch matplotlib", "cli": "torch"}
+# A room that loads without torch takes these rooms inside functions only.
+LATE_ROOMS = {"inspect": "layers", "cli": "layers", "__init__": "layers sequence"}
+ONE_FILE = {"llvmlite": "kernels/jit.py"}
+LONGEST_FILE = 400
+LONGEST_FUNCTION = 50
+
+
+def file_name(path: Path) -> str:
+    """The path inside the package, as the tests show it."""
+    return path.relative_to(ROOT / "src" / PACKAGE).as_posix()
+
+
+def wrong_arrows(place: str, found: list[Import]) -> list[str]:
+    """What a file in the room ``place`` imports and may not; the version anybody may ask for."""
+    wrong = []
+    for one in found:
+        if one.module == f"{PACKAGE}.__version__":
+            continue
+        if one.top == PACKAGE:
+            target = room(one.module)
+            allowed = target in {place, "errors", *BELOW[place].split()}
+            late = target in LATE_ROOMS.get(place, "").split()
+        else:
+            late = one.top in LATE.get(place, "").split()
+            allowed = late or one.top in {
+                *sys.stdlib_module_names,
+                *PACKAGES.get(place, "").split(),
+            }
+        if one.module == PACKAGE or not allowed or (late and not (one.late or one.typing)):
+            wrong.append(f"line {one.line}: {place} imports {one.module}")
+    return wrong
+
+
+@pytest.mark.parametrize("path", files(), ids=file_name)
+def test_every_file_imports_only_what_its_room_may(path: Path) -> None:
+    place = room_of(path)
+    assert place in BELOW, f"a room that no table knows: {place}"
+    assert wrong_arrows(place, imports(path.read_text("utf-8"))) == []
+
+
+@pytest.mark.parametrize(("package", "only"), ONE_FILE.items())
+def test_one_file_alone_imports_it(package: str, only: str) -> None:
+    users = {
+        file_name(path)
+        for path in files()
+        if any(one.top == package for one in imports(path.read_text("utf-8")))
+    }
+    assert users == {only}
+
+
+@pytest.mark.parametrize(
+    ("place", "source"),
+    [
+        ("equations", "import numpy"),
+        ("equations", "def f():\n    from grus.reference import run"),
+        ("reference", "from grus import kernels"),
+        ("gradients", "import importlib\nimportlib.import_module('grus.layers')"),
+        ("kernels", "import torch"),
+        ("inspect", "import torch"),
+        ("inspect", "import matplotlib.pyplot"),
+        ("cli", "from grus.layers import GRU"),
+        ("layers", "import grus"),
+        ("cli", "try:\n    import requests\nexcept ImportError:\n    pass"),
+    ],
+)
+def test_a_forbidden_import_is_seen(place: str, source: str) -> None:
+    assert len(wrong_arrows(place, imports(source))) == 1
+
+
+@pytest.mark.parametrize(
+    ("place", "source"),
+    [
+        ("inspect", "def f():\n    import torch"),
+        ("cli", "import typing\nif typing.TYPE_CHECKING:\n    from grus.layers import GRU"),
+        ("models", "from grus import __version__"),
+        ("layers", "import torch\nfrom grus.errors import InputError"),
+    ],
+)
+def test_an_allowed_import_is_let_through(place: str, source: str) -> None:
+    assert wrong_arrows(place, imports(source)) == []
+
+
+def test_a_relative_import_is_refused() -> None:
+    with pytest.raises(ValueError, match="relative"):
+        imports("from . import run")
+
+
+def test_no_room_stands_below_itself() -> None:
+    for place, below in BELOW.items():
+        for other in below.split():
+            assert place not in BELOW[other].split()
+
+
+def test_no_file_is_too_long() -> None:
+    paths = [*files(), *sorted((ROOT / "tests").rglob("*.py"))]
+    lines = {str(p.relative_to(ROOT)): len(p.read_text("utf-8").splitlines()) for p in paths}
+    assert {path: n for path, n in lines.items() if n > LONGEST_FILE} == {}
+
+
+def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """The lines of a function below its signature and its docstring."""
+    first = function.body[1:2] if ast.get_docstring(function) else function.body[:1]
+    return (function.end_lineno or 0) - first[0].lineno + 1 if first else 0
+
+
+@pytest.mark.parametrize("path", files(), ids=file_name)
+def test_no_function_is_too_long(path: Path) -> None:
+    tree = ast.parse(path.read_text("utf-8"))
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    lines = {n.name: body_lines(n) for n in ast.walk(tree) if isinstance(n, functions)}
+    assert {name: n for name, n in lines.items() if n > LONGEST_FUNCTION} == {}
