@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from grus.cli import sample, train
 from grus.errors import InputError
 
 app = typer.Typer(
@@ -15,6 +16,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command("train")(train.train)
+app.command("sample")(sample.sample)
 
 
 def run() -> None:

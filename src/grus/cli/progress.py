@@ -1,0 +1,107 @@
+"""A training run as it is shown: a bar in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from grus.models.evaluate import bits
+from grus.models.run import Metrics, Run
+
+REFRESH = 0.25  # seconds between two looks at the bar
+LINE = 15.0  # seconds after which a plain line appears even without a report
+
+
+@contextmanager
+def watching(run: Run) -> Iterator[PlainLines | Bar]:
+    """What `train.train` tells its news to, fit for where stdout goes."""
+    if not Console().is_terminal:
+        yield PlainLines(run)
+        return
+    columns = (
+        BarColumn(),
+        TextColumn("step {task.fields[now]}", markup=False),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(*columns, refresh_per_second=4) as progress:
+        yield Bar(run, progress)
+
+
+class _Speed:
+    """Characters per second since it was last asked."""
+
+    def __init__(self, run: Run) -> None:
+        self.step, self.at = run.progress.step, time.monotonic()
+
+    def __call__(self, run: Run) -> float:
+        step, at = run.progress.step, time.monotonic()
+        characters = (step - self.step) * run.settings.batch * run.settings.seq_len
+        speed = characters / max(at - self.at, 1e-9)
+        self.step, self.at = step, at
+        return speed
+
+
+def _now(run: Run, speed: float) -> str:
+    """``step 700 of 3000  loss 1.912  2.76 bits  61,000 characters/s``, as far as is known."""
+    of = f" of {run.settings.steps}" if run.settings.steps is not None else ""
+    loss = run.train_loss
+    known = f"  loss {loss:.3f}  {bits(loss):.2f} bits" if run.progress.loss_steps else ""
+    return f"{run.progress.step}{of}{known}  {speed:,.0f} characters/s"
+
+
+def report_line(metrics: Metrics) -> str:
+    """One report in one line."""
+    validation = metrics.validation_bits
+    held = "" if validation is None else f"  validation {validation:.3f} bits"
+    return (
+        f"step {metrics.step}  epoch {metrics.epoch}  loss {metrics.train_loss:.3f}"
+        f"  {metrics.train_bits:.3f} bits  perplexity {metrics.train_perplexity:.2f}{held}"
+        f"  {metrics.characters_per_second:,.0f} characters/s"
+    )
+
+
+class PlainLines:
+    """One line per report, and one now and then between reports that are far apart."""
+
+    def __init__(self, run: Run) -> None:
+        self.began, self.begun_at = time.monotonic(), run.done
+        self.speed, self.shown = _Speed(run), time.monotonic()
+
+    def step(self, run: Run) -> None:
+        """A line if there was none for a while."""
+        if time.monotonic() - self.shown > LINE:
+            self._print(f"step {_now(run, self.speed(run))}", run)
+
+    def report(self, run: Run, metrics: Metrics) -> None:
+        """The report's line."""
+        self.speed(run)
+        self._print(report_line(metrics), run)
+
+    def _print(self, line: str, run: Run) -> None:
+        done = run.done - self.begun_at
+        left = (time.monotonic() - self.began) * max(0.0, 1 - run.done) / done if done > 0 else 0.0
+        print(f"{line}  {left // 60:.0f}:{left % 60:02.0f} left", flush=True)
+        self.shown = time.monotonic()
+
+
+class Bar:
+    """A bar that says where the run is; reports scroll above it."""
+
+    def __init__(self, run: Run, progress: Progress) -> None:
+        self.progress, self.speed, self.shown = progress, _Speed(run), -REFRESH
+        self.task = progress.add_task("", total=1.0, now=_now(run, 0.0))
+
+    def step(self, run: Run) -> None:
+        """Move the bar, a few times a second."""
+        if time.monotonic() - self.shown > REFRESH:
+            now = _now(run, self.speed(run))
+            self.progress.update(self.task, completed=min(run.done, 1.0), now=now)
+            self.shown = time.monotonic()
+
+    def report(self, run: Run, metrics: Metrics) -> None:
+        """The report's line, above the bar."""
+        self.progress.console.print(report_line(metrics), markup=False, highlight=False)

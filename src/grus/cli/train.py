@@ -1,0 +1,225 @@
+"""`grus train`: a character model of one's own text."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from grus.equations import cell as find_cell, explain_name
+from grus.errors import InputError
+from grus.models.architecture import Architecture
+from grus.models.settings import LEARNING_RATES, Settings
+from grus.models.text import Source, Text, read
+
+if TYPE_CHECKING:
+    from grus.models.run import Run
+
+DEFAULT_STEPS = 3000
+BUDGETS = ("steps", "epochs", "seconds")
+CHANGEABLE = {*BUDGETS, "file", "lr", "clip", "threads", "report_every", "resume"}
+RATES = ", ".join(f"{rate:g} for {name}" for name, rate in LEARNING_RATES.items())
+
+
+def train(
+    context: typer.Context,
+    file: Annotated[
+        Path | None, typer.Argument(help="UTF-8 text; without it, Python's language reference.")
+    ] = None,
+    cell: Annotated[str, typer.Option(help="A cell's name, or FILE.py:Name.")] = "gru",
+    hidden: Annotated[int, typer.Option(help="Hidden units of each layer.")] = Architecture.hidden,
+    layers: Annotated[int, typer.Option(help="Recurrent layers.")] = Architecture.layers,
+    input: Annotated[str, typer.Option(help="embedding or onehot.")] = Architecture.input,
+    embedding: Annotated[int, typer.Option(help="Size of embedding.")] = Architecture.embedding,
+    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = Architecture.dtype,
+    gate_bias: Annotated[
+        list[str] | None, typer.Option(help="Initial bias of a gate, as z=1.0; repeatable.")
+    ] = None,
+    seq_len: Annotated[int, typer.Option(help="Steps back-propagated through.")] = Settings.seq_len,
+    batch: Annotated[int, typer.Option(help="Streams read side by side.")] = Settings.batch,
+    steps: Annotated[
+        int | None, typer.Option(help=f"Train that many steps; {DEFAULT_STEPS} by default.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Train that many epochs.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Train that long.")] = None,
+    optimizer: Annotated[str, typer.Option(help="adam or sgd.")] = Settings.optimizer,
+    lr: Annotated[float | None, typer.Option(help=f"Learning rate; {RATES} by default.")] = None,
+    clip: Annotated[
+        float, typer.Option(help="Largest norm of the gradients; 0: any.")
+    ] = Settings.clip,
+    dropout: Annotated[
+        float, typer.Option(help="Share of each layer's output that is dropped.")
+    ] = Settings.dropout,
+    normalize: Annotated[
+        str, typer.Option(help="none, or letters: lower case, all else one space.")
+    ] = Source.normalize,
+    first: Annotated[
+        int | None, typer.Option(help="Keep that many characters after normalising.")
+    ] = None,
+    unit: Annotated[str, typer.Option(help="character or byte.")] = Source.unit,
+    as_text: Annotated[
+        bool, typer.Option("--as-text", help="Read a table or a binary file all the same.")
+    ] = False,
+    holdout: Annotated[
+        float, typer.Option(help="Share of the text, at its end, only validated on.")
+    ] = Settings.holdout,
+    seed: Annotated[int, typer.Option(help="Of weights, dropout and offsets.")] = Settings.seed,
+    threads: Annotated[int | None, typer.Option(help="CPU threads; torch's by default.")] = None,
+    report_every: Annotated[
+        int | None, typer.Option(help="Steps between reports; an epoch, at least 100, by default.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run's folder; runs/NAME by default.")
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
+) -> None:
+    """Train a character model on a text; Ctrl-C saves, --resume goes on."""
+    options = dict(locals())
+    given = {
+        name
+        for name in options
+        if name != "context"
+        and getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
+    }
+    run = _resumed(options, given) if resume else _started(options)
+    _train(run)
+
+
+def _started(options: dict[str, Any]) -> Run:
+    """A new run from the options; nothing is written before all of them are found right."""
+    import torch
+
+    from grus.models import run
+
+    file: Path | None = options["file"]
+    source = Source(
+        None if file is None else str(file.absolute()),
+        *(options[name] for name in ("unit", "normalize", "first", "as_text")),
+    )
+    if options["lr"] is None:
+        options["lr"] = LEARNING_RATES.get(options["optimizer"], 1.0)
+    if options["threads"] is None:
+        options["threads"] = torch.get_num_threads()
+    if all(options[name] is None for name in BUDGETS):
+        options["steps"] = DEFAULT_STEPS
+    options["gate_bias"] = _gate_biases(options["gate_bias"] or [])
+    settings = Settings(**{f.name: options[f.name] for f in dataclasses.fields(Settings)})
+    folder = options["out"] or _fresh_folder(file)
+    run.check_free(folder)
+    text = read(source)
+    sizes = ("hidden", "layers", "input", "embedding", "dtype")
+    cell = find_cell(options["cell"])
+    architecture = Architecture(cell, text.vocabulary, *(options[name] for name in sizes))
+    began = run.start(folder, source, text, architecture, settings)
+    why = explain_name(options["cell"])
+    print(why or f"cell {cell.name}: {cell.doc}")
+    _introduce(began, text)
+    return began
+
+
+def _resumed(options: dict[str, Any], given: set[str]) -> Run:
+    """The run in the folder --resume, with what may be changed changed."""
+    from grus.models import run
+
+    fixed = sorted("--" + name.replace("_", "-") for name in given - CHANGEABLE)
+    if fixed:
+        raise InputError(f"{', '.join(fixed)} cannot be given with --resume: the run has its own")
+    found = run.load_last(options["resume"])
+    changes = {name: options[name] for name in given - {"file", "resume"}}
+    if given & set(BUDGETS):
+        changes = {**dict.fromkeys(BUDGETS), **changes}
+    source = found.source
+    if options["file"] is not None:
+        source = dataclasses.replace(source, file=str(options["file"].absolute()))
+    settings = dataclasses.replace(found.settings, **changes)
+    again = run.resume(found, options["resume"], source, settings)
+    print(f"going on at step {again.progress.step}")
+    _introduce(again, again.text)
+    return again
+
+
+def _gate_biases(texts: list[str]) -> dict[str, float]:
+    """``["z=1.0"]`` as ``{"z": 1.0}``."""
+    found = {}
+    for text in texts:
+        gate, _, number = text.partition("=")
+        try:
+            found[gate] = float(number)
+        except ValueError:
+            raise InputError(f"--gate-bias must look like z=1.0, got {text!r}") from None
+    return found
+
+
+def _fresh_folder(file: Path | None) -> Path:
+    """runs/NAME, or the first of runs/NAME-2, runs/NAME-3, ... that is not there yet."""
+    name = "python" if file is None else file.stem
+    folders = (Path("runs") / (name if k == 1 else f"{name}-{k}") for k in count(1))
+    return next(folder for folder in folders if not folder.exists())
+
+
+def _introduce(run: Run, text: Text) -> None:
+    model, settings = run.model.architecture, run.settings
+    size = sum(p.numel() for p in run.parameters)
+    held = f", the last {settings.holdout:.0%} held out" if run.held_out else ""
+    features = f"embedding {model.embedding}" if model.input == "embedding" else "one-hot"
+    print(f"text {run.source.name}: {len(text.ids):,} {model.vocabulary.unit}s,", end=" ")
+    print(f"{len(model.vocabulary)} different{held}")
+    print(f"model {model.cell.name}, {model.layers} x {model.hidden} hidden, {features}:", end=" ")
+    print(f"{size:,} parameters, {model.dtype}, {settings.threads} threads")
+    print(f"run {run.folder}: Ctrl-C saves; grus train --resume {run.folder} goes on", flush=True)
+
+
+def _train(run: Run) -> None:
+    from grus.cli.progress import watching
+    from grus.models.train import train
+
+    with stopping() as stopped, watching(run) as watch:
+        train(run, watch, lambda: bool(stopped))
+    at = f"step {run.progress.step}, {run.progress.seconds:.0f} s"
+    if run.done < 1:
+        print(f"stopped at {at}, saved in {run.folder}")
+        print(f"go on:   grus train --resume {run.folder}")
+        raise typer.Exit(128 + (stopped[0] if stopped else signal.SIGINT))
+    print(f"done at {at}; {_quality(run)}")
+    print(f"sample:  grus sample {run.folder}")
+
+
+def _quality(run: Run) -> str:
+    from grus.models.run import BEST, LAST
+
+    now = run.progress
+    if now.best_bits is None:
+        return f"nothing was held out; the model is {run.folder / LAST}"
+    best = f"validation {now.best_bits:.3f} bits per character"
+    return f"{best} at step {now.best_step}: {run.folder / BEST}"
+
+
+@contextmanager
+def stopping() -> Iterator[list[int]]:
+    """A list that gets the signal's number when Ctrl-C (or a polite kill) asks to stop.
+
+    The loop stops between two steps, so that what is saved is whole. A second one is not caught.
+    """
+    asked: list[int] = []
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in signals}
+
+    def ask(number: int, _: FrameType | None) -> None:
+        asked.append(number)
+        for each in signals:
+            signal.signal(each, before[each])
+
+    for number in signals:
+        signal.signal(number, ask)
+    try:
+        yield asked
+    finally:
+        for number in signals:
+            signal.signal(number, before[number])

@@ -1,0 +1,200 @@
+"""A run as one safetensors file: tensors, and one JSON object in the metadata that explains them.
+
+The weights have PyTorch's names and layout (``recurrent.weight_ih_l0``), the cell is stored as its
+equations. Beside the weights stand the optimiser's state (``adam.exp_avg.<weight>``), the carried
+state (``state.h`` [layers, batch, hidden]) and the random generator's (``random``).
+
+A file may come from anyone: its header's size, the JSON, and every tensor's name, shape and dtype
+are checked against the cell before anything is allocated, and nothing in it is executed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from grus import __version__
+from grus.equations import Cell
+from grus.errors import InputError
+from grus.models import fields
+from grus.models.architecture import Architecture
+from grus.models.language import LanguageModel
+from grus.models.settings import Progress, Settings
+from grus.models.text import Source, Vocabulary
+
+FORMAT = "grus language model"
+VERSION = 1
+DIALECT = "torch"
+MAX_HEADER = 32 * 2**20  # a vocabulary of every Unicode character needs about half of it
+MAX_LAYERS = 1000
+ADAM = ("exp_avg", "exp_avg_sq")
+NAMES = {"F32": "float32", "F64": "float64", "U8": "uint8"}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file holds. ``tensors`` are by name, ``sha256`` is that of the text trained on."""
+
+    architecture: Architecture
+    source: Source
+    sha256: str
+    settings: Settings
+    progress: Progress
+    tensors: Mapping[str, Tensor]
+
+    def content(self) -> bytes:
+        """The bytes of the file."""
+        header = json.dumps(self._header(), allow_nan=False)
+        return to_bytes(dict(self.tensors), {"grus": header})
+
+    def _header(self) -> dict[str, Any]:
+        model = self.architecture
+        plain = {n: getattr(model, n) for n in ("hidden", "layers", "input", "embedding", "dtype")}
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "written_by": f"grus {__version__}",
+            "dialect": DIALECT,
+            "cell": {"name": model.cell.name, "equations": str(model.cell)},
+            "vocabulary": asdict(model.vocabulary),
+            "model": plain,
+            "text": asdict(self.source),
+            "text_sha256": self.sha256,
+            "settings": asdict(self.settings),
+            "progress": asdict(self.progress),
+        }
+
+    def model(self) -> LanguageModel:
+        """The model with its weights, in evaluation mode."""
+        model = LanguageModel(self.architecture, self.settings.dropout)
+        weights = model.named_weights()
+        with torch.no_grad():
+            for name, parameter in weights.items():
+                # Copied, not adopted: a tensor inside the file's bytes may be unaligned, and
+                # then a product's last bits depend on where it lies.
+                parameter.copy_(self.tensors[name])
+        return model.eval()
+
+
+def load(path: Path) -> Checkpoint:
+    """Read and check a checkpoint file.
+
+    Raises InputError in one sentence for a file that is missing, cut short, not a checkpoint of
+    this program, or inconsistent in itself.
+    """
+    _check_size(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            found = _described(file.metadata())
+            _check_tensors(found, file)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is not a whole safetensors file: {error}") from None
+    for name, tensor in tensors.items():
+        fields.check(bool(tensor.isfinite().all()), f"{path}: {name} holds NaN or infinity")
+    return Checkpoint(**found, tensors=tensors)
+
+
+def _check_size(path: Path) -> None:
+    if not path.is_file():
+        raise InputError(f"{path} not found; expected a checkpoint")
+    try:
+        with path.open("rb") as file:
+            header = int.from_bytes(file.read(8), "little")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    size = path.stat().st_size
+    if size < 8 or header > min(MAX_HEADER, size - 8):
+        raise InputError(f"{path} is not a whole safetensors file")
+
+
+def _described(metadata: Mapping[str, str] | None) -> dict[str, Any]:
+    """The metadata's JSON as the arguments of `Checkpoint`, without the tensors."""
+    try:
+        header = json.loads((metadata or {})["grus"])
+    except (KeyError, ValueError, RecursionError):
+        raise InputError("a safetensors file, but not a grus checkpoint") from None
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise InputError(f"a safetensors file, but not a {FORMAT}")
+    if header.get("version") != VERSION:
+        raise InputError(
+            f"version {header.get('version')!r:.20} of the format; this program reads {VERSION}"
+        )
+    fields.check(header.get("dialect") == DIALECT, f"the dialect must be {DIALECT!r}")
+    sha256 = header.get("text_sha256")
+    fields.check(isinstance(sha256, str), "text_sha256 must be text")
+    return {
+        "architecture": _architecture(header),
+        "source": fields.read(Source, header.get("text"), "text"),
+        "sha256": sha256,
+        "settings": fields.read(Settings, header.get("settings"), "settings"),
+        "progress": fields.read(Progress, header.get("progress"), "progress"),
+    }
+
+
+@dataclass(frozen=True)
+class _CellText:
+    name: str
+    equations: str
+
+
+@dataclass(frozen=True)
+class _Model:
+    hidden: int
+    layers: int
+    input: str
+    embedding: int
+    dtype: str
+
+
+def _architecture(header: Mapping[str, Any]) -> Architecture:
+    text = fields.read(_CellText, header.get("cell"), "cell")
+    vocabulary = fields.read(Vocabulary, header.get("vocabulary"), "vocabulary")
+    model = fields.read(_Model, header.get("model"), "model")
+    fields.check(model.layers <= MAX_LAYERS, f"layers must be at most {MAX_LAYERS}")
+    fields.check(text.name.isidentifier(), f"the cell's name {text.name!r:.80} is not a name")
+    try:
+        cell = Cell.parse(text.equations, text.name)
+    except RecursionError:
+        raise InputError("the cell's equations are nested too deeply") from None
+    return Architecture(cell, vocabulary, **asdict(model))
+
+
+def expected(
+    architecture: Architecture, settings: Settings, progress: Progress
+) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Every tensor a checkpoint holds: name -> (shape, dtype). Allocates nothing."""
+    dtype = architecture.dtype
+    blank = LanguageModel(architecture, device="meta").named_weights()
+    found = {name: (tuple(weight.shape), dtype) for name, weight in blank.items()}
+    if settings.optimizer == "adam":
+        moments = [(f"adam.{m}.{n}", kind) for m in ADAM for n, kind in found.items()]
+        found |= dict(moments)
+    if progress.chunk:
+        shape = (architecture.layers, settings.batch, architecture.hidden)
+        found |= {f"state.{name}": (shape, dtype) for name in architecture.cell.states}
+    found["random"] = ((torch.Generator().get_state().numel(),), "uint8")
+    return found
+
+
+def _check_tensors(found: Mapping[str, Any], file: Any) -> None:
+    wanted = expected(found["architecture"], found["settings"], found["progress"])
+    names = set(file.keys())
+    if names != set(wanted):
+        missing, extra = sorted(set(wanted) - names), sorted(names - set(wanted))
+        raise InputError(f"tensors do not fit the cell: missing {missing[:3]}, extra {extra[:3]}")
+    for name, (shape, dtype) in wanted.items():
+        part = file.get_slice(name)
+        got = (tuple(part.get_shape()), NAMES.get(part.get_dtype(), part.get_dtype()))
+        if got != (shape, dtype):
+            raise InputError(f"{name} must be {dtype} {shape}, got {got[1]} {got[0]}")

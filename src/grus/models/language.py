@@ -1,0 +1,108 @@
+"""The language model: embedding or one-hot -> recurrent layers -> linear."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from grus.layers import Recurrent
+from grus.models.architecture import Architecture
+
+LayerState = Tensor | tuple[Tensor, ...]
+State = list[LayerState]
+MakeLayer = Callable[[int, int], nn.Module]
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+class LanguageModel(nn.Module):
+    """Scores for the next character after each one.
+
+    Dropout is applied to the output of every layer: between layers and before the linear map.
+
+    ``make_layer`` builds one recurrent layer from (input size, hidden size); the default is
+    `grus.Recurrent` with the architecture's cell. Any module called as ``layer(x, state)`` on
+    [time, batch, features] does, ``torch.nn.GRU`` for one, to compare the two in one loop.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        dropout: float = 0.0,
+        gate_bias: Mapping[str, float] | None = None,
+        make_layer: MakeLayer | None = None,
+        device: Any = None,
+    ) -> None:
+        super().__init__()
+        self.architecture, self.dropout = architecture, dropout
+        kind: dict[str, Any] = {"device": device, "dtype": DTYPES[architecture.dtype]}
+        symbols, hidden = len(architecture.vocabulary), architecture.hidden
+
+        def recurrent(inputs: int, hidden: int) -> nn.Module:
+            return Recurrent(architecture.cell, inputs, hidden, gate_bias=gate_bias, **kind)
+
+        make = make_layer or recurrent
+        if architecture.input == "embedding":
+            self.embedding = nn.Embedding(symbols, architecture.embedding, **kind)
+        inputs = [architecture.features] + [hidden] * (architecture.layers - 1)
+        self.layers = nn.ModuleList(make(size, hidden) for size in inputs)
+        self.linear = nn.Linear(hidden, symbols, **kind)
+
+    def forward(
+        self, ids: Tensor, state: State | None = None, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, State]:
+        """Scores [time, batch, symbols] for what follows each of ``ids`` [time, batch].
+
+        ``state`` holds one state per layer, None is zeros. In training mode dropout draws from
+        ``generator``.
+        """
+        x = self._features(ids)
+        after: State = []
+        for k, layer in enumerate(self.layers):
+            x, layer_state = layer(x, state[k] if state else None)
+            after.append(layer_state)
+            x = self._drop(x, generator)
+        return self.linear(x), after
+
+    def step(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """One character per row, without dropout: ``ids`` [batch] -> scores [batch, symbols]."""
+        x = self._features(ids)
+        after: State = []
+        for k, layer in enumerate(self.layers):
+            x, layer_state = cast(Recurrent, layer).step(x, state[k] if state else None)
+            after.append(layer_state)
+        return self.linear(x), after
+
+    def _features(self, ids: Tensor) -> Tensor:
+        if self.architecture.input == "embedding":
+            return cast(Tensor, self.embedding(ids))
+        return functional.one_hot(ids, self.linear.out_features).to(self.linear.weight.dtype)
+
+    def _drop(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        if not (self.training and self.dropout):
+            return x
+        # functional.dropout takes no generator, and the global one is the caller's.
+        keep = torch.empty_like(x).bernoulli_(1 - self.dropout, generator=generator)
+        return x * keep.div_(1 - self.dropout)
+
+    def named_weights(self) -> dict[str, nn.Parameter]:
+        """All parameters under the names of one stack, as ``nn.GRU(num_layers=...)`` has them.
+
+        ``embedding.weight``, ``recurrent.weight_ih_l0``, ``recurrent.weight_ih_l1``, ...
+        """
+        return {_one_stack(name): parameter for name, parameter in self.named_parameters()}
+
+
+def _one_stack(name: str) -> str:
+    """``layers.1.weight_ih_l0`` is ``recurrent.weight_ih_l1`` of one stack."""
+    owner, *rest = name.split(".")
+    return f"recurrent.{rest[1].removesuffix('_l0')}_l{rest[0]}" if owner == "layers" else name
+
+
+def detached(state: State) -> State:
+    """The same state, cut from the graph that made it; nothing is copied."""
+    return [s.detach() if isinstance(s, Tensor) else tuple(t.detach() for t in s) for s in state]

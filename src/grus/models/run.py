@@ -1,0 +1,326 @@
+"""A training run: everything that a step changes, started anew or restored from a checkpoint.
+
+A run lives in a folder: ``last.safetensors`` is where it stands, ``best.safetensors`` the model
+that was best on the held-out tail, ``metrics.jsonl`` one line per report.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from grus.errors import InputError
+from grus.models import batches, checkpoint, evaluate, storage, text
+from grus.models.architecture import Architecture
+from grus.models.checkpoint import ADAM, Checkpoint
+from grus.models.fields import check
+from grus.models.language import LanguageModel, MakeLayer, State
+from grus.models.settings import Progress, Settings
+
+LAST, BEST, METRICS = "last.safetensors", "best.safetensors", "metrics.jsonl"
+MIN_STEPS_BETWEEN_REPORTS = 100
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """One report; a line of ``metrics.jsonl``.
+
+    Losses are mean nats per character, bits are nats / ln 2, perplexity is e to the nats; training
+    figures are over the steps since the last report, ``validation_*`` are None without a held-out
+    tail. ``characters_per_second`` counts everything since the last report, saving and validating
+    too; ``seconds`` is the run's time so far.
+    """
+
+    step: int
+    epoch: int
+    seconds: float
+    characters_per_second: float
+    lr: float
+    train_loss: float
+    train_bits: float
+    train_perplexity: float
+    validation_loss: float | None
+    validation_bits: float | None
+    validation_perplexity: float | None
+
+
+class Run:
+    """The state of a run between two steps; `train.train` takes the steps."""
+
+    def __init__(
+        self,
+        folder: Path,
+        source: text.Source,
+        read: text.Text,
+        settings: Settings,
+        model: LanguageModel,
+    ) -> None:
+        self.folder, self.source, self.text, self.settings = folder, source, read, settings
+        training, tail = batches.split(torch.from_numpy(read.ids), settings.holdout)
+        self.streams = batches.Streams(training, settings.batch, settings.seq_len)
+        self.held_out = batches.validation(training, tail) if len(tail) else None
+        self.model = model.train()
+        self.weights = model.named_weights()
+        self.parameters = list(self.weights.values())
+        self.optimizer = make_optimizer(self.parameters, settings)
+        self.generator = torch.Generator().manual_seed(settings.seed)
+        self.progress = Progress(offset=self._draw_offset())
+        self.state: State | None = None
+        self.loss_sum = torch.zeros((), dtype=torch.float64)
+        self._load_epoch()
+        self._reported_at = 0.0
+
+    # Where the run is in the text.
+
+    def _draw_offset(self) -> int:
+        return int(torch.randint(self.streams.offsets, (), generator=self.generator))
+
+    def _load_epoch(self) -> None:
+        self._inputs, self._targets = self.streams.epoch(self.progress.offset)
+
+    def chunk(self) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of the next step, each [time, batch]."""
+        return self._inputs[self.progress.chunk], self._targets[self.progress.chunk]
+
+    def advance(self, loss: Tensor, state: State, seconds: float) -> None:
+        """Note that a step was taken; at the end of an epoch the next one begins, from zero."""
+        now = self.progress
+        self.loss_sum += loss
+        now.loss_steps += 1
+        now.step += 1
+        now.chunk += 1
+        now.seconds += seconds
+        self.state = state
+        if now.chunk == len(self._inputs):
+            now.epoch, now.chunk, now.offset = now.epoch + 1, 0, self._draw_offset()
+            self.state = None
+            self._load_epoch()
+
+    @property
+    def report_every(self) -> int:
+        """Steps from report to report."""
+        once_an_epoch = max(MIN_STEPS_BETWEEN_REPORTS, self.streams.chunks(0))
+        return self.settings.report_every or once_an_epoch
+
+    @property
+    def done(self) -> float:
+        """The share of the budget that is spent; the run is finished at 1."""
+        budget, now = self.settings, self.progress
+        if budget.steps is not None:
+            return now.step / budget.steps
+        if budget.seconds is not None:
+            return now.seconds / budget.seconds
+        assert budget.epochs is not None
+        return (now.epoch + now.chunk / len(self._inputs)) / budget.epochs
+
+    # Reporting and saving.
+
+    @property
+    def train_loss(self) -> float:
+        """Mean nats per character since the last report; NaN when no step was taken since."""
+        steps = self.progress.loss_steps
+        return float(self.loss_sum) / steps if steps else math.nan
+
+    def report(self) -> Metrics:
+        """Measure, add a line to the metrics, keep the best model, save."""
+        self._check_finite()
+        now, loss = self.progress, self.train_loss
+        held = evaluate.mean_loss(self.model, *self.held_out) if self.held_out else None
+        characters = now.loss_steps * self.settings.batch * self.settings.seq_len
+        metrics = Metrics(
+            step=now.step,
+            epoch=now.epoch,
+            seconds=now.seconds,
+            characters_per_second=characters / max(now.seconds - self._reported_at, 1e-9),
+            lr=self.settings.lr,
+            train_loss=loss,
+            train_bits=evaluate.bits(loss),
+            train_perplexity=_perplexity(loss),
+            validation_loss=held,
+            validation_bits=None if held is None else evaluate.bits(held),
+            validation_perplexity=None if held is None else _perplexity(held),
+        )
+        self._keep(metrics)
+        return metrics
+
+    def _keep(self, metrics: Metrics) -> None:
+        """Write a report down. The metrics go first and ``last`` goes last: a kill in between is
+        a run that stands before the report, and resuming cuts the metrics back to there."""
+        now, bits = self.progress, metrics.validation_bits
+        storage.append_line(self.folder / METRICS, vars(metrics))
+        now.loss_steps = 0
+        self.loss_sum.zero_()
+        self._reported_at = now.seconds
+        better = bits is not None and (now.best_bits is None or bits < now.best_bits)
+        if better:
+            now.best_bits, now.best_step = bits, now.step
+        content = self.snapshot().content()
+        if better:
+            storage.replace(self.folder / BEST, content)
+        storage.replace(self.folder / LAST, content)
+
+    def save(self) -> None:
+        """Write ``last.safetensors``, whole or not at all."""
+        self._check_finite()
+        storage.replace(self.folder / LAST, self.snapshot().content())
+
+    def _check_finite(self) -> None:
+        tensors = [self.loss_sum, *self.parameters]
+        if not all(bool(t.isfinite().all()) for t in tensors):
+            raise InputError(
+                f"the weights are no longer finite at step {self.progress.step}: lower --lr or"
+                f" --clip; what was saved last is in {self.folder}"
+            )
+
+    def snapshot(self) -> Checkpoint:
+        """The run as it stands, as a checkpoint."""
+        self.progress.loss_sum = float(self.loss_sum)
+        tensors: dict[str, Tensor] = {n: w.detach() for n, w in self.weights.items()}
+        tensors |= self._moments() | _by_name(self.model.architecture, self.state)
+        tensors["random"] = self.generator.get_state()
+        architecture = self.model.architecture
+        return Checkpoint(
+            architecture, self.source, self.text.sha256, self.settings, self.progress, tensors
+        )
+
+    def _moments(self) -> dict[str, Tensor]:
+        if self.settings.optimizer != "adam":
+            return {}
+        kept = self.optimizer.state  # empty before the first step: then they are zero
+        return {
+            f"adam.{m}.{n}": kept[w][m] if w in kept else torch.zeros_like(w)
+            for m in ADAM
+            for n, w in self.weights.items()
+        }
+
+    def restore(self, found: Checkpoint) -> None:
+        """Take over a checkpoint's progress, state, and optimiser; the model has its weights."""
+        self.progress = replace(found.progress)
+        self.loss_sum.fill_(self.progress.loss_sum)
+        self._reported_at = self.progress.seconds
+        fits = self.progress.offset < self.streams.offsets
+        fits = fits and self.progress.chunk < self.streams.chunks(self.progress.offset)
+        check(fits, f"{self.folder / LAST}: its place in the text is beyond the text")
+        self._load_epoch()
+        try:
+            self.generator.set_state(found.tensors["random"].clone())
+        except RuntimeError:
+            raise InputError(f"{self.folder / LAST}: not a random generator's state") from None
+        if self.progress.chunk:
+            self.state = _by_layer(self.model.architecture, found.tensors)
+        if self.settings.optimizer == "adam" and self.progress.step:
+            self.optimizer.load_state_dict(self._adam_state(found))
+
+    def _adam_state(self, found: Checkpoint) -> dict[str, Any]:
+        step = torch.tensor(float(self.progress.step))
+        state = {
+            k: {"step": step.clone(), **{m: found.tensors[f"adam.{m}.{n}"].clone() for m in ADAM}}
+            for k, n in enumerate(self.weights)
+        }
+        return {"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]}
+
+
+def start(
+    folder: Path,
+    source: text.Source,
+    read: text.Text,
+    architecture: Architecture,
+    settings: Settings,
+    make_layer: MakeLayer | None = None,
+) -> Run:
+    """A new run in ``folder``, saved once before its first step so that it can be resumed.
+
+    Raises InputError when the folder holds a run already, or the text is too short.
+    """
+    check_free(folder)
+    torch.set_num_threads(settings.threads)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        model = LanguageModel(architecture, settings.dropout, settings.gate_bias, make_layer)
+    run = Run(folder, source, read, settings, model)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be made: {error.strerror}") from None
+    run.save()
+    return run
+
+
+def check_free(folder: Path) -> None:
+    """Raise InputError if a run in ``folder`` would overwrite something."""
+    check(folder.is_dir() or not folder.exists(), f"{folder} is not a folder")
+    taken = [name for name in (LAST, BEST, METRICS) if (folder / name).exists()]
+    check(
+        not taken,
+        f"{folder} already holds a run ({', '.join(taken)}): go on with it by"
+        f" --resume {folder}, or name another folder by --out",
+    )
+
+
+def resume(found: Checkpoint, folder: Path, source: text.Source, settings: Settings) -> Run:
+    """Go on from the checkpoint ``found`` of the run in ``folder``.
+
+    ``source`` and ``settings`` are the checkpoint's, changed where the caller asks for it. The
+    metrics are cut back to the checkpoint's step.
+
+    Raises InputError when the text is not the one that the run was trained on.
+    """
+    torch.set_num_threads(settings.threads)
+    read = text.read(source)
+    same = read.sha256 == found.sha256 and read.vocabulary == found.architecture.vocabulary
+    check(same, f"{source.name} is not the text that the run in {folder} was trained on")
+    model = found.model()
+    model.dropout = settings.dropout
+    run = Run(folder, source, read, settings, model)
+    run.restore(found)
+    storage.cut_back(folder / METRICS, run.progress.step)
+    return run
+
+
+def find(folder: Path) -> Path:
+    """The checkpoint to sample from: the best model, or the last where nothing was held out."""
+    if folder.is_file():
+        return folder
+    check(folder.is_dir(), f"{folder}: there is no such run; grus train makes one")
+    for name in (BEST, LAST):
+        if (folder / name).exists():
+            return folder / name
+    raise InputError(f"{folder} holds no run: neither {BEST} nor {LAST}")
+
+
+def load_last(folder: Path) -> Checkpoint:
+    """The checkpoint that the run in ``folder`` goes on from."""
+    check(folder.is_dir(), f"{folder}: there is no such run to resume")
+    return checkpoint.load(folder / LAST)
+
+
+def make_optimizer(parameters: list[nn.Parameter], settings: Settings) -> torch.optim.Optimizer:
+    """Adam or plain gradient descent, one call for all parameters."""
+    if settings.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=settings.lr, fused=True)
+    return torch.optim.SGD(parameters, lr=settings.lr, fused=True)
+
+
+def _perplexity(nats: float) -> float:
+    return math.exp(min(nats, 700.0))  # e^709 is the largest a float holds
+
+
+def _by_name(architecture: Architecture, state: State | None) -> dict[str, Tensor]:
+    """A carried state as ``state.h`` [layers, batch, hidden], ..."""
+    if state is None:
+        return {}
+    tuples = [s if isinstance(s, tuple) else (s,) for s in state]
+    stacked = (torch.cat(each) for each in zip(*tuples, strict=True))
+    return {f"state.{n}": s for n, s in zip(architecture.cell.states, stacked, strict=True)}
+
+
+def _by_layer(architecture: Architecture, tensors: Any) -> State:
+    """The carried state as the layers take it."""
+    named = [tensors[f"state.{name}"] for name in architecture.cell.states]
+    layers = [tuple(s[k : k + 1].clone() for s in named) for k in range(architecture.layers)]
+    return [s[0] if len(s) == 1 else s for s in layers]

@@ -1,0 +1,154 @@
+"""Text as numbers: reading a file, normalising, the vocabulary. Needs no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grus.errors import InputError
+from grus.models.fields import check
+
+BUILT_IN = "the Python language reference (pydoc_data.topics)"
+RECORDS = {".csv": "a table", ".tsv": "a table", ".json": "JSON", ".jsonl": "JSON records"}
+RECORDS[".ndjson"] = RECORDS[".jsonl"]
+NORMALIZERS = ("none", "letters")
+UNITS = ("character", "byte")
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The symbols a model knows, sorted; a symbol's number is its place.
+
+    With unit "byte" the symbol U+00E9 stands for the byte 0xE9.
+    """
+
+    symbols: str
+    unit: str = "character"
+
+    def __post_init__(self) -> None:
+        check(self.unit in UNITS, f"the unit must be one of {UNITS}, got {self.unit!r}")
+        ordered = all(a < b for a, b in zip(self.symbols, self.symbols[1:], strict=False))
+        check(ordered and self.symbols != "", "the vocabulary must be sorted symbols, each once")
+        check(not re.search("[\ud800-\udfff]", self.symbols), "the vocabulary holds half a symbol")
+        if self.unit == "byte":
+            check(self.symbols[-1] <= "\xff", "the vocabulary of a byte model holds a non-byte")
+
+    def __len__(self) -> int:
+        return len(self.symbols)
+
+    def encode(self, text: str) -> NDArray[np.int64]:
+        """The numbers of ``text``'s symbols, int64 [len(text)].
+
+        Raises InputError naming the symbols that are not in the vocabulary.
+        """
+        table, codes = _codes(self.symbols), _codes(text)
+        places = np.searchsorted(table, codes).clip(max=len(table) - 1)
+        unknown = "".join(sorted({chr(c) for c in codes[table[places] != codes]}))
+        if unknown:
+            raise InputError(
+                f"{unknown[:20]!r} is not in the model's vocabulary {self.symbols[:200]!r}"
+            )
+        return places.astype(np.int64)
+
+    def split(self, text: str) -> str:
+        """Ordinary text as symbols: itself, or with unit "byte" its UTF-8 bytes."""
+        return text.encode().decode("latin-1") if self.unit == "byte" else text
+
+
+def _codes(text: str) -> NDArray[np.uint32]:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which text to train on, and how it is read.
+
+    ``file`` None is the language reference that every Python carries. ``normalize`` "letters" is
+    Dive into Deep Learning's: lower case, every run of non-letters becomes one space. ``first``
+    keeps that many characters after normalising. ``as_text`` insists on reading a table, records
+    or a binary file as if it were prose.
+    """
+
+    file: str | None = None
+    unit: str = "character"
+    normalize: str = "none"
+    first: int | None = None
+    as_text: bool = False
+
+    def __post_init__(self) -> None:
+        check(self.unit in UNITS, f"--unit must be one of {UNITS}, got {self.unit!r}")
+        known = self.normalize in NORMALIZERS
+        check(known, f"--normalize must be one of {NORMALIZERS}, got {self.normalize!r}")
+        positive = self.first is None or self.first >= 1
+        check(positive, f"--first must be at least 1, got {self.first}")
+        bytes_are_raw = self.unit != "byte" or self.normalize == "none"
+        check(bytes_are_raw, "--normalize letters needs --unit character: bytes have no letters")
+
+    @property
+    def name(self) -> str:
+        """What to call the text when speaking of it."""
+        return BUILT_IN if self.file is None else self.file
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text read: its symbols as numbers, int64 [characters], and what they stand for."""
+
+    ids: NDArray[np.int64]
+    vocabulary: Vocabulary
+    sha256: str
+
+
+def read(source: Source) -> Text:
+    """Read, normalise, cut, and number the text.
+
+    Raises InputError when there is no such file, it is empty, not UTF-8, or looks like data
+    rather than prose.
+    """
+    text = _built_in() if source.file is None else _from_file(Path(source.file), source)
+    if source.normalize == "letters":
+        text = re.sub(r"[\W\d_]+", " ", text.lower())
+    text = text[: source.first]
+    check(text != "", f"{source.name} is empty")
+    vocabulary = Vocabulary("".join(sorted(set(text))), source.unit)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return Text(vocabulary.encode(text), vocabulary, digest)
+
+
+def _built_in() -> str:
+    try:
+        from pydoc_data.topics import topics
+    except ImportError:
+        raise InputError("this Python carries no pydoc_data.topics: name a text file") from None
+    return "\n\n".join(topics.values())
+
+
+def _from_file(path: Path, source: Source) -> str:
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "is no file" if path.exists() else "not found"
+        raise InputError(f"{path}: {what}; expected a text file")
+    kind = RECORDS.get(path.suffix.lower())
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    if kind is None and b"\0" in raw:
+        kind = "a binary file"
+    if kind and not source.as_text:
+        raise InputError(
+            f"{path} looks like {kind}, not prose; --as-text trains on it all the same"
+        )
+    if source.unit == "byte":
+        return raw.decode("latin-1")
+    try:
+        return raw.decode("utf-8-sig")  # a byte order mark is no character of the text
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path} is not UTF-8: byte {raw[error.start]:#04x} at offset {error.start};"
+            " --unit byte reads any bytes"
+        ) from None

@@ -1,0 +1,76 @@
+"""The real thing: a training process killed at random moments, resumed, and compared bit by bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from small_run import prose_file
+
+from grus.models import run as runs
+from grus.models.checkpoint import load
+
+STEPS = 1000
+OPTIONS = (
+    f"--hidden 12 --embedding 6 --seq-len 5 --batch 4 --steps {STEPS} --dropout 0.2"
+    " --report-every 1 --threads 1"
+).split()
+KILLS = 4
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-c", "from grus.cli.main import run; run()", "train", *arguments]
+
+
+def run_to_the_end(*arguments: str) -> None:
+    subprocess.run(command(*arguments), check=True, stdout=subprocess.DEVNULL, timeout=120)
+
+
+def kill_after(delay: float, folder: Path, *arguments: str) -> bool:
+    """Start, wait ``delay`` seconds from the first sign of training, kill -9: was it still on?"""
+    before = (folder / runs.LAST).stat().st_mtime_ns if (folder / runs.LAST).exists() else 0
+    process = subprocess.Popen(command(*arguments), stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        last = folder / runs.LAST
+        if last.exists() and last.stat().st_mtime_ns != before:
+            break
+        time.sleep(0.002)
+    time.sleep(delay)
+    killed = process.poll() is None
+    process.kill()
+    process.wait()
+    return killed
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="kill -9 is POSIX's")
+def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    """After every kill the folder holds a whole checkpoint; the resumed weights are the same."""
+    file = str(prose_file(tmp_path))
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    run_to_the_end(file, *OPTIONS, "--out", str(whole))
+    arguments = [file, *OPTIONS, "--out", str(cut)]
+    moments = random.Random(5)
+    stopped_at = []
+    for _ in range(KILLS):
+        assert kill_after(moments.uniform(0, 0.2), cut, *arguments), "it ended before the kill"
+        assert all(load(left).settings.steps == STEPS for left in cut.glob("*.safetensors"))
+        stopped_at.append(load(cut / runs.LAST).progress.step)
+        arguments = ["--resume", str(cut)]
+    assert 0 < stopped_at[-1] < STEPS
+    run_to_the_end(*arguments)
+    for name in (runs.LAST, runs.BEST):
+        expected, found = load(whole / name), load(cut / name)
+        for key, tensor in expected.tensors.items():
+            assert torch.equal(tensor, found.tensors[key]), (name, key)
+        assert expected.progress.best_step == found.progress.best_step
+    steps = [json.loads(line)["step"] for line in (cut / runs.METRICS).read_text().splitlines()]
+    assert steps == list(range(1, STEPS + 1))
