@@ -4,8 +4,10 @@ In: a cell and NumPy arrays. Out: outputs, states, gradients. Imports equations,
 numpy; `jit.py` alone imports llvmlite. Needs no torch.
 """
 
+from grus.kernels.arguments import check
+from grus.kernels.layout import layout
 from grus.kernels.plan import Plan, UnsupportedCellError, make_plan
-from grus.kernels.run import Gradients, Result, backward, check, forward, layout, run
+from grus.kernels.run import Gradients, Result, backward, forward, run
 
 __all__ = [
     "Gradients",

@@ -9,7 +9,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-from grus.kernels.machine import MACHINES, Machine, choose
+from grus.kernels.machine import Machine, choose
 
 _lock = threading.Lock()
 
@@ -64,6 +64,3 @@ def assembly(text: str) -> str:
     module = llvm.parse_assembly(text)
     module.verify()
     return str(target_machine(assembly=True).emit_assembly(module))
-
-
-__all__ = ["MACHINES", "Compiled", "assembly", "host", "target_machine"]

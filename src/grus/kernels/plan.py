@@ -12,9 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from grus.equations import Apply, Cell, Const, Expr, Input, Name, State, Weight
-from grus.equations.expr import OPERATORS, parts, walk
+from grus.equations import Apply, Cell, Expr, Input, Name, State, Weight
+from grus.equations.expr import OPERATORS, walk
 from grus.equations.flat import flatten
+from grus.equations.text import show as text
 from grus.errors import InputError
 
 CHAIN = "#"
@@ -240,7 +241,7 @@ def show(plan: Plan) -> str:
         for chain in stage.chains:
             start = "hoisted" if chain.name in names else _biases(chain) or "0"
             lines.append(f"    {chain.name} starts at {start}")
-        lines += [f"    {name} = {_text(expr)}" for name, expr in stage.equations]
+        lines += [f"    {name} = {text(expr)}" for name, expr in stage.equations]
     lines.append(f"  row buffers: {', '.join(plan.rows) or 'none'}")
     return "\n".join(lines)
 
@@ -257,12 +258,3 @@ def _chain_text(chain: Chain, *, hoisted: bool) -> str:
     terms = [w.name for w in chain.biases]
     terms += [f"{w.name} @ x" for w in chain.hoisted] if hoisted else []
     return f"{chain.name} = {' + '.join(terms)}"
-
-
-def _text(expr: Expr) -> str:
-    from grus.equations.text import show as text
-
-    return text(expr)
-
-
-__all__ = ["CHAIN", "Chain", "Const", "Group", "Plan", "Product", "Stage", "make_plan", "parts"]

@@ -7,7 +7,7 @@ from grus.equations import Expr, Input, Name, State, Weight
 from grus.equations.expr import walk
 from grus.kernels.elementwise import compute
 from grus.kernels.ir import Function, Target
-from grus.kernels.plan import Chain, Plan, Stage
+from grus.kernels.plan import Chain, Plan
 from grus.kernels.slots import Slots, groups, operand_slot
 
 Accumulators = dict[tuple[int, int, int], str]
@@ -284,6 +284,3 @@ class HoistedTile(Tile):
                 for c in range(len(plan.hoisted)):
                     at = self.f.add(self.f.mul(chain_bytes, c), self.column(v))
                     self.f.store(accumulators[i, v, c], self.f.at(row, at))
-
-
-__all__ = ["HoistedTile", "Stage", "StageTile"]

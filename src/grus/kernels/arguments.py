@@ -1,0 +1,85 @@
+"""Checking what callers hand in: one clear sentence for what cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from grus.equations import Cell
+from grus.errors import InputError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def check(
+    cell: Cell,
+    weights: Mapping[str, Array],
+    x: Array,
+    h0: Array | tuple[Array, ...] | None,
+) -> tuple[Array, dict[str, Array], tuple[Array, ...]]:
+    """Arguments as the kernels take them: right shapes, one dtype, last axis contiguous.
+
+    Copies only what is strided along its last axis. Raises InputError naming the argument.
+    """
+    x = _array("x", x, None, 3)
+    if set(weights) != set(cell.families):
+        raise InputError(
+            f"weights must hold the families {sorted(cell.families)}, got {sorted(weights)}"
+        )
+    hidden = _hidden(cell, weights)
+    sizes = {"input": x.shape[2], "hidden": hidden}
+    if min(x.shape[2], hidden) < 1:
+        raise InputError(f"input and hidden must be at least 1, got {x.shape[2]} and {hidden}")
+    for one, other in cell.shapes.equal:
+        if sizes[one] != sizes[other]:
+            raise InputError(
+                f"cell {cell.name} needs {one} = {other}, got {sizes[one]} and {sizes[other]}"
+            )
+    checked = {
+        family: _array(f"weights[{family!r}]", weights[family], x.dtype,
+                       shape=cell.family_shape(family, sizes))
+        for family in cell.families
+    }  # fmt: skip
+    shape = (x.shape[1], hidden)
+    if h0 is None:
+        return x, checked, tuple(np.zeros(shape, x.dtype) for _ in cell.states)
+    given = h0 if isinstance(h0, tuple) else (h0,)
+    if len(given) != len(cell.states):
+        raise InputError(f"h0 must hold {len(cell.states)} states {cell.states}, got {len(given)}")
+    names = [f"h0 of state {s}" if len(given) > 1 else "h0" for s in cell.states]
+    start = tuple(_array(n, a, x.dtype, shape=shape) for n, a in zip(names, given, strict=True))
+    return x, checked, start
+
+
+def _hidden(cell: Cell, weights: Mapping[str, Array]) -> int:
+    family, gates = next(iter(cell.families.items()))
+    shape = np.shape(weights[family])
+    if not shape or shape[0] % len(gates):
+        raise InputError(
+            f"weights[{family!r}] must stack {len(gates)} gates, got shape {tuple(shape)}"
+        )
+    return int(shape[0]) // len(gates)
+
+
+def _array(
+    name: str,
+    value: Array,
+    dtype: np.dtype[Any] | None,
+    ndim: int | None = None,
+    shape: tuple[int, ...] | None = None,
+) -> Array:
+    if not isinstance(value, np.ndarray):
+        raise InputError(f"{name} must be a NumPy array, got {type(value).__name__}")
+    if value.dtype not in (DTYPES if dtype is None else (dtype,)):
+        want = "float32 or float64" if dtype is None else f"{dtype} like x"
+        raise InputError(f"{name} must be {want}, got {value.dtype}")
+    if ndim is not None and value.ndim != ndim:
+        raise InputError(f"{name} must be [time, batch, input], got shape {value.shape}")
+    if shape is not None and value.shape != shape:
+        raise InputError(f"{name} must have shape {shape}, got {value.shape}")
+    if value.shape[-1] > 1 and value.strides[-1] != value.itemsize:
+        return np.ascontiguousarray(value)
+    return value

@@ -1,0 +1,39 @@
+"""What the kernels are made of, stage by stage, as text."""
+
+from __future__ import annotations
+
+from grus.equations import Cell
+from grus.gradients import backward as derive
+from grus.kernels import threads
+from grus.kernels.ir import Target
+from grus.kernels.layout import layout
+from grus.kernels.machine import MACHINES, DType
+from grus.kernels.plan import make_plan
+from grus.kernels.program import Program
+
+
+def plan_text(cell: Cell, *, backward: bool = False) -> str:
+    """The stages of a step, forward or backward."""
+    return str(make_plan(derive(cell).cell if backward else cell))
+
+
+def llvm_text(
+    cell: Cell, dtype: DType = "float32", *, backward: bool = False, machine: str = ""
+) -> str:
+    """The LLVM text of a training call, for this processor or for a machine of the table."""
+    from grus.kernels.jit import host
+
+    target = Target(MACHINES[machine] if machine else host(), dtype)
+    kept = layout(cell)
+    openmp = bool(threads.openmp())
+    if backward:
+        plan = make_plan(kept.derived.cell)
+        return Program(plan, target, kept.adjoints, kept.sums, openmp).text()
+    return Program(make_plan(cell), target, (cell.output, *kept.saved), (), openmp).text()
+
+
+def asm_text(cell: Cell, dtype: DType = "float32", *, backward: bool = False) -> str:
+    """The assembly that this processor runs."""
+    from grus.kernels.jit import assembly
+
+    return assembly(llvm_text(cell, dtype, backward=backward))
