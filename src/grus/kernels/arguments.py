@@ -29,10 +29,10 @@ def check(
         raise InputError(
             f"weights must hold the families {sorted(cell.families)}, got {sorted(weights)}"
         )
-    hidden = _hidden(cell, weights)
-    sizes = {"input": x.shape[2], "hidden": hidden}
-    if min(x.shape[2], hidden) < 1:
-        raise InputError(f"input and hidden must be at least 1, got {x.shape[2]} and {hidden}")
+    sizes = _sizes(cell, weights, x.shape[2])
+    for axis, size in sizes.items():
+        if size < 1:
+            raise InputError(f"the {axis} size must be at least 1, got {size}")
     for one, other in cell.shapes.equal:
         if sizes[one] != sizes[other]:
             raise InputError(
@@ -43,25 +43,43 @@ def check(
                        shape=cell.family_shape(family, sizes))
         for family in cell.families
     }  # fmt: skip
-    shape = (x.shape[1], hidden)
+    shapes = [(x.shape[1], sizes[cell.shapes.states[s]]) for s in cell.states]
     if h0 is None:
-        return x, checked, tuple(np.zeros(shape, x.dtype) for _ in cell.states)
+        return x, checked, tuple(np.zeros(shape, x.dtype) for shape in shapes)
     given = h0 if isinstance(h0, tuple) else (h0,)
     if len(given) != len(cell.states):
         raise InputError(f"h0 must hold {len(cell.states)} states {cell.states}, got {len(given)}")
     names = [f"h0 of state {s}" if len(given) > 1 else "h0" for s in cell.states]
-    start = tuple(_array(n, a, x.dtype, shape=shape) for n, a in zip(names, given, strict=True))
+    start = tuple(
+        _array(n, a, x.dtype, shape=s) for n, a, s in zip(names, given, shapes, strict=True)
+    )
     return x, checked, start
 
 
-def _hidden(cell: Cell, weights: Mapping[str, Array]) -> int:
-    family, gates = next(iter(cell.families.items()))
-    shape = np.shape(weights[family])
-    if not shape or shape[0] % len(gates):
-        raise InputError(
-            f"weights[{family!r}] must stack {len(gates)} gates, got shape {tuple(shape)}"
-        )
-    return int(shape[0]) // len(gates)
+def _sizes(cell: Cell, weights: Mapping[str, Array], inputs: int) -> dict[str, int]:
+    """The size of each axis, from x and the first weights that have it."""
+    found = {"input": inputs}
+    for family, gates in cell.families.items():
+        first, *rest = cell.family_axes(family)
+        shape = np.shape(weights[family])
+        if len(shape) != 1 + len(rest) or shape[0] % len(gates):
+            raise InputError(
+                f"weights[{family!r}] must stack {len(gates)} gates of a"
+                f" {'matrix' if rest else 'vector'}, got shape {tuple(shape)}"
+            )
+        found.setdefault(first, shape[0] // len(gates))
+        for axis, size in zip(rest, shape[1:], strict=True):
+            found.setdefault(axis, size)
+    for state, axis in cell.shapes.states.items():
+        if axis not in found:
+            raise InputError(f"cell {cell.name}: no weight tells the size of state {state}")
+    return found
+
+
+def check_threads(threads: int | None) -> None:
+    """Raises InputError unless ``threads`` is None or a whole number from 1 up."""
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise InputError(f"threads must be a whole number from 1 up, got {threads!r}")
 
 
 def _array(

@@ -139,8 +139,11 @@ class _Scheduling:
 
     def stages(self) -> tuple[Stage, ...]:
         for name, expr in self.cell.equations:
+            first = len(self.chains)
             lowered = self.lower(expr)
-            self.level[name] = self.stage_of(lowered)
+            self.level[name] = at = self.stage_of(lowered)
+            # An accumulator is a register: it belongs to the stage of the equation that reads it.
+            self.chains[first:] = [(at, chain) for _, chain in self.chains[first:]]
             self.equations.append((self.level[name], name, lowered))
         levels = sorted({*(at for at, _ in self.chains), *(at for at, _, _ in self.equations)})
         return tuple(
@@ -183,6 +186,10 @@ class _Scheduling:
             assert isinstance(weight, Weight)
             if operand == Input("x") and term.op == "matmul":
                 hoisted.append(weight)
+            elif isinstance(operand, Input):
+                raise UnsupportedCellError(
+                    f"cell {self.cell.name}: the kernels have no product {text(term)} yet"
+                )
             else:
                 products.append(Product(weight, operand, term.op == "matmul_t"))
         self.count += 1

@@ -46,8 +46,8 @@ class Products:
 
     def __init__(self, cell: Cell, layout: Layout, adjoints: Array, matmul: Matmul) -> None:
         self.cell, self.layout, self.matmul = cell, layout, matmul
-        self.hidden = adjoints.shape[3]
-        self.flat = adjoints.reshape(adjoints.shape[0] * adjoints.shape[1], -1)
+        steps, batch, names, self.hidden = adjoints.shape
+        self.flat = adjoints.reshape(steps * batch, names * self.hidden)
 
     def weights(
         self, kept: Mapping[str, Array], sums: Array, weights: Mapping[str, Array]
@@ -64,7 +64,8 @@ class Products:
         flat: dict[str, Array] = {}
         for stretch in self.stretches(terms):
             if stretch.operand not in flat:
-                flat[stretch.operand] = kept[stretch.operand].reshape(len(self.flat), -1)
+                operand = kept[stretch.operand]
+                flat[stretch.operand] = operand.reshape(len(self.flat), operand.shape[2])
             into = found[stretch.family][self.rows(stretch.row, stretch.length)]
             product = np.empty_like(into)
             self.matmul(self.columns(stretch).T, flat[stretch.operand], product)

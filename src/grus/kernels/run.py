@@ -9,10 +9,11 @@ from typing import Any, cast
 import numpy as np
 
 from grus.equations import Cell
-from grus.kernels.arguments import check
+from grus.kernels.arguments import check, check_threads
 from grus.kernels.call import kernel
 from grus.kernels.layout import layout
 from grus.kernels.machine import DType
+from grus.kernels.plan import UnsupportedCellError, make_plan
 from grus.kernels.products import Matmul, Products, numpy_matmul
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -53,11 +54,13 @@ def run(
 
     Raises InputError naming the argument whose shape or dtype cannot be.
     """
+    make_plan(cell)  # what the kernels cannot run is said before anything else
     x, weights, start = check(cell, weights, x, h0)
+    check_threads(threads)
     steps, batch = x.shape[:2]
     hidden = start[0].shape[1]
     output = np.empty((steps, batch, hidden), x.dtype)
-    final = tuple(np.empty_like(s) for s in start)
+    final = tuple(np.empty(s.shape, x.dtype) for s in start)
     forward(cell, weights, x, start, output, final, reverse=reverse, threads=threads)
     return Result(output, final)
 
@@ -78,6 +81,11 @@ def forward(
     `backward` needs (names as in `layout`). Arguments are already checked."""
     names = layout(cell).saved if saved is not None else ()
     program = kernel(cell, _dtype(x), (cell.output, *names))
+    for name in program.plan.step_inputs:
+        if name != "x":
+            raise UnsupportedCellError(
+                f"cell {cell.name}: the kernels take no mask per step yet ({name})"
+            )
     arrays = {"x": x, f"out.{cell.output}": output}
     if saved is not None:
         arrays |= {f"out.{name}": saved[k] for k, name in enumerate(names)}
