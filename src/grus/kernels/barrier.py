@@ -11,9 +11,12 @@ SPINS = 4096
 LINE = 64
 
 
-def barrier_function(target: Target) -> str:
-    """``barrier(counters, parties)``: returns when all parties have called it."""
+def barrier_function(target: Target, *, threads: bool) -> str:
+    """``barrier(counters, parties)``: returns when all parties have called it; without
+    ``threads`` there is only one."""
     f = Function(target, "barrier", ["ptr %counters", "i64 %parties"])
+    if not threads:
+        return f.text()
     f.emit("%alone = icmp slt i64 %parties, 2")
     f.emit("br i1 %alone, label %out, label %arrive")
     f.label("arrive")
@@ -50,7 +53,9 @@ def barrier_function(target: Target) -> str:
     return f.text()
 
 
-def declarations(target: Target) -> list[str]:
+def declarations(target: Target, *, threads: bool) -> list[str]:
     """What the barrier calls."""
+    if not threads:
+        return []
     pause = ["declare void @llvm.x86.sse2.pause()"] if target.machine.x86 else []
     return ["declare i32 @sched_yield()", *pause]

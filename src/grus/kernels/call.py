@@ -111,9 +111,7 @@ class _Call:
     def run(self, most_threads: int | None) -> Array:
         steps, batch, inputs, hidden = self.sizes
         products = sum(members for _, members in self.kernel.groups)
-        available = threads.limit() if self.kernel.openmp else 1
-        available = min(available, most_threads or available)
-        with Split.choose(products, steps, batch, hidden, self.tiles, available) as split:
+        with Split.choose(products, steps, batch, hidden, self.tiles, most_threads) as split:
             sums = self.buffers(split.slices)
             self.values |= {
                 "T": steps, "B": batch, "H": hidden, "I": inputs, "tiles": self.tiles,

@@ -73,7 +73,9 @@ class Code(Function):
     def enter_float_mode(self) -> str:
         """Round to nearest, denormals kept, in this thread; gives what was there before."""
         if not self.target.machine.x86:
-            return self.let('call i64 asm sideeffect "mrs $0, fpcr", "=r"()')
+            saved = self.call("i64", "llvm.aarch64.get.fpcr")
+            self.call("void", "llvm.aarch64.set.fpcr", "i64 0")
+            return saved
         self.emit("%mode.old = alloca i32, align 4")
         self.emit("%mode.new = alloca i32, align 4")
         self.call("void", "llvm.x86.sse.stmxcsr", "ptr %mode.old")
@@ -85,3 +87,5 @@ class Code(Function):
         """Put back what `enter_float_mode` found."""
         if self.target.machine.x86:
             self.call("void", "llvm.x86.sse.ldmxcsr", f"ptr {saved}")
+        else:
+            self.call("void", "llvm.aarch64.set.fpcr", f"i64 {saved}")

@@ -40,11 +40,13 @@ class Program:
             drivers.stage(module, at, self.stores, self.sums)
         drivers.copy_states(module, final=False)
         drivers.copy_states(module, final=True)
-        module.functions.append(barrier.barrier_function(self.target))
+        module.functions.append(barrier.barrier_function(self.target, threads=self.openmp))
         _work(module)
         _member(module)
         _entry(module, self.openmp)
-        declared = sorted({*module.externals, *barrier.declarations(self.target)})
+        declared = sorted(
+            {*module.externals, *barrier.declarations(self.target, threads=self.openmp)}
+        )
         return "\n\n".join([*declared, *module.functions, "attributes #0 = { nounwind }"]) + "\n"
 
 

@@ -35,11 +35,16 @@ class Split:
     @staticmethod
     @contextmanager
     def choose(
-        products: int, steps: int, batch: int, hidden: int, tiles: int, available: int
+        products: int, steps: int, batch: int, hidden: int, tiles: int, most: int | None
     ) -> Iterator[Split]:
-        """The split of a call with so many products a step; held while the call runs."""
+        """The split of a call with so many products a step and at most ``most`` threads (None: as
+        many as there are); held while the call runs."""
         step = products * batch * hidden * hidden
-        if available == 1 or step * steps < ONE_THREAD_BELOW:
+        if most == 1 or step * steps < ONE_THREAD_BELOW:
+            yield Split(1, False)
+            return
+        available = min(threads.limit(), most or tiles * batch)
+        if available == 1:
             yield Split(1, False)
         elif batch >= ROWS_PER_THREAD * available:
             yield Split(available, False)

@@ -241,9 +241,11 @@ class Equations:
             self.add_up(tile.sums.index(name), value)
 
     def put(self, slot: str, value: str) -> None:
+        """Store into a caller's array at the present step."""
         self.f.store_masked(value, self.strided(slot), self.tile.mask(self.vector))
 
     def add_up(self, at: int, value: str) -> None:
+        """Add to a sum over time and batch."""
         tile, f = self.tile, self.f
         width = f.mul(tile.slot("tiles"), tile.vector_bytes)
         offset = f.add(f.mul(width, at), tile.column(self.vector))
