@@ -1,7 +1,8 @@
 """A cell with every intermediate value named, so that a compiler or a derivative can point at it.
 
 After `flatten`, functions stand only at the root of an equation, products take a plain name on
-their right, and nothing that holds a product is multiplied without a name of its own.
+their right, and nothing that holds a product is multiplied, divided or compared without a name of
+its own: the derivative of these reads their arguments.
 """
 
 from __future__ import annotations
@@ -53,7 +54,10 @@ class _Flattening:
         if not isinstance(expr, Apply):
             return expr
         if is_function(expr):
-            return Apply(expr.op, tuple(self.inside(a) for a in expr.args))
+            args = tuple(self.inside(a) for a in expr.args)
+            if len(args) > 1:
+                args = tuple(self.named(a) if has_product(a) else a for a in args)
+            return Apply(expr.op, args)
         return self.inside(expr)
 
     def inside(self, expr: Expr) -> Expr:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from grus import kernels
 from grus.dialects import TorchRecord
+from grus.errors import InputError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -21,14 +21,32 @@ def sequence(
     """One layer over ``x`` [time, batch, input]: (output, final states).
 
     ``named`` holds the layer's parameters under torch's names. Differentiable once; a second
-    derivative raises.
+    derivative raises RuntimeError.
+
+    Raises InputError unless all are float32 or all float64, on the CPU.
     """
     tensors = (x, *start, *named.values())
+    _check(tensors, ("input", *(f"hx of state {s}" for s in record.cell.states), *named))
     if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
         output, *state = _Sequence.apply(record, tuple(named), *tensors)  # type: ignore[no-untyped-call]
         return output, tuple(state)
     output, state, _ = _forward(record, tuple(named), tensors, keep=False)
     return output, state
+
+
+def _check(tensors: tuple[Tensor, ...], names: tuple[str, ...]) -> None:
+    x = tensors[0]
+    if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
+        raise InputError(
+            f"the kernels run torch.float32 and torch.float64 on the CPU, input is {x.dtype} on"
+            f" {x.device}"
+        )
+    for name, tensor in zip(names, tensors, strict=True):
+        if tensor.dtype != x.dtype or tensor.device != x.device:
+            raise InputError(
+                f"{name} must be {x.dtype} on {x.device} like the input, got {tensor.dtype} on"
+                f" {tensor.device}"
+            )
 
 
 def array(tensor: Tensor) -> Array:
@@ -40,11 +58,13 @@ def array(tensor: Tensor) -> Array:
     return found
 
 
-def _families(record: TorchRecord, names: tuple[str, ...], arrays: list[Array]) -> dict[str, Array]:
-    hidden = arrays[0].shape[0] // len(next(iter(record.cell.families.values())))
-    dtype = arrays[0].dtype
+def _families(
+    record: TorchRecord, names: tuple[str, ...], tensors: tuple[Tensor, ...], start: Tensor
+) -> dict[str, Array]:
+    """The weights by family of parameters under torch's names, for states like ``start``."""
+    hidden, dtype = start.shape[1], array(start[:0]).dtype
     return record.families(
-        dict(zip(names, arrays, strict=True)),
+        dict(zip(names, map(array, tensors), strict=True)),
         hidden,
         lambda n: np.zeros(n, dtype),
         np.concatenate,
@@ -56,7 +76,7 @@ def _forward(
 ) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None]:
     cell = record.cell
     x, start = tensors[0], tensors[1 : 1 + len(cell.states)]
-    weights = _families(record, names, [array(t) for t in tensors[1 + len(start) :]])
+    weights = _families(record, names, tensors[1 + len(start) :], start[0])
     shape = (*x.shape[:2], start[0].shape[1])
     output = x.new_empty(shape)
     final = tuple(torch.empty_like(s, memory_format=torch.contiguous_format) for s in start)
@@ -89,12 +109,22 @@ class _Sequence(torch.autograd.Function):
         return output, *final
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, dy: Tensor, *dfinal: Tensor) -> tuple[Any, ...]:
+        with torch.no_grad():
+            found = _Sequence.gradients(ctx, dy, *dfinal)
+        if torch.is_grad_enabled():
+            # The gradients depend on these even where dy does not: torch's own guard forgets that.
+            source = next(t for t in ctx.saved_tensors[2:] if t.requires_grad)
+            found = _Once.apply(source, *found)  # type: ignore[no-untyped-call]
+        return None, None, *found
+
+    @staticmethod
+    def gradients(ctx: Any, dy: Tensor, *dfinal: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradient of each tensor that `forward` was given."""
         output, saved, x, *rest = ctx.saved_tensors
         record, names, states = ctx.record, ctx.names, ctx.states
         needs = ctx.needs_input_grad[2:]
-        weights = _families(record, names, [array(t) for t in rest[states:]])
+        weights = _families(record, names, tuple(rest[states:]), rest[0])
         found = kernels.backward(
             record.cell,
             weights,
@@ -112,4 +142,19 @@ class _Sequence(torch.autograd.Function):
             grads = record.gradients(found.weights, list(names), np.concatenate)
         dx = None if found.x is None else torch.from_numpy(found.x)
         named = [torch.from_numpy(grads[n]) if n in grads else None for n in names]
-        return None, None, dx, *map(torch.from_numpy, found.h0), *named
+        return dx, *map(torch.from_numpy, found.h0), *named
+
+
+class _Once(torch.autograd.Function):
+    """Hands gradients on; a derivative of them, which would be silently wrong, raises."""
+
+    @staticmethod
+    def forward(ctx: Any, source: Tensor, *gradients: Tensor | None) -> Any:
+        del ctx, source
+        return gradients
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> Any:
+        raise RuntimeError(
+            'the kernels have no second derivative yet; a layer with backend="composite" has'
+        )

@@ -16,6 +16,7 @@ from grus.layers import composite, function
 from grus.layers.path import Path, choose
 
 State = Tensor | tuple[Tensor, ...]
+"""One tensor for a cell with one state, else a tuple in the order of the cell's states."""
 
 
 class Recurrent(nn.Module):
@@ -31,7 +32,8 @@ class Recurrent(nn.Module):
 
     ``backend`` picks the path ("kernels" or "composite"); None follows the rules of `layers.path`.
 
-    Raises InputError for sizes below 1, an unknown gate, or a gate without a bias.
+    Raises InputError for sizes below 1, an unknown gate, a gate without a bias, an unknown
+    backend, or a cell that a layer cannot hold (masks, a projection).
     """
 
     def __init__(
@@ -51,9 +53,12 @@ class Recurrent(nn.Module):
         super().__init__()
         sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
         for name, size in sizes.items():
-            if size < 1:
-                raise InputError(f"{name} must be at least 1, got {size}")
+            if not isinstance(size, int) or size < 1:
+                raise InputError(f"{name} must be a whole number from 1 up, got {size!r}")
+        if backend not in (None, "kernels", "composite"):
+            raise InputError(f"backend must be kernels, composite or None, got {backend!r}")
         self.cell = find_cell(cell)
+        self._check_axes(input_size, hidden_size)
         self.record = TorchRecord(self.cell)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first = bias, batch_first
@@ -65,6 +70,20 @@ class Recurrent(nn.Module):
                 empty = torch.empty(shape, device=device, dtype=dtype)
                 self.register_parameter(f"{name}_l{k}", nn.Parameter(empty))
         self.reset_parameters()
+
+    def _check_axes(self, inputs: int, hidden: int) -> None:
+        shapes, name = self.cell.shapes, self.cell.name
+        masks = [i.name for i in self.cell.inputs if i.name != "x"]
+        if masks:
+            raise InputError(f"cell {name}: layers take no masks yet ({', '.join(masks)})")
+        axes = {axis for axes in shapes.weights.values() for axis in axes}
+        if "projection" in axes | set(shapes.states.values()):
+            raise InputError(f"cell {name}: layers have no projection after the state yet")
+        if shapes.equal and inputs != hidden:
+            raise InputError(
+                f"cell {name} uses x element by element: input_size and hidden_size must be equal,"
+                f" got {inputs} and {hidden}"
+            )
 
     def _sizes(self, layer: int) -> dict[str, int]:
         inputs = self.input_size if layer == 0 else self.hidden_size
@@ -151,7 +170,7 @@ class Recurrent(nn.Module):
         shape = (self.num_layers, x.shape[1], self.hidden_size)
         if hx is None:
             return tuple(x.new_zeros(shape) for _ in self.cell.states)
-        states = hx if isinstance(hx, tuple) else (hx,)
+        states = tuple(hx) if isinstance(hx, (tuple, list)) else (hx,)
         if len(states) != len(self.cell.states):
             raise InputError(f"hx must hold the states {self.cell.states}, got {len(states)}")
         for name, state in zip(self.cell.states, states, strict=True):
