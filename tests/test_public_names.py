@@ -13,9 +13,17 @@ import pytest
 
 import grus
 
-PUBLIC = """
-    CELLS Cell CellError GRU InputError Recurrent __version__ cell run
-""".split()
+PUBLIC = [
+    "CELLS",
+    "Cell",
+    "CellError",
+    "GRU",
+    "InputError",
+    "Recurrent",
+    "__version__",
+    "cell",
+    "run",
+]
 NEED_TORCH = ("layers", "models")
 ROOMS = sorted(m.name for m in pkgutil.iter_modules(grus.__path__) if m.ispkg)
 
