@@ -1,0 +1,84 @@
+"""Everything but training works where torch is not installed: an import of it is made to fail."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+BLOCKER = """
+import sys
+
+class NoTorch:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "torch":
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+sys.meta_path.insert(0, NoTorch())
+"""
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a Python that has no torch."""
+    return subprocess.run(
+        [sys.executable, "-c", BLOCKER + code], capture_output=True, text=True, check=False
+    )
+
+
+def grus(*words: str) -> subprocess.CompletedProcess[str]:
+    return python(f"sys.argv = {['grus', *words]!r}\nfrom grus.cli.main import run\nrun()\n")
+
+
+def test_the_blocker_blocks() -> None:
+    done = python("import torch")
+    assert "No module named 'torch'" in done.stderr
+    assert done.returncode == 1
+
+
+def test_the_package_and_its_cells_load() -> None:
+    done = python("import grus; print(grus.cell('keras').name, len(grus.CELLS))")
+    assert (done.stdout.split()[0], done.stderr) == ("gru", "")
+
+
+def test_the_reference_runs() -> None:
+    code = (
+        "import numpy as np\n"
+        "from grus.equations import CELLS\n"
+        "from grus.reference import run\n"
+        "weights = {f: np.ones(CELLS['gru'].family_shape(f, {'input': 2, 'hidden': 3}))\n"
+        "           for f in 'WUbd'}\n"
+        "print(run(CELLS['gru'], weights, np.ones((4, 1, 2))).output.shape)\n"
+    )
+    done = python(code)
+    assert (done.stdout.strip(), done.stderr) == ("(4, 1, 3)", "")
+
+
+@pytest.mark.parametrize(
+    "stage", ["equations", "latex", "diagram", "gradient", "plan", "llvm", "asm", "cost"]
+)
+def test_show_prints_every_stage(stage: str) -> None:
+    done = grus("show", "gru", "--stage", stage)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
+
+
+def test_explain_prints_the_posted_worksheet() -> None:
+    done = grus(
+        *("explain", "keras", "--dialect", "keras", "--x", "1,2,9,8"),
+        *("--W", "-0.90954137, 1.0425225, -0.04404902"),
+        *("--U", "0.24168766, 0.8981342, 0.36734456"),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "-0.46280" in done.stdout
+
+
+def test_help_names_every_command() -> None:
+    done = grus("--help")
+    assert done.returncode == 0
+    assert all(word in done.stdout for word in ("show", "explain", "train", "sample", "bench"))
+
+
+def test_asking_for_a_layer_says_that_torch_is_missing() -> None:
+    done = python("import grus\ngrus.GRU")
+    assert "No module named 'torch'" in done.stderr
