@@ -33,8 +33,7 @@ def weights_of(layer: Any, name: str) -> dict[str, np.ndarray]:
     tensors = {
         key.removesuffix("_l0"): value.detach().numpy() for key, value in layer.state_dict().items()
     }
-    sizes = {"input": INPUT, "hidden": HIDDEN}
-    return TorchRecord(CELLS[name]).families(tensors, sizes, np.zeros, np.concatenate)
+    return TorchRecord(CELLS[name]).families(tensors, HIDDEN, np.zeros, np.concatenate)
 
 
 @pytest.mark.parametrize("name", PEERS)

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from grus.cli import sample, train
+from grus.cli import explain, sample, show, train
 from grus.errors import InputError
 
 app = typer.Typer(
@@ -16,7 +16,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command("show")(show.show)
 app.command("train")(train.train)
+app.command("explain")(explain.explain)
 app.command("sample")(sample.sample)
 
 

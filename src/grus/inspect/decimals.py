@@ -1,0 +1,36 @@
+"""How numbers are printed in a worksheet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from grus.equations import text
+
+# Sums of decimal fractions miss them by a few units in the last place: 0.1 + 0.2 prints as 0.3.
+_NEAR = 2.0**-50
+
+
+def decimal(value: float, digits: int) -> str:
+    """``value`` rounded to ``digits`` decimals, shorter where that is the number.
+
+    Whole numbers are exact. Small numbers are written with a power of ten, so that two figures
+    or more show: 0.5 is "0.5", 1/3 is "0.33333", 1/30000 is "3.3333e-05".
+    """
+    if not math.isfinite(value):
+        return str(value)
+    if value == int(value):
+        return text.number(value)
+    if abs(value) >= 1e9 or abs(value) < 10.0 ** min(2 - digits, -1):
+        return f"{value:.{max(digits - 1, 0)}e}"
+    fixed = f"{value:.{digits}f}"
+    if "." in fixed and abs(float(fixed) - value) <= _NEAR * abs(value):
+        short = fixed.rstrip("0")
+        return fixed if short.endswith(".") else short
+    return fixed
+
+
+def vector(values: Sequence[float], digits: int) -> str:
+    """One number as it is, several in brackets."""
+    shown = [decimal(value, digits) for value in values]
+    return shown[0] if len(shown) == 1 else f"[{', '.join(shown)}]"

@@ -1,0 +1,104 @@
+"""Putting numbers into an equation: the stages of one line of a worksheet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import numpy as np
+
+from grus.equations import OPERATORS, Apply, Const, Expr
+from grus.reference import evaluate
+
+Array = Any
+
+
+@dataclass(frozen=True)
+class Product:
+    """One row of a weight times a vector, where it has more than one term."""
+
+    symbols: Expr
+    terms: Expr
+    value: float
+
+
+class Filling:
+    """Puts numbers into an expression, for one unit of a batch of one."""
+
+    def __init__(self, leaves: Mapping[Expr, Array]) -> None:
+        self.leaves = leaves
+
+    def stages(self, expr: Expr, unit: int) -> tuple[Expr, ...]:
+        """The expression with numbers, then with its terms and its argument worked out."""
+        found = [self.filled(expr, unit), self.summed(expr, unit)]
+        if _is_function(expr) and isinstance(expr, Apply) and expr.op != "mean":
+            found.append(Apply(expr.op, tuple(self.value(a, unit) for a in expr.args)))
+        value = self.value(expr, unit)
+        kept = [s for k, s in enumerate(found) if s not in found[:k] and s != value]
+        return tuple(kept)
+
+    def value(self, expr: Expr, unit: int) -> Const:
+        """What the expression is for this unit, by the reference."""
+        if isinstance(expr, Const):
+            return expr
+        found = np.ravel(evaluate(expr, self.leaves))
+        return Const(float(found[unit if len(found) > 1 else 0]))
+
+    def products(self, expr: Expr, unit: int) -> Iterator[Product]:
+        """The long products of this unit, each once; not those inside another or a mean, whose
+        rows are other units."""
+        for node in dict.fromkeys(_own_products(expr)):
+            if self.is_long(node):
+                yield Product(node, self.terms(node, unit), self.value(node, unit).value)
+
+    def is_long(self, expr: Expr) -> bool:
+        """True for a product whose rows have more than one term."""
+        if not isinstance(expr, Apply) or OPERATORS[expr.op].kind != "linear":
+            return False
+        return bool(self.leaves[expr.args[0]].shape[expr.op == "matmul"] > 1)
+
+    def terms(self, product: Expr, unit: int) -> Expr:
+        """One row of a weight times a vector, as a sum of numbers."""
+        assert isinstance(product, Apply)
+        weight, operand = product.args
+        matrix = self.leaves[weight]
+        row = matrix[unit] if product.op == "matmul" else matrix[:, unit]
+        terms = (Const(float(w)) * self.filled(operand, k) for k, w in enumerate(row))
+        return reduce(lambda total, term: total + term, terms)
+
+    def filled(self, expr: Expr, unit: int) -> Expr:
+        """Every leaf as its number; a short product as its one term, a long one as its value."""
+        if not isinstance(expr, Apply) or self.is_long(expr):
+            return self.value(expr, unit)
+        if OPERATORS[expr.op].kind == "linear":
+            return self.terms(expr, unit)
+        if OPERATORS[expr.op].kind == "reduction":
+            return self.summed(expr, unit)
+        return Apply(expr.op, tuple(self.filled(a, unit) for a in expr.args))
+
+    def summed(self, expr: Expr, unit: int) -> Expr:
+        """Sums and functions stay; each of their terms is worked out."""
+        if isinstance(expr, Apply) and OPERATORS[expr.op].kind == "reduction":
+            (part,) = expr.args
+            units = range(np.size(evaluate(part, self.leaves)))
+            return Apply(expr.op, tuple(self.value(part, k) for k in units))
+        if isinstance(expr, Apply) and (_is_function(expr) or expr.op in ("add", "sub")):
+            return Apply(expr.op, tuple(self.summed(a, unit) for a in expr.args))
+        return self.value(expr, unit)
+
+
+def _is_function(expr: Expr) -> bool:
+    return isinstance(expr, Apply) and not OPERATORS[expr.op].symbol
+
+
+def _own_products(expr: Expr) -> Iterator[Expr]:
+    """The products that a unit's value is made of directly."""
+    if not isinstance(expr, Apply) or OPERATORS[expr.op].kind == "reduction":
+        return
+    if OPERATORS[expr.op].kind == "linear":
+        yield expr
+    else:
+        for part in expr.args:
+            yield from _own_products(part)
