@@ -141,9 +141,11 @@ class Function:
         return self.let(f"sub i64 {a}, {b}")
 
     def mul(self, a: str | int, b: str | int) -> str:
-        """a * b, nothing printed where one is 1."""
+        """a * b, nothing printed where one is 0 or 1."""
         if isinstance(a, int) and isinstance(b, int):
             return str(a * b)
+        if "0" in (str(a), str(b)):
+            return "0"
         if "1" in (str(a), str(b)):
             return str(b) if str(a) == "1" else str(a)
         return self.let(f"mul i64 {a}, {b}")

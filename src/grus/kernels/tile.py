@@ -56,6 +56,16 @@ class Tile:
             self.cached[key] = self.f.mul(tile, self.vector_bytes)
         return self.cached[key]
 
+    def place(self, number: int, vector: int) -> str:
+        """The byte offset of a vector of units in the ``number``-th of several padded rows."""
+        key = ("place", number, vector)
+        if key not in self.cached:
+            if "padded" not in self.cached:
+                self.cached["padded"] = self.f.mul(self.slot("tiles"), self.vector_bytes)
+            start = self.f.mul(self.cached["padded"], number)
+            self.cached[key] = self.f.add(start, self.column(vector))
+        return self.cached[key]
+
     def mask(self, vector: int) -> str:
         """Which lanes of a vector are real units."""
         key = ("mask", vector)
@@ -182,9 +192,7 @@ class StageTile(Tile):
         """A chain as far as it was computed before the time loop."""
         f = self.f
         base = self.row_pointer("P.now", "P.row", row)
-        width = f.mul(self.slot("tiles"), self.vector_bytes)
-        at = f.add(f.mul(width, self.plan.hoisted.index(chain)), self.column(vector))
-        return f.load(f.at(base, at))
+        return f.load(f.at(base, self.place(self.plan.hoisted.index(chain), vector)))
 
 
 class Equations:
@@ -247,9 +255,7 @@ class Equations:
     def add_up(self, at: int, value: str) -> None:
         """Add to a sum over time and batch."""
         tile, f = self.tile, self.f
-        width = f.mul(tile.slot("tiles"), tile.vector_bytes)
-        offset = f.add(f.mul(width, at), tile.column(self.vector))
-        address = f.at(tile.pointer("sums.now"), offset)
+        address = f.at(tile.pointer("sums.now"), tile.place(at, self.vector))
         total = f.let(f"fadd {f.target.vector} {f.load(address)}, {value}")
         f.store(total, address)
 
@@ -279,10 +285,8 @@ class HoistedTile(Tile):
                     accumulators[i, v, c] = self.bias(chain, v)
         pointers = [self.f.at("%x", self.multiple("nx", i)) for i in range(rows)]
         self.products(0, pointers, accumulators)
-        chain_bytes = self.f.mul(self.slot("tiles"), self.vector_bytes)
         for i in range(rows):
             row = self.f.at("%p", self.multiple("np", i))
             for v in range(width):
                 for c in range(len(plan.hoisted)):
-                    at = self.f.add(self.f.mul(chain_bytes, c), self.column(v))
-                    self.f.store(accumulators[i, v, c], self.f.at(row, at))
+                    self.f.store(accumulators[i, v, c], self.f.at(row, self.place(c, v)))
