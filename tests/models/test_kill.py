@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_run import prose_file
 
 from grus.models import run as runs
 from grus.models.checkpoint import load
+from small_run import prose_file
 
 STEPS = 1000
 OPTIONS = (

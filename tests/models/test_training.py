@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_run import PROSE, SETTINGS, finish, go_on, start, tensors
 from torch import Tensor
 from torch.nn import functional
 
@@ -18,6 +17,7 @@ from grus.models import evaluate, run as runs
 from grus.models.batches import IGNORED
 from grus.models.settings import Settings
 from grus.models.train import learn
+from small_run import PROSE, SETTINGS, finish, go_on, start, tensors
 
 
 def lines(folder: Path) -> list[dict[str, float]]:
@@ -158,7 +158,7 @@ def test_validation_is_the_mean_surprise_however_it_is_cut(
     assert whole == pytest.approx(surprise[targets != IGNORED].mean().item(), rel=1e-5)
 
 
-MODELS = [
+MODELS: list[dict[str, object]] = [
     {},
     {"cell": "lstm", "layers": 2},
     {"cell": "gru_reset_before", "dtype": "float64", "input": "onehot"},
@@ -201,6 +201,20 @@ def test_a_resume_that_loses_something_is_noticed(tmp_path: Path, lost: str) -> 
     finish(run)
     whole, cut = tensors(tmp_path / "whole"), tensors(tmp_path / "cut")
     assert not torch.equal(whole["linear.weight"], cut["linear.weight"])
+
+
+def test_metrics_written_after_the_last_save_are_cut_when_resuming(tmp_path: Path) -> None:
+    """A kill between the metrics' line and the checkpoint leaves a line too many."""
+    finish(start(tmp_path / "whole"))
+    run = start(tmp_path / "cut")
+    finish(run, after=14)
+    earlier = (tmp_path / "cut" / "run" / runs.LAST).read_bytes()
+    finish(run, after=16)
+    (tmp_path / "cut" / "run" / runs.LAST).write_bytes(earlier)
+    resumed = go_on(tmp_path / "cut")
+    assert [line["step"] for line in lines(tmp_path / "cut")] == [7, 14]
+    finish(resumed)
+    assert untimed(lines(tmp_path / "whole")) == untimed(lines(tmp_path / "cut"))
 
 
 def test_a_longer_budget_goes_on_and_a_spent_one_changes_nothing(tmp_path: Path) -> None:

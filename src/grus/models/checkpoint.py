@@ -163,11 +163,7 @@ def _architecture(header: Mapping[str, Any]) -> Architecture:
     model = fields.read(_Model, header.get("model"), "model")
     fields.check(model.layers <= MAX_LAYERS, f"layers must be at most {MAX_LAYERS}")
     fields.check(text.name.isidentifier(), f"the cell's name {text.name!r:.80} is not a name")
-    try:
-        cell = Cell.parse(text.equations, text.name)
-    except RecursionError:
-        raise InputError("the cell's equations are nested too deeply") from None
-    return Architecture(cell, vocabulary, **asdict(model))
+    return Architecture(Cell.parse(text.equations, text.name), vocabulary, **asdict(model))
 
 
 def expected(
