@@ -1,0 +1,242 @@
+"""Kernels against the reference: every step from the kernel's own previous state, within bounds.
+
+Checking a step from the state that the kernel itself had keeps every step's error apart: nothing
+accumulates, so the bound of one step is the bound of all. Backward is a recurrence of its own; its
+error bound is carried through the steps by the same rules, from the values that the kernel kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+import bounds
+from bounds import UNITS, Bounded, bound, exact
+from grus import kernels
+from grus.equations import Cell, Expr, Input, Name, State, Weight
+from grus.reference import split
+
+Array = np.ndarray
+Sizes = tuple[int, int, int, int]
+"""T, B, I, H."""
+FLOAT64 = 1e-12
+"""What float64 may be off by, absolutely or relative to what was summed."""
+SLACK = 1 + 2.0**-20
+"""The bounds themselves are rounded, in float64."""
+WIDEST = 2.0**-7
+"""A bound wider than this part of what was summed would excuse anything: an error too."""
+
+
+class WrongKernelError(AssertionError):
+    """A kernel's result that rounding does not explain."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a kernel is given: arrays of one dtype."""
+
+    cell: Cell
+    weights: dict[str, Array]
+    x: Array
+    start: tuple[Array, ...]
+
+    @property
+    def dtype(self) -> str:
+        return self.x.dtype.name
+
+    @property
+    def hidden(self) -> int:
+        return self.start[0].shape[1]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a training call gives: the output, the final states, the values kept by name."""
+
+    problem: Problem
+    output: Array
+    final: tuple[Array, ...]
+    saved: Array
+
+    @property
+    def kept(self) -> dict[str, Array]:
+        cell = self.problem.cell
+        names = kernels.layout(cell).saved
+        return {**dict(zip(names, self.saved, strict=True)), cell.output: self.output}
+
+    def read(self, state: str) -> Array:
+        """The state as each step found it, [time, batch, hidden]."""
+        at = self.problem.cell.states.index(state)
+        if state in self.kept:
+            return self.kept[state]
+        after = self.kept[f"{state}_next"]
+        return np.concatenate([self.problem.start[at][None], after])[: len(after)]
+
+    def after(self, state: str) -> Array:
+        """The state as each step left it."""
+        at = self.problem.cell.states.index(state)
+        return np.concatenate([self.read(state), self.final[at][None]])[1:]
+
+
+def draw(cell: Cell, sizes: Sizes, dtype: str = "float32", seed: int = 0) -> Problem:
+    """A random problem at the scale of trained weights; a cell with x elementwise has I = H."""
+    steps, batch, inputs, hidden = sizes
+    inputs = hidden if cell.shapes.equal else inputs
+    rng = np.random.default_rng([seed, *sizes])
+    axes = {"input": inputs, "hidden": hidden}
+    weights = {
+        family: rng.normal(0.0, axes[cell.family_axes(family)[-1]] ** -0.5, shape).astype(dtype)
+        for family in cell.families
+        for shape in [cell.family_shape(family, axes)]
+    }
+    x = rng.normal(0.0, 1.0, (steps, batch, inputs)).astype(dtype)
+    start = tuple(rng.normal(0.0, 0.5, (batch, hidden)).astype(dtype) for _ in cell.states)
+    return Problem(cell, weights, x, start)
+
+
+def train(problem: Problem, *, threads: int | None = None) -> Run:
+    """Run a training call, which keeps what backward reads."""
+    p = problem
+    shape = (*p.x.shape[:2], p.hidden)
+    output = np.empty(shape, p.dtype)
+    final = tuple(np.empty_like(s) for s in p.start)
+    saved = np.empty((len(kernels.layout(p.cell).saved), *shape), p.dtype)
+    kernels.forward(p.cell, p.weights, p.x, p.start, output, final, saved, threads=threads)
+    return Run(p, output, final, saved)
+
+
+def check_forward(run: Run) -> None:
+    """Raise WrongKernelError where a step is not the reference's step from the same state."""
+    p, flat = run.problem, kernels.layout(run.problem.cell).derived.forward
+    values = _weights(flat, p.weights, p.cell)
+    values[Input("x")] = exact(p.x.astype(np.float64))
+    for at, state in enumerate(p.cell.states):
+        first = run.read(state)[:1]
+        if first.tobytes() != p.start[at][None][: len(first)].tobytes():
+            raise WrongKernelError(f"the first step did not find h0 in state {state}")
+    for state in p.cell.states:
+        values[State(state)] = exact(run.read(state).astype(np.float64))
+    found = run.kept | {f"{s}_next": run.after(s) for s in p.cell.states}
+    for name, expr in flat.equations:
+        values[Name(name)] = bound(expr, values, p.dtype).settle(UNITS[p.dtype])
+        if name in found:
+            compare(f"{name} at (time, batch, unit)", found[name], values[Name(name)], p.dtype)
+
+
+def check_backward(run: Run, *, threads: int | None = None, seed: int = 1) -> None:
+    """Raise WrongKernelError where a gradient of a random linear loss is not the reference's."""
+    p = run.problem
+    rng = np.random.default_rng([seed, *run.output.shape])
+    dy = rng.normal(0.0, 1.0, run.output.shape).astype(p.dtype)
+    dfinal = tuple(rng.normal(0.0, 1.0, s.shape).astype(p.dtype) for s in run.final)
+    found = kernels.backward(
+        p.cell, p.weights, p.x, run.output, run.saved, dy, dfinal, threads=threads
+    )
+    want = _Backward(run, dy, dfinal)
+    for family, gates in p.cell.families.items():
+        parts = np.split(found.weights[family], len(gates))
+        for gate, part in zip(gates, parts, strict=True):
+            compare(f"d{family}.{gate}", part, want.weight(Weight(family, gate)), p.dtype)
+    assert found.x is not None
+    compare("dx", found.x, want.x(), p.dtype)
+    for state, part in zip(p.cell.states, found.h0, strict=True):
+        compare(f"d{state} of the initial state", part, want.states[f"d{state}"], p.dtype)
+
+
+class _Backward:
+    """The derived backward step, evaluated with bounds from the last step to the first."""
+
+    def __init__(self, run: Run, dy: Array, dfinal: tuple[Array, ...]) -> None:
+        self.run, self.unit = run, UNITS[run.problem.dtype]
+        p = run.problem
+        self.back = kernels.layout(p.cell).derived
+        self.leaves = _weights(self.back.cell, p.weights, p.cell)
+        self.seen = run.kept | {"x": p.x, "dy": dy}
+        self.seen = {name: value.astype(np.float64) for name, value in self.seen.items()}
+        self.states = {
+            f"d{s}": exact(d.astype(np.float64)) for s, d in zip(p.cell.states, dfinal, strict=True)
+        }
+        self.steps: list[dict[str, Bounded]] = []
+        for t in reversed(range(len(p.x))):
+            self.step(t)
+        self.steps.reverse()
+
+    def step(self, t: int) -> None:
+        values: dict[Expr, Bounded] = dict(self.leaves)
+        values |= {i: exact(self.seen[i.name][t]) for i in self.back.cell.inputs}
+        values |= {State(name): value for name, value in self.states.items()}
+        for name, expr in self.back.cell.equations:
+            value = bound(expr, values, self.run.problem.dtype)
+            values[Name(name)] = value.settle(self.unit)
+        self.steps.append({n: values[Name(n)] for n, _ in self.back.cell.equations})
+        self.states = {s: self.steps[-1][f"{s}_next"] for s in self.states}
+
+    def adjoint(self, name: str) -> Bounded:
+        """The adjoint called ``name`` at all steps, [time * batch, hidden]."""
+        shape = (-1, self.run.problem.hidden)
+        parts = [(s[name].value, s[name].error) for s in self.steps]
+        value, error = (np.reshape(part, shape) for part in zip(*parts, strict=True))
+        return Bounded(value, error, np.abs(value))
+
+    def weight(self, weight: Weight) -> Bounded:
+        """The sum over time and batch: T B products, T B - 1 additions in some order, one more
+        for each further term."""
+        shape = self.matrix(weight).shape
+        total = exact(np.zeros((shape[0], *(shape[1:] or (1,)))))
+        for term in self.back.weights:
+            if term.weight == weight:
+                adjoint = self.adjoint(term.adjoint)
+                rows = np.ones((len(adjoint.value), 1))
+                if isinstance(term.operand, (Input, Name, State)):
+                    rows = self.seen[term.operand.name].reshape(len(rows), -1)
+                total = total + bounds.product(self.unit, rows.T, _turned(adjoint))
+        return _shaped(total, shape).settle(self.unit)
+
+    def x(self) -> Bounded:
+        """dL/dx, [time, batch, input]."""
+        p = self.run.problem
+        total = exact(np.zeros((len(p.x) * p.x.shape[1], p.x.shape[2])))
+        for weight, name in self.back.dx:
+            adjoint = self.adjoint(name)
+            if weight is not None:
+                adjoint = bounds.product(self.unit, self.matrix(weight).T, adjoint)
+            total = total + adjoint
+        return _shaped(total, p.x.shape).settle(self.unit)
+
+    def matrix(self, weight: Weight) -> Array:
+        """A weight by itself, a matrix or a vector."""
+        p = self.run.problem
+        return split(p.cell, p.weights)[weight].astype(np.float64)
+
+
+def _weights(cell: Cell, weights: Mapping[str, Array], stacked_as: Cell) -> dict[Expr, Bounded]:
+    single = split(stacked_as, weights)
+    return {w: exact(single[w].astype(np.float64)) for w in cell.weights}
+
+
+def _turned(b: Bounded) -> Bounded:
+    return Bounded(b.value.T, b.error.T, b.size.T, b.roundings)
+
+
+def _shaped(b: Bounded, shape: tuple[int, ...]) -> Bounded:
+    parts = (np.reshape(part, shape) for part in (b.value, b.error, b.size))
+    return Bounded(*parts, b.roundings)
+
+
+def compare(name: str, found: Array, want: Bounded, dtype: str) -> None:
+    """Raise WrongKernelError where found is further from want than its error bound, or, in
+    float64, than 1e-12 of what was summed."""
+    off = np.abs(found.astype(np.float64) - want.value)
+    allowed = np.broadcast_to(want.error, off.shape) * SLACK
+    if dtype == "float64":
+        allowed = np.minimum(allowed, FLOAT64 * np.maximum(1.0, want.size))
+    wrong = ~(off <= allowed)  # so that NaN is wrong too
+    if wrong.any():
+        where = tuple(map(int, np.argwhere(wrong)[0]))
+        raise WrongKernelError(
+            f"{name}: {int(wrong.sum())} of {wrong.size} are wrong, first at {where}: off by"
+            f" {off[where]:.3g} where rounding explains {allowed[where]:.3g}"
+        )
+    assert (allowed <= WIDEST * np.maximum(1.0, want.size)).all(), f"{name}: the bound is too wide"

@@ -1,0 +1,86 @@
+"""The same plan for every instruction set of the table: those this processor has are run."""
+
+from __future__ import annotations
+
+import llvmlite.binding as llvm
+import pytest
+
+from agreement import check_backward, check_forward, draw, train
+from cells import ALL_CELLS
+from grus.kernels import jit, make_plan
+from grus.kernels.ir import Target
+from grus.kernels.machine import AVX2, AVX512, MACHINES, NEON, SSE2, Machine, choose
+from grus.kernels.program import Program
+
+X86 = [m for m in MACHINES.values() if m.x86]
+SIZES = [(2, 11, 3, 17), (3, 1, 5, 9), (2, 5, 1, 67)]
+
+
+def has(machine: Machine) -> bool:
+    """Whether the host runs this entry's code: its own entry, or a narrower one of its kind."""
+    host = jit.host()
+    return host.x86 and machine.x86 and machine.vector_bytes <= host.vector_bytes
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("machine", X86, ids=lambda m: m.name)
+def test_narrower_vectors_and_no_fused_multiply_add_agree_with_the_reference(
+    machine: Machine, dtype: str, recompiled: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not has(machine):
+        pytest.skip(f"this processor has no {machine.name}")
+    monkeypatch.setattr(jit, "host", lambda: machine)
+    for sizes in SIZES:
+        run = train(draw(ALL_CELLS["gru_reset_before"], sizes, dtype))
+        check_forward(run)
+        check_backward(run)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("machine", MACHINES.values(), ids=lambda m: m.name)
+@pytest.mark.parametrize("openmp", [False, True])
+def test_code_generation_takes_the_text_for_every_machine(
+    machine: Machine, dtype: str, openmp: bool
+) -> None:
+    text = Program(make_plan(ALL_CELLS["lstm"]), Target(machine, dtype), ("h_next",), (), openmp)
+    triple = "x86_64-unknown-linux-gnu" if machine.x86 else "aarch64-unknown-linux-gnu"
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    try:
+        target = llvm.Target.from_triple(triple)
+    except RuntimeError:
+        pytest.skip(f"this LLVM has no code generator for {triple}")
+    features = {AVX512: "+avx512f,+avx512vl,+avx512dq,+avx512bw,+fma", AVX2: "+avx2,+fma"}
+    module = llvm.parse_assembly(text.text())
+    module.verify()
+    code = target.create_target_machine(features=features.get(machine, "")).emit_assembly(module)
+    register = {AVX512: "%zmm", AVX2: "%ymm", SSE2: "%xmm", NEON: "fmla"}[machine]
+    assert register in code
+    assert "fmaf" not in code, "a fused multiply-add became a library call"
+    assert "call\tfma" not in code
+
+
+def test_a_processor_gets_the_widest_entry_that_it_has_all_features_of() -> None:
+    wide = ["avx512f", "avx512vl", "avx512dq", "avx512bw"]
+    every = dict.fromkeys([*wide, "avx2", "fma"], True)
+    assert choose("x86_64-pc-linux-gnu", every) is AVX512
+    for missing in wide:
+        assert choose("x86_64-pc-linux-gnu", every | {missing: False}) is AVX2
+    assert choose("x86_64-pc-linux-gnu", every | {"avx512f": False, "fma": False}) is SSE2
+    assert choose("x86_64-pc-linux-gnu", {}) is SSE2
+    assert choose("arm64-apple-darwin", {}) is NEON
+    assert choose("aarch64-unknown-linux-gnu", {}) is NEON
+
+
+@pytest.mark.parametrize("machine", MACHINES.values(), ids=lambda m: m.name)
+@pytest.mark.parametrize("chains", [1, 2, 3, 4, 5, 8, 24, 40])
+def test_every_tile_fits_in_the_registers_and_every_size_has_a_tile(
+    machine: Machine, chains: int
+) -> None:
+    tiles = machine.tiles(chains)
+    assert [rows for rows, _ in tiles] == sorted({rows for rows, _ in tiles}, reverse=True)
+    assert tiles[-1][0] == 1, "one row alone must have a tile"
+    for rows, widths in tiles:
+        assert widths == tuple(sorted(widths, reverse=True))
+        assert widths[-1] == 1, "one vector alone must have a tile"
+        assert rows * widths[0] * chains < machine.registers or (rows, widths) == (1, (1,))
