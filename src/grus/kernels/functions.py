@@ -93,7 +93,7 @@ def choose(f: Function, relation: str, v: str, bound: float, yes: str, no: str) 
 
 
 def exp(f: Function, v: str) -> str:
-    """e^v: 0 below the smallest normal result, infinite above the largest."""
+    """e^v: 0 below -87 (-708 in double) and infinite above 88 (709), a little before it must be."""
     t, k = f.target, precision(f)
     inside = choose(f, "olt", v, k.lowest, t.splat(k.lowest), v)
     inside = choose(f, "ogt", inside, k.highest, t.splat(k.highest), inside)
