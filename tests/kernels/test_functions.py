@@ -49,7 +49,9 @@ def everywhere(dtype: str) -> Array:
     ends = [0.0, 0.5, 1.0, 9.0, 17.3, 19.1, 37.4, 43.5, 87, 87.4, 88, 88.8, 354, 708, 709, 745]
     ends += [k * np.log(2) / 2 for k in range(-40, 40)]
     near = np.array(ends, dtype)
-    near = np.concatenate([near, np.nextafter(near, dtype_max(dtype)), np.nextafter(near, near * 0)])
+    near = np.concatenate(
+        [near, np.nextafter(near, dtype_max(dtype)), np.nextafter(near, near * 0)]
+    )
     moderate = rng.uniform(0, 100, 100_000).astype(dtype)
     found = np.concatenate([found, near, moderate, rng.uniform(0, 1, 50_000).astype(dtype)])
     return np.concatenate([found, -found])
@@ -179,7 +181,9 @@ def _clamped_sigmoid(f: Function, v: str) -> str:
 
 def _relu_by_maxnum(f: Function, v: str) -> str:
     t = f.target
-    return f.call(t.vector, f"llvm.maxnum.{t.suffix}", f"{t.vector} {v}", f"{t.vector} {t.splat(0)}")
+    return f.call(
+        t.vector, f"llvm.maxnum.{t.suffix}", f"{t.vector} {v}", f"{t.vector} {t.splat(0)}"
+    )
 
 
 def _one_term_less(patch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,78 @@
+"""Kernels read and write inside their arrays only: one byte beyond is a page that may not be
+touched, and touching it ends the process."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+import child
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs mprotect")
+
+CODE = """
+import ctypes, mmap, warnings
+import numpy as np
+from agreement import draw, train
+from bits import forward, parts, same
+from cells import ALL_CELLS
+from dataclasses import replace
+from grus import kernels
+
+warnings.filterwarnings("ignore", "grus: no OpenMP")
+PAGE = mmap.PAGESIZE
+libc = ctypes.CDLL(None)
+kept = []
+
+def fenced(array, at_end):
+    "The array's numbers between two forbidden pages, close to the last or to the first."
+    room = -(-array.nbytes // PAGE) * PAGE
+    memory = mmap.mmap(-1, room + 2 * PAGE)
+    kept.append(memory)
+    whole = np.frombuffer(memory, np.uint8)
+    for page in (0, PAGE + room):
+        address = ctypes.c_void_p(whole.ctypes.data + page)
+        assert libc.mprotect(address, ctypes.c_size_t(PAGE), 0) == 0
+    first = PAGE + (room - array.nbytes if at_end else 0)
+    inside = whole[first : first + array.nbytes].view(array.dtype).reshape(array.shape)
+    inside[...] = array
+    return inside
+
+def call(problem, at_end):
+    p = problem
+    fence = lambda a: fenced(np.ascontiguousarray(a), at_end)
+    weights = {f: fence(w) for f, w in p.weights.items()}
+    p = replace(p, x=fence(p.x), weights=weights, start=tuple(map(fence, p.start)))
+    shape = (*p.x.shape[:2], p.hidden)
+    output = fence(np.zeros(shape, p.dtype))
+    saved = fence(np.zeros((len(kernels.layout(p.cell).saved), *shape), p.dtype))
+    final = tuple(fence(s) for s in p.start)
+    kernels.forward(p.cell, p.weights, p.x, p.start, output, final, saved)
+    found = kernels.backward(p.cell, p.weights, p.x, output, saved, fence(np.ones(shape, p.dtype)),
+                             tuple(fence(s) for s in final))
+    return [output, *final, saved, *found.weights.values(), found.x, *found.h0]
+
+for name in CELLS:
+    for dtype in ("float32", "float64"):
+        for sizes in ((3, 1, 1, 1), (2, 3, 5, 17), (2, 9, 16, 16), (1, 2, 7, 31)):
+            problem = draw(ALL_CELLS[name], sizes, dtype)
+            same(name, call(problem, at_end=True), call(problem, at_end=False))
+BREAK
+print("done")
+"""
+TOUCH = """
+fence = fenced(np.zeros(5, np.float32), True)
+ctypes.c_char.from_address(fence.ctypes.data + fence.nbytes).value
+"""
+
+
+def test_nothing_outside_any_array_is_touched() -> None:
+    code = CODE.replace("CELLS:", "('gru', 'gru_reset_before', 'lstm', 'sru'):")
+    assert child.run(code.replace("BREAK", "")) == "done\n"
+
+
+def test_touching_the_page_beyond_ends_the_process() -> None:
+    code = CODE.replace("in CELLS:", "in ():").replace("BREAK", TOUCH)
+    with pytest.raises(AssertionError, match="exit code -"):
+        child.run(code)
