@@ -35,7 +35,7 @@ PACKAGES = {
     "layers": "torch numpy",
     "models": "torch numpy safetensors",
     "inspect": "numpy",
-    "cli": "typer rich",
+    "cli": "typer rich numpy",
 }
 LATE = {"inspect": "torch matplotlib", "cli": "torch"}
 # A room that loads without torch takes these rooms inside functions only.

@@ -1,0 +1,26 @@
+"""grus against ``torch.nn.GRU``: right first, then fast.
+
+In: shapes. Out: seconds and ratios, and no figure for a shape whose answers are wrong. `answers`
+compares both layers with the reference on the very shape, `clock` times them in turns, `report`
+writes the table and the JSON.
+"""
+
+from grus.inspect.bench.answers import WrongAnswerError, check
+from grus.inspect.bench.clock import Timing, measure
+from grus.inspect.bench.pair import SHAPES, Pair, Shape
+from grus.inspect.bench.report import Row, as_json, bench, head, lines
+
+__all__ = [
+    "SHAPES",
+    "Pair",
+    "Row",
+    "Shape",
+    "Timing",
+    "WrongAnswerError",
+    "as_json",
+    "bench",
+    "check",
+    "head",
+    "lines",
+    "measure",
+]
