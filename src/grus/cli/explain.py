@@ -161,8 +161,9 @@ def _start(cell: Cell, unpacked: Unpacked, text: str) -> tuple[Array, ...] | Non
         return None
     found = read_numbers(text, "--h0")
     sizes = [unpacked.sizes[cell.shapes.states[s]] for s in cell.states]
-    wanted = f"{' and '.join(f'{s} ({n})' for s, n in zip(cell.states, sizes, strict=True))}"
     if found.size != sum(sizes) or (found.ndim > 1 and len(found) not in (1, len(sizes))):
-        raise InputError(f"--h0: {found.size} numbers of shape {found.shape}, wanted {wanted}")
+        wanted = " and ".join(f"{n} for {s}" for s, n in zip(cell.states, sizes, strict=True))
+        count = f"{found.size} number{'' if found.size == 1 else 's'}"
+        raise InputError(f"--h0: {count} of shape {found.shape}, wanted {wanted}")
     cuts = np.cumsum(sizes)[:-1]
     return tuple(np.split(np.ravel(found), cuts))

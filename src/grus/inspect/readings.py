@@ -61,7 +61,7 @@ def _misread(
         label = f"the blocks in the order {', '.join(order)} ({', '.join(dialects)})"
         yield label, cell, unpack(cell, other, tensors).weights, x
     for sister in _sisters(cell):
-        doc = sister.doc[:1].lower() + sister.doc[1:].partition(" (")[0]
+        doc = (sister.doc[:1].lower() + sister.doc[1:]).partition(" (")[0].rstrip(".")
         yield f"{sister.name}: {doc}", sister, _as_sister(sister, cell, weights), x
     for family, what in (("U", "U.T @ h for U @ h"), ("W", "W.T @ x for W @ x")):
         flipped = _flipped(cell, family, weights)
