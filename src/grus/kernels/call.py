@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 from collections.abc import Mapping
 from functools import lru_cache
@@ -27,6 +28,13 @@ CHUNK_BYTES = 256 * 1024
 ALIGN = 64
 
 _compiling = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    # A fork waits for a compilation under way: the child would inherit a lock that nobody opens.
+    os.register_at_fork(
+        before=_compiling.acquire,
+        after_in_parent=_compiling.release,
+        after_in_child=_compiling.release,
+    )
 
 
 class Kernel:
