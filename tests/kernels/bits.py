@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from agreement import Problem
+from agreement import Problem, train
 from grus import kernels
 from grus.kernels import Result
 
@@ -22,6 +22,17 @@ def forward(problem: Problem, *, reverse: bool = False, threads: int | None = 1)
     """The inference call."""
     p = problem
     return kernels.run(p.cell, p.weights, p.x, p.start, reverse=reverse, threads=threads)
+
+
+def gradients(problem: Problem, threads: int | None) -> list[Array]:
+    """A training call and its backward call with NumPy's products: weights, x, initial states."""
+    p, run = problem, train(problem, threads=1)
+    dy, dfinal = np.ones_like(run.output), tuple(np.ones_like(s) for s in run.final)
+    found = kernels.backward(
+        p.cell, p.weights, p.x, run.output, run.saved, dy, dfinal, threads=threads
+    )
+    assert found.x is not None
+    return [*found.weights.values(), found.x, *found.h0]
 
 
 def rows(problem: Problem, chosen: slice | list[int]) -> Problem:

@@ -15,7 +15,7 @@ from agreement import Problem, draw, train
 from bits import forward, parts, same
 from cells import ALL_CELLS, every_cell
 from grus import InputError, kernels
-from grus.equations import Cell
+from grus.equations import Apply, Cell
 from grus.kernels.ir import Function
 
 Array = np.ndarray
@@ -303,8 +303,14 @@ def test_every_cell_of_the_table_runs_or_says_what_is_missing(cell: Cell) -> Non
 
     weights = draw_weights(cell, sizes(cell), np.random.default_rng(0))
     x = np.ones((2, 3, sizes(cell)["input"]))
-    try:
+    if _supported(cell):
         assert np.isfinite(kernels.run(cell, weights, x).output).all()
-    except kernels.UnsupportedCellError as error:
-        assert "yet" in str(error)
-        assert cell.name in str(error)
+    else:
+        with pytest.raises(kernels.UnsupportedCellError, match=f"cell {cell.name}: .* yet"):
+            kernels.run(cell, weights, x)
+
+
+def _supported(cell: Cell) -> bool:
+    reductions = {node.op for node in cell.nodes if isinstance(node, Apply)} & {"mean"}
+    masks = [i for i in cell.inputs if i.name != "x"]
+    return not reductions and not masks and "projection" not in cell.shapes.values.values()

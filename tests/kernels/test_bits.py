@@ -14,10 +14,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agreement import Problem, draw, train
-from bits import WrongBitsError, batches, check_cuts, check_rows, forward, parts, rows, same
+from agreement import draw, train
+from bits import (
+    WrongBitsError,
+    batches,
+    check_cuts,
+    check_rows,
+    forward,
+    gradients,
+    parts,
+    rows,
+    same,
+)
 from cells import ALL_CELLS
-from grus import kernels
 from grus.kernels import call, program, split, threads
 from grus.kernels.split import Split
 
@@ -179,17 +188,6 @@ def test_a_missing_barrier_is_seen(
     found = [array for _ in range(50) for array in parts(forward(problem, threads=4))]
     with pytest.raises(WrongBitsError):
         same("four threads", found, 50 * parts(whole))
-
-
-def gradients(problem: Problem, count: int) -> list[np.ndarray]:
-    run = train(problem, threads=1)
-    dy, dfinal = np.ones_like(run.output), tuple(np.ones_like(s) for s in run.final)
-    p = problem
-    found = kernels.backward(
-        p.cell, p.weights, p.x, run.output, run.saved, dy, dfinal, threads=count
-    )
-    assert found.x is not None
-    return [*found.weights.values(), found.x, *found.h0]
 
 
 @both

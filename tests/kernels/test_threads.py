@@ -1,0 +1,334 @@
+"""Threads: none of the ways in which a team of threads can hang or differ. Each in a process of
+its own, with a limit of time."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+import child
+from child import needs_torch, needs_two
+
+# One row of 256 hidden units: split by hidden units, with a barrier at each step.
+SETUP = """
+import faulthandler, os, time, warnings
+import numpy as np
+import torch
+from agreement import draw
+from bits import forward, gradients, parts, same
+from cells import ALL_CELLS
+from contextlib import contextmanager
+from grus.kernels import split
+from grus.kernels.split import Split
+
+one_row = draw(ALL_CELLS["gru"], (100, 1, 64, 256), "float32")
+many_rows = draw(ALL_CELLS["gru"], (20, 32, 16, 64), "float32")
+seen, right = [], Split.choose
+
+@contextmanager
+def choose(*sizes):
+    with right(*sizes) as chosen:
+        seen.append((chosen.threads, chosen.by_hidden))
+        yield chosen
+
+Split.choose = staticmethod(choose)
+"""
+CHECK = """
+want = parts(forward(one_row, threads=1)) + parts(forward(many_rows, threads=1))
+found = parts(forward(one_row, threads=None)) + parts(forward(many_rows, threads=None))
+same("threads", found, want)
+print(seen[-2:])
+"""
+
+
+@needs_torch
+@needs_two
+def test_two_threads_are_used_where_there_are_two() -> None:
+    assert "[(2, True), (2, False)]" in child.run(SETUP + "torch.set_num_threads(2)" + CHECK)
+
+
+@needs_torch
+@needs_two
+def test_a_smaller_team_than_was_asked_for_does_all_the_work() -> None:
+    """OMP_THREAD_LIMIT=1 gives a team of one: a barrier for two would never open."""
+    printed = child.run(SETUP + CHECK, OMP_THREAD_LIMIT="1", OMP_NUM_THREADS="2")
+    assert "[(2, True), (2, False)]" in printed, (
+        "two threads must be asked for, or nothing is shown"
+    )
+
+
+@needs_torch
+@needs_two
+def test_omp_num_threads_is_followed() -> None:
+    assert "[(1, False), (1, False)]" in child.run(SETUP + CHECK, OMP_NUM_THREADS="1")
+
+
+FORK = """
+torch.set_num_threads(2)
+import grus
+layer, x = grus.GRU(64, 256), torch.randn(100, 1, 64)
+
+def train():
+    y, h = layer(x)
+    layer.zero_grad()
+    (y.square().mean() + h.sum()).backward()
+    return [p.grad.numpy().copy() for p in layer.parameters()]
+
+def infer():
+    with torch.no_grad():
+        return [t.numpy() for t in layer(x)]
+
+want, backward, inferred = parts(forward(one_row, threads=None)), gradients(one_row, None), infer()
+train()
+assert (2, True) in seen
+child = os.fork()
+if child == 0:
+    faulthandler.dump_traceback_later(20, exit=True)
+    same("after fork", parts(forward(one_row, threads=None)), want)
+    assert seen[-1] == (1, False), seen[-1]
+    same("after fork", gradients(one_row, None)[-2:], backward[-2:])
+    same("after fork", infer(), inferred)
+    # torch's own products hang in such a child unless it is told, as its data loader tells it:
+    torch.set_num_threads(1)
+    assert all(np.isfinite(g).all() for g in train())
+    os._exit(0)
+_, status = os.waitpid(child, 0)
+assert status == 0, status
+same("the parent goes on", parts(forward(one_row, threads=None)), want)
+assert seen[-1] == (2, True)
+print("done")
+"""
+
+
+@needs_torch
+@needs_two
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_child_after_fork_does_not_wait_for_threads_that_it_does_not_have() -> None:
+    assert child.run(SETUP + FORK) == "done\n"
+
+
+FORK_WHILE_COMPILING = """
+import faulthandler, os, threading, time
+from agreement import draw
+from bits import forward
+from cells import ALL_CELLS
+from grus.kernels import jit
+begun, compiled = threading.Event(), jit.Compiled.__init__
+
+def slowly(*args):
+    begun.set()
+    time.sleep(1)
+    compiled(*args)
+
+jit.Compiled.__init__ = slowly
+other = threading.Thread(
+    target=forward, args=[draw(ALL_CELLS["rnn"], (1, 1, 1, 1))])
+other.start()
+begun.wait()
+child = os.fork()
+if child == 0:
+    faulthandler.dump_traceback_later(20, exit=True)
+    forward(draw(ALL_CELLS["rnn_relu"], (1, 1, 1, 1)))
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+other.join()
+print("done")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_while_another_thread_compiles_does_not_leave_a_lock_behind() -> None:
+    assert child.run(FORK_WHILE_COMPILING) == "done\n"
+
+
+PINNED = """
+import os
+cpu = min(os.sched_getaffinity(0))
+os.sched_setaffinity(0, {cpu})
+"""
+TIMED = """
+forward(one_row, threads=None)
+begin = time.perf_counter()
+forward(one_row, threads=None)
+print(seen[-1], time.perf_counter() - begin < 1.0)
+"""
+
+
+@needs_torch
+@needs_two
+def test_pinned_to_one_processor_there_is_one_thread() -> None:
+    assert child.run(PINNED + SETUP + TIMED) == "(1, False) True\n"
+
+
+@needs_torch
+@needs_two
+def test_pinned_after_two_threads_were_used_there_is_one_thread() -> None:
+    code = SETUP + "torch.set_num_threads(2)\nforward(one_row, threads=None)\n" + PINNED + TIMED
+    assert child.run(code) == "(1, False) True\n"
+
+
+@needs_torch
+@needs_two
+def test_more_threads_than_processors_yield_at_barriers() -> None:
+    """200 barriers of two threads on one processor: spinning out a time slice (some ms) at each
+    would take a second; a bounded spin and a yield take a few ms."""
+    code = "from grus.kernels import threads\nthreads.limit = lambda: 2\n"
+    assert child.run(PINNED + SETUP + code + TIMED) == "(2, True) True\n"
+
+
+CONCURRENT = """
+from concurrent.futures import ThreadPoolExecutor
+torch.set_num_threads(2)
+import grus
+layer = grus.GRU(64, 256)
+xs = [torch.randn(30, 1 + k % 3, 64) for k in range(12)]
+
+def train(x):
+    y, h = layer(x)
+    grads = torch.autograd.grad(y.square().sum() + h.sum(), list(layer.parameters()))
+    return [t.detach().numpy() for t in (y, h, *grads)]
+
+def infer(x):
+    with torch.no_grad():
+        return [t.numpy() for t in layer(x)]
+
+alone = [infer(x) for x in xs], [train(x) for x in xs]
+for _ in range(5):
+    with ThreadPoolExecutor(6) as pool:
+        inferred = list(pool.map(infer, xs))
+        trained = list(pool.map(train, xs))
+    for found, want in zip(inferred, alone[0]):
+        same("inference", found, want)
+    for found, want in zip(trained, alone[1]):
+        # Gradients of weights are sums that another number of threads forms in another order.
+        same("training", found[:2], want[:2])
+        for f, w in zip(found[2:], want[2:]):
+            assert np.allclose(f, w, rtol=1e-4, atol=1e-4 * np.abs(w).max())
+assert (2, True) in seen and (1, False) in seen, set(seen)
+print("done")
+"""
+
+
+@needs_torch
+@needs_two
+def test_several_python_threads_may_call_one_layer_at_once() -> None:
+    assert child.run(SETUP + CONCURRENT) == "done\n"
+
+
+FIRST_AT_ONCE = """
+from concurrent.futures import ThreadPoolExecutor
+from grus.kernels import jit
+count, compiled = [], jit.Compiled.__init__
+jit.Compiled.__init__ = lambda *a: (count.append(1), compiled(*a))[1]
+with ThreadPoolExecutor(8) as pool:
+    found = list(pool.map(lambda _: parts(forward(many_rows, threads=None)), range(16)))
+for one in found:
+    same("at once", one, found[0])
+print(len(count))
+"""
+
+
+@needs_torch
+def test_first_calls_at_once_compile_once() -> None:
+    assert child.run(SETUP + FIRST_AT_ONCE) == "1\n"
+
+
+CHANGED = """
+want = parts(forward(one_row, threads=1)), parts(forward(many_rows, threads=1))
+for count in (2, 1, 2, 1, 2):
+    torch.set_num_threads(count)
+    for problem, bits in zip((one_row, many_rows), want):
+        same("changed", parts(forward(problem, threads=None)), bits)
+        assert seen[-1][0] == count, seen[-1]
+print("done")
+"""
+
+
+@needs_torch
+@needs_two
+def test_the_number_of_threads_may_change_between_calls() -> None:
+    assert child.run(SETUP + CHANGED) == "done\n"
+
+
+WITHOUT_TORCH = """
+import sys, warnings
+sys.modules["torch"] = None
+from agreement import draw
+from bits import forward, parts, same
+from cells import ALL_CELLS
+problem = draw(ALL_CELLS["gru"], (100, 1, 64, 256), "float32")
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    first = parts(forward(problem, threads=None))
+    for _ in range(3):
+        same("again", parts(forward(problem, threads=None)), first)
+print([str(w.message) for w in said])
+"""
+
+
+@needs_two
+def test_without_an_openmp_runtime_one_thread_runs_and_it_is_said_once() -> None:
+    printed = child.run(WITHOUT_TORCH)
+    assert printed.count("no OpenMP runtime") == 1, printed
+    assert printed.count("', '") == 0, printed
+
+
+TORCH_LATER = """
+import numpy as np, sys, warnings
+from agreement import draw
+from bits import forward, parts, same
+from cells import ALL_CELLS
+problem = draw(ALL_CELLS["gru"], (100, 1, 64, 256), "float32")
+warnings.simplefilter("ignore")
+assert "torch" not in sys.modules
+first = parts(forward(problem, threads=None))
+import torch
+torch.set_num_threads(2)
+from grus.kernels import threads
+assert threads.limit() == 2
+same("with torch", parts(forward(problem, threads=None)), first)
+print("done")
+"""
+
+
+@needs_torch
+@needs_two
+def test_torch_imported_later_brings_its_threads() -> None:
+    assert child.run(TORCH_LATER) == "done\n"
+
+
+DENORMAL = """
+import numpy as np
+from dataclasses import replace
+torch.set_num_threads(2)
+
+def denormal(problem):
+    tiny = np.finfo(problem.dtype).smallest_subnormal * np.arange(1, 65)
+    start = problem.start[0] * 0 + np.resize(tiny, problem.start[0].shape)
+    return replace(problem, x=problem.x * 0, start=(start.astype(problem.dtype),))
+
+for dtype in ("float32", "float64"):
+    for sizes in ((1, 32, 16, 512), (2, 1, 16, 512)):
+        p = draw(ALL_CELLS["gru"], sizes, dtype)
+        weights = {f: w * 0 for f, w in p.weights.items()}  # h_next = h / 2, a denormal
+        p = denormal(replace(p, weights=weights))
+        want = parts(forward(p, threads=None))
+        assert want[0].any(), "nothing denormal is in the result"
+        assert torch.set_flush_denormal(True)
+        found = parts(forward(p, threads=None)) + parts(forward(p, threads=1))
+        flushed = not (torch.full((4,), 1e-40) * 0.5).any()
+        torch.set_flush_denormal(False)
+        same("flushing", found, want + want)
+        assert flushed, "the mode was not put back"
+print("done")
+"""
+
+
+@needs_torch
+def test_flushing_denormals_in_torch_changes_no_bit_and_stays_on() -> None:
+    import torch
+
+    if not torch.set_flush_denormal(False):
+        pytest.skip("this processor cannot flush denormals")
+    assert child.run(SETUP + DENORMAL) == "done\n"
