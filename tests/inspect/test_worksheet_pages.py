@@ -17,6 +17,7 @@ from grus.inspect.head import Given, Head, head
 from grus.inspect.latex_page import plain
 from grus.inspect.readings import Reading, readings
 from grus.inspect.worksheet import worksheet
+from grus.reference import run
 
 DECIMALS = [
     (0.0, "0"),
@@ -204,6 +205,39 @@ def test_misreadings_change_one_thing_each() -> None:
     }
     assert not any(reading.same for reading in found.values())
     assert len({reading.final for reading in found.values()}) == len(found)
+
+
+def test_each_misreading_is_what_the_reference_gives_for_it() -> None:
+    cell, layout = CELLS["gru"], Layout(("r", "z", "n"), "rows")
+    rng = np.random.default_rng(3)
+    w, u, b, d, x = (rng.normal(size=s) for s in ((6, 1), (6, 2), 6, 2, (3, 1)))
+    h0 = rng.normal(size=2)
+    tensors = {"W": w, "U": u, "b": b, "second bias": d}
+    read = unpack(cell, layout, tensors)
+    found = labels(readings(cell, layout, tensors, read, x, (h0,)))
+
+    def final(cell: Cell, steps: np.ndarray, **weights: np.ndarray) -> tuple[float, ...]:
+        return tuple(run(cell, weights, steps[:, None], h0[None]).state[0][0])
+
+    def swapped(v: np.ndarray) -> np.ndarray:
+        return np.concatenate([v[2:4], v[:2], v[4:]])
+
+    outer = b + np.concatenate([np.zeros(4), d])  # without a reset of its own d joins b.n
+    turned = np.concatenate([u[k : k + 2].T for k in (0, 2, 4)])
+    expected = {
+        "the blocks in the order z, r, n (keras, onnx, haiku)": final(
+            cell, x, W=swapped(w), U=swapped(u), b=swapped(b), d=d
+        ),
+        "gru_admit": final(CELLS["gru_admit"], x, W=w, U=u, b=b, d=d),
+        "gru_reset_before": final(CELLS["gru_reset_before"], x, W=w, U=u, b=outer),
+        "gru_reset_before_admit": final(CELLS["gru_reset_before_admit"], x, W=w, U=u, b=outer),
+        "each block of U transposed (U.T @ h for U @ h)": final(cell, x, W=w, U=turned, b=b, d=d),
+        "the last x alone": final(cell, x[2:], W=w, U=u, b=b, d=d),
+        "all of x added up and taken as one step": final(
+            cell, np.array([[x.sum()]]), W=w, U=u, b=b, d=d
+        ),
+    }
+    assert {label: reading.final for label, reading in found.items()} == expected
 
 
 def test_with_one_unit_and_no_inner_bias_the_place_of_the_reset_makes_no_difference() -> None:

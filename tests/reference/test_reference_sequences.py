@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 
 from grus.equations import CELLS, Cell
 from grus.errors import InputError
-from grus.reference import run
+from grus.reference import NUMPY, run, split
+from grus.reference.sequence import loop
 
 STEPS, BATCH, INPUT, HIDDEN = 6, 4, 3, 5
 SIZES = {"input": INPUT, "hidden": HIDDEN, "projection": 2}
@@ -168,6 +170,21 @@ def test_nothing_from_before_a_reset_leaks_through_it(cell: Cell, rubbish: float
     resets[0] = True
     done = run(cell, weights, X, nan_start, resets=resets)
     assert np.isfinite(done.output).all()
+
+
+def test_a_reset_by_multiplication_would_leak() -> None:
+    cell = CELLS["gru"]
+    weights, start = draw(cell)
+    product = replace(NUMPY, where=lambda rows, a, b: rows * a + (1.0 - rows) * b)
+    resets = np.zeros((STEPS, BATCH), bool)
+    resets[3] = True
+    x = X.copy()
+    x[:3] = NAN
+    single, none = split(cell, weights), {}
+    broken = loop(cell, single, x, start, None, resets, False, "zero", none, product)
+    assert np.isnan(broken.output[3:]).all()
+    whole = loop(cell, single, x, start, None, resets, False, "zero", none, NUMPY)
+    assert np.isfinite(whole.output[3:]).all()
 
 
 def test_a_reset_beyond_a_rows_end_changes_nothing() -> None:
