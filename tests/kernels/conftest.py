@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from importlib.util import find_spec
 
 import pytest
@@ -19,13 +20,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def recompiled() -> Iterator[None]:
-    """Everything is planned and compiled anew, before and after a test that changes how."""
-    _forget()
+def recompiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """For a test that changes how kernels are made: it begins with none, and leaves none behind."""
+    monkeypatch.setattr(call, "_kernel", lru_cache(call._kernel.__wrapped__))
+    for cache in (make_plan, layout):
+        cache.cache_clear()
     yield
-    _forget()
-
-
-def _forget() -> None:
-    for cache in (call._kernel, make_plan, layout):
+    for cache in (make_plan, layout):
         cache.cache_clear()
