@@ -8,7 +8,7 @@ error bound is carried through the steps by the same rules, from the values that
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -99,6 +99,14 @@ def draw(cell: Cell, sizes: Sizes, dtype: str = "float32", seed: int = 0) -> Pro
     return Problem(cell, weights, x, start)
 
 
+def initialised(cell: Cell, sizes: Sizes, dtype: str) -> Problem:
+    """A problem at PyTorch's default initialisation: every weight from U(-1/sqrt H, 1/sqrt H)."""
+    p = draw(cell, sizes, dtype)
+    rng, ends = np.random.default_rng([1, *sizes]), p.hidden**-0.5
+    weights = {f: rng.uniform(-ends, ends, w.shape).astype(dtype) for f, w in p.weights.items()}
+    return replace(p, weights=weights)
+
+
 def train(problem: Problem, *, threads: int | None = None) -> Run:
     """Run a training call, which keeps what backward reads."""
     p = problem
@@ -110,22 +118,29 @@ def train(problem: Problem, *, threads: int | None = None) -> Run:
     return Run(p, output, final, saved)
 
 
-def check_forward(run: Run) -> None:
-    """Raise WrongKernelError where a step is not the reference's step from the same state."""
+def step_bounds(run: Run) -> dict[str, Bounded]:
+    """Every value of every step, [time, batch, hidden], from the state that the kernel had."""
     p, flat = run.problem, kernels.layout(run.problem.cell).derived.forward
     values = _weights(flat, p.weights, p.cell)
     values[Input("x")] = exact(p.x.astype(np.float64))
+    for state in p.cell.states:
+        values[State(state)] = exact(run.read(state).astype(np.float64))
+    for name, expr in flat.equations:
+        values[Name(name)] = bound(expr, values, p.dtype).settle(UNITS[p.dtype])
+    return {name: values[Name(name)] for name, _ in flat.equations}
+
+
+def check_forward(run: Run) -> None:
+    """Raise WrongKernelError where a step is not the reference's step from the same state."""
+    p = run.problem
     for at, state in enumerate(p.cell.states):
         first = run.read(state)[:1]
         if first.tobytes() != p.start[at][None][: len(first)].tobytes():
             raise WrongKernelError(f"the first step did not find h0 in state {state}")
-    for state in p.cell.states:
-        values[State(state)] = exact(run.read(state).astype(np.float64))
     found = run.kept | {f"{s}_next": run.after(s) for s in p.cell.states}
-    for name, expr in flat.equations:
-        values[Name(name)] = bound(expr, values, p.dtype).settle(UNITS[p.dtype])
+    for name, want in step_bounds(run).items():
         if name in found:
-            compare(f"{name} at (time, batch, unit)", found[name], values[Name(name)], p.dtype)
+            compare(f"{name} at (time, batch, unit)", found[name], want, p.dtype)
 
 
 def check_backward(run: Run, *, threads: int | None = None, seed: int = 1) -> None:
