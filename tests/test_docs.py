@@ -103,6 +103,12 @@ def test_commands_print_what_the_documentation_says(path: Path, tmp_path: Path) 
             )
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", path.read_text("utf-8"))
+    assert [t for t in targets if not (path.parent / t).exists()] == []
+
+
 def test_a_wrong_line_of_output_is_seen() -> None:
     assert matches(["a", "...", "d"], ["a", "b", "c", "d"])
     assert matches(["a", "..."], ["a"])
