@@ -9,6 +9,7 @@ import pytest
 from grus.equations import OPERATORS, Apply, Cell, Expr, Name, State, W, latex, text, x
 from grus.equations.expr import RESERVED
 from grus.gradients import RULES
+from grus.kernels.elementwise import SPELLINGS
 from grus.reference import NUMPY
 
 LINEAR = {name for name, op in OPERATORS.items() if op.kind == "linear"}
@@ -34,6 +35,12 @@ def test_the_composite_has_every_operator_and_no_other() -> None:
 
 def test_the_derivatives_have_every_operator_but_the_products() -> None:
     assert set(RULES) == set(OPERATORS) - LINEAR
+
+
+def test_the_kernels_have_every_elementwise_operator_and_no_other() -> None:
+    """Products are stages' own, and reductions over the hidden axis are refused by name."""
+    elementwise = {name for name, op in OPERATORS.items() if op.kind == "elementwise"}
+    assert set(SPELLINGS) == elementwise
 
 
 @pytest.mark.parametrize("op", sorted(OPERATORS))
