@@ -71,7 +71,8 @@ def _processor() -> str:
 def head(dtype: str) -> list[str]:
     """The lines above the table."""
     found = machine(dtype)
-    where = f"{found['processor']}, {found['threads']} threads, {dtype}"
+    threads = f"{found['threads']} thread" + ("s" if found["threads"] > 1 else "")
+    where = f"{found['processor']}, {threads}, {dtype}"
     titles = ["", *KINDS]
     columns = ["", *["     grus    torch.nn.GRU  ratio"] * len(KINDS)]
     return [
