@@ -13,6 +13,7 @@ from cells import ALL_CELLS, every_cell
 from diagrams import Drawing, drawn_terms, read, rebuild, segments, terms
 from grus.equations import Cell
 from grus.inspect.diagram import svg
+from imports import ROOT
 from random_cells import cells
 
 TOUCH = 0.02  # coordinates are written with six digits
@@ -212,6 +213,11 @@ def test_a_moved_node_is_seen() -> None:
     moved = text.replace(f'class="shape" x="{first[1]}"', 'class="shape" x="1"', 1)
     with pytest.raises(AssertionError):
         check_arrows(read(moved))
+
+
+def test_the_picture_in_the_documentation_is_drawn_from_todays_equations() -> None:
+    """`grus show gru --stage diagram --out docs/gru.svg` makes it anew."""
+    assert (ROOT / "docs" / "gru.svg").read_text("utf-8") == svg(ALL_CELLS["gru"])
 
 
 def test_it_is_well_formed_xml() -> None:
