@@ -3,8 +3,8 @@
 Here errors travel from step to step. At this initialisation every cell of the table forgets: the
 step shrinks differences of states. For the GRU with H units, |U|_2 is about 2 sqrt(H) sqrt(1/3H) =
 1.15, gates are near 1/2, and dh'/dh has a norm of about 0.5 + 0.5 (0.5 * 1.15) + 0.1 = 0.9; for
-the LSTM, with f and o near 1/2, about 0.9 too; the RNN's U has a spectral radius of 0.58. So T steps
-are off by at most T times what one step may be off by, in the 2-norm over the state.
+the LSTM, with f and o near 1/2, about 0.9 too; the RNN's U has a spectral radius of 0.58. So T
+steps are off by at most T times what one step may be off by, in the 2-norm over the state.
 """
 
 from __future__ import annotations

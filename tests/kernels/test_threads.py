@@ -298,6 +298,51 @@ def test_torch_imported_later_brings_its_threads() -> None:
     assert child.run(TORCH_LATER) == "done\n"
 
 
+RUNTIMES = """
+import os, sys, warnings
+from agreement import draw
+from bits import forward
+from cells import ALL_CELLS
+warnings.simplefilter("ignore")
+def runtimes():
+    with open("/proc/self/maps") as maps:
+        return len({line.split()[-1] for line in maps if "gomp" in line or "libomp" in line})
+problem = draw(ALL_CELLS["gru"], (100, 1, 64, 256), "float32")
+forward(problem, threads=None)
+alone = runtimes()
+import torch
+forward(problem, threads=None)
+print(alone, runtimes())
+"""
+
+
+@needs_torch
+@pytest.mark.skipif(not os.path.exists("/proc/self/maps"), reason="needs /proc")
+def test_no_openmp_runtime_is_loaded_beside_torchs() -> None:
+    assert child.run(RUNTIMES) in ("0 1\n", "0 0\n")
+
+
+WRITES = """
+import os, sys
+written = []
+def hook(event, args):
+    if event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR):
+        written.append(args[0])
+import warnings
+from agreement import check_backward, draw, train
+from cells import ALL_CELLS
+warnings.simplefilter("ignore")
+sys.dont_write_bytecode = True
+sys.addaudithook(hook)
+check_backward(train(draw(ALL_CELLS["gru"], (2, 2, 3, 5))))
+print(written)
+"""
+
+
+def test_compiling_writes_no_file() -> None:
+    assert child.run(WRITES) == "[]\n"
+
+
 DENORMAL = """
 import numpy as np
 from dataclasses import replace

@@ -198,6 +198,53 @@ def test_gate_bias_leaves_everything_else_as_it_was_drawn() -> None:
     assert torch.equal(plain["bias_hh_l0"][2 * H :], biased["bias_hh_l0"][2 * H :])
 
 
+def test_weights_changed_behind_torchs_back_are_used_at_once() -> None:
+    """None of these tells torch that a parameter changed: nothing packed may be kept for later."""
+    module, given = grus.GRU(I, H), torch.randn(T, B, I)
+    parameters = list(module.parameters())
+    changes = {
+        "data": lambda: module.weight_hh_l0.data.mul_(0.5),
+        "numpy": lambda: module.weight_ih_l0.detach().numpy().__imul__(2.0),
+        "vector": lambda: torch.nn.utils.vector_to_parameters(
+            torch.nn.utils.parameters_to_vector(parameters) * 0.9, parameters
+        ),
+        "set": lambda: setattr(module.bias_ih_l0, "data", torch.randn(3 * H)),
+    }
+    before = module(given)[0]
+    for name, change in changes.items():
+        change()
+        after = module(given)[0]
+        assert not torch.equal(before, after), name
+        fresh = copy.deepcopy(module)
+        assert torch.equal(fresh(given)[0], after), name
+        before = after
+
+
+@pytest.mark.parametrize("name", ["gru", "lstm"])
+def test_parameters_of_any_layout_and_replaced_ones_are_read(name: str) -> None:
+    module, given = grus.Recurrent(name, I, H), torch.randn(T, B, I)
+    want = torch.autograd.grad(module(given)[0].square().sum(), list(module.parameters()))
+    moved = {
+        n: torch.stack([v.detach(), v.detach()], -1)[..., 0].T.contiguous().T.requires_grad_()
+        if v.dim() == 2
+        else torch.stack([v.detach(), v.detach()], -1)[..., 1].requires_grad_()
+        for n, v in module.named_parameters()
+    }
+    y, _ = torch.func.functional_call(module, moved, (given,))
+    found = torch.autograd.grad(y.square().sum(), list(moved.values()))
+    assert all(map(torch.equal, found, want))
+
+
+def test_without_gradients_the_bits_are_the_same() -> None:
+    module, given = grus.GRU(I, H, 2), torch.randn(T, B, I)
+    want = module(given)[0]
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            found = module(given)[0]
+        assert torch.equal(found, want)
+        assert not found.requires_grad
+
+
 def constructor(**changes: Any) -> Any:
     given = {"cell": "gru", "input_size": I, "hidden_size": H} | changes
     return lambda: grus.Recurrent(**given)
