@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_run import PROSE, SETTINGS, finish, start
 from torch import Tensor
 
 from grus.equations import CELLS
@@ -17,6 +16,7 @@ from grus.models.architecture import Architecture
 from grus.models.language import LanguageModel, State
 from grus.models.sample import sample
 from grus.models.text import Vocabulary
+from small_run import PROSE, SETTINGS, finish, start
 
 
 def model(symbols: str = "\n abcd") -> LanguageModel:
