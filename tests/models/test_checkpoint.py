@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from small_run import finish, start, tensors
 
 from grus.equations import Cell, cell as find_cell
 from grus.errors import InputError
 from grus.models import checkpoint, run as runs
+from small_run import finish, start, tensors
 
 OWN = '''
 from grus.equations import Cell, U, W, b, h, sigmoid, tanh, x
