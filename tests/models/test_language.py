@@ -115,29 +115,35 @@ def test_dropout_comes_from_the_generator_and_only_in_training() -> None:
     assert torch.equal(dropping.eval()(ids())[0], plain(ids())[0])
 
 
-def test_dropout_keeps_the_mean_and_leaves_the_state_alone() -> None:
-    """A kept value is divided by the share kept; the carried state is not dropped."""
+def test_dropout_keeps_the_mean_with_one_mask_for_all_steps() -> None:
+    """A kept value is divided by the share kept."""
     dropping = model()
     dropping.dropout = 0.25
-    ones = torch.ones(400, 500)
-    dropped = dropping._drop(ones, torch.Generator().manual_seed(0))
+    dropped = dropping._drop(torch.ones(3, 400, 500), torch.Generator().manual_seed(0))
     assert set(dropped.unique().tolist()) == {0.0, torch.tensor(1 / 0.75).item()}
+    assert torch.equal(dropped[0], dropped[1])
+    assert torch.equal(dropped[0], dropped[2])
+    assert not torch.equal(dropped[0, 0], dropped[0, 1])
     # 200,000 draws: the mean's standard deviation is sqrt(0.25 / 0.75 / 2e5) = 0.0013; six of it
     assert abs(dropped.mean().item() - 1) < 0.008
+
+
+def test_neither_the_carried_state_nor_one_hot_input_is_dropped() -> None:
+    dropping = model(input="onehot")
+    dropping.dropout = 0.5
     with_dropout = dropping(ids(), None, torch.Generator().manual_seed(0))[1]
     assert torch.equal(with_dropout[0], dropping.eval()(ids())[1][0])
 
 
-def test_dropout_stands_between_layers_and_before_the_linear_map() -> None:
-    """With nearly everything dropped, what is left is the bias alone."""
-    for layers in (1, 2):
-        dropping = model(layers=layers)
-        dropping.dropout = 1 - 1e-12
-        scores, state = dropping(ids(), None, torch.Generator().manual_seed(0))
-        assert torch.equal(scores, dropping.linear.bias.expand_as(scores))
-        if layers == 2:
-            silent = dropping.layers[1](torch.zeros(7, 3, 9, dtype=torch.float64))[1]
-            assert torch.equal(state[1], silent)
+def test_dropout_stands_behind_the_embedding_and_every_layer() -> None:
+    """With everything dropped, each layer reads zeros and what is left of the scores is a bias."""
+    dropping = model(layers=2)
+    dropping.dropout = 1 - 1e-12
+    scores, state = dropping(ids(), None, torch.Generator().manual_seed(0))
+    assert torch.equal(scores, dropping.linear.bias.expand_as(scores))
+    for k, inputs in enumerate((5, 9)):
+        silent = dropping.layers[k](torch.zeros(7, 3, inputs, dtype=torch.float64))[1]
+        assert torch.equal(state[k], silent)
 
 
 def test_gate_bias_reaches_every_layer() -> None:

@@ -55,7 +55,7 @@ def train(
         float, typer.Option(help="Largest norm of the gradients; 0: any.")
     ] = Settings.clip,
     dropout: Annotated[
-        float, typer.Option(help="Share of each layer's output that is dropped.")
+        float, typer.Option(help="Share of the embedding and of layers' outputs dropped.")
     ] = Settings.dropout,
     normalize: Annotated[
         str, typer.Option(help="none, or letters: lower case, all else one space.")

@@ -22,7 +22,10 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 class LanguageModel(nn.Module):
     """Scores for the next character after each one.
 
-    Dropout is applied to the output of every layer: between layers and before the linear map.
+    Dropout is applied to the embedding (not to one-hot input) and to the output of every layer,
+    so between layers and before the linear map. One mask per row is drawn for all time steps of a
+    call (Gal & Ghahramani 2016, arXiv 1512.05287): as good as a fresh mask for every step, and
+    drawing it costs next to nothing.
 
     ``make_layer`` builds one recurrent layer from (input size, hidden size); the default is
     `grus.Recurrent` with the architecture's cell. Any module called as ``layer(x, state)`` on
@@ -61,6 +64,8 @@ class LanguageModel(nn.Module):
         ``generator``.
         """
         x = self._features(ids)
+        if self.architecture.input == "embedding":
+            x = self._drop(x, generator)
         after: State = []
         for k, layer in enumerate(self.layers):
             x, layer_state = layer(x, state[k] if state else None)
@@ -86,7 +91,7 @@ class LanguageModel(nn.Module):
         if not (self.training and self.dropout):
             return x
         # functional.dropout takes no generator, and the global one is the caller's.
-        keep = torch.empty_like(x).bernoulli_(1 - self.dropout, generator=generator)
+        keep = torch.empty_like(x[:1]).bernoulli_(1 - self.dropout, generator=generator)
         return x * keep.div_(1 - self.dropout)
 
     def named_weights(self) -> dict[str, nn.Parameter]:

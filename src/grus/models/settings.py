@@ -29,7 +29,7 @@ class Settings:
     optimizer: str = "adam"
     lr: float = LEARNING_RATES["adam"]
     clip: float = 1.0
-    dropout: float = 0.0
+    dropout: float = 0.2
     gate_bias: dict[str, float] = field(default_factory=dict)
     holdout: float = 0.1
     seed: int = 0
