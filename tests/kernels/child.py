@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -13,6 +14,31 @@ import pytest
 TESTS = Path(__file__).parents[1]
 TIMEOUT = 120.0
 """Seconds; importing torch and compiling take a few on a busy machine, a hang takes for ever."""
+
+# One row of 256 hidden units: split by hidden units, with a barrier at each step.
+SETUP = """
+import faulthandler, os, time, warnings
+import numpy as np
+import torch
+from agreement import draw
+from bits import forward, gradients, parts, same
+from cells import ALL_CELLS
+from contextlib import contextmanager
+from grus.kernels import split
+from grus.kernels.split import Split
+
+one_row = draw(ALL_CELLS["gru"], (100, 1, 64, 256), "float32")
+many_rows = draw(ALL_CELLS["gru"], (20, 32, 16, 64), "float32")
+seen, right = [], Split.choose
+
+@contextmanager
+def choose(*sizes):
+    with right(*sizes) as chosen:
+        seen.append((chosen.threads, chosen.by_hidden))
+        yield chosen
+
+Split.choose = staticmethod(choose)
+"""
 
 needs_torch = pytest.mark.skipif(not find_spec("torch"), reason="torch is not installed")
 needs_two = pytest.mark.skipif(
@@ -29,11 +55,14 @@ def run(code: str, timeout: float = TIMEOUT, **environment: str) -> str:
     if "OMP_NUM_THREADS" not in environment:
         env.pop("OMP_NUM_THREADS", None)
     command = [sys.executable, "-X", "faulthandler", "-W", "error", "-c", code]
-    try:
-        done = subprocess.run(
-            command, env=env, capture_output=True, text=True, timeout=timeout, check=False
-        )
-    except subprocess.TimeoutExpired:
-        pytest.fail(f"hung for {timeout} seconds")
-    assert done.returncode == 0, f"exit code {done.returncode}: {done.stderr[-3000:]}"
-    return done.stdout
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, env=env, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    ) as process:
+        try:
+            printed, said = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # its forked children too
+            pytest.fail(f"hung for {timeout} seconds")
+    assert process.returncode == 0, f"exit code {process.returncode}: {said[-3000:]}"
+    return printed
