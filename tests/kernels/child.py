@@ -49,8 +49,9 @@ needs_two = pytest.mark.skipif(
 
 def run(code: str, timeout: float = TIMEOUT, **environment: str) -> str:
     """Run ``code``; what it printed. Fails where it fails, or hangs for longer than ``timeout``."""
-    paths = [str(TESTS), str(TESTS / "kernels")]
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(paths)} | environment
+    before = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    paths = [str(TESTS), str(TESTS / "kernels"), *before]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))} | environment
     # Threads as the machine has them, unless the test says otherwise.
     if "OMP_NUM_THREADS" not in environment:
         env.pop("OMP_NUM_THREADS", None)
