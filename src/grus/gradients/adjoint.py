@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from grus.equations import Apply, Cell, Const, Expr, Input, Name, State, Weight
-from grus.equations.expr import OPERATORS
+from grus.equations.expr import OPERATORS, parts, walk
 from grus.equations.flat import flatten, is_function
+from grus.errors import InputError
 from grus.gradients.rules import RULES
 
 DY = Input("dy")
@@ -49,8 +50,38 @@ class Backward:
 
 @lru_cache(maxsize=256)
 def backward(cell: Cell) -> Backward:
-    """Derive the backward step of ``cell``."""
-    return _Derivation(cell).result()
+    """Derive the backward step of ``cell``.
+
+    Raises InputError for what has no derivative here: a transposed product in the forward step, a
+    mean over an axis other than that of its adjoint, a mask named like a value.
+    """
+    derivation = _Derivation(cell)
+    _refuse(derivation.forward)
+    return derivation.result()
+
+
+def _refuse(cell: Cell) -> None:
+    values = {name for name, _ in cell.equations} | set(cell.states)
+    for mask in cell.inputs:
+        if mask.name in values:
+            raise InputError(f"cell {cell.name}: mask {mask.name} and a value share a name")
+    for name, expr in cell.equations:
+        for node in walk(expr):
+            if isinstance(node, Apply) and node.op == "matmul_t":
+                raise InputError(
+                    f"cell {cell.name}: a transposed product has no derivative rule ({name})"
+                )
+            # The rule averages the adjoint, which has the hidden axis; x need not be as long.
+            over_x = isinstance(node, Apply) and node.op == "mean" and _elementwise_x(node)
+            if over_x and cell.shapes.inputs[Input("x")] != "hidden":
+                raise InputError(f"cell {cell.name}: a mean over x has no derivative rule ({name})")
+
+
+def _elementwise_x(expr: Expr) -> bool:
+    """True when x stands in the expression outside any product."""
+    if isinstance(expr, Apply) and OPERATORS[expr.op].kind == "linear":
+        return False
+    return expr == Input("x") or any(map(_elementwise_x, parts(expr)))
 
 
 def _seen(expr: Expr) -> Expr:
@@ -75,7 +106,7 @@ class _Derivation:
             self.equation(name, expr)
         for state in self.states:
             given = self.adjoints.get(State(state), [0 * State("d" + state)])
-            self.equations.append((f"d{state}_next", _total(given)))
+            self.equations.append((f"d{state}_next", self.spread(_total(given))))
         dx = tuple(self.input_term(k, term) for k, term in enumerate(self.input_terms()))
         name = f"{self.forward.name}_backward"
         cell = Cell(name, tuple(self.equations), f"Backward step of {self.forward.name}.")
@@ -98,7 +129,10 @@ class _Derivation:
         if not given:
             return
         short = state if state in self.states else name
-        total = self.named(f"d_{short}", _total(given))
+        total = _total(given)
+        if self.forward.shapes.values[name] is not None:
+            total = self.spread(total)
+        total = self.named(f"d_{short}", total)
         if is_function(expr):
             assert isinstance(expr, Apply)
             terms = self.rule(expr, total, Input(name))
@@ -123,8 +157,6 @@ class _Derivation:
         elif OPERATORS[expr.op].kind == "linear":
             weight, operand = expr.args
             assert isinstance(weight, Weight)
-            if expr.op != "matmul":
-                raise ValueError(f"no derivative rule for {expr.op}")
             name = self.reference(g, where)
             self.weights.append(WeightGradient(weight, name, operand))
             self.push(operand, Apply("matmul_t", (weight, Name(name))), where)
@@ -134,9 +166,20 @@ class _Derivation:
 
     def reference(self, g: Expr, where: str) -> str:
         """The name of g, giving it one if it has none."""
-        named = self.named(f"a_{where}", g)
+        named = self.named(f"a_{where}", self.spread(g))
         assert isinstance(named, Name)
         return named.name
+
+    def spread(self, g: Expr) -> Expr:
+        """A vector where g is one number: the adjoint of a mean, the same for each element."""
+        return g + 0 * State(f"d{self.states[0]}") if self.is_number(g) else g
+
+    def is_number(self, expr: Expr) -> bool:
+        if isinstance(expr, Name):
+            return self.is_number(dict(self.equations)[expr.name])
+        if isinstance(expr, Apply) and OPERATORS[expr.op].kind == "elementwise":
+            return all(map(self.is_number, expr.args))
+        return isinstance(expr, Const) or (isinstance(expr, Apply) and expr.op == "mean")
 
     def named(self, name: str, expr: Expr) -> Expr:
         if isinstance(expr, Name):
