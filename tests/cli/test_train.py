@@ -56,6 +56,10 @@ def test_the_first_run_says_what_it_does_and_where_everything_is(
             assert part in line
     best = load(Path("runs/prose/best.safetensors")).progress
     assert f"validation {best.best_bits:.3f} bits per character" in lines[-2]
+    perplexity = json.loads(Path("runs/prose/metrics.jsonl").read_text().splitlines()[-1])
+    said = f"training perplexity {perplexity['train_perplexity']:.2f}"
+    assert lines[-3].startswith("done at step 30,")
+    assert lines[-3].endswith(said)
     assert "runs/prose/best.safetensors" in lines[-2]
     assert lines[-1] == "sample:  grus sample runs/prose"
     assert "\x1b" not in out, "no terminal, no escape codes"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -84,7 +85,7 @@ class PlainLines:
     def _print(self, line: str, run: Run) -> None:
         done = run.done - self.begun_at
         left = (time.monotonic() - self.began) * max(0.0, 1 - run.done) / done if done > 0 else 0.0
-        print(f"{line}  {left // 60:.0f}:{left % 60:02.0f} left", flush=True)
+        print(f"{line}  {timedelta(seconds=round(left))} left", flush=True)
         self.shown = time.monotonic()
 
 

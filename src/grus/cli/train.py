@@ -187,8 +187,14 @@ def _train(run: Run) -> None:
         print(f"stopped at {at}, saved in {run.folder}")
         print(f"go on:   grus train --resume {run.folder}")
         raise typer.Exit(128 + (stopped[0] if stopped else signal.SIGINT))
-    print(f"done at {at}; {_quality(run)}")
+    print(f"done at {at}{_in_training(run)}")
+    print(_quality(run))
     print(f"sample:  grus sample {run.folder}")
+
+
+def _in_training(run: Run) -> str:
+    last = run.latest
+    return "" if last is None else f": training perplexity {last.train_perplexity:.2f}"
 
 
 def _quality(run: Run) -> str:
@@ -198,7 +204,7 @@ def _quality(run: Run) -> str:
     if now.best_bits is None:
         return f"nothing was held out; the model is {run.folder / LAST}"
     best = f"validation {now.best_bits:.3f} bits per character"
-    return f"{best} at step {now.best_step}: {run.folder / BEST}"
+    return f"{best}, best at step {now.best_step}: {run.folder / BEST}"
 
 
 @contextmanager

@@ -74,6 +74,7 @@ class Run:
         self.loss_sum = torch.zeros((), dtype=torch.float64)
         self._load_epoch()
         self._reported_at = 0.0
+        self.latest: Metrics | None = None
 
     # Where the run is in the text.
 
@@ -146,6 +147,7 @@ class Run:
             validation_perplexity=None if held is None else _perplexity(held),
         )
         self._keep(metrics)
+        self.latest = metrics
         return metrics
 
     def _keep(self, metrics: Metrics) -> None:
