@@ -25,6 +25,8 @@ class _Process:
     """What can change while the process lives."""
 
     forked = False
+    looked: bool | None = None
+    """Whether torch was there when the runtime was last looked for."""
     runtime: dict[str, int] | None = None
     max_threads: Any = None
 
@@ -40,21 +42,22 @@ if hasattr(os, "register_at_fork"):
 
 
 def _loaded_runtime() -> str:
-    """The path of the OpenMP runtime already in this process, or nothing."""
+    """The path of the OpenMP runtime already in this process, torch's own first, or nothing."""
     try:
         with open("/proc/self/maps", encoding="utf-8") as maps:
             paths = {line.split(maxsplit=5)[5].strip() for line in maps if "libgomp" in line}
     except OSError:
         return ""
-    return min(paths, default="")
+    return min(paths, key=lambda path: ("torch" not in path, path), default="")
 
 
 def openmp() -> dict[str, int]:
     """The addresses of the runtime's entry points; empty where there is no runtime to share.
 
-    Looked up until torch has been imported, since torch brings the runtime.
+    Looked up once, and once more when torch has come, since torch brings the runtime.
     """
-    if _Process.runtime is None:
+    torch = "torch._C" in sys.modules
+    if _Process.looked != torch:
         path = _loaded_runtime()
         if path:
             library = ctypes.CDLL(path, mode=os.RTLD_NOLOAD | os.RTLD_NOW)
@@ -63,8 +66,7 @@ def openmp() -> dict[str, int]:
                 name: ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0
                 for name in SYMBOLS
             }
-        elif "torch" in sys.modules:
-            _Process.runtime = {}
+        _Process.looked = torch  # last, for threads that come here meanwhile
     return _Process.runtime or {}
 
 
