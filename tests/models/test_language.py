@@ -10,9 +10,10 @@ from grus.equations import CELLS, Cell, U, W, b, h, sequence, sigmoid, tanh, x
 from grus.errors import InputError
 from grus.models.architecture import Architecture
 from grus.models.language import LanguageModel, detached
+from grus.models.run import make_optimizer
 from grus.models.settings import Settings
 from grus.models.text import Vocabulary
-from grus.models.train import characters_per_second, learn, make_optimizer
+from grus.models.train import learn
 
 LETTERS = Vocabulary("abcdefgh")
 
@@ -170,12 +171,3 @@ def test_a_cell_that_does_not_fit_text_is_refused() -> None:
         Architecture(Highway, LETTERS)  # type: ignore[arg-type]
     fits = Architecture(Highway, LETTERS, hidden=6, embedding=6, layers=2)  # type: ignore[arg-type]
     assert LanguageModel(fits)(ids())[0].shape == (7, 3, 8)
-
-
-def test_the_speed_is_of_the_steps_asked_for() -> None:
-    settings = Settings(seq_len=5, batch=2, steps=1)
-    text = torch.randint(8, (100,), generator=torch.Generator().manual_seed(0))
-    trained = model()
-    before = trained.linear.weight.clone()
-    assert characters_per_second(trained, text, settings, 3) > 0
-    assert not torch.equal(before, trained.linear.weight)

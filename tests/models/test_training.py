@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from grus.errors import InputError
 from grus.models import evaluate, run as runs
 from grus.models.batches import IGNORED
 from grus.models.settings import Settings
-from grus.models.train import learn
+from grus.models.train import characters_per_second, learn
 from small_run import PROSE, SETTINGS, finish, go_on, start, tensors
 
 
@@ -291,3 +292,20 @@ def test_settings_that_cannot_be_are_refused_by_the_name_of_the_flag(
 ) -> None:
     with pytest.raises(InputError, match="--"):
         Settings(**{"steps": 1, **bad})  # type: ignore[arg-type]
+
+
+def test_the_speed_is_of_the_steps_asked_for(tmp_path: Path) -> None:
+    """Whichever layer is in the loop; nn.GRU's run is the same but for the last bits."""
+    ours = start(tmp_path / "ours")
+    source, read, model = ours.source, ours.text, ours.model.architecture
+    theirs = runs.start(tmp_path / "theirs", source, read, model, SETTINGS, make_layer=nn.GRU)
+    for run in (ours, theirs):
+        began = time.perf_counter()
+        speed = characters_per_second(run, 9)
+        seconds = time.perf_counter() - began
+        assert run.progress.step == 9
+        # 9 steps of 4 x 5 characters in a little less than the time around the call
+        assert 9 * 20 / seconds <= speed < 9 * 20 / (0.5 * seconds)
+    assert isinstance(theirs.model.layers[0], nn.GRU)
+    assert (tmp_path / "theirs" / runs.METRICS).read_text().count("\n") == 1
+    assert runs.checkpoint.load(tmp_path / "theirs" / runs.LAST).progress.step == 9

@@ -12,8 +12,7 @@ from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
 
 from grus.models.language import LanguageModel, State, detached
-from grus.models.run import Metrics, Run, make_optimizer
-from grus.models.settings import Settings
+from grus.models.run import Metrics, Run
 
 SAVE_EVERY_SECONDS = 30.0
 
@@ -75,21 +74,24 @@ def learn(
     return loss.detach(), detached(state)
 
 
-def characters_per_second(
-    model: LanguageModel, ids: Tensor, settings: Settings, steps: int
-) -> float:
-    """The speed of ``steps`` steps of the loop above on the text ``ids``: the model is trained.
+class Nobody:
+    """A watch that looks away."""
 
-    To compare layers, build each model with another ``make_layer`` and call this in turns.
+    def step(self, run: Run) -> None:
+        """Nothing to see."""
+
+    def report(self, run: Run, metrics: Metrics) -> None:
+        """Nothing to see."""
+
+
+def characters_per_second(run: Run, steps: int) -> float:
+    """The speed of the next ``steps`` steps of `train`, reports and saving included.
+
+    To compare recurrent layers, `run.start` a run for each with another ``make_layer`` and call
+    this on them in turns.
     """
-    from grus.models.batches import Streams
-
-    streams = Streams(ids, settings.batch, settings.seq_len)
-    inputs, targets = streams.epoch(0)
-    optimizer = make_optimizer(list(model.parameters()), settings)
-    state: State | None = None
-    began = time.perf_counter()
-    for k in range(steps):
-        x, y = inputs[k % len(inputs)], targets[k % len(inputs)]
-        _, state = learn(model, optimizer, x, y, state, settings.clip, None)
-    return steps * settings.batch * settings.seq_len / (time.perf_counter() - began)
+    first, began = run.progress.step, time.perf_counter()
+    train(run, Nobody(), lambda: run.progress.step >= first + steps)
+    taken = run.progress.step - first
+    characters = taken * run.settings.batch * run.settings.seq_len
+    return characters / (time.perf_counter() - began)
