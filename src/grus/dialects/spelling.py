@@ -70,7 +70,8 @@ PAPER: dict[str, str] = {}
 H = {"n": "h"}
 ZRN, RZN, IFGO = ("z", "r", "n"), ("r", "z", "n"), ("i", "f", "g", "o")
 
-# Evidence for each row: the framework's own source, checked against it with random weights.
+# tests/peers runs PyTorch, Keras, ONNX Runtime, Flax, Equinox and Haiku against their rows; the
+# other rows were read in the source that they name.
 SPELLINGS = (
     # dialect, title, cell, order, gates in, biases, tensor names, letters, name
     Spelling(
