@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import select
 import shlex
 import signal
@@ -245,6 +244,8 @@ def test_ctrl_c_saves_says_where_and_the_run_goes_on(number: int, tmp_path: Path
 @pytest.mark.skipif(os.name != "posix", reason="pseudo-terminals are POSIX's")
 def test_a_terminal_gets_a_bar() -> None:
     """With loss, bits, characters per second and the time left."""
+    import pty
+
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [*GRUS, "train", "prose.txt", *TINY, "--seconds", "2"],

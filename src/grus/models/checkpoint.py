@@ -97,12 +97,17 @@ def load(path: Path) -> Checkpoint:
             _check_tensors(found, file)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{path}: {_one_line(error)}") from None
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is not a whole safetensors file: {error}") from None
+        raise InputError(f"{path} is not a whole safetensors file: {_one_line(error)}") from None
     for name, tensor in tensors.items():
         fields.check(bool(tensor.isfinite().all()), f"{path}: {name} holds NaN or infinity")
     return Checkpoint(**found, tensors=tensors)
+
+
+def _one_line(error: Exception) -> str:
+    """What the error says, fit for a terminal although the file's author may have worded it."""
+    return "".join(c if c.isprintable() else "?" for c in str(error)[:500])
 
 
 def _check_size(path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import types
 from collections.abc import Mapping
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -50,8 +49,3 @@ def check(condition: bool, message: str) -> None:
     """Raise InputError with ``message`` unless ``condition`` holds."""
     if not condition:
         raise InputError(message)
-
-
-def finite(value: float) -> bool:
-    """True for a number that is neither NaN nor infinite."""
-    return math.isfinite(value)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import isfinite
 
-from grus.models.fields import check, finite
+from grus.models.fields import check
 
 LEARNING_RATES = {"adam": 0.002, "sgd": 1.0}
 MAX_COUNT = 2**53  # whole numbers stay exact in JSON up to here
@@ -48,16 +49,16 @@ class Settings:
     def _check_numbers(self) -> None:
         known = tuple(LEARNING_RATES)
         check(self.optimizer in known, f"--optimizer must be one of {known}, got {self.optimizer}")
-        seconds_fit = self.seconds is None or (finite(self.seconds) and self.seconds > 0)
+        seconds_fit = self.seconds is None or (isfinite(self.seconds) and self.seconds > 0)
         check(seconds_fit, f"--seconds must be above 0, got {self.seconds}")
-        check(finite(self.lr) and self.lr > 0, f"--lr must be above 0, got {self.lr}")
-        check(finite(self.clip) and self.clip >= 0, f"--clip must be 0 or more, got {self.clip}")
+        check(isfinite(self.lr) and self.lr > 0, f"--lr must be above 0, got {self.lr}")
+        check(isfinite(self.clip) and self.clip >= 0, f"--clip must be 0 or more, got {self.clip}")
         check(0 <= self.dropout < 1, f"--dropout must lie in [0, 1), got {self.dropout}")
         check(0 <= self.holdout < 1, f"--holdout must lie in [0, 1), got {self.holdout}")
         check(0 <= self.seed < 2**63, f"--seed must lie in [0, 2^63), got {self.seed}")
         check(1 <= self.threads <= 1024, f"--threads must lie in 1..1024, got {self.threads}")
         for gate, value in self.gate_bias.items():
-            check(finite(value), f"--gate-bias {gate} must be a finite number, got {value}")
+            check(isfinite(value), f"--gate-bias {gate} must be a finite number, got {value}")
 
 
 @dataclass
@@ -78,4 +79,4 @@ class Progress:
         counts = (self.step, self.epoch, self.chunk, self.offset, self.loss_steps)
         check(all(0 <= n <= MAX_COUNT for n in counts), "the progress holds a negative count")
         numbers = (self.seconds, self.loss_sum, self.best_bits or 0.0)
-        check(all(finite(n) and n >= 0 for n in numbers), "the progress holds a negative number")
+        check(all(isfinite(n) and n >= 0 for n in numbers), "the progress holds a negative number")

@@ -81,6 +81,8 @@ class Source:
     as_text: bool = False
 
     def __post_init__(self) -> None:
+        named = self.file is None or (self.file.isprintable() and self.file != "")
+        check(named, f"the text's file name must be printable, got {self.file!r:.80}")
         check(self.unit in UNITS, f"--unit must be one of {UNITS}, got {self.unit!r}")
         known = self.normalize in NORMALIZERS
         check(known, f"--normalize must be one of {NORMALIZERS}, got {self.normalize!r}")
