@@ -209,6 +209,14 @@ def test_weights_that_blow_up_end_in_one_line(
     assert "no longer finite at step 10: lower --lr or --clip" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("arguments", [["train"], ["sample", "."]])
+def test_without_torch_it_says_what_to_install(arguments: list[str]) -> None:
+    code = "import sys; sys.modules['torch'] = None; from grus.cli.main import run; run()"
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "grus: this command needs PyTorch: pip install 'grus[torch]'\n"
+
+
 def test_gate_biases_are_read_as_pairs() -> None:
     assert command._gate_biases(["z=1.0", "r=-2e-1"]) == {"z": 1.0, "r": -0.2}
 

@@ -30,3 +30,8 @@ def run() -> None:
     except InputError as error:
         print(f"grus: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        print("grus: this command needs PyTorch: pip install 'grus[torch]'", file=sys.stderr)
+        raise SystemExit(2) from None
