@@ -212,7 +212,8 @@ def test_weights_that_blow_up_end_in_one_line(
 @pytest.mark.parametrize("arguments", [["train"], ["sample", "."]])
 def test_without_torch_it_says_what_to_install(arguments: list[str]) -> None:
     code = "import sys; sys.modules['torch'] = None; from grus.cli.main import run; run()"
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert done.stderr == "grus: this command needs PyTorch: pip install 'grus[torch]'\n"
 
