@@ -122,7 +122,7 @@ def test_a_break_of_forward_is_caught(
 ) -> None:
     problem = draw(cell, (3, 9, 5, 67), "float32")
     broken(monkeypatch)
-    with pytest.raises(WrongKernelError):
+    with pytest.raises(WrongKernelError), np.errstate(all="ignore"):
         check_forward(train(problem))
 
 
@@ -176,7 +176,8 @@ def test_a_break_of_backward_is_caught(
 ) -> None:
     run = train(draw(cell, (3, 9, 33, 33), "float32"))
     broken(monkeypatch)
-    with pytest.raises(WrongKernelError):
+    # A broken kernel leaves memory unwritten, and what happens to be in it may overflow.
+    with pytest.raises(WrongKernelError), np.errstate(all="ignore"):
         check_backward(run)
 
 
