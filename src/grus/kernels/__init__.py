@@ -8,11 +8,13 @@ from grus.kernels.arguments import check
 from grus.kernels.layout import layout
 from grus.kernels.plan import Plan, UnsupportedCellError, make_plan
 from grus.kernels.run import Gradients, Result, backward, forward, run
+from grus.kernels.steps import Steps
 
 __all__ = [
     "Gradients",
     "Plan",
     "Result",
+    "Steps",
     "UnsupportedCellError",
     "backward",
     "check",
