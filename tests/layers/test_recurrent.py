@@ -182,22 +182,6 @@ def test_backward_twice_over_a_kept_graph_gives_the_same_bits(name: str) -> None
 
 
 @some
-@pytest.mark.parametrize("penalised", ["x", "weights"])
-def test_a_second_derivative_is_an_error_and_never_silently_wrong(
-    name: str, penalised: str
-) -> None:
-    """dL/dy of a sum depends on nothing, which is how a gradient penalty can vanish unseen."""
-    module = layer(name)
-    given, hx = data(module)
-    given.requires_grad_()
-    leaf = given if penalised == "x" else next(module.parameters())
-    loss = module(given, hx)[0].sum()
-    (gradient,) = torch.autograd.grad(loss, leaf, create_graph=True)
-    with pytest.raises(RuntimeError, match="no second derivative yet"):
-        (loss + gradient.square().sum()).backward()
-
-
-@some
 def test_the_composite_has_second_derivatives(name: str) -> None:
     module = layer(name, backend="composite")
     given, hx = data(module, time=3, batch=2)

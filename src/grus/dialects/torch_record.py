@@ -8,6 +8,7 @@ product: the inner bias d where the cell has one, else a second bias that is add
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,13 +35,15 @@ class _Run:
         )
 
 
-def _block(run: _Run, tensors: Mapping[str, Array], size: int) -> Array:
+def _block(
+    run: _Run, tensors: Mapping[str, Array], size: int, add: Callable[[Array, Array], Array]
+) -> Array:
     length = run.gates * size
     parts = []
     for at, name in ((run.first, "bias_ih"), (run.second, "bias_hh")):
         if at is not None:
             parts.append(tensors[name][at * size : at * size + length])
-    return parts[0] if len(parts) == 1 else parts[0] + parts[1]
+    return parts[0] if len(parts) == 1 else add(*parts)
 
 
 @dataclass(frozen=True)
@@ -78,9 +81,10 @@ class TorchRecord:
         size: int,
         zeros: Callable[[int], Array],
         cat: Callable[[list[Array]], Array],
+        add: Callable[[Array, Array], Array] = operator.add,
     ) -> dict[str, Array]:
         """Weights by family from a layer's tensors; ``size`` is the length of one gate's bias,
-        absent biases are ``zeros``."""
+        absent biases are ``zeros``, two biases of one gate are one by ``add``."""
         found = {
             f: tensors[NAMES.get(f, f"weight_{f}")] for f in self.cell.families if f not in "bd"
         }
@@ -90,7 +94,7 @@ class TorchRecord:
                 if NAMES[family] not in tensors:
                     found[family] = zeros(gates * size)
                     continue
-                blocks = [_block(run, tensors, size) for run in self._runs[family]]
+                blocks = [_block(run, tensors, size, add) for run in self._runs[family]]
                 found[family] = blocks[0] if len(blocks) == 1 else cat(blocks)
         return found
 

@@ -4,6 +4,7 @@ In: a cell and NumPy arrays. Out: outputs, states, gradients. Imports equations,
 numpy; `jit.py` alone imports llvmlite. Needs no torch.
 """
 
+from grus.kernels.add import add
 from grus.kernels.arguments import check
 from grus.kernels.layout import layout
 from grus.kernels.plan import Plan, UnsupportedCellError, make_plan
@@ -16,6 +17,7 @@ __all__ = [
     "Result",
     "Steps",
     "UnsupportedCellError",
+    "add",
     "backward",
     "check",
     "forward",

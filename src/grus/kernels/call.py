@@ -27,13 +27,13 @@ Array = np.ndarray[Any, np.dtype[Any]]
 CHUNK_BYTES = 256 * 1024
 """Products with x computed ahead of the time loop: what stays in half of a 512 KiB L2."""
 
-_compiling = threading.Lock()
+compiling = threading.Lock()
 if hasattr(os, "register_at_fork"):
     # A fork waits for a compilation under way: the child would inherit a lock that nobody opens.
     os.register_at_fork(
-        before=_compiling.acquire,
-        after_in_parent=_compiling.release,
-        after_in_child=_compiling.release,
+        before=compiling.acquire,
+        after_in_parent=compiling.release,
+        after_in_child=compiling.release,
     )
 
 
@@ -167,5 +167,5 @@ def kernel(
     ``stores`` are the values written out at each step, ``sums`` those added up over time and
     batch; ``stacked_as`` is the cell in whose order the weights are stacked (default ``cell``).
     """
-    with _compiling:
+    with compiling:
         return _kernel(cell, dtype, stores, sums, stacked_as or cell, bool(threads.openmp()))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from grus.equations import Cell
+from grus.kernels.steps import PLAIN, Steps
 from grus.reference.evaluate import split
 from grus.reference.operations import Operations
 from grus.reference.sequence import loop
@@ -46,11 +48,29 @@ TORCH = Operations(
 
 
 def sequence(
-    cell: Cell, weights: Mapping[str, Tensor], x: Tensor, start: tuple[Tensor, ...]
+    cell: Cell,
+    weights: Mapping[str, Tensor],
+    x: Tensor,
+    start: tuple[Tensor, ...],
+    steps: Steps = PLAIN,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """One layer over ``x`` [time, batch, input]: (output, final states)."""
     if x.shape[0] == 0:
         return x.new_zeros((0, x.shape[1], start[0].shape[-1])), start
-    lengths = torch.full((x.shape[1],), x.shape[0], device=x.device)
-    done = loop(cell, split(cell, weights), x, start, lengths, None, False, "zero", {}, TORCH)
+    done = loop(
+        cell,
+        split(cell, weights),
+        x,
+        start,
+        _tensor(steps.lengths, x),
+        _tensor(steps.resets, x),
+        steps.reverse,
+        steps.reset_to,
+        {},
+        TORCH,
+    )
     return done.output, done.state
+
+
+def _tensor(given: Any, x: Tensor) -> Tensor | None:
+    return None if given is None else torch.as_tensor(given, device=x.device)

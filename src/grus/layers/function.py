@@ -1,46 +1,90 @@
-"""One layer on the kernels as an autograd function: forward and backward are compiled code."""
+"""One layer on the kernels as autograd functions: eager calls and every ``torch.func`` transform.
+
+`_Plain` is what an ordinary call with gradients runs, as lean as torch allows. `_Sequence` does
+the same under functorch, whose rules it keeps: what backward needs is an output, vmap folds or
+loops (`folding`). A gradient that may itself be differentiated is the result of `_Gradients`,
+which runs the backward kernel and whose own derivatives are the composite's, at any depth.
+Tangents are the composite's, too; the values beside them stay the kernel's.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
-from grus import kernels
 from grus.dialects import TorchRecord
 from grus.errors import InputError
+from grus.kernels.steps import PLAIN, Steps
+from grus.layers import folding, kernel
+from grus.layers.binding import Binding, bind
+from grus.layers.derivatives import gradients, pullback, pushed
 
-Array = np.ndarray[Any, np.dtype[Any]]
+_transformed = torch._C._are_functorch_transforms_active
+"""What autograd functions themselves ask to know whether vmap, grad, jvp ... are under way."""
 
 
 def sequence(
-    record: TorchRecord, x: Tensor, start: tuple[Tensor, ...], named: dict[str, Tensor]
+    record: TorchRecord,
+    x: Tensor,
+    start: tuple[Tensor, ...],
+    named: dict[str, Tensor],
+    steps: Steps = PLAIN,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """One layer over ``x`` [time, batch, input]: (output, final states).
 
-    ``named`` holds the layer's parameters under torch's names. Differentiable once; a second
-    derivative raises RuntimeError.
+    ``named`` holds the layer's parameters under torch's names. Any derivative, any
+    ``torch.func`` transform; what runs where is on the page docs/derivatives.md.
 
     Raises InputError unless all are float32 or all float64, on the CPU.
     """
     tensors = (x, *start, *named.values())
-    _check(tensors, ("input", *(f"hx of state {s}" for s in record.cell.states), *named))
-    if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
-        output, *state = _Sequence.apply(record, tuple(named), *tensors)  # type: ignore[no-untyped-call]
-        return output, tuple(state)
-    output, state, _ = _forward(record, tuple(named), tensors, keep=False)
-    return output, state
+    bound = bind(record, tuple(named))
+    _check(bound, tensors)
+    if _transformed():
+        output, _, *final = _Sequence.apply(bound, steps, *tensors)  # type: ignore[no-untyped-call]
+    elif _recorded(tensors):
+        output, *final = _Plain.apply(bound, steps, *tensors)  # type: ignore[no-untyped-call]
+    else:
+        output, state, _ = kernel.forward(bound, steps, tensors, keep=False)
+        return output, state
+    return output, tuple(final)
 
 
-def _check(tensors: tuple[Tensor, ...], names: tuple[str, ...]) -> None:
+def _recorded(tensors: tuple[Tensor, ...]) -> bool:
+    """True where torch keeps a derivative of what is computed now, tangents included: those are
+    kept under ``no_grad``, too."""
+    if torch.is_grad_enabled():
+        for tensor in tensors:
+            if tensor.requires_grad:
+                return True
+    return tangents()
+
+
+def tangents() -> bool:
+    """True inside ``torch.autograd.forward_ad.dual_level``."""
+    return forward_ad._current_level >= 0
+
+
+def _check(bound: Binding, tensors: tuple[Tensor, ...]) -> None:
+    dtype = tensors[0].dtype
+    for tensor in tensors:
+        if tensor.dtype is not dtype or not tensor.is_cpu:
+            _refuse(bound, tensors)
+    if dtype is not torch.float32 and dtype is not torch.float64:
+        _refuse(bound, tensors)
+
+
+def _refuse(bound: Binding, tensors: tuple[Tensor, ...]) -> None:
     x = tensors[0]
-    if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
+    if not x.is_cpu or x.dtype not in (torch.float32, torch.float64):
         raise InputError(
             f"the kernels run torch.float32 and torch.float64 on the CPU, input is {x.dtype} on"
             f" {x.device}"
         )
+    names = ("input", *(f"hx of state {s}" for s in bound.cell.states), *bound.names)
     for name, tensor in zip(names, tensors, strict=True):
         if tensor.dtype != x.dtype or tensor.device != x.device:
             raise InputError(
@@ -49,112 +93,118 @@ def _check(tensors: tuple[Tensor, ...], names: tuple[str, ...]) -> None:
             )
 
 
-def array(tensor: Tensor) -> Array:
-    """The tensor's memory as a NumPy array, its last axis contiguous."""
-    tensor = tensor.detach()
-    if tensor.stride(-1) != 1 and tensor.shape[-1] > 1:
-        tensor = tensor.contiguous()
-    found: Array = tensor.numpy()
-    return found
+class _Plain(torch.autograd.Function):
+    """An ordinary call. Inputs (binding, steps, *tensors), outputs (output, *final states)."""
 
-
-def _families(
-    record: TorchRecord, names: tuple[str, ...], tensors: tuple[Tensor, ...], start: Tensor
-) -> dict[str, Array]:
-    """The weights by family of parameters under torch's names, for states like ``start``."""
-    hidden, dtype = start.shape[1], array(start[:0]).dtype
-    return record.families(
-        dict(zip(names, map(array, tensors), strict=True)),
-        hidden,
-        lambda n: np.zeros(n, dtype),
-        np.concatenate,
-    )
-
-
-def _forward(
-    record: TorchRecord, names: tuple[str, ...], tensors: tuple[Tensor, ...], *, keep: bool
-) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None]:
-    cell = record.cell
-    x, start = tensors[0], tensors[1 : 1 + len(cell.states)]
-    weights = _families(record, names, tensors[1 + len(start) :], start[0])
-    shape = (*x.shape[:2], start[0].shape[1])
-    output = x.new_empty(shape)
-    final = tuple(torch.empty_like(s, memory_format=torch.contiguous_format) for s in start)
-    saved = x.new_empty((len(kernels.layout(cell).saved), *shape)) if keep else None
-    kernels.forward(
-        cell,
-        weights,
-        array(x),
-        tuple(map(array, start)),
-        output.numpy(),
-        tuple(f.numpy() for f in final),
-        None if saved is None else saved.numpy(),
-    )
-    return output, final, saved
-
-
-def _matmul(a: Array, b: Array, out: Array) -> None:
-    # torch's product shares its threads with the kernels; NumPy's would bring its own.
-    torch.mm(torch.from_numpy(a), torch.from_numpy(b), out=torch.from_numpy(out))
-
-
-class _Sequence(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, record: TorchRecord, names: tuple[str, ...], *tensors: Tensor
-    ) -> tuple[Tensor, ...]:
-        output, final, saved = _forward(record, names, tensors, keep=True)
-        ctx.record, ctx.names, ctx.states = record, names, len(final)
+    def forward(ctx: Any, bound: Binding, steps: Steps, *tensors: Tensor) -> tuple[Tensor, ...]:
+        output, final, saved = kernel.forward(bound, steps, tensors, keep=True)
+        ctx.bound, ctx.steps = bound, steps
         ctx.save_for_backward(output, saved, *tensors)
+        if tangents():
+            ctx.save_for_forward(*tensors)
         return output, *final
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor, *dfinal: Tensor) -> tuple[Any, ...]:
-        with torch.no_grad():
-            found = _Sequence.gradients(ctx, dy, *dfinal)
-        if torch.is_grad_enabled():
-            # The gradients depend on these even where dy does not: torch's own guard forgets that.
-            source = next(t for t in ctx.saved_tensors[2:] if t.requires_grad)
-            found = _Once.apply(source, *found)  # type: ignore[no-untyped-call]
-        return None, None, *found
+    def backward(ctx: Any, *given: Tensor) -> tuple[Any, ...]:
+        output, saved, *tensors = ctx.saved_tensors
+        return None, None, *_backward(ctx, ctx.needs_input_grad[2:], output, saved, given, tensors)
 
     @staticmethod
-    def gradients(ctx: Any, dy: Tensor, *dfinal: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradient of each tensor that `forward` was given."""
-        output, saved, x, *rest = ctx.saved_tensors
-        record, names, states = ctx.record, ctx.names, ctx.states
+    def jvp(ctx: Any, *moved: Any) -> tuple[Tensor, ...]:
+        return pushed(ctx.bound.composite, (ctx.steps,), ctx.saved_tensors, moved[2:])
+
+
+def _backward(
+    ctx: Any,
+    needs: tuple[bool, ...],
+    output: Tensor,
+    saved: Tensor,
+    given: tuple[Tensor, ...],
+    tensors: list[Tensor],
+) -> list[Tensor | None]:
+    """The gradients of the tensors, as something to differentiate where anything might."""
+    bound, steps = ctx.bound, ctx.steps
+    if not (torch.is_grad_enabled() or _transformed() or tangents()):
+        dy, *dfinal = given
+        return kernel.backward(
+            bound, steps, needs, output, saved, dy, tuple(dfinal), tuple(tensors)
+        )
+    found = _Gradients.apply(bound, steps, needs, output, saved, *given, *tensors)  # type: ignore[no-untyped-call]
+    each = iter(found)
+    return [next(each) if need else None for need in needs]
+
+
+class _Sequence(torch.autograd.Function):
+    """The same for functorch. Outputs (output, saved, *final states)."""
+
+    @staticmethod
+    def forward(bound: Binding, steps: Steps, *tensors: Tensor) -> tuple[Tensor, ...]:
+        output, final, saved = kernel.forward(bound, steps, tensors, keep=True)
+        assert saved is not None
+        return output, saved, *final
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> None:
+        ctx.bound, ctx.steps, *tensors = inputs
+        ctx.mark_non_differentiable(outputs[1])
+        ctx.save_for_backward(*outputs[:2], *tensors)
+        ctx.save_for_forward(*tensors)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor, _: Any, *dfinal: Tensor) -> tuple[Any, ...]:
+        output, saved, *tensors = ctx.saved_tensors
         needs = ctx.needs_input_grad[2:]
-        weights = _families(record, names, tuple(rest[states:]), rest[0])
-        found = kernels.backward(
-            record.cell,
-            weights,
-            array(x),
-            output.numpy(),
-            saved.numpy(),
-            array(dy),
-            tuple(map(array, dfinal)),
-            need_x=needs[0],
-            need_weights=any(needs[1 + states :]),
-            matmul=_matmul,
-        )
-        grads: dict[str, Array] = {}
-        if found.weights:
-            grads = record.gradients(found.weights, list(names), np.concatenate)
-        dx = None if found.x is None else torch.from_numpy(found.x)
-        named = [torch.from_numpy(grads[n]) if n in grads else None for n in names]
-        return dx, *map(torch.from_numpy, found.h0), *named
-
-
-class _Once(torch.autograd.Function):
-    """Hands gradients on; a derivative of them, which would be silently wrong, raises."""
+        return None, None, *_backward(ctx, needs, output, saved, (dy, *dfinal), tensors)
 
     @staticmethod
-    def forward(ctx: Any, source: Tensor, *gradients: Tensor | None) -> Any:
-        del ctx, source
-        return gradients
+    def jvp(ctx: Any, *moved: Any) -> tuple[Any, ...]:
+        dy, *dfinal = pushed(ctx.bound.composite, (ctx.steps,), ctx.saved_tensors, moved[2:])
+        return dy, None, *dfinal
 
     @staticmethod
-    def backward(ctx: Any, *_: Tensor) -> Any:
-        raise RuntimeError(
-            'the kernels have no second derivative yet; a layer with backend="composite" has'
-        )
+    def vmap(
+        info: Any, dims: tuple[Any, ...], bound: Binding, steps: Steps, *tensors: Tensor
+    ) -> Any:
+        return folding.sequence(_Sequence.apply, info.batch_size, dims[2:], bound, steps, tensors)
+
+
+class _Gradients(torch.autograd.Function):
+    """The gradients of those tensors that ``needs`` names, in order.
+
+    Inputs (binding, steps, needs, output, saved, dy, *d(final states), *tensors). ``output`` and
+    ``saved`` are functions of the tensors, so their own derivatives are counted there.
+    """
+
+    @staticmethod
+    def forward(
+        bound: Binding,
+        steps: Steps,
+        needs: tuple[bool, ...],
+        output: Tensor,
+        saved: Tensor,
+        *rest: Tensor,
+    ) -> tuple[Tensor, ...]:
+        given, tensors = rest[: 1 + bound.states], rest[1 + bound.states :]
+        found = kernel.backward(bound, steps, needs, output, saved, given[0], given[1:], tensors)
+        return tuple(g for g in found if g is not None)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> None:
+        del outputs
+        ctx.bound, ctx.steps, ctx.needs = inputs[:3]
+        ctx.save_for_backward(*inputs[5:])
+        ctx.save_for_forward(*inputs[5:])
+
+    @staticmethod
+    def backward(ctx: Any, *given: Tensor) -> tuple[Any, ...]:
+        found = pullback(gradients, (ctx.bound, ctx.steps, ctx.needs), ctx.saved_tensors, given)
+        return (None,) * 5 + found
+
+    @staticmethod
+    def jvp(ctx: Any, *moved: Any) -> tuple[Tensor, ...]:
+        return pushed(gradients, (ctx.bound, ctx.steps, ctx.needs), ctx.saved_tensors, moved[5:])
+
+    @staticmethod
+    def vmap(info: Any, dims: tuple[Any, ...], *inputs: Any) -> Any:
+        return folding.gradients(_Sequence.apply, _Gradients.apply, info.batch_size, dims, *inputs)

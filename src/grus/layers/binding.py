@@ -1,0 +1,83 @@
+"""A layer's tensors as the kernels take them: families of arrays, and their gradients back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from grus import kernels
+from grus.dialects import TorchRecord
+from grus.equations import Cell
+from grus.kernels.steps import Steps
+from grus.layers import composite
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Binding:
+    """A cell's record and the names of the parameters that come, in order, after x and the states.
+
+    ``tensors`` everywhere is (x, *initial states, *parameters).
+    """
+
+    record: TorchRecord
+    names: tuple[str, ...]
+
+    @cached_property
+    def cell(self) -> Cell:
+        """The cell."""
+        return self.record.cell
+
+    @cached_property
+    def states(self) -> int:
+        """How many states the cell has."""
+        return len(self.cell.states)
+
+    def start(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The initial states."""
+        return tensors[1 : 1 + self.states]
+
+    def named(self, tensors: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """The parameters by name."""
+        return dict(zip(self.names, tensors[1 + self.states :], strict=True))
+
+    def arrays(self, tensors: tuple[Tensor, ...]) -> dict[str, Array]:
+        """The weights by family, as arrays."""
+        first = array(tensors[1])
+        return self.record.families(
+            {name: array(t) for name, t in self.named(tensors).items()},
+            first.shape[1],
+            lambda n: np.zeros(n, first.dtype),
+            np.concatenate,
+            kernels.add,
+        )
+
+    def composite(self, steps: Steps, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """(output, *final states) by torch's own differentiable operations."""
+        start = self.start(tensors)
+        weights = self.record.families(
+            self.named(tensors), start[0].shape[1], start[0].new_zeros, torch.cat
+        )
+        output, final = composite.sequence(self.cell, weights, tensors[0], start, steps)
+        return output, *final
+
+
+@lru_cache(maxsize=256)
+def bind(record: TorchRecord, names: tuple[str, ...]) -> Binding:
+    """The binding of a layer's parameters, made once."""
+    return Binding(record, names)
+
+
+def array(tensor: Tensor) -> Array:
+    """The tensor's memory as a NumPy array, its last axis contiguous."""
+    tensor = tensor.detach()
+    if tensor.stride(-1) != 1 and tensor.shape[-1] > 1:
+        tensor = tensor.contiguous()
+    found: Array = tensor.numpy()
+    return found

@@ -1,0 +1,139 @@
+"""How `vmap` runs a layer: samples become rows of one batch where they share their weights.
+
+A row's result does not depend on the other rows, so folding changes no bit. Where each sample has
+weights of its own, or wants a gradient of the weights for itself, the kernels run once per sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from grus.kernels.steps import Steps
+from grus.layers.binding import Binding
+
+Apply = Callable[..., tuple[Tensor, ...]]
+Dims = Sequence[int | None]
+
+
+def sequence(
+    apply: Apply,
+    samples: int,
+    dims: Dims,
+    bound: Binding,
+    steps: Steps,
+    tensors: tuple[Tensor, ...],
+) -> tuple[tuple[Tensor, ...], tuple[int | None, ...]]:
+    """Results of all samples, and where their axis of samples is: (output, saved, *final).
+
+    What is saved by a folded call stays folded, without an axis of samples.
+    """
+    if not shares_weights(bound, dims):
+        each = [apply(bound, steps, *picked(tensors, dims, k)) for k in range(samples)]
+        stacked = tuple(torch.stack(found) for found in zip(*each, strict=True))
+        return stacked, (0,) * len(stacked)
+    found = apply(bound, fold_steps(steps, samples), *fold_all(bound, samples, dims, tensors))
+    output, saved, *final = found
+    states = [unfold(state, 0, samples) for state in final]
+    return (unfold(output, 1, samples), saved, *states), (1, None, *(0 for _ in states))
+
+
+def gradients(
+    run: Apply,
+    apply: Apply,
+    samples: int,
+    dims: Dims,
+    bound: Binding,
+    steps: Steps,
+    needs: tuple[bool, ...],
+    *rest: Tensor,
+) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+    """The same for the gradients; ``rest`` is (output, saved, dy, *d(final), *tensors)."""
+    places = dims[3:]
+    count = 3 + bound.states
+    given, tensors = rest[2:count], rest[count:]
+    folded = is_folded(bound, places[count:])
+    if folded and not any(needs[1 + bound.states :]):
+        found = apply(
+            bound,
+            fold_steps(steps, samples),
+            needs,
+            fold(rest[0], places[0], 1, samples),
+            rest[1],
+            *_fold_given(given, places[2:count], samples),
+            *fold_all(bound, samples, places[count:], tensors),
+        )
+        axes = [1 if k == 0 else 0 for k, need in enumerate(needs) if need]
+        return tuple(unfold(g, axis, samples) for g, axis in zip(found, axes, strict=True)), tuple(
+            axes
+        )
+    each = []
+    for k in range(samples):
+        mine = picked(rest, places, k)
+        if folded:
+            output, saved, *_ = run(bound, steps, *mine[count:])
+            mine = (output, saved, *mine[2:])
+        each.append(apply(bound, steps, needs, *mine))
+    stacked = tuple(torch.stack(found) for found in zip(*each, strict=True))
+    return stacked, (0,) * len(stacked)
+
+
+def _fold_given(given: tuple[Tensor, ...], dims: Dims, samples: int) -> tuple[Tensor, ...]:
+    """dy has time before batch, states have not."""
+    places = zip(given, dims, (1, *(0 for _ in given[1:])), strict=True)
+    return tuple(fold(t, dim, axis, samples) for t, dim, axis in places)
+
+
+def shares_weights(bound: Binding, dims: Dims) -> bool:
+    """True where no weight has an axis of samples."""
+    return all(dim is None for dim in dims[1 + bound.states :])
+
+
+def is_folded(bound: Binding, dims: Dims) -> bool:
+    """True where `sequence` folded: samples differ in x or in the initial states alone."""
+    return shares_weights(bound, dims) and any(dim is not None for dim in dims)
+
+
+def picked(tensors: tuple[Tensor, ...], dims: Dims, k: int) -> tuple[Tensor, ...]:
+    """One sample of each."""
+    return tuple(
+        t if dim is None else t.select(dim, k) for t, dim in zip(tensors, dims, strict=True)
+    )
+
+
+def fold_all(
+    bound: Binding, samples: int, dims: Dims, tensors: tuple[Tensor, ...]
+) -> tuple[Tensor, ...]:
+    """x and the initial states with their samples as rows; the weights as they are."""
+    first = 1 + bound.states
+    return *_fold_given(tensors[:first], dims[:first], samples), *tensors[first:]
+
+
+def fold(tensor: Tensor, dim: int | None, axis: int, samples: int) -> Tensor:
+    """Samples become part of ``axis``, sample by sample; without samples, copies do."""
+    if dim is None:
+        wide = tensor.unsqueeze(axis)
+        sizes = [*tensor.shape]
+        sizes.insert(axis, samples)
+        return wide.expand(sizes).flatten(axis, axis + 1)
+    return tensor.movedim(dim, axis).flatten(axis, axis + 1)
+
+
+def unfold(tensor: Tensor, axis: int, samples: int) -> Tensor:
+    """Back to an axis of samples before ``axis``."""
+    shape = tensor.shape
+    return tensor.reshape(*shape[:axis], samples, shape[axis] // samples, *shape[axis + 1 :])
+
+
+def fold_steps(steps: Steps, samples: int) -> Steps:
+    """Every sample has the same lengths and resets."""
+    lengths, resets = steps.lengths, steps.resets
+    return replace(
+        steps,
+        lengths=None if lengths is None else np.tile(lengths, samples),
+        resets=None if resets is None else np.tile(resets, (1, samples)),
+    )

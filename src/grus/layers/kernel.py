@@ -1,0 +1,77 @@
+"""One layer's sequence on the kernels, over plain tensors: no derivative is recorded here."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from grus import kernels
+from grus.kernels.steps import Steps
+from grus.layers.binding import Array, Binding, array
+
+
+def forward(
+    bound: Binding, steps: Steps, tensors: tuple[Tensor, ...], *, keep: bool
+) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None]:
+    """(output, final states, what `backward` needs or None)."""
+    cell, x, start = bound.cell, tensors[0], bound.start(tensors)
+    shape = (*x.shape[:2], start[0].shape[1])
+    output = x.new_empty(shape)
+    final = tuple(torch.empty_like(s, memory_format=torch.contiguous_format) for s in start)
+    saved = x.new_empty((len(kernels.layout(cell).saved), *shape)) if keep else None
+    kernels.forward(
+        cell,
+        bound.arrays(tensors),
+        array(x),
+        tuple(map(array, start)),
+        output.numpy(),
+        tuple(f.numpy() for f in final),
+        None if saved is None else saved.numpy(),
+        reverse=steps.reverse,
+    )
+    return output, final, saved
+
+
+def backward(
+    bound: Binding,
+    steps: Steps,
+    needs: tuple[bool, ...],
+    output: Tensor,
+    saved: Tensor,
+    dy: Tensor,
+    dfinal: tuple[Tensor, ...],
+    tensors: tuple[Tensor, ...],
+) -> list[Tensor | None]:
+    """The gradient of each of ``tensors`` that ``needs`` one."""
+    first = 1 + bound.states
+    found = kernels.backward(
+        bound.cell,
+        bound.arrays(tensors),
+        array(tensors[0]),
+        array(output),
+        array(saved),
+        array(dy),
+        tuple(map(array, dfinal)),
+        need_x=needs[0],
+        need_weights=any(needs[first:]),
+        matmul=_matmul,
+    )
+    grads: dict[str, Array] = {}
+    if found.weights:
+        grads = bound.record.gradients(found.weights, list(bound.names), np.concatenate)
+    arrays = [found.x, *found.h0, *(grads.get(name) for name in bound.names)]
+    return [
+        torch.from_numpy(a) if a is not None and need else None
+        for a, need in zip(arrays, needs, strict=True)
+    ]
+
+
+def _matmul(a: Array, b: Array, out: Array) -> None:
+    # torch's product shares its threads with the kernels; NumPy's would bring its own.
+    first, second, result = map(torch.from_numpy, (a, b, out))
+    if torch.is_autocast_enabled("cpu"):
+        with torch.autocast("cpu", enabled=False):
+            torch.mm(first, second, out=result)
+    else:
+        torch.mm(first, second, out=result)
