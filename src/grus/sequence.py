@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,6 +21,9 @@ def run(
     x: Array,
     h0: Array | tuple[Array, ...] | None = None,
     *,
+    lengths: Array | None = None,
+    resets: Array | None = None,
+    reset_to: Literal["zero", "h0"] = "zero",
     reverse: bool = False,
     threads: int | None = None,
 ) -> Result:
@@ -28,15 +31,39 @@ def run(
 
     ``cell`` is whatever `grus.cell` takes; ``weights`` maps its families to stacked arrays (for
     the GRU W [3H, I], U [3H, H], b [3H], d [H], gates in the order r, z, n); ``h0`` [batch,
-    hidden], a tuple of them for a cell with several states, defaults to zeros. ``reverse`` runs
-    from the last step to the first. ``threads`` caps the threads. An empty sequence gives h0.
+    hidden], a tuple of them for a cell with several states, defaults to zeros.
+
+    ``lengths`` [batch], 0 to T, any order: outputs past a row's end are 0, the final state is the
+    one at its last valid step, padding is never read. ``resets`` [time, batch], bool or 0 and 1:
+    this step begins with the state at zero, or at h0 with ``reset_to="h0"``. ``reverse`` runs from
+    each row's last valid step to its first. ``threads`` caps the threads. An empty sequence gives
+    h0.
 
     The kernels run, or the reference if GRUS_BACKEND=reference. Raises InputError naming the
-    argument whose shape or dtype cannot be.
+    argument whose shape, dtype or values cannot be.
     """
     found = find_cell(cell)
     if backend() == "kernels":
-        return kernels.run(found, weights, x, h0, reverse=reverse, threads=threads)
+        return kernels.run(
+            found,
+            weights,
+            x,
+            h0,
+            lengths=lengths,
+            resets=resets,
+            reset_to=reset_to,
+            reverse=reverse,
+            threads=threads,
+        )
     x, weights, start = kernels.check(found, weights, x, h0)
-    slow = reference.run(found, weights, x, start, reverse=reverse)
+    slow = reference.run(
+        found,
+        weights,
+        x,
+        start,
+        lengths=lengths,
+        resets=resets,
+        reset_to=reset_to,
+        reverse=reverse,
+    )
     return Result(slow.output.astype(x.dtype), tuple(s.astype(x.dtype) for s in slow.state))

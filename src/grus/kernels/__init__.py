@@ -6,7 +6,7 @@ numpy; `jit.py` alone imports llvmlite. Needs no torch.
 
 from grus.kernels.add import add
 from grus.kernels.arguments import check
-from grus.kernels.layout import layout
+from grus.kernels.layout import layout, saved_size
 from grus.kernels.plan import Plan, UnsupportedCellError, make_plan
 from grus.kernels.run import Gradients, Result, backward, forward, run
 from grus.kernels.steps import Steps
@@ -24,4 +24,5 @@ __all__ = [
     "layout",
     "make_plan",
     "run",
+    "saved_size",
 ]

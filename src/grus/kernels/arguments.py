@@ -9,6 +9,7 @@ import numpy as np
 
 from grus.equations import Cell
 from grus.errors import InputError
+from grus.kernels.steps import PLAIN, Steps
 
 Array = np.ndarray[Any, np.dtype[Any]]
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
@@ -74,6 +75,44 @@ def _sizes(cell: Cell, weights: Mapping[str, Array], inputs: int) -> dict[str, i
         if axis not in found:
             raise InputError(f"cell {cell.name}: no weight tells the size of state {state}")
     return found
+
+
+def check_steps(
+    lengths: Array | None,
+    resets: Array | None,
+    reset_to: str,
+    shape: tuple[int, ...],
+    *,
+    reverse: bool,
+) -> Steps:
+    """The steps of a sequence of ``shape`` [time, batch]; what changes nothing is left out.
+
+    Raises InputError unless ``lengths`` is [batch] whole numbers in 0..T, ``resets`` [time, batch]
+    of bool, or 0 and 1, and ``reset_to`` "zero" or "h0".
+    """
+    time, batch = shape
+    if reset_to not in ("zero", "h0"):
+        raise InputError(f"reset_to must be zero or h0, got {reset_to!r}")
+    if lengths is not None:
+        lengths = np.asarray(lengths)
+        if lengths.shape != (batch,) or lengths.dtype.kind not in "iu":
+            raise InputError(
+                f"lengths must be {batch} whole numbers, got {lengths.dtype} of shape"
+                f" {lengths.shape}"
+            )
+        if batch and (lengths.min() < 0 or lengths.max() > time):
+            raise InputError(f"lengths must lie in 0..{time}, got {lengths.min()}..{lengths.max()}")
+        lengths = None if (lengths == time).all() else lengths.astype(np.int64)
+    if resets is not None:
+        resets = np.asarray(resets)
+        if resets.shape != (time, batch):
+            raise InputError(f"resets must have shape {(time, batch)}, got {resets.shape}")
+        if resets.dtype.kind not in "biuf" or not ((resets == 0) | (resets == 1)).all():
+            raise InputError("resets must be bool, or 0 and 1")
+        resets = resets.astype(bool) if resets.any() else None
+    if lengths is None and resets is None and not reverse:
+        return PLAIN
+    return Steps(lengths, resets, "h0" if reset_to == "h0" else "zero", reverse)
 
 
 def check_threads(threads: int | None) -> None:

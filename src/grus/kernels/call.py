@@ -7,6 +7,7 @@ import math
 import os
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -19,7 +20,8 @@ from grus.kernels.ir import Target
 from grus.kernels.machine import DType
 from grus.kernels.plan import Plan, make_plan
 from grus.kernels.program import Program
-from grus.kernels.slots import groups
+from grus.kernels.rows import Packing, Rows, flags
+from grus.kernels.slots import DENSE, Variant, groups
 from grus.kernels.split import Split
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -37,6 +39,24 @@ if hasattr(os, "register_at_fork"):
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Order:
+    """In which order a program takes the steps, and after which it puts the states back.
+
+    ``resets`` are [time, batch] bool; the flag of a step is the reset of the step ``ahead`` of it
+    in the program's own order. ``base`` holds what the states are put back to, or collects.
+    """
+
+    packing: Packing | None = None
+    backwards: bool = False
+    resets: Array | None = None
+    ahead: int = 0
+    base: tuple[Array, ...] = ()
+
+
+IN_TIME = Order()
+
+
 class Kernel:
     """A compiled program with what is needed to fill its argument block."""
 
@@ -47,20 +67,23 @@ class Kernel:
         stores: tuple[str, ...],
         sums: tuple[str, ...],
         stacked_as: Cell,
+        variant: Variant = DENSE,
     ) -> None:
         from grus.kernels.jit import Compiled
 
-        self.target, self.sums = target, sums
+        self.target, self.sums, self.variant = target, sums, variant
         self.plan: Plan = make_plan(cell)
         runtime = threads.openmp()
-        program = Program(self.plan, target, stores, sums, openmp=bool(runtime))
+        program = Program(self.plan, target, stores, sums, openmp=bool(runtime), variant=variant)
         self.names = program.slots.names
         self.at = {name: k for k, name in enumerate(self.names)}
         self.members = [len(members) for _, members in groups(self.plan)]
         self.compiled = Compiled(program.text(), runtime)
         self.block = ctypes.c_int64 * len(self.names)
         self.dtype = np.dtype(target.dtype)
-        self.states = tuple((self.at[f"h0.{s}"], self.at[f"hn.{s}"]) for s in cell.states)
+        self.states = [self.at[f"{part}.{s}"] for part in ("h0", "hn") for s in cell.states]
+        bases = [f"base.{s}" for s in cell.states]
+        self.bases = tuple(self.at[name] for name in bases if name in self.at)
         self.gates = tuple(
             (family, len(stacked_as.families[family]), self._places(family, gates, stacked_as))
             for family, gates in self.plan.cell.families.items()
@@ -89,9 +112,11 @@ class Kernel:
         start: tuple[Array, ...],
         final: tuple[Array, ...],
         most_threads: int | None = None,
+        order: Order = IN_TIME,
     ) -> Array:
         """Run over stacked ``weights`` by family; ``arrays`` maps slot names to arrays of
-        [time, batch, axis], any strides but along the last axis. Gives the sums, a row a name."""
+        [time, batch, axis], any strides but along the last axis, or where rows have lengths
+        [valid steps, axis]. Gives the sums, a row a name."""
         steps, batch, _, hidden = sizes
         tiles = -(-hidden // self.target.lanes)
         with Split.choose(sum(self.members), steps, batch, hidden, tiles, most_threads) as split:
@@ -103,9 +128,12 @@ class Kernel:
             base = memory.ctypes.data + skip
             for slot in offsets:
                 block[slot] += base
-            self._fill(block, weights, arrays, start, final)
-            slots = self.block(*block)  # named, so that it outlives the call
-            self.compiled.call(ctypes.addressof(slots))
+            self._fill(block, weights)
+            if order.packing:
+                rows = Rows.deal(order.packing, split.slices)
+                self._run_ragged(block, rows, arrays, start, final, order)
+            else:
+                self._run_dense(block, arrays, start, final, order)
         if not self.sums:
             return np.empty((0, hidden), self.dtype)
         first = skip + frame.sums
@@ -114,30 +142,84 @@ class Kernel:
         total: Array = sums.sum(axis=0)[:, :hidden]
         return total
 
-    def _fill(
-        self,
-        block: list[int],
-        weights: Mapping[str, Array],
-        arrays: Mapping[str, Array],
-        start: tuple[Array, ...],
-        final: tuple[Array, ...],
-    ) -> None:
-        """Put the caller's addresses and strides into the block."""
+    def _fill(self, block: list[int], weights: Mapping[str, Array]) -> None:
+        """Put the weights' addresses and strides into the block."""
         for family, count, places in self.gates:
             stacked = weights[family]
             first, stride = stacked.ctypes.data, stacked.strides[0]
             gate = stacked.shape[0] // count * stride
             for slot, place in places:
                 block[slot], block[slot + 1] = first + place * gate, stride
+
+    def _run_dense(
+        self,
+        block: list[int],
+        arrays: Mapping[str, Array],
+        start: tuple[Array, ...],
+        final: tuple[Array, ...],
+        order: Order,
+    ) -> None:
         for name, array in arrays.items():
             if name == "x" and name not in self.at:
                 continue  # a cell without a product with x
+            slot, taken = self.at[name], array[::-1] if order.backwards else array
+            block[slot] = taken.ctypes.data
+            block[slot + 1], block[slot + 2] = taken.strides[:2]
+        found = None
+        if order.resets is not None:
+            steps, batch = order.resets.shape
+            lengths = np.full(batch, steps)
+            found = flags(order.resets, lengths, backwards=order.backwards, ahead=order.ahead)
+            block[self.at["clear"]] = found.ctypes.data
+        self._run(block, start, final, order.base)
+
+    def _run_ragged(
+        self,
+        block: list[int],
+        rows: Rows,
+        arrays: Mapping[str, Array],
+        start: tuple[Array, ...],
+        final: tuple[Array, ...],
+        order: Order,
+    ) -> None:
+        """Rows in the kernel's order: states are taken there and brought back, tables say where
+        the rows of the other arrays stand."""
+        tables = {"lengths": rows.lengths, "starts": rows.starts, "active": rows.active}
+        for name, array in arrays.items():
+            if name not in self.at:
+                continue
             slot = self.at[name]
-            block[slot] = array.ctypes.data
-            block[slot + 1], block[slot + 2] = array.strides[:2]
-        for slots, h0, hn in zip(self.states, start, final, strict=True):
-            for slot, array in zip(slots, (h0, hn), strict=True):
-                block[slot], block[slot + 1] = array.ctypes.data, array.strides[0]
+            block[slot], block[slot + 1], tables[f"{name}.rows"] = rows.place(
+                array, backwards=order.backwards
+            )
+            if name == "x":
+                tables["steps"] = np.arange(rows.active.shape[1]) * block[slot + 1]
+        found = None
+        if order.resets is not None:
+            found = rows.flags(order.resets, backwards=order.backwards, ahead=order.ahead)
+            tables["clear"] = found
+        for name, table in tables.items():
+            block[self.at[name]] = table.ctypes.data
+        begin = tuple(s[rows.order] for s in start)
+        end = tuple(np.empty_like(b) for b in begin)
+        base = tuple(b[rows.order] for b in order.base)
+        self._run(block, begin, end, base)
+        for theirs, ours in zip((*final, *order.base), (*end, *base), strict=True):
+            theirs[rows.order] = ours
+
+    def _run(
+        self,
+        block: list[int],
+        start: tuple[Array, ...],
+        final: tuple[Array, ...],
+        base: tuple[Array, ...],
+    ) -> None:
+        places = (*self.states, *self.bases)
+        arrays = (*start, *final, *base)
+        for slot, array in zip(places, arrays, strict=True):
+            block[slot], block[slot + 1] = array.ctypes.data, array.strides[0]
+        filled = self.block(*block)  # named, so that it outlives the call
+        self.compiled.call(ctypes.addressof(filled))
 
 
 @lru_cache(maxsize=256)
@@ -147,12 +229,13 @@ def _kernel(
     stores: tuple[str, ...],
     sums: tuple[str, ...],
     stacked_as: Cell,
+    variant: Variant,
     openmp: bool,
 ) -> Kernel:
     from grus.kernels.jit import host
 
     del openmp  # part of the key: torch may be imported after a first call without it
-    return Kernel(cell, Target(host(), dtype), stores, sums, stacked_as)
+    return Kernel(cell, Target(host(), dtype), stores, sums, stacked_as, variant)
 
 
 def kernel(
@@ -161,6 +244,7 @@ def kernel(
     stores: tuple[str, ...],
     sums: tuple[str, ...] = (),
     stacked_as: Cell | None = None,
+    variant: Variant = DENSE,
 ) -> Kernel:
     """The compiled program of a cell, compiled on first use, once per process.
 
@@ -168,4 +252,6 @@ def kernel(
     batch; ``stacked_as`` is the cell in whose order the weights are stacked (default ``cell``).
     """
     with compiling:
-        return _kernel(cell, dtype, stores, sums, stacked_as or cell, bool(threads.openmp()))
+        return _kernel(
+            cell, dtype, stores, sums, stacked_as or cell, variant, bool(threads.openmp())
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from grus.kernels.ir import Function, Target
-from grus.kernels.slots import MOVING, Slots
+from grus.kernels.slots import MOVED, MOVING, Slots
 
 Columns = Callable[[str, int], None]
 
@@ -40,7 +40,7 @@ class Code(Function):
 
     def set(self, name: str, value: str) -> None:
         """Change a moving slot."""
-        assert name in MOVING or name.startswith(("in.", "out."))
+        assert name in MOVING + MOVED or name.startswith(("in.", "out."))
         self.emit(f"store i64 {value}, ptr {self.address(name)}, align 8")
 
     def advance(self, name: str, stride: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -42,12 +43,13 @@ class Stretch:
 
 
 class Products:
-    """The products of one backward call; ``adjoints`` is [time, batch, name, hidden]."""
+    """The products of one backward call; ``adjoints`` is [..., name, hidden], all steps and rows
+    before."""
 
     def __init__(self, cell: Cell, layout: Layout, adjoints: Array, matmul: Matmul) -> None:
         self.cell, self.layout, self.matmul = cell, layout, matmul
-        steps, batch, names, self.hidden = adjoints.shape
-        self.flat = adjoints.reshape(steps * batch, names * self.hidden)
+        *lead, names, self.hidden = adjoints.shape
+        self.flat = adjoints.reshape(math.prod(lead), names * self.hidden)
 
     def weights(
         self, kept: Mapping[str, Array], sums: Array, weights: Mapping[str, Array]
@@ -65,29 +67,29 @@ class Products:
         for stretch in self.stretches(terms):
             if stretch.operand not in flat:
                 operand = kept[stretch.operand]
-                flat[stretch.operand] = operand.reshape(len(self.flat), operand.shape[2])
+                flat[stretch.operand] = operand.reshape(len(self.flat), operand.shape[-1])
             into = found[stretch.family][self.rows(stretch.row, stretch.length)]
             product = np.empty_like(into)
             self.matmul(self.columns(stretch).T, flat[stretch.operand], product)
             into += product
         return found
 
-    def x(self, weights: Mapping[str, Array], shape: tuple[int, ...]) -> Array:
-        """dL/dx: the adjoints times the weights, all steps at once."""
+    def x(self, weights: Mapping[str, Array], inputs: int) -> Array:
+        """dL/dx [steps, input]: the adjoints times the weights, all steps at once."""
         terms = [(w, name, Input("x")) for w, name in self.layout.derived.dx if w is not None]
         total: Array | None = None
         for stretch in self.stretches(terms):
             rows = self.rows(stretch.row, stretch.length)
-            product = np.empty((len(self.flat), shape[2]), self.flat.dtype)
+            product = np.empty((len(self.flat), inputs), self.flat.dtype)
             self.matmul(self.columns(stretch), weights[stretch.family][rows], product)
             total = product if total is None else np.add(total, product, out=total)
         if total is None:
-            total = np.zeros((len(self.flat), shape[2]), self.flat.dtype)
+            total = np.zeros((len(self.flat), inputs), self.flat.dtype)
         for weight, name in self.layout.derived.dx:
             if weight is None:
                 at = self.layout.adjoints.index(name) * self.hidden
                 total += self.flat[:, at : at + self.hidden]
-        return total.reshape(shape)
+        return total
 
     def gate(self, weight: Weight) -> int:
         """The place of a weight in its family's stack."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from grus.equations import State
-from grus.kernels import barrier, drivers
+from grus.kernels import barrier, clear, drivers, ragged
 from grus.kernels.code import Code
 from grus.kernels.drivers import Module
 from grus.kernels.ir import Target
 from grus.kernels.plan import Plan
-from grus.kernels.slots import Slots
+from grus.kernels.slots import DENSE, Slots, Variant
 
 SPAN = "i64 %r0, i64 %r1, i64 %j0, i64 %j1"
 
@@ -24,20 +24,23 @@ class Program:
     stores: tuple[str, ...]
     sums: tuple[str, ...] = ()
     openmp: bool = False
+    variant: Variant = DENSE
 
     @property
     def slots(self) -> Slots:
         """The layout of the argument block."""
-        return Slots(self.plan, self.stores, bool(self.plan.hoisted))
+        return Slots(self.plan, self.stores, bool(self.plan.hoisted), self.variant)
 
     def text(self) -> str:
         """The module as LLVM text."""
         module = Module(self.target, self.plan, self.slots)
         drivers.pack(module)
         if self.plan.hoisted:
-            drivers.hoisted(module)
+            (ragged if self.variant.ragged else drivers).hoisted(module)
         for at in range(len(self.plan.stages)):
             drivers.stage(module, at, self.stores, self.sums)
+            if self.variant.clear and clear.made(module, at):
+                clear.clear(module, at)
         drivers.copy_states(module, final=False)
         drivers.copy_states(module, final=True)
         module.functions.append(barrier.barrier_function(self.target, threads=self.openmp))
@@ -59,18 +62,25 @@ def _work(module: Module) -> None:
     f.set("sums.now", f.add(f.slot("sums"), f.mul("%s", f.slot("sums.slice"))))
     f.emit(f"call void @begin(ptr %ctx, {SPAN})")
     f.barrier("%parties")
+    variant = module.slots.variant
+    if variant.ragged:
+        ragged.begin(f)
     steps, chunk = f.slot("T"), f.slot("chunk")
 
     def chunks(t0: str, _: list[str]) -> list[str]:
         count = f.smaller(f.sub(steps, t0), chunk)
         if module.plan.hoisted:
-            _hoist(f, t0, count)
+            (_hoist_ragged if variant.ragged else _hoist)(f, t0, count)
         f.loop(0, count, 1, step)
         return []
 
     def step(_: str, __: list[str]) -> list[str]:
+        end = ragged.shrink(f) if variant.ragged else "%r1"
+        span = f"i64 %r0, i64 {end}, i64 %j0, i64 %j1"
         for at in range(len(module.plan.stages)):
-            f.emit(f"call void @stage{at}(ptr %ctx, {SPAN})")
+            f.emit(f"call void @stage{at}(ptr %ctx, {span})")
+            if variant.clear and clear.made(module, at):
+                f.emit(f"call void @clear{at}(ptr %ctx, {span})")
             if _guarded(module.plan, at):
                 f.barrier("%parties")
         for array in module.slots.arrays:
@@ -78,13 +88,16 @@ def _work(module: Module) -> None:
                 f.advance(array, f"{array}.time")
         if module.plan.hoisted:
             f.advance("P.now", "P.time")
+        if variant.clear:
+            f.advance("clear", "B")
         now = f.read("cur")
         f.set("nxt", now)
         f.set("cur", f.sub(half, now))
         return []
 
     f.loop(0, steps, chunk, chunks)
-    f.emit(f"call void @finish(ptr %ctx, {SPAN})")
+    rest = f.slot("end") if variant.ragged else "%r1"
+    f.emit(f"call void @finish(ptr %ctx, i64 %r0, i64 {rest}, i64 %j0, i64 %j1)")
     module.add(f)
 
 
@@ -108,6 +121,13 @@ def _hoist(f: Code, t0: str, count: str) -> None:
     where = f"ptr {x}, ptr {p}, i64 {n}, i64 {g}, i64 %j0, i64 %j1"
     f.emit(f"call void @hoisted(ptr %ctx, {where})")
     # Stages address rows absolutely; the slice's buffer begins at its own first row.
+    f.set("P.now", f.sub(base, f.mul("%r0", f.slot("P.row"))))
+
+
+def _hoist_ragged(f: Code, t0: str, count: str) -> None:
+    """The same where rows end one after the other."""
+    base = f.add(f.slot("P"), f.mul("%s", f.slot("P.slice")))
+    ragged.hoist(f, t0, count, f.let(f"inttoptr i64 {base} to ptr"))
     f.set("P.now", f.sub(base, f.mul("%r0", f.slot("P.row"))))
 
 
@@ -142,8 +162,11 @@ def _member(module: Module) -> None:
 
     def by_rows() -> None:
         def body(s: str, _: list[str]) -> list[str]:
-            r0 = f.let(f"sdiv i64 {f.mul(s, rows)}, {slices}")
-            r1 = f.let(f"sdiv i64 {f.mul(f.add(s, 1), rows)}, {slices}")
+            if module.slots.variant.ragged:
+                r0, r1 = (ragged.entry(f, f.pointer("starts"), k) for k in (s, f.add(s, 1)))
+            else:
+                r0 = f.let(f"sdiv i64 {f.mul(s, rows)}, {slices}")
+                r1 = f.let(f"sdiv i64 {f.mul(f.add(s, 1), rows)}, {slices}")
             work(s, r0, r1, "0", tiles, "1")
             return []
 

@@ -6,19 +6,47 @@ each thread can keep its own moving pointers in its copy.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 from grus.equations import Expr, Input, Name, State, Weight
 from grus.kernels.plan import Plan
 
 SIZES = ("T", "B", "H", "I", "tiles", "ld", "threads", "slices", "by_hidden")
 BLOCKS = ("barrier", "chunk", "P", "P.row", "P.time", "P.slice", "sums", "sums.slice")
 MOVING = ("cur", "nxt", "P.now", "sums.now", "gx", "gp", "nx", "np")
+MOVED = ("end", "active", "clear")
+"""Moving slots of some variants."""
 STRIDED = ("", ".time", ".row")
+RAGGED = ("", ".time", ".rows")
+"""An array whose rows stand where a table of byte offsets says."""
+TABLES = ("lengths", "starts", "active", "steps")
+"""Of a ragged call: [batch] steps of each row; [slices + 1] its first row; [slices, time] rows
+still under way; [time] offsets of the steps of x."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """What a program does beside stepping all rows through all steps.
+
+    ``ragged``: rows have lengths of their own and end one after the other. ``clear``: a flag for
+    each step and row puts the states back after the step, to zero or to a copy of ``base``;
+    "collect" puts them to zero and adds what it takes away to ``base``.
+    """
+
+    ragged: bool = False
+    clear: Literal["", "zero", "copy", "collect"] = ""
+
+
+DENSE = Variant()
 
 
 class Slots:
     """Names of the slots of one program, in order."""
 
-    def __init__(self, plan: Plan, stores: tuple[str, ...], hoists: bool) -> None:
+    def __init__(
+        self, plan: Plan, stores: tuple[str, ...], hoists: bool, variant: Variant = DENSE
+    ) -> None:
         names = [*SIZES, *BLOCKS]
         states = plan.cell.states
         names += [
@@ -29,15 +57,22 @@ class Slots:
         arrays = [f"in.{name}" for name in plan.step_inputs]
         arrays += [f"out.{name}" for name in stores]
         arrays += ["x"] if hoists else []
-        names += [f"{array}{end}" for array in arrays for end in STRIDED]
+        ends = RAGGED if variant.ragged else STRIDED
+        names += [f"{array}{end}" for array in arrays for end in ends]
+        names += TABLES if variant.ragged else ()
+        names += ["clear"] if variant.clear else []
+        if variant.clear in ("copy", "collect"):
+            names += [f"base.{s}{end}" for s in states for end in ("", ".row")]
         for weight in plan.cell.weights:
             names += [f"w.{weight.name}", f"w.{weight.name}.row"]
         for k in range(len(groups(plan))):
             names += [f"panel.{k}", f"panel.{k}.tile"]
+        self.variant = variant
         self.arrays = tuple(arrays)
         self.names = tuple(names)
         self.given = len(names)
-        self.index = {name: k for k, name in enumerate([*names, *MOVING])}
+        moving = [*MOVING, "end"] if variant.ragged else MOVING
+        self.index = {name: k for k, name in enumerate([*names, *moving])}
 
     def __len__(self) -> int:
         return len(self.index)

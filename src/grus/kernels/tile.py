@@ -83,6 +83,16 @@ class Tile:
             self.cached[key] = f.at(first, self.slot(parity)) if parity else first
         return f.at(self.cached[key], self.multiple(stride, row))
 
+    def listed_row(self, slot: str, row: int) -> str:
+        """The address of row %row + ``row`` of an array whose rows a table lists."""
+        key: object = ("listed row", slot, row)
+        if key not in self.cached:
+            f = self.f
+            entry = f.at(self.pointer(f"{slot}.rows"), f.mul(f.add("%row", row), 8))
+            offset = f.let(f"load i64, ptr {entry}, align 8")
+            self.cached[key] = f.at(self.pointer(slot), offset)
+        return self.cached[key]
+
     def multiple(self, stride: str, count: int) -> str:
         """``count`` times a stride."""
         key = ("multiple", stride, count)
@@ -268,25 +278,48 @@ class Equations:
     def strided(self, slot: str) -> str:
         """The address in a caller's array, at the present step."""
         tile = self.tile
-        row = tile.row_pointer(slot, f"{slot}.row", self.row)
+        if tile.slots.variant.ragged:
+            row = tile.listed_row(slot, self.row)
+        else:
+            row = tile.row_pointer(slot, f"{slot}.row", self.row)
         return self.f.at(row, tile.column(self.vector))
 
 
 class HoistedTile(Tile):
-    """A tile of the products with x: rows are steps or batch rows, whichever are more."""
+    """A tile of the products with x: rows are steps or batch rows, whichever are more.
 
-    def __init__(self, target: Target, plan: Plan, slots: Slots, rows: int, width: int) -> None:
-        parameters = ["ptr %x", "ptr %p", "i64 %tile"]
+    The rows of x follow each other at one stride, or stand where ``%table`` says if ``ragged``.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        plan: Plan,
+        slots: Slots,
+        rows: int,
+        width: int,
+        *,
+        ragged: bool = False,
+    ) -> None:
+        parameters = ["ptr %x", *(["ptr %table"] if ragged else []), "ptr %p", "i64 %tile"]
         super().__init__(target, plan, slots, f"hoisted.{rows}x{width}", parameters, rows, width)
         accumulators: Accumulators = {}
         for v in range(width):
             for c, chain in enumerate(plan.hoisted):
                 for i in range(rows):
                     accumulators[i, v, c] = self.bias(chain, v)
-        pointers = [self.f.at("%x", self.multiple("nx", i)) for i in range(rows)]
+        pointers = [
+            self.listed(i) if ragged else self.f.at("%x", self.multiple("nx", i))
+            for i in range(rows)
+        ]
         self.products(0, pointers, accumulators)
         for i in range(rows):
             row = self.f.at("%p", self.multiple("np", i))
             for v in range(width):
                 for c in range(len(plan.hoisted)):
                     self.f.store(accumulators[i, v, c], self.f.at(row, self.place(c, v)))
+
+    def listed(self, row: int) -> str:
+        """The address of a row of x that the table lists."""
+        f = self.f
+        return f.at("%x", f.let(f"load i64, ptr {f.at('%table', 8 * row)}, align 8"))
