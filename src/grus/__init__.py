@@ -12,16 +12,21 @@ from grus.equations import CELLS, Cell, CellError, cell
 from grus.errors import InputError
 
 if TYPE_CHECKING:
-    from grus.layers import GRU, Recurrent
+    from grus.layers import GRU, LSTM, RNN, GRUCell, LSTMCell, Recurrent, RNNCell
     from grus.sequence import run
 
 __version__ = "0.1.0"
 __all__ = [
     "CELLS",
     "GRU",
+    "LSTM",
+    "RNN",
     "Cell",
     "CellError",
+    "GRUCell",
     "InputError",
+    "LSTMCell",
+    "RNNCell",
     "Recurrent",
     "__version__",
     "cell",
@@ -29,7 +34,8 @@ __all__ = [
 ]
 
 # Loaded when first asked for: layers bring torch, run brings NumPy and the compiler.
-_LATE = {"GRU": "grus.layers", "Recurrent": "grus.layers", "run": "grus.sequence"}
+_LAYERS = ("GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell", "Recurrent")
+_LATE = {**dict.fromkeys(_LAYERS, "grus.layers"), "run": "grus.sequence"}
 
 
 def __getattr__(name: str) -> Any:

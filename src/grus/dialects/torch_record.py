@@ -3,7 +3,8 @@
 ``weight_ih`` stacks family W, ``weight_hh`` family U, ``bias_ih`` family b, all in the order of
 the equations (r, z, n for the GRU). ``bias_hh`` holds one block per gate that has a recurrent
 product: the inner bias d where the cell has one, else a second bias that is added to b, as
-``nn.GRU`` and ``nn.LSTM`` keep it. Other families keep their letter: ``weight_p``.
+``nn.GRU`` and ``nn.LSTM`` keep it. ``weight_hr`` is family V, a projection after the state, and
+comes last. Other families keep their letter: ``weight_p``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from grus.equations import Cell
 
 Array = Any
 NAMES = {"W": "weight_ih", "U": "weight_hh", "b": "bias_ih", "d": "bias_hh"}
+# Beside these, which every torch layer has, the LSTM's projection.
+_TENSORS = {**NAMES, "V": "weight_hr"}
 BIASES = ("bias_ih", "bias_hh")
 
 
@@ -64,15 +67,17 @@ class TorchRecord:
         """Parameter name -> shape, in torch's order; ``sizes`` is the size of each axis."""
         cell = self.cell
         found = {
-            NAMES.get(f, f"weight_{f}"): cell.family_shape(f, dict(sizes))
+            _TENSORS.get(f, f"weight_{f}"): cell.family_shape(f, dict(sizes))
             for f in sorted(cell.families, key=lambda f: "WU".find(f) % 9)
-            if f not in "bd"
+            if f not in "bdV"
         }
         if bias and "b" in cell.families:
             found["bias_ih"] = cell.family_shape("b", dict(sizes))
         if bias and self.gates_hh:
             family = "b" if "b" in cell.families else "d"
             found["bias_hh"] = (len(self.gates_hh) * sizes[cell.family_axes(family)[0]],)
+        if "V" in cell.families:
+            found[_TENSORS["V"]] = cell.family_shape("V", dict(sizes))
         return found
 
     def families(
@@ -86,7 +91,7 @@ class TorchRecord:
         """Weights by family from a layer's tensors; ``size`` is the length of one gate's bias,
         absent biases are ``zeros``, two biases of one gate are one by ``add``."""
         found = {
-            f: tensors[NAMES.get(f, f"weight_{f}")] for f in self.cell.families if f not in "bd"
+            f: tensors[_TENSORS.get(f, f"weight_{f}")] for f in self.cell.families if f not in "bd"
         }
         for family in "bd":
             if family in self.cell.families:
@@ -123,7 +128,7 @@ class TorchRecord:
         cat: Callable[[list[Array]], Array],
     ) -> dict[str, Array]:
         """The gradient of each named tensor, from gradients by family: `families` turned round."""
-        found = {NAMES.get(f, f"weight_{f}"): g for f, g in families.items() if f != "d"}
+        found = {_TENSORS.get(f, f"weight_{f}"): g for f, g in families.items() if f != "d"}
         if "bias_hh" in names:
             inner = self.cell.families.get("d", ())
             blocks = []

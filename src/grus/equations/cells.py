@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import cast
 
 from grus.equations.cell import Cell
-from grus.equations.expr import U, W, b, c, d, h, relu, sigmoid, tanh, x
+from grus.equations.expr import U, V, W, b, c, d, h, relu, sigmoid, tanh, x
 
 
 class Gru(Cell):
@@ -63,6 +63,17 @@ class Lstm(Cell):
     h_next = o * tanh(c_next)
 
 
+class LstmProjected(Cell):
+    """An LSTM whose state is projected to fewer units (Sak et al. 2014; PyTorch's proj_size)."""
+
+    i = sigmoid(W.i @ x + U.i @ h + b.i)
+    f = sigmoid(W.f @ x + U.f @ h + b.f)
+    g = tanh(W.g @ x + U.g @ h + b.g)
+    o = sigmoid(W.o @ x + U.o @ h + b.o)
+    c_next = f * c + i * g
+    h_next = V.h @ (o * tanh(c_next))
+
+
 class Rnn(Cell):
     """The plain recurrent network (Elman 1990) with tanh."""
 
@@ -78,6 +89,7 @@ class RnnRelu(Cell):
 CELLS: dict[str, Cell] = {
     cell.name: cell
     for cell in cast(
-        "tuple[Cell, ...]", (Gru, GruAdmit, GruResetBefore, GruResetBeforeAdmit, Lstm, Rnn, RnnRelu)
+        "tuple[Cell, ...]",
+        (Gru, GruAdmit, GruResetBefore, GruResetBeforeAdmit, Lstm, Rnn, RnnRelu),
     )
 }

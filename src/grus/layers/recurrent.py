@@ -1,30 +1,34 @@
-"""Recurrent layers with PyTorch's parameter names, layout and defaults."""
+"""A stack of layers of any cell, with PyTorch's parameter names, layout and defaults."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from grus.dialects import TorchRecord
 from grus.equations import Cell, cell as find_cell
 from grus.errors import InputError
-from grus.layers import composite, function
+from grus.kernels.steps import PLAIN, Steps
+from grus.layers import arguments, composite, function, parameters, stack, unpacking
+from grus.layers.errors import ShapeError
+from grus.layers.packed import Packing
 from grus.layers.path import Path, choose
+from grus.layers.states import Row, State, final, initial
+from grus.layers.stepping import BOTH, Axes, ResetTo, directions
+from grus.layers.surface import TorchSurface
 
-State = Tensor | tuple[Tensor, ...]
-"""One tensor for a cell with one state, else a tuple in the order of the cell's states."""
 
-
-class Recurrent(nn.Module):
+class Recurrent(TorchSurface):
     """A stack of layers of any cell.
 
-    ``cell`` is whatever `grus.cell` takes. Parameters are named and laid out as ``nn.GRU``'s
-    (``weight_ih_l0`` [3H, I], ``weight_hh_l0``, ``bias_ih_l0``, ``bias_hh_l0``), drawn from
-    U(-1/sqrt(H), 1/sqrt(H)) in the same order, so one seed gives both the same weights.
+    ``cell`` is whatever `grus.cell` takes. The other arguments are ``nn.GRU``'s, and so are the
+    parameters' names and layout (``weight_ih_l0`` [3H, I], ``weight_hh_l0``, ``bias_ih_l0``,
+    ``bias_hh_l0``; ``_reverse`` for the other direction). They are drawn from U(-1/sqrt(H),
+    1/sqrt(H)) in the same order, so one seed gives both the same weights.
 
     ``gate_bias`` sets the whole bias of a gate by its name in the cell's own equations: for "gru",
     where z keeps the state, ``{"z": 1.0}`` starts with a long memory; for "gru_admit" it starts
@@ -32,8 +36,9 @@ class Recurrent(nn.Module):
 
     ``backend`` picks the path ("kernels" or "composite"); None follows the rules of `layers.path`.
 
-    Raises InputError for sizes below 1, an unknown gate, a gate without a bias, an unknown
-    backend, or a cell that a layer cannot hold (masks, a projection).
+    Raises InputError for what cannot be: TypeErrors and ValueErrors as torch's classes raise
+    them, an unknown gate, a gate without a bias, an unknown backend, or a cell that a layer
+    cannot hold (masks).
     """
 
     def __init__(
@@ -44,175 +49,213 @@ class Recurrent(nn.Module):
         num_layers: int = 1,
         bias: bool = True,
         batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
         *,
+        proj_size: int = 0,
         gate_bias: Mapping[str, float] | None = None,
         backend: Path | None = None,
         device: Any = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
-        for name, size in sizes.items():
-            if not isinstance(size, int) or size < 1:
-                raise InputError(f"{name} must be a whole number from 1 up, got {size!r}")
-        if backend not in (None, "kernels", "composite"):
-            raise InputError(f"backend must be kernels, composite or None, got {backend!r}")
-        self.cell = find_cell(cell)
-        self._check_axes(input_size, hidden_size)
-        self.record = TorchRecord(self.cell)
-        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
-        self.bias, self.batch_first = bias, batch_first
-        self.gate_bias = dict(gate_bias or {})
-        self.backend = backend
-        self._names = tuple(self.record.shapes(self._sizes(0), bias))
-        for k in range(num_layers):
-            for name, shape in self.record.shapes(self._sizes(k), bias).items():
-                empty = torch.empty(shape, device=device, dtype=dtype)
-                self.register_parameter(f"{name}_l{k}", nn.Parameter(empty))
+        arguments.check_dropout(dropout, num_layers)
+        arguments.check_flags(bias=bias, batch_first=batch_first, bidirectional=bidirectional)
+        arguments.check_sizes(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
+        arguments.check_backend(backend)
+        self.configure(
+            find_cell(cell),
+            input_size,
+            hidden_size,
+            num_layers=num_layers,
+            bias=bias,
+            batch_first=batch_first,
+            dropout=dropout,
+            bidirectional=bidirectional,
+            proj_size=proj_size,
+            backend=backend,
+            gate_bias=gate_bias,
+        )
+        for k, names in enumerate(self._rows):
+            shapes = self.record.shapes(self._axes(k), bias)
+            parameters.declare(self, names, shapes, device, dtype)
         self.reset_parameters()
 
-    def _check_axes(self, inputs: int, hidden: int) -> None:
-        shapes, name = self.cell.shapes, self.cell.name
-        masks = [i.name for i in self.cell.inputs if i.name != "x"]
-        if masks:
-            raise InputError(f"cell {name}: layers take no masks yet ({', '.join(masks)})")
-        axes = {axis for axes in shapes.weights.values() for axis in axes}
-        if "projection" in axes | set(shapes.states.values()):
-            raise InputError(f"cell {name}: layers have no projection after the state yet")
-        if shapes.equal and inputs != hidden:
-            raise InputError(
-                f"cell {name} uses x element by element: input_size and hidden_size must be equal,"
-                f" got {inputs} and {hidden}"
-            )
+    def configure(
+        self,
+        cell: Cell,
+        input_size: int,
+        hidden_size: int,
+        *,
+        num_layers: int,
+        bias: bool,
+        batch_first: bool,
+        dropout: float,
+        bidirectional: bool,
+        proj_size: int = 0,
+        backend: Path | None = None,
+        gate_bias: Mapping[str, float] | None = None,
+    ) -> None:
+        """Set everything but the parameters, of which only the names are noted."""
+        arguments.check_projection(cell, proj_size, hidden_size)
+        arguments.check_axes(cell, input_size, hidden_size)
+        self.cell, self.record = cell, TorchRecord(cell)
+        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        self.bias, self.batch_first, self.dropout = bias, batch_first, float(dropout)
+        self.bidirectional, self.proj_size = bidirectional, proj_size
+        self.backend, self.gate_bias = backend, dict(gate_bias or {})
+        own = tuple(self.record.shapes(self._axes(0), bias))
+        ends = parameters.suffixes(num_layers, bidirectional)
+        self._rows = [{name: name + end for name in own} for end in ends]
+        self._first = next(iter(self._rows[0].values()))
+        axes = self._axes(0)
+        self._state_sizes = tuple(axes[cell.shapes.states[s]] for s in cell.states)
+        self._unpacking_seen = len(cell.states) > 1
 
-    def _sizes(self, layer: int) -> dict[str, int]:
-        inputs = self.input_size if layer == 0 else self.hidden_size
-        return {"input": inputs, "hidden": self.hidden_size}
+    def _axes(self, row: int) -> dict[str, int]:
+        """The size of each axis in a row of h_n."""
+        count = 2 if self.bidirectional else 1
+        below = self.input_size if row < count else count * (self.proj_size or self.hidden_size)
+        sizes = {"input": below, "hidden": self.hidden_size}
+        return sizes | ({"projection": self.proj_size} if self.proj_size else {})
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew, then set the gate biases asked for."""
-        bound = 1.0 / math.sqrt(self.hidden_size)
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -bound, bound)
+        parameters.draw(self, self.hidden_size)
         for gate, value in self.gate_bias.items():
-            self._set_gate_bias(gate, value)
+            parameters.set_gate_bias(self, self.record, self._rows, self.hidden_size, gate, value)
 
-    @torch.no_grad()
-    def _set_gate_bias(self, gate: str, value: float) -> None:
-        gates = self.cell.families.get("b", ())
-        if gate not in gates or not self.bias:
-            raise InputError(
-                f"gate_bias: no gate {gate!r} with a bias; {self.cell.name} has {gates}"
-            )
-        size, at = self.hidden_size, gates.index(gate)
-        inner = gate in self.cell.families.get("d", ())
-        for k in range(self.num_layers):
-            getattr(self, f"bias_ih_l{k}")[at * size : (at + 1) * size] = value
-            if gate in self.record.gates_hh and not inner:
-                second = self.record.gates_hh.index(gate)
-                getattr(self, f"bias_hh_l{k}")[second * size : (second + 1) * size] = 0.0
+    def layer_tensors(self, row: int) -> dict[str, Tensor]:
+        """The tensors of one row of h_n under torch's names, without the layer's number.
 
-    def layer_tensors(self, layer: int) -> dict[str, Tensor]:
-        """The parameters of one layer under torch's names, without the layer's number."""
-        return {name: getattr(self, f"{name}_l{layer}") for name in self._names}
+        Row k is layer k; with two directions layer k // 2, forward where k is even.
+        """
+        return parameters.read(self, self._rows[row])
 
-    def layer_weights(self, layer: int) -> dict[str, Tensor]:
-        """The weights of one layer by family, as the cell's equations name them."""
-        tensors = self.layer_tensors(layer)
+    def layer_weights(self, row: int) -> dict[str, Tensor]:
+        """The weights of one row of h_n by family, as the cell's equations name them."""
+        tensors = self.layer_tensors(row)
         like = next(iter(tensors.values()))
         return self.record.families(tensors, self.hidden_size, like.new_zeros, torch.cat)
 
-    def forward(self, input: Tensor, hx: State | None = None) -> tuple[Tensor, State]:
+    def forward(
+        self,
+        input: Tensor | PackedSequence,
+        hx: State | None = None,
+        *,
+        lengths: Any = None,
+        resets: Any = None,
+        reset_to: ResetTo = "zero",
+    ) -> tuple[Any, State]:
         """Run over ``input`` [time, batch, input] (batch first if asked for).
 
-        ``hx`` holds the initial states, each [layers, batch, hidden]; None is zeros. Returns the
-        output and the final states, a tuple where the cell has several. An empty sequence gives
-        back the initial state (torch raises there).
+        It may also be one sequence, [time, input], or packed.
+
+        ``hx`` holds the initial states, each [layers * directions, batch, size]; None is zeros.
+        Returns the output [time, batch, directions * size], packed where the input was, and the
+        final states, a tuple where the cell has several. An empty sequence gives back the initial
+        state (torch raises there).
+
+        ``lengths`` [batch], 0 to time in any order: outputs past a row's end are 0, its final state
+        is the one at its last valid step, at length 0 the initial one. Padding reaches nothing.
+
+        ``resets``, bool or 0 and 1, with the input's axes (time and batch): this step begins a
+        new episode, so the state is zero (or ``hx``, with ``reset_to="h0"``) before the step's
+        input is read. With two directions no state crosses the beginning of an episode either way.
+
+        Raises InputError (ShapeError, KindError) naming the argument that cannot be.
         """
-        x = input.transpose(0, 1) if self.batch_first else input
-        start = self._start(x, hx)
-        final = []
-        for k in range(self.num_layers):
-            x, state = self._layer(k, x, tuple(s[k] for s in start))
-            final.append(state)
-        if len(final) == 1:
-            states = tuple(state.unsqueeze(0) for state in final[0])
+        if not self._unpacking_seen and not torch.compiler.is_compiling():
+            self._unpacking_seen = True
+            unpacking.check(type(self).__name__, self.cell.states[0])
+        if isinstance(input, PackedSequence):
+            return self._packed(input, hx, lengths, resets)
+        dims = input.dim()
+        x = self._time_first(input, dims)
+        steps = BOTH
+        if lengths is not None or resets is not None:
+            steps = directions(x, lengths, resets, reset_to, self._leading(dims))
+        start = initial(self.cell.states, self._state_sizes, len(self._rows), x, hx, dims)
+        if len(start) == 1:
+            y, row = self._layer(0, x, start[0], steps[0])
+            rows = [row]
         else:
-            states = tuple(torch.stack(each) for each in zip(*final, strict=True))
-        return (x.transpose(0, 1) if self.batch_first else x), self._packed(states)
+            y, rows = self._stack(x, start, steps, self._drop)
+        if dims == 2:
+            y = y.squeeze(1)
+        elif self.batch_first:
+            y = y.transpose(0, 1)
+        return y, final(rows, dims)
 
-    def path(self, input: Tensor) -> Path:
+    def _time_first(self, input: Tensor, dims: int) -> Tensor:
+        """[time, batch, input], whatever the caller's layout."""
+        if dims not in (2, 3):
+            raise InputError(f"input must be 2-D or 3-D, got {dims}-D: {tuple(input.shape)}")
+        axes = "[batch, time, " if self.batch_first else "[time, batch, "
+        self._check_features(input, f"input must be {axes if dims == 3 else '[time, '}")
+        if dims == 2:
+            return input.unsqueeze(1)
+        return input.transpose(0, 1) if self.batch_first else input
+
+    def _check_features(self, x: Tensor, axes: str) -> None:
+        if x.shape[-1] != self.input_size:
+            raise ShapeError(f"{axes}{self.input_size}], got {tuple(x.shape)}")
+        weight = getattr(self, self._first)
+        if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
+            raise InputError(
+                f"RNN input dtype ({x.dtype}) does not match weight dtype ({weight.dtype})."
+                f" Convert input: input.to({weight.dtype}), or convert model: model.to({x.dtype})"
+            )
+
+    def _leading(self, dims: int) -> Axes:
+        if dims == 2:
+            return ("time",)
+        return ("batch", "time") if self.batch_first else ("time", "batch")
+
+    def _stack(
+        self,
+        x: Tensor,
+        start: Any,
+        steps: tuple[Steps, Steps],
+        drop: Callable[[Tensor], Tensor],
+    ) -> tuple[Tensor, list[Row]]:
+        between = drop if self.dropout and self.training else None
+        return stack.run(
+            self._layer, x, start, steps, bidirectional=self.bidirectional, between=between
+        )
+
+    def _drop(self, y: Tensor) -> Tensor:
+        return torch.dropout(y, self.dropout, True)
+
+    def _packed(
+        self, given: PackedSequence, hx: State | None, lengths: Any, resets: Any
+    ) -> tuple[PackedSequence, State]:
+        if lengths is not None or resets is not None:
+            raise ShapeError("a PackedSequence has its lengths; give lengths= and resets= with x")
+        packing = Packing.of(given)
+        x = packing.pad(given.data)
+        self._check_features(x, "packed data must be [elements, ")
+        names, sizes = self.cell.states, self._state_sizes
+        start = initial(names, sizes, len(self._rows), x, packing.sorted(hx), 3)
+
+        def drop(y: Tensor) -> Tensor:
+            # Of the elements alone, as torch draws them.
+            return packing.pad(self._drop(packing.pack(y)))
+
+        y, rows = self._stack(x, start, packing.steps, drop)
+        return packing.result(packing.pack(y)), packing.unsorted(final(rows, 3))
+
+    def path(self, input: Tensor, steps: Steps = PLAIN) -> Path:
         """Which code `forward` would run for this input: "kernels" or "composite"."""
-        return choose(input, self.backend)
+        return choose(input, self.backend, steps, bool(self.proj_size))
 
-    def _layer(
-        self, k: int, x: Tensor, start: tuple[Tensor, ...]
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        if self.path(x) == "kernels":
-            return function.sequence(self.record, x, start, self.layer_tensors(k))
-        return composite.sequence(self.cell, self.layer_weights(k), x, start)
+    def _layer(self, row: int, x: Tensor, start: Row, steps: Steps) -> tuple[Tensor, Row]:
+        if self.path(x, steps) == "kernels":
+            return function.sequence(self.record, x, start, self.layer_tensors(row))
+        return composite.sequence(self.cell, self.layer_weights(row), x, start, steps)
 
     def step(self, x: Tensor, hx: State | None = None) -> tuple[Tensor, State]:
         """One time step: ``x`` [batch, input] -> (output [batch, hidden], next states)."""
         time = 1 if self.batch_first else 0
         output, state = self(x.unsqueeze(time), hx)
         return output.squeeze(time), state
-
-    def _packed(self, states: tuple[Tensor, ...]) -> State:
-        return states[0] if len(states) == 1 else states
-
-    def _start(self, x: Tensor, hx: State | None) -> tuple[Tensor, ...]:
-        if x.dim() != 3 or x.shape[2] != self.input_size:
-            raise InputError(
-                f"input must be [time, batch, {self.input_size}] or batch first,"
-                f" got {tuple(x.shape)}"
-            )
-        shape = (self.num_layers, x.shape[1], self.hidden_size)
-        if hx is None:
-            return tuple(x.new_zeros(shape) for _ in self.cell.states)
-        states = tuple(hx) if isinstance(hx, (tuple, list)) else (hx,)
-        if len(states) != len(self.cell.states):
-            raise InputError(f"hx must hold the states {self.cell.states}, got {len(states)}")
-        for name, state in zip(self.cell.states, states, strict=True):
-            if tuple(state.shape) != shape:
-                raise InputError(f"hx of state {name} must be {shape}, got {tuple(state.shape)}")
-        return states
-
-    def extra_repr(self) -> str:
-        """What ``print(layer)`` shows: the cell first."""
-        parts = [self.cell.name, str(self.input_size), str(self.hidden_size)]
-        parts += [f"num_layers={self.num_layers}"] if self.num_layers != 1 else []
-        parts += [f"bias={self.bias}"] if not self.bias else []
-        parts += ["batch_first=True"] if self.batch_first else []
-        return ", ".join(parts)
-
-
-class GRU(Recurrent):
-    """A GRU with ``nn.GRU``'s parameters; ``cell`` picks another GRU ("gru_reset_before", ...)."""
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        *,
-        cell: str | Cell | type[Cell] = "gru",
-        gate_bias: Mapping[str, float] | None = None,
-        backend: Path | None = None,
-        device: Any = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        super().__init__(
-            cell,
-            input_size,
-            hidden_size,
-            num_layers,
-            bias,
-            batch_first,
-            gate_bias=gate_bias,
-            backend=backend,
-            device=device,
-            dtype=dtype,
-        )
