@@ -251,7 +251,7 @@ class Recurrent(TorchSurface):
 
     def _layer(self, row: int, x: Tensor, start: Row, steps: Steps) -> tuple[Tensor, Row]:
         if self.path(x, steps) == "kernels":
-            return function.sequence(self.record, x, start, self.layer_tensors(row))
+            return function.sequence(self.record, x, start, self.layer_tensors(row), steps)
         return composite.sequence(self.cell, self.layer_weights(row), x, start, steps)
 
     def step(self, x: Tensor, hx: State | None = None) -> tuple[Tensor, State]:
