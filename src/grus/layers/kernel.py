@@ -19,7 +19,7 @@ def forward(
     shape = (*x.shape[:2], start[0].shape[1])
     output = x.new_empty(shape)
     final = tuple(torch.empty_like(s, memory_format=torch.contiguous_format) for s in start)
-    saved = x.new_empty((len(kernels.layout(cell).saved), *shape)) if keep else None
+    saved = x.new_empty(kernels.saved_size(cell, shape, steps)) if keep else None
     kernels.forward(
         cell,
         bound.arrays(tensors),
@@ -28,7 +28,7 @@ def forward(
         output.numpy(),
         tuple(f.numpy() for f in final),
         None if saved is None else saved.numpy(),
-        reverse=steps.reverse,
+        steps=steps,
     )
     return output, final, saved
 
@@ -53,6 +53,7 @@ def backward(
         array(saved),
         array(dy),
         tuple(map(array, dfinal)),
+        steps=steps,
         need_x=needs[0],
         need_weights=any(needs[first:]),
         matmul=_matmul,
