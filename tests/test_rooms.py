@@ -37,7 +37,11 @@ PACKAGES = {
     "inspect": "numpy",
     "cli": "typer rich numpy",
 }
-LATE = {"inspect": "torch matplotlib", "cli": "torch"}
+LATE = {
+    "dialects": "safetensors h5py onnx",
+    "inspect": "torch matplotlib",
+    "cli": "torch",
+}
 # A room that loads without torch takes these rooms inside functions only.
 LATE_ROOMS = {"inspect": "layers", "cli": "layers", "__init__": "layers sequence"}
 ONE_FILE = {"llvmlite": "kernels/jit.py"}

@@ -1,0 +1,71 @@
+"""How much a file may make us allocate, and what its names may be. Every reader asks here first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from grus.errors import InputError
+
+MAX_BYTES = 4 * 2**30
+"""What the arrays of one file may take, however large the file is."""
+FREE_BYTES = 64 * 2**20
+MAX_RATIO = 100
+"""Past `FREE_BYTES` arrays may take this many times the file's size. Weights hardly compress at
+all; a file that claims more is a bomb."""
+MAX_TENSORS = 100_000
+MAX_AXES = 8
+MAX_NAME = 1000
+
+
+@dataclass
+class Budget:
+    """The bytes that one file may still make us allocate."""
+
+    file_size: int
+    taken: int = 0
+    tensors: int = 0
+
+    @classmethod
+    def of(cls, path: Path) -> Budget:
+        """The budget of the file at ``path``."""
+        return cls(path.stat().st_size)
+
+    @property
+    def limit(self) -> int:
+        """What may be allocated in all."""
+        return min(MAX_BYTES, FREE_BYTES + MAX_RATIO * self.file_size)
+
+    def take(self, count: int, what: str) -> None:
+        """Allow ``count`` more bytes. Raises InputError when that is more than such a file may."""
+        self.taken += count
+        if count < 0 or self.taken > self.limit:
+            raise InputError(
+                f"{what} needs {count} bytes, more than a file of {self.file_size} bytes may"
+                f" ask for ({self.limit} in all)"
+            )
+
+    def take_array(self, name: str, shape: Sequence[int], item: int) -> None:
+        """Allow one array of ``item`` bytes an element."""
+        check_name(name)
+        self.tensors += 1
+        if self.tensors > MAX_TENSORS:
+            raise InputError(f"more than {MAX_TENSORS} tensors")
+        if len(shape) > MAX_AXES or not all(0 <= n <= MAX_BYTES for n in shape):
+            raise InputError(f"{name} has a shape that no tensor can have")
+        self.take(math.prod(shape) * item, name)
+
+
+def check_name(name: str) -> None:
+    """Raise InputError for a tensor's name that climbs out of a folder or cannot be printed."""
+    parts = name.replace("\\", "/").split("/")
+    fits = 0 < len(name) <= MAX_NAME and name.isprintable()
+    if not fits or ".." in parts or name.startswith(("/", "\\")):
+        raise InputError(f"a tensor cannot be called {one_line(name)[:80]!r}")
+
+
+def one_line(error: object) -> str:
+    """A text fit for a terminal, although the file's author may have worded it."""
+    return "".join(c if c.isprintable() else " " for c in str(error)[:300]).strip()

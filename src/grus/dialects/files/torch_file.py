@@ -1,0 +1,132 @@
+"""PyTorch's .pt files, read and written without torch. A pickle that is more than weights is
+refused; none is ever executed."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import struct
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from grus.dialects.files.archive import Archive
+from grus.dialects.files.budget import Budget, check_name, one_line
+from grus.dialects.files.contents import Array, Contents
+from grus.dialects.files.opcodes import Machine
+from grus.dialects.files.torch_pickle import (
+    KNOWN,
+    STORAGES,
+    TENSOR,
+    TYPES,
+    Storages,
+    is_tensor,
+    named,
+)
+from grus.errors import InputError
+
+PICKLE = "data.pkl"
+MAX_PICKLE = 64 * 2**20
+# The first bytes of what torch.save wrote before 1.6: a pickle of this number.
+OLD = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+FOLDER = "weights"
+ALONE = "value"
+"""What a file that holds no dictionary is said to hold."""
+_WRITTEN = {np.dtype(TYPES[t][0]): s for s, t in STORAGES.items() if t != "bfloat16"}
+
+
+def read(path: Path) -> Contents:
+    """The tensors of a .pt file by their path in its dictionaries. bfloat16 becomes float32.
+
+    Raises InputError, for a file that is anything but plain weights too.
+    """
+    with path.open("rb") as file:
+        if file.read(2 + len(OLD))[2:] == OLD:
+            raise InputError(
+                "written by torch.save before 1.6 (no zip archive): load it with a newer PyTorch,"
+                " torch.load(FILE, weights_only=True), and save it again"
+            )
+    with Archive(path, Budget.of(path), ".pt file") as archive:
+        folder = _folder(archive)
+        value = Machine(KNOWN).run(archive.read(f"{folder}/{PICKLE}"))
+        storages = Storages(archive, folder)
+        tensors: dict[str, Array] = {}
+        aside = []
+        for path_in, leaf in named(value):
+            name = path_in or ALONE
+            if not is_tensor(leaf):
+                aside.append(one_line(name)[:80])
+            elif name in tensors:
+                raise InputError(f"two tensors are called {one_line(name)[:80]!r}")
+            else:
+                check_name(name)
+                tensors[name] = storages.array(name, leaf)
+    return Contents("pt", tensors, aside=tuple(aside))
+
+
+def _folder(archive: Archive) -> str:
+    """The folder that all members of torch's archives stand in."""
+    found = [n.removesuffix(f"/{PICKLE}") for n in archive.sizes if n.endswith(f"/{PICKLE}")]
+    if len(found) != 1:
+        raise InputError(f"not a .pt file: an archive with {len(found)} {PICKLE}")
+    (folder,) = found
+    if any(n.startswith((f"{folder}/code/", f"{folder}/constants.pkl")) for n in archive.sizes):
+        raise InputError("a TorchScript program, not weights; save its state_dict() instead")
+    if archive.sizes[f"{folder}/{PICKLE}"] > MAX_PICKLE:
+        raise InputError(f"its pickle is larger than {MAX_PICKLE} bytes")
+    return folder
+
+
+def content(tensors: Mapping[str, Array]) -> bytes:
+    """The bytes of a .pt file with these tensors, as torch.save writes a state_dict."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        members = {PICKLE: _pickle(tensors), "byteorder": b"little", "version": b"3\n"}
+        for number, value in enumerate(tensors.values()):
+            plain = value.dtype.newbyteorder("<")
+            members[f"data/{number}"] = np.ascontiguousarray(value, plain).tobytes()
+        for name, data in members.items():
+            # A date of its own, so that one model gives one file, byte for byte.
+            archive.writestr(zipfile.ZipInfo(f"{FOLDER}/{name}"), data)
+    return stream.getvalue()
+
+
+def _pickle(tensors: Mapping[str, Array]) -> bytes:
+    """An OrderedDict of `_rebuild_tensor_v2` calls, in the opcodes of protocol 2."""
+    ordered = pickle.GLOBAL + b"collections\nOrderedDict\n" + pickle.EMPTY_TUPLE + pickle.REDUCE
+    parts = [pickle.PROTO, b"\x02", ordered, pickle.MARK]
+    for number, (name, value) in enumerate(tensors.items()):
+        storage = _WRITTEN[np.dtype(value.dtype.newbyteorder("="))]
+        parts += [
+            _text(name), _global(TENSOR), pickle.MARK,
+            pickle.MARK, _text("storage"), _global(storage), _text(str(number)),
+            _text("cpu"), _number(value.size), pickle.TUPLE, pickle.BINPERSID,
+            _number(0), _numbers(value.shape), _numbers(_strides(value.shape)),
+            pickle.NEWFALSE, ordered, pickle.TUPLE, pickle.REDUCE,
+        ]  # fmt: skip
+    return b"".join([*parts, pickle.SETITEMS, pickle.STOP])
+
+
+def _global(name: str) -> bytes:
+    return pickle.GLOBAL + "\n".join(name.split()).encode() + b"\n"
+
+
+def _text(text: str) -> bytes:
+    data = text.encode()
+    return pickle.BINUNICODE + struct.pack("<I", len(data)) + data
+
+
+def _number(number: int) -> bytes:
+    data = pickle.encode_long(number)
+    return pickle.LONG1 + bytes([len(data)]) + data
+
+
+def _numbers(numbers: tuple[int, ...]) -> bytes:
+    return pickle.MARK + b"".join(map(_number, numbers)) + pickle.TUPLE
+
+
+def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides of a dense tensor, in elements."""
+    return tuple(int(np.prod(shape[k + 1 :], dtype=np.int64)) for k in range(len(shape)))
