@@ -9,7 +9,7 @@ import pytest
 
 import cells
 from grus.dialects import SECOND, Layout, unpack
-from grus.dialects.spelling import INNER, JOINED, ONE, ROWS, TWO
+from grus.dialects.dialect import INNER, JOINED, ONE, ROWS, TWO
 from grus.equations import CELLS, Cell
 from grus.errors import InputError
 from grus.reference import split

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import cells
-from grus.dialects import Layout, find_spelling, unpack
-from grus.dialects.spelling import TWO
+from grus.dialects import Layout, find, unpack
+from grus.dialects.dialect import TWO
 from grus.equations import CELLS, Cell, latex
 from grus.inspect.decimals import decimal, vector
 from grus.inspect.format import Format, render
@@ -65,12 +65,12 @@ X = np.array([[1.0], [2.0]])
 
 def posted(form: Format, digits: int = 5) -> str:
     cell = CELLS["gru"]
-    spelling = find_spelling("keras", cell)
-    layout = Layout.of(spelling)
+    record = find("keras", cell)
+    layout = Layout.of(record)
     tensors = {"W": KERNEL, "U": RECURRENT}
     read = unpack(cell, layout, tensors)
     return render(
-        head(cell, Given("", spelling, layout, None), read, X),
+        head(cell, Given("", record, layout, None), read, X),
         worksheet(cell, read.weights, X),
         readings(cell, layout, tensors, read, X, None),
         form,
@@ -136,15 +136,13 @@ def test_latex_text_is_escaped_sign_by_sign() -> None:
 
 def head_of(cell: Cell, layout: Layout, tensors: dict[str, np.ndarray], **given: object) -> Head:
     read = unpack(cell, layout, tensors)
-    spelling = given.get("spelling")
-    return head(cell, Given("", spelling, layout, None), read, np.zeros((1, read.sizes["input"])))  # type: ignore[arg-type]
+    record = given.get("dialect")
+    return head(cell, Given("", record, layout, None), read, np.zeros((1, read.sizes["input"])))  # type: ignore[arg-type]
 
 
 def test_the_head_says_which_column_is_which_gate_in_whose_letters() -> None:
-    spelling = find_spelling("keras", CELLS["gru"])
-    found = head_of(
-        CELLS["gru"], Layout.of(spelling), {"W": KERNEL, "U": RECURRENT}, spelling=spelling
-    )
+    record = find("keras", CELLS["gru"])
+    found = head_of(CELLS["gru"], Layout.of(record), {"W": KERNEL, "U": RECURRENT}, dialect=record)
     assert found.columns[:4] == ("stands in", "gate", "what it is", "in keras")
     assert [row[:6] for row in found.rows] == [
         ("column 1", "z", "update gate", "z", "-0.9", "0.2"),

@@ -1,6 +1,6 @@
 """How each framework runs a layer on given tensors, with its own code: one function each.
 
-In: a spelling, tensors as that framework stores them, x [time, batch, input], initial states.
+In: a record, tensors as that framework stores them, x [time, batch, input], initial states.
 Out: the outputs [time, batch, hidden]. The frameworks are imported inside, by `need`.
 """
 
@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from grus.dialects import SECOND, Spelling
+from grus.dialects import SECOND, Dialect
 
 Array = np.ndarray
 Tensors = Mapping[str, Array]
-Run = Callable[[Spelling, Tensors, Array, tuple[Array, ...]], Array]
+Run = Callable[[Dialect, Tensors, Array, tuple[Array, ...]], Array]
 
 
 def need(name: str) -> Any:
@@ -24,9 +24,9 @@ def need(name: str) -> Any:
     return pytest.importorskip(name, reason=f"{name} is not installed: make test-peers")
 
 
-def keras(spelling: Spelling, tensors: Tensors, x: Array, start: tuple[Array, ...]) -> Array:
+def keras(record: Dialect, tensors: Tensors, x: Array, start: tuple[Array, ...]) -> Array:
     layers = need("keras").layers
-    after = spelling.cell == "gru"
+    after = record.cell_name == "gru"
     made = {
         "gru": lambda **k: layers.GRU(reset_after=after, **k),
         "gru_reset_before": lambda **k: layers.GRU(reset_after=after, **k),
@@ -35,7 +35,7 @@ def keras(spelling: Spelling, tensors: Tensors, x: Array, start: tuple[Array, ..
         "rnn_relu": lambda **k: layers.SimpleRNN(activation="relu", **k),
     }
     hidden = start[0].shape[1]
-    layer = made[spelling.cell](units=hidden, return_sequences=True, dtype="float64")
+    layer = made[record.cell_name](units=hidden, return_sequences=True, dtype="float64")
     batch_first = np.swapaxes(x, 0, 1)
     layer.build(batch_first.shape)
     layer.set_weights([tensors["W"], tensors["U"], tensors["b"]])
@@ -43,13 +43,13 @@ def keras(spelling: Spelling, tensors: Tensors, x: Array, start: tuple[Array, ..
     return np.swapaxes(output.detach().cpu().numpy(), 0, 1)
 
 
-def torch(spelling: Spelling, tensors: Tensors, x: Array, start: tuple[Array, ...]) -> Array:
+def torch(record: Dialect, tensors: Tensors, x: Array, start: tuple[Array, ...]) -> Array:
     library = need("torch")
     nn = library.nn
     kinds = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN, "rnn_relu": nn.RNN}
-    extra = {"nonlinearity": "relu"} if spelling.cell == "rnn_relu" else {}
+    extra = {"nonlinearity": "relu"} if record.cell_name == "rnn_relu" else {}
     hidden = start[0].shape[1]
-    layer = kinds[spelling.cell](x.shape[2], hidden, dtype=library.float64, **extra)
+    layer = kinds[record.cell_name](x.shape[2], hidden, dtype=library.float64, **extra)
     names = {"W": "weight_ih_l0", "U": "weight_hh_l0", "b": "bias_ih_l0", SECOND: "bias_hh_l0"}
     layer.load_state_dict({names[key]: library.from_numpy(v) for key, v in tensors.items()})
     states = tuple(library.from_numpy(s)[None] for s in start)
@@ -57,14 +57,14 @@ def torch(spelling: Spelling, tensors: Tensors, x: Array, start: tuple[Array, ..
     return output.detach().numpy()
 
 
-def onnx(spelling: Spelling, tensors: Tensors, x: Array, start: tuple[Array, ...]) -> Array:
+def onnx(record: Dialect, tensors: Tensors, x: Array, start: tuple[Array, ...]) -> Array:
     helper, proto = need("onnx.helper"), need("onnx").TensorProto
     runtime = need("onnxruntime")
-    kind = {"lstm": "LSTM", "rnn": "RNN", "rnn_relu": "RNN"}.get(spelling.cell, "GRU")
+    kind = {"lstm": "LSTM", "rnn": "RNN", "rnn_relu": "RNN"}.get(record.cell_name, "GRU")
     attributes: dict[str, Any] = {"hidden_size": start[0].shape[1]}
     if kind == "GRU":
-        attributes["linear_before_reset"] = int(spelling.cell == "gru")
-    if spelling.cell == "rnn_relu":
+        attributes["linear_before_reset"] = int(record.cell_name == "gru")
+    if record.cell_name == "rnn_relu":
         attributes["activations"] = ["Relu"]
     feeds = {"X": x, "W": tensors["W"], "R": tensors["U"], "B": tensors["b"], "H": start[0][None]}
     feeds |= {"C": start[1][None]} if kind == "LSTM" else {}
@@ -90,7 +90,7 @@ def _steps(step: Callable[[Any, Any], Any], x: Array, start: Array) -> Array:
     return np.stack(outputs)
 
 
-def equinox(spelling: Spelling, tensors: Tensors, x: Array, start: tuple[Array, ...]) -> Array:
+def equinox(record: Dialect, tensors: Tensors, x: Array, start: tuple[Array, ...]) -> Array:
     library, jax = need("equinox"), need("jax")
     jax.config.update("jax_enable_x64", True)
     cell = library.nn.GRUCell(x.shape[2], start[0].shape[1], key=jax.random.PRNGKey(0))
@@ -99,7 +99,7 @@ def equinox(spelling: Spelling, tensors: Tensors, x: Array, start: tuple[Array, 
     return _steps(jax.vmap(cell), x, start[0])
 
 
-def flax(spelling: Spelling, tensors: Tensors, x: Array, start: tuple[Array, ...]) -> Array:
+def flax(record: Dialect, tensors: Tensors, x: Array, start: tuple[Array, ...]) -> Array:
     linen, jax = need("flax.linen"), need("jax")
     jax.config.update("jax_enable_x64", True)
     parameters: dict[str, dict[str, Array]] = {}
@@ -112,7 +112,7 @@ def flax(spelling: Spelling, tensors: Tensors, x: Array, start: tuple[Array, ...
     return _steps(lambda now, h: cell.apply({"params": parameters}, h, now)[0], x, start[0])
 
 
-def flax_nnx(spelling: Spelling, tensors: Tensors, x: Array, start: tuple[Array, ...]) -> Array:
+def flax_nnx(record: Dialect, tensors: Tensors, x: Array, start: tuple[Array, ...]) -> Array:
     nnx, jax = need("flax.nnx"), need("jax")
     jax.config.update("jax_enable_x64", True)
     kinds = {"dtype": "float64", "param_dtype": "float64"}
@@ -123,7 +123,7 @@ def flax_nnx(spelling: Spelling, tensors: Tensors, x: Array, start: tuple[Array,
     return _steps(lambda now, h: cell(h, now)[0], x, start[0])
 
 
-def haiku(spelling: Spelling, tensors: Tensors, x: Array, start: tuple[Array, ...]) -> Array:
+def haiku(record: Dialect, tensors: Tensors, x: Array, start: tuple[Array, ...]) -> Array:
     library, jax = need("haiku"), need("jax")
     jax.config.update("jax_enable_x64", True)
     step = library.without_apply_rng(

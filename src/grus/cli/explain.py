@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from grus.dialects import SECOND, Layout, Spelling, Unpacked, find_spelling, spellings, unpack
-from grus.dialects.spelling import Side
+from grus.dialects import SECOND, Dialect, Layout, Unpacked, dialects, find, unpack
+from grus.dialects.dialect import Side
 from grus.equations import Cell, cell as find_cell, explain_name
 from grus.errors import InputError
 from grus.inspect.format import render
@@ -73,8 +73,8 @@ def explain(
     """Work a cell out by hand: every step, every equation, with the numbers put in."""
     found = find_cell(cell)
     texts = _texts({"W": W, "U": U, "b": b, SECOND: b_inner}, weight or [])
-    spelling = find_spelling(dialect, found) if dialect else None
-    layout = _layout(found, spelling, order, gates_in.value if gates_in else None, texts)
+    record = find(dialect, found) if dialect else None
+    layout = _layout(found, record, order, gates_in.value if gates_in else None, texts)
     options = {SECOND: "--b-inner"} | {key: f"--{key}" for key in ("W", "U", "b")}
     tensors = {
         key: read_numbers(text, options.get(key, f"--weight {key}")) for key, text in texts.items()
@@ -82,7 +82,7 @@ def explain(
     unpacked = unpack(found, layout, tensors)
     steps = read_steps(x, unpacked.sizes.get("input", 1))
     start = _start(found, unpacked, h0)
-    given = Given(explain_name(cell), spelling, layout, start)
+    given = Given(explain_name(cell), record, layout, start)
     page = render(
         head(found, given, unpacked, steps),
         worksheet(found, unpacked.weights, steps, start),
@@ -108,28 +108,28 @@ def _texts(options: dict[str, str], weights: list[str]) -> dict[str, str]:
 
 
 def _layout(
-    cell: Cell, spelling: Spelling | None, order: str, gates_in: Side | None, texts: dict[str, str]
+    cell: Cell, record: Dialect | None, order: str, gates_in: Side | None, texts: dict[str, str]
 ) -> Layout:
     """How the weights are packed, as told; never by default."""
     asked = tuple(order.replace(",", " ").split()) if set(order) & set(", ") else tuple(order)
-    if spelling is None:
+    if record is None:
         if not asked and any(not _single(key) for key in texts):
             raise InputError(_choices(cell))
         return Layout(asked, gates_in)
-    known = Layout.of(spelling)
+    known = Layout.of(record)
     if asked and known.order and asked != known.order:
         raise InputError(
-            f"--order {order} contradicts --dialect {spelling.dialect}, which packs the gates in"
+            f"--order {order} contradicts --dialect {record.framework}, which packs the gates in"
             f" the order {' '.join(known.order)}; give one of them"
         )
     if gates_in and gates_in != known.gates_in:
         raise InputError(
-            f"--gates-in {gates_in} contradicts --dialect {spelling.dialect}, which has the gates"
+            f"--gates-in {gates_in} contradicts --dialect {record.framework}, which has the gates"
             f" in the {known.gates_in}"
         )
     if not asked and not known.order and any(not _single(key) for key in texts):
         raise InputError(
-            f"{spelling.title} keeps a tensor for each gate: give them one by one"
+            f"{record.title} keeps a tensor for each gate: give them one by one"
             " (--weight W.z=...), or packed with --order naming the order of your blocks"
         )
     return Layout(asked or known.order, known.gates_in, known.biases)
@@ -141,9 +141,9 @@ def _single(key: str) -> bool:
 
 def _choices(cell: Cell) -> str:
     gates = list(dict.fromkeys(w.gate for w in cell.weights))
-    others = spellings(cell)
+    others = dialects(cell)
     known = [
-        f"--dialect {s.dialect} ({' '.join(s.order) or 'a tensor a gate'}, in {s.gates_in})"
+        f"--dialect {s.framework} ({' '.join(s.order) or 'a tensor a gate'}, in {s.gates_in})"
         for s in others
     ]
     order = next((s.order for s in others if s.order), gates)

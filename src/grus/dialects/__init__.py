@@ -1,23 +1,30 @@
 """How others spell and store a recurrent network: one record per framework.
 
-In: a cell and a framework's tensors. Out: weights by family. Imports equations, reference and
-kernels; a framework only inside its own file, late.
+In: a cell and a framework's tensors. Out: a network in house form, and back. Imports equations,
+reference and kernels; a framework only inside its own file, late.
 """
 
+from grus.dialects.dialect import Biases, Dialect, Unrepresentable
 from grus.dialects.layout import SECOND, Layout
-from grus.dialects.spelling import SPELLINGS, Spelling, find_spelling, sense, spellings
+from grus.dialects.network import Network, Output
+from grus.dialects.records import DIALECTS, dialects, find
+from grus.dialects.sense import sense
 from grus.dialects.torch_record import TorchRecord
 from grus.dialects.unpack import Unpacked, unpack
 
 __all__ = [
+    "DIALECTS",
     "SECOND",
-    "SPELLINGS",
+    "Biases",
+    "Dialect",
     "Layout",
-    "Spelling",
+    "Network",
+    "Output",
     "TorchRecord",
     "Unpacked",
-    "find_spelling",
+    "Unrepresentable",
+    "dialects",
+    "find",
     "sense",
-    "spellings",
     "unpack",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from grus.dialects.spelling import Biases, Side, Spelling
+from grus.dialects.dialect import Biases, Dialect, Side
 from grus.equations import Cell
 from grus.errors import InputError
 
@@ -22,9 +22,9 @@ class Layout:
     biases: Biases | None = None
 
     @classmethod
-    def of(cls, spelling: Spelling) -> Layout:
+    def of(cls, dialect: Dialect) -> Layout:
         """The layout of a framework."""
-        return cls(spelling.order, spelling.gates_in, spelling.biases)
+        return cls(dialect.order, dialect.gates_in, dialect.biases)
 
     def check(self, cell: Cell) -> None:
         """Raise InputError when the order names a gate twice, or one that the cell has not."""

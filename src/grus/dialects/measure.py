@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from grus.dialects.spelling import Side
+from grus.dialects.dialect import Side
 from grus.equations import Weight
 from grus.errors import InputError
 

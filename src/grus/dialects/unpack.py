@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from grus.dialects.biases import unpack_biases
+from grus.dialects.dialect import Side
 from grus.dialects.layout import SECOND, Layout, in_order
 from grus.dialects.measure import Block, cut, solve
-from grus.dialects.spelling import Side
 from grus.equations import Cell, Weight
 from grus.errors import InputError
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from grus.dialects import Layout, Spelling, Unpacked, sense
+from grus.dialects import Dialect, Layout, Unpacked, sense
 from grus.dialects.layout import in_order
 from grus.equations import CELLS, Cell, Weight, text
 from grus.reference import split
@@ -43,7 +43,7 @@ class Given:
 
     explained: str
     """Which cell the name means and why; empty for a cell's own name."""
-    spelling: Spelling | None
+    dialect: Dialect | None
     layout: Layout
     h0: tuple[Array, ...] | None
 
@@ -89,7 +89,7 @@ def _sense(cell: Cell) -> list[str]:
 
 
 def _read(given: Given, unpacked: Unpacked) -> str:
-    who = given.spelling.title if given.spelling else "as told by --order"
+    who = given.dialect.title if given.dialect else "as told by --order"
     order, side = given.layout.order, unpacked.gates_in
     if not order:
         return f"weights: {who}; one tensor for each gate"
@@ -132,14 +132,14 @@ def _table(
     single = split(cell, unpacked.weights)
     gates = dict.fromkeys([*given.layout.order, *(w.gate for w in cell.weights)])
     places = _places(cell, given, unpacked)
-    letters = dict(given.spelling.letters) if given.spelling else {}
-    names = given.spelling.names if given.spelling else {}
+    letters = dict(given.dialect.letters) if given.dialect else {}
+    names = given.dialect.names if given.dialect else {}
     known = ROLES if cell in CELLS.values() else {}
     columns = {
         "stands in": places,
         "gate": {gate: gate for gate in gates},
         "what it is": known,
-        f"in {given.spelling.dialect if given.spelling else ''}": letters
+        f"in {given.dialect.framework if given.dialect else ''}": letters
         and {gate: letters.get(gate, gate) for gate in gates},
     }
     for family in cell.families:

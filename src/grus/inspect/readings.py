@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from grus.dialects import SPELLINGS, Layout, Unpacked, unpack
+from grus.dialects import DIALECTS, Layout, Unpacked, unpack
 from grus.equations import CELLS, Cell
 from grus.reference import run
 
@@ -76,9 +76,9 @@ def _misread(
 def _orders(cell: Cell, layout: Layout) -> dict[tuple[str, ...], list[str]]:
     """The orders in which others pack the same gates, and who they are."""
     found: dict[tuple[str, ...], list[str]] = {}
-    for spelling in SPELLINGS:
-        if spelling.order != layout.order and set(spelling.order) == set(layout.order):
-            found.setdefault(spelling.order, []).append(spelling.dialect)
+    for one in DIALECTS:
+        if one.order != layout.order and set(one.order) == set(layout.order):
+            found.setdefault(one.order, []).append(one.framework)
     return {order: list(dict.fromkeys(dialects)) for order, dialects in found.items()}
 
 

@@ -1,4 +1,4 @@
-"""Each spelling against the framework's own arithmetic, written out here in its own letters."""
+"""Each record against the framework's own arithmetic, written out here in its own letters."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import cells
-from grus.dialects import SPELLINGS, Layout, TorchRecord, find_spelling, sense, spellings, unpack
-from grus.dialects.spelling import Side, Spelling
+from grus.dialects import DIALECTS, Dialect, Layout, TorchRecord, dialects, find, sense, unpack
+from grus.dialects.dialect import Side
 from grus.equations import CELLS, KNOWN_AS, Cell
 from grus.errors import InputError
 from grus.reference import run
@@ -182,20 +182,20 @@ THEIRS: dict[tuple[str, str], tuple[Callable[..., Array], dict[str, tuple[int, .
         {"W": (G, INPUT), "U": (G, HIDDEN), "b": (G,), "second bias": (HIDDEN,)},
     ),
 }
-PACKED = [s for s in SPELLINGS if s.order]
+PACKED = [s for s in DIALECTS if s.order]
 
 
 def test_every_packed_spelling_has_its_framework_here() -> None:
-    assert {(s.dialect, s.cell) for s in PACKED} == set(THEIRS)
+    assert {(s.framework, s.cell_name) for s in PACKED} == set(THEIRS)
 
 
-def name_of(spelling: Spelling) -> str:
-    return f"{spelling.dialect}-{spelling.cell}"
+def name_of(record: Dialect) -> str:
+    return f"{record.framework}-{record.cell_name}"
 
 
-def disagreement(spelling: Spelling, cell: Cell, layout: Layout) -> float:
+def disagreement(record: Dialect, cell: Cell, layout: Layout) -> float:
     """The largest difference between the framework's step and ours, on random tensors."""
-    step, shapes = THEIRS[spelling.dialect, spelling.cell]
+    step, shapes = THEIRS[record.framework, record.cell_name]
     rng = np.random.default_rng(5)
     tensors = {key: rng.normal(size=shape) for key, shape in shapes.items()}
     x = rng.normal(size=INPUT)
@@ -207,39 +207,39 @@ def disagreement(spelling: Spelling, cell: Cell, layout: Layout) -> float:
     return float(np.abs(ours - theirs).max() / max(1, np.abs(theirs).max()))
 
 
-@pytest.mark.parametrize("spelling", PACKED, ids=name_of)
-def test_a_spelling_computes_what_its_framework_does(spelling: Spelling) -> None:
-    assert disagreement(spelling, CELLS[spelling.cell], Layout.of(spelling)) < NEAR
+@pytest.mark.parametrize("record", PACKED, ids=name_of)
+def test_a_spelling_computes_what_its_framework_does(record: Dialect) -> None:
+    assert disagreement(record, CELLS[record.cell_name], Layout.of(record)) < NEAR
 
 
-@pytest.mark.parametrize("spelling", [s for s in PACKED if len(s.order) > 1], ids=name_of)
-def test_a_record_with_two_gates_swapped_would_be_seen(spelling: Spelling) -> None:
-    one, other, *rest = spelling.order
-    layout = replace(Layout.of(spelling), order=(other, one, *rest))
-    assert disagreement(spelling, CELLS[spelling.cell], layout) > 1e-3
+@pytest.mark.parametrize("record", [s for s in PACKED if len(s.order) > 1], ids=name_of)
+def test_a_record_with_two_gates_swapped_would_be_seen(record: Dialect) -> None:
+    one, other, *rest = record.order
+    layout = replace(Layout.of(record), order=(other, one, *rest))
+    assert disagreement(record, CELLS[record.cell_name], layout) > 1e-3
 
 
 SISTERS = [
     (s, CELLS[other])
     for s in PACKED
     for other in CELLS
-    if other != s.cell and CELLS[other].families == CELLS[s.cell].families
+    if other != s.cell_name and CELLS[other].families == CELLS[s.cell_name].families
 ]
 
 
-@pytest.mark.parametrize(("spelling", "cell"), SISTERS, ids=lambda v: getattr(v, "name", ""))
-def test_a_record_of_another_cell_would_be_seen(spelling: Spelling, cell: Cell) -> None:
-    assert disagreement(spelling, cell, Layout.of(spelling)) > 1e-3
+@pytest.mark.parametrize(("record", "cell"), SISTERS, ids=lambda v: getattr(v, "name", ""))
+def test_a_record_of_another_cell_would_be_seen(record: Dialect, cell: Cell) -> None:
+    assert disagreement(record, cell, Layout.of(record)) > 1e-3
 
 
-@pytest.mark.parametrize("spelling", [s for s in PACKED if len(s.order) > 1], ids=name_of)
-def test_a_record_of_the_other_side_would_be_refused(spelling: Spelling) -> None:
-    other: Side = "rows" if spelling.gates_in == "columns" else "columns"
+@pytest.mark.parametrize("record", [s for s in PACKED if len(s.order) > 1], ids=name_of)
+def test_a_record_of_the_other_side_would_be_refused(record: Dialect) -> None:
+    other: Side = "rows" if record.gates_in == "columns" else "columns"
     with pytest.raises(InputError, match=f"gates of one size in its {other}"):
-        disagreement(spelling, CELLS[spelling.cell], replace(Layout.of(spelling), gates_in=other))
+        disagreement(record, CELLS[record.cell_name], replace(Layout.of(record), gates_in=other))
 
 
-@pytest.mark.parametrize("name", [s.cell for s in SPELLINGS if s.dialect == "torch"])
+@pytest.mark.parametrize("name", [s.cell_name for s in DIALECTS if s.framework == "torch"])
 def test_the_torch_spelling_says_what_the_layers_record_says(name: str) -> None:
     cell = CELLS[name]
     gates = len(cell.families["W"])
@@ -252,48 +252,48 @@ def test_the_torch_spelling_says_what_the_layers_record_says(name: str) -> None:
     }
     theirs = TorchRecord(cell).families(tensors, HIDDEN, np.zeros, np.concatenate)
     keys = dict(zip(("W", "U", "b", "second bias"), tensors.values(), strict=True))
-    ours = unpack(cell, Layout.of(find_spelling("torch", cell)), keys).weights
+    ours = unpack(cell, Layout.of(find("torch", cell)), keys).weights
     assert ours.keys() == theirs.keys()
     assert all(np.array_equal(ours[family], theirs[family]) for family in ours)
 
 
-@pytest.mark.parametrize("spelling", SPELLINGS, ids=name_of)
-def test_a_record_speaks_of_the_gates_of_its_cell(spelling: Spelling) -> None:
-    cell = CELLS[spelling.cell]
+@pytest.mark.parametrize("record", DIALECTS, ids=name_of)
+def test_a_record_speaks_of_the_gates_of_its_cell(record: Dialect) -> None:
+    cell = CELLS[record.cell_name]
     gates = set(cell.families["W"])
-    assert set(spelling.order) in (gates, set())
-    assert set(spelling.letters) <= gates
-    assert set(spelling.names) <= {"W", "U", "b", "d"}
+    assert set(record.order) in (gates, set())
+    assert set(record.letters) <= gates
+    assert set(record.names) <= {"W", "U", "b", "d"}
 
 
 def test_a_dialect_and_a_cell_name_at_most_one_spelling() -> None:
-    keys = [(s.dialect, s.cell) for s in SPELLINGS]
-    names = [s.name for s in SPELLINGS if s.name]
+    keys = [(s.framework, s.cell_name) for s in DIALECTS]
+    names = [s.named for s in DIALECTS if s.named]
     assert len(set(keys)) == len(keys)
     assert len(set(names)) == len(names)
-    assert not set(names) & {s.dialect for s in SPELLINGS}
+    assert not set(names) & {s.framework for s in DIALECTS}
 
 
 def test_a_dialect_is_found_by_its_cell_or_a_spelling_by_its_name() -> None:
     after, before = CELLS["gru"], CELLS["gru_reset_before"]
-    assert find_spelling("keras", after).biases.together
-    assert find_spelling("keras", before) is find_spelling("keras_reset_before", before)
-    assert find_spelling("onnx", after) is find_spelling("onnx_reset_after", after)
+    assert find("keras", after).biases.together
+    assert find("keras", before) is find("keras_reset_before", before)
+    assert find("onnx", after) is find("onnx_reset_after", after)
     same = Cell.parse(str(after), "mine")
-    assert find_spelling("torch", same).title == "PyTorch nn.GRU"
+    assert find("torch", same).title == "PyTorch nn.GRU"
 
 
 def test_an_unknown_dialect_and_one_without_that_cell_say_what_there_is() -> None:
     with pytest.raises(InputError, match=r"no dialect is called 'pytorch'; there are keras, torch"):
-        find_spelling("pytorch", CELLS["gru"])
+        find("pytorch", CELLS["gru"])
     with pytest.raises(InputError, match=r"haiku does not spell the cell gru; .*before_admit"):
-        find_spelling("haiku", CELLS["gru"])
+        find("haiku", CELLS["gru"])
 
 
 @pytest.mark.parametrize("known", KNOWN_AS.values(), ids=KNOWN_AS)
 def test_the_names_people_know_are_dialects_of_the_same_cell(known: object) -> None:
     name, cell = getattr(known, "name", ""), getattr(known, "cell", "")
-    assert find_spelling(name, CELLS[cell]) in spellings(CELLS[cell])
+    assert find(name, CELLS[cell]) in dialects(CELLS[cell])
 
 
 SENSES = {

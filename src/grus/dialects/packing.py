@@ -1,0 +1,125 @@
+"""What a tensor of a framework holds, as a short text, and how it is cut and put together.
+
+    W.zrn               the blocks W.z, W.r, W.n, one below the other
+    W.rz & U.rz         two such stacks side by side: a matrix for [x; h]
+    b.zrn / a.zr d.n    a bias of two rows
+    b.zrn a.zr d.n      one vector
+
+Families are the cell's; ``a`` is a second bias of a gate, which is added to b. The text is for
+rows, W @ x; a framework with gates in its columns stores the matrices transposed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from grus.equations import Weight
+from grus.errors import InputError
+
+Array = Any
+MATRICES = "WU"
+ADDED = "a"
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One tensor of a framework: its name, and its blocks."""
+
+    name: str
+    parts: tuple[tuple[Weight, ...], ...]
+    """Stacks side by side for a matrix; rows for a bias of two rows; one part otherwise."""
+
+    @property
+    def matrix(self) -> bool:
+        """True for weights, False for a bias."""
+        return self.parts[0][0].family in MATRICES
+
+    @property
+    def blocks(self) -> tuple[Weight, ...]:
+        """All that it holds, in its order."""
+        return tuple(block for part in self.parts for block in part)
+
+    def shape(self, hidden: int, inputs: int, columns: bool) -> tuple[int, ...]:
+        """The shape for these sizes."""
+        long = len(self.parts[0]) * hidden
+        if self.matrix:
+            wide = sum(inputs if part[0].family == "W" else hidden for part in self.parts)
+            return (wide, long) if columns else (long, wide)
+        return (long,) if len(self.parts) == 1 else (len(self.parts), long)
+
+    def cut(self, array: Array, hidden: int, inputs: int, columns: bool) -> dict[Weight, Array]:
+        """Its blocks as arrays, rows first."""
+        if self.matrix:
+            widths = [inputs if part[0].family == "W" else hidden for part in self.parts]
+            rows = array.T if columns else array
+            sides = np.split(rows, np.cumsum(widths)[:-1], axis=1)
+        else:
+            sides = array.reshape(len(self.parts), -1)
+        found: dict[Weight, Array] = {}
+        for part, side in zip(self.parts, sides, strict=True):
+            found |= zip(part, np.split(side, len(part)), strict=True)
+        return found
+
+    def join(self, single: Mapping[Weight, Array], columns: bool) -> Array:
+        """The tensor made of these blocks; `cut` turned round."""
+        parts = [np.concatenate([single[block] for block in part]) for part in self.parts]
+        if self.matrix:
+            whole = np.concatenate(parts, axis=1)
+            return np.ascontiguousarray(whole.T if columns else whole)
+        return parts[0] if len(parts) == 1 else np.stack(parts)
+
+
+@lru_cache(maxsize=1024)
+def parse(name: str, text: str) -> Tensor:
+    """The tensor that a text of the page above describes."""
+    pieces = text.split("&") if "&" in text else text.split("/")
+    return Tensor(name, tuple(tuple(_stack(piece)) for piece in pieces))
+
+
+def _stack(text: str) -> Iterable[Weight]:
+    for word in text.split():
+        family, _, gates = word.partition(".")
+        yield from (Weight(family, gate) for gate in gates)
+
+
+def measure(
+    specs: Iterable[Tensor], tensors: Mapping[str, Array], columns: bool, shown: Mapping[str, str]
+) -> tuple[int, int]:
+    """(hidden, input) sizes from the matrices; ``shown`` is each tensor's full name.
+
+    Raises InputError when a tensor's shape does not fit its blocks or the other tensors.
+    """
+    hidden = inputs = 0
+    side = "columns" if columns else "rows"
+    for spec in (s for s in specs if s.matrix):
+        array, name = tensors[spec.name], shown[spec.name]
+        if array.ndim != 2:
+            raise InputError(f"{name} must be a matrix, got shape {array.shape}")
+        long, wide = array.shape[::-1] if columns else array.shape
+        size, rest = divmod(long, len(spec.parts[0]))
+        if rest or not size:
+            gates = ", ".join(block.name for block in spec.parts[0])
+            raise InputError(f"{name} of shape {array.shape} does not hold {gates} in its {side}")
+        if hidden and size != hidden:
+            raise InputError(
+                f"{name} of shape {array.shape} makes the hidden size {size}, another weight"
+                f" makes it {hidden}"
+            )
+        hidden = size
+        families = [part[0].family for part in spec.parts]
+        left = wide - hidden * families.count("U")
+        if "W" in families:
+            if left <= 0 or (inputs and inputs != left):
+                wanted = f"of {inputs}" if inputs else "at all"
+                raise InputError(f"{name} of shape {array.shape} leaves no input size {wanted}")
+            inputs = left
+        elif left:
+            raise InputError(
+                f"{name} of shape {array.shape} is not square for each gate: hidden size {hidden}"
+            )
+    return hidden, inputs
