@@ -13,7 +13,7 @@ from agreement import FLOAT64, Problem, draw
 from bits import parts, same
 from cells import ALL_CELLS
 from grus import InputError, kernels, reference
-from grus.kernels import Steps, call, clear, split
+from grus.kernels import Steps, call, clear, split, steps as module_of_steps
 from grus.kernels.layout import saved_size
 from grus.kernels.split import Split
 from test_agreement import KERNEL_CELLS
@@ -132,6 +132,29 @@ def test_gradients_are_the_sums_over_rows_and_pieces(name: str, kind: tuple) -> 
             for leaf, gradient in want.items():
                 size = max(1.0, np.abs(gradient).max())
                 assert np.abs(found[leaf] - gradient).max() <= FLOAT64 * size, leaf
+
+
+@each_cell
+def test_running_windows_again_changes_no_result(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gradients of the weights, and of h0 where resets lead to it, are the same sums in another
+    order; the others have the same bits, since the steps run again have."""
+    monkeypatch.setattr(module_of_steps, "SHORTEST", 3)
+    for kind in [(0, 0, "zero", False), (0, 0, "zero", True), *STEPS]:
+        p, steps = case(name, SIZES[1], "float64", kind)
+        want, found = (train_gradients(p, s, None) for s in (steps, replace(steps, recompute=True)))
+        for leaf, gradient in want.items():
+            size = max(1.0, np.abs(gradient).max())
+            assert np.abs(found[leaf] - gradient).max() <= FLOAT64 * size, leaf
+        if kind[2] == "zero":
+            same("h0", *([g[k] for k in g if k.startswith("h0")] for g in (found, want)))
+
+
+def test_running_windows_again_keeps_little() -> None:
+    sizes, cell = (900, 2, 8), ALL_CELLS["gru"]
+    assert saved_size(cell, sizes, Steps(recompute=True)) == 30 * 2 * 8
+    assert saved_size(cell, sizes) == 900 * 2 * 8 * len(kernels.layout(cell).saved)
 
 
 def test_no_row_and_no_step() -> None:

@@ -7,8 +7,9 @@ numpy; `jit.py` alone imports llvmlite. Needs no torch.
 from grus.kernels.add import add
 from grus.kernels.arguments import check
 from grus.kernels.layout import layout, saved_size
+from grus.kernels.passes import Gradients
 from grus.kernels.plan import Plan, UnsupportedCellError, make_plan
-from grus.kernels.run import Gradients, Result, backward, forward, run
+from grus.kernels.run import Result, backward, forward, run
 from grus.kernels.steps import Steps
 
 __all__ = [

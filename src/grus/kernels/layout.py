@@ -10,7 +10,7 @@ import numpy as np
 
 from grus.equations import Cell
 from grus.gradients import Backward, backward as derive
-from grus.kernels.steps import PLAIN, Steps
+from grus.kernels.steps import PLAIN, Steps, windows
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -43,6 +43,8 @@ def layout(cell: Cell) -> Layout:
 def saved_size(cell: Cell, sizes: tuple[int, int, int], steps: Steps = PLAIN) -> int:
     """How many numbers a training call keeps beside its output, for ``sizes`` (T, B, H)."""
     time, batch, hidden = sizes
+    if steps.recompute:
+        return len(windows(steps, time)) * len(cell.states) * batch * hidden
     valid = time * batch if steps.lengths is None else int(steps.lengths.sum())
     return len(layout(cell).saved) * valid * hidden
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
+SHORTEST = 16
+"""Steps of a window below which calls, not steps, would cost the time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -18,7 +21,8 @@ class Steps:
     ``resets`` [time, batch] bool: this step begins with the state at zero, or at the initial
     state with ``reset_to="h0"``, in every term. ``reverse`` begins at each row's last valid step.
     ``seed`` draws the cell's own random masks; None leaves them off. ``recompute`` keeps the
-    states at a few steps only and runs the steps between them again in backward.
+    states at a few steps only and runs the steps between them again in backward. ``first`` is the
+    time of the first step, where the sequence is a piece of a longer one (masks depend on it).
     """
 
     lengths: Array | None = None
@@ -27,7 +31,27 @@ class Steps:
     reverse: bool = False
     seed: int | None = None
     recompute: bool = False
+    first: int = 0
 
 
 PLAIN = Steps()
 """All rows of one length, no resets, forward in time."""
+
+
+def windows(steps: Steps, time: int) -> list[tuple[int, int]]:
+    """First step and end of each window, in the order in which they are run."""
+    size = max(SHORTEST, math.isqrt(max(time - 1, 0)) + 1)
+    found = [(first, min(first + size, time)) for first in range(0, time, size)]
+    return found[::-1] if steps.reverse else found
+
+
+def part(steps: Steps, first: int, end: int) -> Steps:
+    """The steps of one window."""
+    lengths = steps.lengths
+    return replace(
+        steps,
+        lengths=None if lengths is None else np.clip(lengths - first, 0, end - first),
+        resets=None if steps.resets is None else steps.resets[first:end],
+        first=steps.first + first,
+        recompute=False,
+    )
