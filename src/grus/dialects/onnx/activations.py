@@ -1,0 +1,137 @@
+"""The activations that ONNX names, each as equations.
+
+`Activation.equations` writes ``name = act(argument)``; where the function reads its argument more
+than once, the argument gets a name of its own first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from grus.equations import (
+    Const,
+    Expr,
+    Name,
+    exp,
+    hard_sigmoid,
+    maximum,
+    minimum,
+    positive,
+    relu,
+    sigmoid,
+    tanh,
+)
+from grus.errors import InputError
+
+Equations = list[tuple[str, Expr]]
+SERIES = 18
+"""Terms of the series of log1p in softplus: at s <= 1/3 the next one is below 1e-18."""
+
+
+def _softplus(name: str, a: Expr) -> Equations:
+    """log(1 + exp(a)) = relu(a) + 2 artanh(s) with s = u / (2 + u), u = exp(-|a|)."""
+    stem = name.removesuffix("_next")
+    u, s, q = (Name(f"{stem}_{letter}") for letter in "usq")
+    series: Expr = Const(1 / (2 * SERIES - 1))
+    for k in reversed(range(SERIES - 1)):
+        series = 1 / (2 * k + 1) + q * series
+    return [
+        (u.name, exp(-maximum(a, -a))),
+        (s.name, u / (2 + u)),
+        (q.name, s * s),
+        (name, relu(a) + 2 * s * series),
+    ]
+
+
+def _plain(function: Callable[[Expr, float, float], Expr]) -> Callable[..., Equations]:
+    return lambda name, a, alpha, beta: [(name, function(a, alpha, beta))]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One row of the table below."""
+
+    name: str
+    alpha: float | Literal["required"] | None
+    """The default, as of the ONNX operator of that name; None: this activation takes no alpha."""
+    beta: float | Literal["required"] | None
+    once: bool
+    """It reads its argument once."""
+    write: Callable[..., Equations]
+
+
+KINDS = {
+    kind.name.lower(): kind
+    for kind in (
+        Kind("Relu", None, None, True, _plain(lambda a, _, __: relu(a))),
+        Kind("Tanh", None, None, True, _plain(lambda a, _, __: tanh(a))),
+        Kind("Sigmoid", None, None, True, _plain(lambda a, _, __: sigmoid(a))),
+        Kind("Affine", 1.0, 0.0, True, _plain(lambda a, alpha, beta: alpha * a + beta)),
+        Kind(
+            "LeakyRelu", 0.01, None, False, _plain(lambda a, alpha, _: relu(a) - alpha * relu(-a))
+        ),
+        # Not a * positive(...): minus infinity times zero is no zero.
+        Kind(
+            "ThresholdedRelu", 1.0, None, False,
+            _plain(lambda a, alpha, _: maximum(a, alpha) * positive(a - alpha)),
+        ),
+        Kind(
+            "ScaledTanh", "required", "required", True,
+            _plain(lambda a, alpha, beta: alpha * tanh(beta * a)),
+        ),
+        Kind("HardSigmoid", 0.2, 0.5, True, _plain(hard_sigmoid)),
+        Kind(
+            "Elu", 1.0, None, False,
+            _plain(lambda a, alpha, _: relu(a) + alpha * (exp(minimum(a, 0)) - 1)),
+        ),
+        Kind("Softsign", None, None, False, _plain(lambda a, _, __: a / (1 + maximum(a, -a)))),
+        Kind("Softplus", None, None, False, lambda name, a, _, __: _softplus(name, a)),
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """One activation with its numbers; 0.0 where it takes none."""
+
+    name: str
+    alpha: float = 0.0
+    beta: float = 0.0
+
+    def equations(self, name: str, argument: Expr) -> Equations:
+        """``name = act(argument)``, with the equations that it needs before."""
+        kind = KINDS[self.name.lower()]
+        if kind.once:
+            return list(kind.write(name, argument, self.alpha, self.beta))
+        inner = Name(f"{name.removesuffix('_next')}_in")
+        written = kind.write(name, inner, self.alpha, self.beta)
+        return [(inner.name, argument), *written]
+
+
+def activations(
+    names: Sequence[str], alphas: Sequence[float], betas: Sequence[float], where: str
+) -> tuple[Activation, ...]:
+    """The activations of a node: each takes the next alpha, the next beta, if it has one.
+
+    Names are read in any case. Raises InputError for a name that ONNX does not know, and for a
+    number that is missing and has no default.
+    """
+    left = {"alpha": iter(alphas), "beta": iter(betas)}
+    found = []
+    for name in names:
+        kind = KINDS.get(name.lower())
+        if kind is None:
+            known = ", ".join(k.name for k in KINDS.values())
+            raise InputError(f"{where}: no activation is called {name[:100]!r}; ONNX has {known}")
+        numbers = {}
+        for which, default in (("alpha", kind.alpha), ("beta", kind.beta)):
+            value = next(left[which], default) if default is not None else 0.0
+            if value is None or value == "required":
+                raise InputError(
+                    f"{where}: {kind.name} needs a number in activation_{which}; it has no default"
+                )
+            numbers[which] = float(value)
+        found.append(Activation(kind.name, **numbers))
+    return tuple(found)
