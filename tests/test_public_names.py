@@ -27,6 +27,7 @@ PUBLIC = [
     "Recurrent",
     "__version__",
     "cell",
+    "onnx",
     "run",
 ]
 NEED_TORCH = ("layers", "models")

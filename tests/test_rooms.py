@@ -24,7 +24,8 @@ BELOW = {
     "inspect": "equations reference gradients kernels dialects layers models",
     "cli": "equations reference gradients kernels dialects layers models inspect sequence",
     "sequence": "equations reference kernels",
-    "__init__": "equations sequence layers",
+    "onnx": "dialects",
+    "__init__": "equations sequence layers onnx",
     "__main__": "cli",
 }
 PACKAGES = {

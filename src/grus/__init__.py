@@ -12,6 +12,7 @@ from grus.equations import CELLS, Cell, CellError, cell
 from grus.errors import InputError
 
 if TYPE_CHECKING:
+    from grus import onnx
     from grus.layers import GRU, LSTM, RNN, GRUCell, LSTMCell, Recurrent, RNNCell
     from grus.sequence import run
 
@@ -30,6 +31,7 @@ __all__ = [
     "Recurrent",
     "__version__",
     "cell",
+    "onnx",
     "run",
 ]
 
@@ -39,6 +41,8 @@ _LATE = {**dict.fromkeys(_LAYERS, "grus.layers"), "run": "grus.sequence"}
 
 
 def __getattr__(name: str) -> Any:
+    if name == "onnx":
+        return import_module("grus.onnx")
     if name in _LATE:
         return getattr(import_module(_LATE[name]), name)
     raise AttributeError(f"module 'grus' has no attribute {name!r}")

@@ -32,37 +32,21 @@ def run_rows(
     lengths: Array | None,
     reverse: bool,
 ) -> Rows:
-    """Run ``x`` [time, batch, input]; rows of one length go together.
+    """Run ``x`` [time, batch, input]: by the kernels where they can, else by the reference.
 
-    A row depends on no other row, so grouping changes no bit of it. Zero past a row's length;
-    zero states at length 0.
+    Zero past a row's length; a row of length 0 ends with zeros, not with its initial state.
     """
-    steps, batch = x.shape[:2]
-    each = np.full(batch, steps) if lengths is None else lengths
-    hidden = next(iter(start.values())).shape[1]
-    output = np.zeros((steps, batch, hidden), x.dtype)
-    state = {name: np.zeros((batch, hidden), x.dtype) for name in cell.states}
-    for length in np.unique(each[each > 0]):
-        rows = np.flatnonzero(each == length)
-        whole = len(rows) == batch
-        inside = x[:length] if whole else x[:length, rows]
-        first = tuple(np.ascontiguousarray(start[name][rows]) for name in cell.states)
-        done, final = _run(cell, weights, inside, first, reverse)
-        output[:length, rows] = done
-        for name, value in zip(cell.states, final, strict=True):
-            state[name][rows] = value
-    return Rows(output, state)
-
-
-def _run(
-    cell: Cell, weights: Mapping[str, Array], x: Array, start: tuple[Array, ...], reverse: bool
-) -> tuple[Array, tuple[Array, ...]]:
-    """By the kernels where they can, else by the reference."""
+    first = tuple(start[name] for name in cell.states)
     if runs_on_kernels(cell):
-        result = kernels.run(cell, weights, x, start, reverse=reverse)
-        return result.output, result.state
-    slow = reference.run(cell, weights, x, start, reverse=reverse)
-    return slow.output.astype(x.dtype), tuple(s.astype(x.dtype) for s in slow.state)
+        fast = kernels.run(cell, weights, x, first, lengths=lengths, reverse=reverse)
+        output, final = fast.output, fast.state
+    else:
+        slow = reference.run(cell, weights, x, first, lengths=lengths, reverse=reverse)
+        output = slow.output.astype(x.dtype)
+        final = tuple(state.astype(x.dtype) for state in slow.state)
+    ran = np.full(x.shape[1], len(x)) > 0 if lengths is None else lengths > 0
+    states = (np.where(ran[:, None], state, x.dtype.type(0)) for state in final)
+    return Rows(output, dict(zip(cell.states, states, strict=True)))
 
 
 def runs_on_kernels(cell: Cell) -> bool:
