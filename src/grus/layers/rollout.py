@@ -1,0 +1,148 @@
+"""Episodes inside a sequence: other libraries' names for resets, and the proof that they match."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from grus.errors import InputError
+from grus.layers.states import State
+
+Step = Callable[[Tensor, Any, Tensor], tuple[Tensor, Any]]
+Whole = Callable[[Tensor, Any, Tensor], tuple[Tensor, Any]]
+
+
+def resets_from_episode_starts(episode_starts: Tensor) -> Tensor:
+    """[time, batch], 1 or True where x[t] is the first of an episode: exactly ``resets``.
+
+    stable-baselines3's ``episode_starts``, TorchRL's ``is_init``, dm_env's ``first()``, cleanrl's
+    ``dones`` (which it stores one step late, so that dones[t] speaks of x[t]).
+    """
+    return episode_starts != 0
+
+
+def resets_from_dones(dones: Tensor, before: Tensor) -> Tensor:
+    """From what ``env.step`` returned: resets[t] = dones[t - 1], resets[0] = ``before``.
+
+    dones [time, batch]: the action taken at step t ended the episode, so x[t + 1] begins one.
+    ``before`` [batch] says whether x[0] begins one: all True at the very start, later the last
+    row of the chunk before. (gymnasium's ``terminated | truncated``, rsl_rl's ``dones``.)
+    """
+    return torch.cat([(before != 0).unsqueeze(0), dones[:-1] != 0])
+
+
+def resets_from_masks(masks: Tensor) -> Tensor:
+    """[time, batch], 0 where x[t] is the first of an episode and 1 elsewhere: ``masks == 0``.
+
+    The masks that a state is multiplied with before x[t] is read (ikostrikov's ``masks``).
+    """
+    return masks == 0
+
+
+def check_rollout(
+    step: Step,
+    sequence: Whole,
+    x: Tensor,
+    state: State | None = None,
+    *,
+    resets: Tensor | None = None,
+    tolerance: float | None = None,
+) -> None:
+    """Prove that acting equals training: ``step`` one at a time gives what ``sequence`` gives.
+
+    ``step(x[t], state, resets[t])`` -> (output [batch, ...], state) is how the agent acts,
+    ``sequence(x, state, resets)`` -> (output [time, batch, ...], state) how it trains; both begin
+    with ``state``. ``x`` is [time, batch, ...] with at least 3 steps. Without ``resets`` (bool
+    [time, batch]) they are tried at no step, the first, a middle one, the last, two in a row and
+    at another step in each row. ``tolerance`` bounds the difference relative to the largest
+    output, by default half of the dtype's digits: far above rounding, far below a wrong reset.
+
+    Raises InputError naming the resets, the step and the row that differ first, and whether
+    training resets a step early or late.
+    """
+    if x.dim() < 2 or x.shape[0] < 3:
+        raise InputError(f"x must be [time, batch, ...] of 3 steps or more, got {tuple(x.shape)}")
+    limit = torch.finfo(x.dtype).eps ** 0.5 if tolerance is None else tolerance
+    tried = [("given", resets)] if resets is not None else _patterns(x)
+    for name, each in tried:
+        with torch.no_grad():
+            acted, last = _act(step, x, state, each)
+            trained, final = sequence(x, state, each)
+        _compare(name, acted, trained, limit, lambda moved: sequence(x, state, moved)[0], each)
+        for one, other in zip(_flat(last), _flat(final), strict=True):
+            if _differ(one.unsqueeze(0), other.unsqueeze(0), limit) is not None:
+                raise InputError(f"resets at {name}: outputs agree, the final states differ")
+
+
+def _patterns(x: Tensor) -> Iterator[tuple[str, Tensor]]:
+    time, batch = x.shape[:2]
+    places: dict[str, list[int]] = {
+        "no step": [],
+        "the first step": [0],
+        "a middle step": [time // 2],
+        "the last step": [time - 1],
+        "two steps in a row": [time // 2, time // 2 + 1],
+    }
+    for name, steps in places.items():
+        resets = torch.zeros(time, batch, dtype=torch.bool, device=x.device)
+        resets[steps] = True
+        yield name, resets
+    resets = torch.zeros(time, batch, dtype=torch.bool, device=x.device)
+    rows = torch.arange(batch, device=x.device)
+    resets[rows % time, rows] = True
+    yield "another step in each row", resets
+
+
+def _act(step: Step, x: Tensor, state: Any, resets: Tensor) -> tuple[Tensor, Any]:
+    outputs = []
+    for now, fresh in zip(x, resets, strict=True):
+        y, state = step(now, state, fresh)
+        outputs.append(y)
+    return torch.stack(outputs), state
+
+
+def _flat(state: Any) -> list[Tensor]:
+    if isinstance(state, Tensor):
+        return [state]
+    return [] if state is None else [t for each in state for t in _flat(each)]
+
+
+def _differ(one: Tensor, other: Tensor, limit: float) -> tuple[int, int] | None:
+    """(step, row) of the first difference; NaN differs from everything but NaN."""
+    if one.shape != other.shape:
+        raise InputError(f"step gives {tuple(one.shape)}, sequence {tuple(other.shape)}")
+    size = max(1.0, float(other.abs().nan_to_num().max())) if other.numel() else 1.0
+    near = ((one - other).abs() <= limit * size) | (one.isnan() & other.isnan())
+    wrong = (~near).flatten(2).any(-1).nonzero() if near.dim() > 2 else (~near).nonzero()
+    return (int(wrong[0, 0]), int(wrong[0, 1])) if len(wrong) else None
+
+
+def _compare(
+    name: str,
+    acted: Tensor,
+    trained: Tensor,
+    limit: float,
+    again: Callable[[Tensor], Tensor],
+    resets: Tensor,
+) -> None:
+    place = _differ(acted, trained, limit)
+    if place is None:
+        return
+    hint = ""
+    for shift, word in ((1, "early"), (-1, "late")):
+        moved = resets.roll(shift, 0)
+        moved[0 if shift > 0 else -1] = False
+        with torch.no_grad():
+            same = resets.any() and _differ(acted, again(moved), limit) is None
+        hint = (
+            f"; sequence resets one step {word}"
+            if same and not torch.equal(moved, resets)
+            else hint
+        )
+    step, row = place
+    raise InputError(
+        f"resets at {name}: step and sequence differ first at step {step}, row {row}{hint}"
+    )
