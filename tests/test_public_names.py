@@ -19,6 +19,7 @@ PUBLIC = [
     "CellError",
     "GRU",
     "GRUCell",
+    "InitialState",
     "InputError",
     "LSTM",
     "LSTMCell",
@@ -26,9 +27,18 @@ PUBLIC = [
     "RNNCell",
     "Recurrent",
     "__version__",
+    "accelerate",
+    "carry",
     "cell",
+    "check_rollout",
+    "last_state",
     "onnx",
+    "resets_from_dones",
+    "resets_from_episode_starts",
+    "resets_from_masks",
+    "restore",
     "run",
+    "split_directions",
 ]
 NEED_TORCH = ("layers", "models")
 ROOMS = sorted(m.name for m in pkgutil.iter_modules(grus.__path__) if m.ispkg)

@@ -13,7 +13,25 @@ from grus.errors import InputError
 
 if TYPE_CHECKING:
     from grus import onnx
-    from grus.layers import GRU, LSTM, RNN, GRUCell, LSTMCell, Recurrent, RNNCell
+    from grus.layers import (
+        GRU,
+        LSTM,
+        RNN,
+        GRUCell,
+        InitialState,
+        LSTMCell,
+        Recurrent,
+        RNNCell,
+        accelerate,
+        carry,
+        check_rollout,
+        last_state,
+        resets_from_dones,
+        resets_from_episode_starts,
+        resets_from_masks,
+        restore,
+        split_directions,
+    )
     from grus.sequence import run
 
 __version__ = "0.1.0"
@@ -25,18 +43,46 @@ __all__ = [
     "Cell",
     "CellError",
     "GRUCell",
+    "InitialState",
     "InputError",
     "LSTMCell",
     "RNNCell",
     "Recurrent",
     "__version__",
+    "accelerate",
+    "carry",
     "cell",
+    "check_rollout",
+    "last_state",
     "onnx",
+    "resets_from_dones",
+    "resets_from_episode_starts",
+    "resets_from_masks",
+    "restore",
     "run",
+    "split_directions",
 ]
 
 # Loaded when first asked for: layers bring torch, run brings NumPy and the compiler.
-_LAYERS = ("GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell", "Recurrent")
+_LAYERS = (
+    "GRU",
+    "LSTM",
+    "RNN",
+    "GRUCell",
+    "InitialState",
+    "LSTMCell",
+    "RNNCell",
+    "Recurrent",
+    "accelerate",
+    "carry",
+    "check_rollout",
+    "last_state",
+    "resets_from_dones",
+    "resets_from_episode_starts",
+    "resets_from_masks",
+    "restore",
+    "split_directions",
+)
 _LATE = {**dict.fromkeys(_LAYERS, "grus.layers"), "run": "grus.sequence"}
 
 

@@ -1,11 +1,39 @@
 """PyTorch modules. In: tensors. Out: tensors, with gradients. Imports torch.
 
 `Recurrent` runs any cell; `GRU`, `LSTM` and `RNN` are that with the cell filled in and torch's
-constructors; `GRUCell`, `LSTMCell` and `RNNCell` take one step.
+constructors; `GRUCell`, `LSTMCell` and `RNNCell` take one step. `accelerate` puts them in the
+place of torch's in a model; the rest helps around them: states, episodes, directions.
 """
 
+from grus.layers.carrying import InitialState, carry
 from grus.layers.cells import GRUCell, LSTMCell, RNNCell
+from grus.layers.exchange import accelerate, restore
 from grus.layers.modules import GRU, LSTM, RNN
 from grus.layers.recurrent import Recurrent
+from grus.layers.results import last_state, split_directions
+from grus.layers.rollout import (
+    check_rollout,
+    resets_from_dones,
+    resets_from_episode_starts,
+    resets_from_masks,
+)
 
-__all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell", "Recurrent"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "GRUCell",
+    "InitialState",
+    "LSTMCell",
+    "RNNCell",
+    "Recurrent",
+    "accelerate",
+    "carry",
+    "check_rollout",
+    "last_state",
+    "resets_from_dones",
+    "resets_from_episode_starts",
+    "resets_from_masks",
+    "restore",
+    "split_directions",
+]

@@ -2,8 +2,8 @@
 
 Kernels run float32 and float64 on the CPU. The composite (the reference's evaluator over torch
 operations) runs everything else: other devices and dtypes, tracing by ``torch.compile`` and
-``torch.export``, lengths, resets, the reverse direction, a projection, and whatever asks for it by
-``backend="composite"`` or GRUS_BACKEND=reference.
+``torch.export``, a projection, and whatever asks for it by ``backend="composite"`` or
+GRUS_BACKEND=reference.
 A cell that the kernels cannot run is an error, never a silent change of speed.
 """
 
@@ -16,23 +16,19 @@ from torch import Tensor
 
 from grus.errors import InputError
 from grus.kernels.backend import backend
-from grus.kernels.steps import PLAIN, Steps
 
 Path = Literal["kernels", "composite"]
 
 
-def choose(x: Tensor, asked: Path | None, steps: Steps = PLAIN, projected: bool = False) -> Path:
-    """The path for input ``x`` stepped through by ``steps``.
+def choose(x: Tensor, asked: Path | None, projected: bool = False) -> Path:
+    """The path for input ``x``; ``projected``: the cell has a projection after its state.
 
-    ``projected``: the cell has a projection after its state.
     Raises InputError for an unknown GRUS_BACKEND, and where the kernels are asked for what they
     do not run.
     """
-    masked = steps.lengths is not None or steps.resets is not None
-    plain = not (masked or steps.reverse or projected)
-    if asked == "kernels" and not plain:
-        raise InputError("the kernels run no lengths, resets, reverse direction or projection yet")
-    if not plain:
+    if projected:
+        if asked == "kernels":
+            raise InputError("the kernels run no projection yet")
         return "composite"
     if asked is not None:
         return asked

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 from grus.dialects import TorchRecord
 from grus.equations import Cell, cell as find_cell
 from grus.errors import InputError
-from grus.kernels.steps import PLAIN, Steps
+from grus.kernels.steps import Steps
 from grus.layers import arguments, composite, function, parameters, stack, unpacking
 from grus.layers.errors import ShapeError
 from grus.layers.packed import Packing
@@ -245,12 +245,12 @@ class Recurrent(TorchSurface):
         y, rows = self._stack(x, start, packing.steps, drop)
         return packing.result(packing.pack(y)), packing.unsorted(final(rows, 3))
 
-    def path(self, input: Tensor, steps: Steps = PLAIN) -> Path:
+    def path(self, input: Tensor) -> Path:
         """Which code `forward` would run for this input: "kernels" or "composite"."""
-        return choose(input, self.backend, steps, bool(self.proj_size))
+        return choose(input, self.backend, bool(self.proj_size))
 
     def _layer(self, row: int, x: Tensor, start: Row, steps: Steps) -> tuple[Tensor, Row]:
-        if self.path(x, steps) == "kernels":
+        if self.path(x) == "kernels":
             return function.sequence(self.record, x, start, self.layer_tensors(row), steps)
         return composite.sequence(self.cell, self.layer_weights(row), x, start, steps)
 
