@@ -115,7 +115,7 @@ def test_optimizer_hooks_tied_modules_and_lists_stay_valid() -> None:
             one(x).square().mean().backward()
             steps.step()
     assert calls[:2] == ["before", "after"]
-    # Adam divides by the gradient's size: a rounding error of 1e-7 moves a step of 0.1 by some 1e-6.
+    # Adam divides by the gradient's size: a rounding of 1e-7 moves a step of 0.1 by some 1e-6.
     for one, other in zip(model.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-4)
 
