@@ -16,6 +16,7 @@ import bounds
 from bounds import UNITS, Bounded, bound, exact
 from grus import kernels
 from grus.equations import Cell, Expr, Input, Name, State, Weight
+from grus.kernels.layout import axis_sizes, views
 from grus.reference import split
 
 Array = np.ndarray
@@ -51,8 +52,13 @@ class Problem:
         return self.x.dtype.name
 
     @property
+    def size(self) -> dict[str, int]:
+        """The size of each axis."""
+        return axis_sizes(self.cell, self.weights)
+
+    @property
     def hidden(self) -> int:
-        return self.start[0].shape[1]
+        return self.size["hidden"]
 
 
 @dataclass(frozen=True)
@@ -66,9 +72,8 @@ class Run:
 
     @property
     def kept(self) -> dict[str, Array]:
-        cell = self.problem.cell
-        names = kernels.layout(cell).saved
-        return {**dict(zip(names, self.saved, strict=True)), cell.output: self.output}
+        p = self.problem
+        return {**views(p.cell, self.saved, p.x.shape, p.size), p.cell.output: self.output}
 
     def read(self, state: str) -> Array:
         """The state as each step found it, [time, batch, hidden]."""
@@ -79,7 +84,7 @@ class Run:
         for x in p.x:
             found.append(now[p.cell.states.index(state)])
             now = kernels.run(p.cell, p.weights, x[None], now).state
-        return np.reshape(found, self.output.shape)
+        return np.reshape(found, (len(p.x), *p.start[p.cell.states.index(state)].shape))
 
     def after(self, state: str) -> Array:
         """The state as each step left it."""
@@ -88,18 +93,20 @@ class Run:
 
 
 def draw(cell: Cell, sizes: Sizes, dtype: str = "float32", seed: int = 0) -> Problem:
-    """A random problem at the scale of trained weights; a cell with x elementwise has I = H."""
+    """A random problem at the scale of trained weights; a cell with x elementwise has I = H, a
+    projection has about half of H, or one more."""
     steps, batch, inputs, hidden = sizes
     inputs = hidden if cell.shapes.equal else inputs
     rng = np.random.default_rng([seed, *sizes])
-    axes = {"input": inputs, "hidden": hidden}
+    axes = {"input": inputs, "hidden": hidden, "projection": hidden // 2 + 1}
     weights = {
         family: rng.normal(0.0, axes[cell.family_axes(family)[-1]] ** -0.5, shape).astype(dtype)
         for family in cell.families
         for shape in [cell.family_shape(family, axes)]
     }
     x = rng.normal(0.0, 1.0, (steps, batch, inputs)).astype(dtype)
-    start = tuple(rng.normal(0.0, 0.5, (batch, hidden)).astype(dtype) for _ in cell.states)
+    shapes = [(batch, axes[cell.shapes.states[s]]) for s in cell.states]
+    start = tuple(rng.normal(0.0, 0.5, shape).astype(dtype) for shape in shapes)
     return Problem(cell, weights, x, start)
 
 
@@ -114,10 +121,9 @@ def initialised(cell: Cell, sizes: Sizes, dtype: str) -> Problem:
 def train(problem: Problem, *, threads: int | None = None) -> Run:
     """Run a training call, which keeps what backward reads."""
     p = problem
-    shape = (*p.x.shape[:2], p.hidden)
-    output = np.empty(shape, p.dtype)
+    output = np.empty((*p.x.shape[:2], kernels.output_size(p.cell, p.weights)), p.dtype)
     final = tuple(np.empty_like(s) for s in p.start)
-    saved = np.empty((len(kernels.layout(p.cell).saved), *shape), p.dtype)
+    saved = np.empty(kernels.saved_size(p.cell, p.x.shape, p.size), p.dtype)
     kernels.forward(p.cell, p.weights, p.x, p.start, output, final, saved, threads=threads)
     return Run(p, output, final, saved)
 
@@ -197,9 +203,8 @@ class _Backward:
 
     def adjoint(self, name: str) -> Bounded:
         """The adjoint called ``name`` at all steps, [time * batch, hidden]."""
-        shape = (-1, self.run.problem.hidden)
         parts = [(s[name].value, s[name].error) for s in self.steps]
-        value, error = (np.reshape(part, shape) for part in zip(*parts, strict=True))
+        value, error = (np.concatenate(part) for part in zip(*parts, strict=True))
         return Bounded(value, error, np.abs(value))
 
     def weight(self, weight: Weight) -> Bounded:

@@ -46,7 +46,7 @@ def call(problem, at_end):
     p = replace(p, x=fence(p.x), weights=weights, start=tuple(map(fence, p.start)))
     shape = (*p.x.shape[:2], p.hidden)
     output = fence(np.zeros(shape, p.dtype))
-    saved = fence(np.zeros((len(kernels.layout(p.cell).saved), *shape), p.dtype))
+    saved = fence(np.zeros(kernels.saved_size(p.cell, p.x.shape, p.size), p.dtype))
     final = tuple(fence(s) for s in p.start)
     kernels.forward(p.cell, p.weights, p.x, p.start, output, final, saved)
     found = kernels.backward(p.cell, p.weights, p.x, output, saved, fence(np.ones(shape, p.dtype)),

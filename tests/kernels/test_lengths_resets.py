@@ -100,7 +100,7 @@ def train_gradients(p: Problem, steps: Steps, threads: int | None) -> dict[str, 
     """Gradients of the same random linear loss as `wanted_gradients`."""
     sizes = (*p.x.shape[:2], p.hidden)
     output, final = np.full(sizes, np.nan, p.dtype), tuple(map(np.empty_like, p.start))
-    saved = np.full(saved_size(p.cell, sizes, steps), np.nan, p.dtype)
+    saved = np.full(saved_size(p.cell, p.x.shape, p.size, steps), np.nan, p.dtype)
     kernels.forward(p.cell, p.weights, p.x, p.start, output, final, saved, steps=steps)
     dy, dfinal = adjoints(p, steps)
     found = kernels.backward(
@@ -153,8 +153,8 @@ def test_running_windows_again_changes_no_result(
 
 def test_running_windows_again_keeps_little() -> None:
     sizes, cell = (900, 2, 8), ALL_CELLS["gru"]
-    assert saved_size(cell, sizes, Steps(recompute=True)) == 30 * 2 * 8
-    assert saved_size(cell, sizes) == 900 * 2 * 8 * len(kernels.layout(cell).saved)
+    assert saved_size(cell, sizes, {"hidden": 8}, Steps(recompute=True)) == 30 * 2 * 8
+    assert saved_size(cell, sizes, {"hidden": 8}) == 900 * 2 * 8 * len(kernels.layout(cell).saved)
 
 
 def test_no_row_and_no_step() -> None:

@@ -111,7 +111,6 @@ def test_a_stage_ends_only_where_a_whole_row_is_needed(name: str) -> None:
 
 REFUSED = {
     "layer_norm_gru": "the kernels have no mean over the hidden axis yet",
-    "projected_lstm": "the kernels have no projection after the state yet",
     "zoneout": r"the kernels take no mask per sequence yet \(drop\)",
     "odd": "the kernels have no mean over the hidden axis yet",
 }
@@ -127,6 +126,10 @@ def test_what_kernels_cannot_do_is_named(name: str) -> None:
     ("text", "missing"),
     [
         ("k = 2\nh_next = tanh(W.a @ x + k * h)", "no scalar equations yet"),
+        (
+            "c_next = tanh(W.a @ x + U.a @ h)\nh_next = V.b @ c_next + Q.b @ x",
+            "no products of x onto two axes yet",
+        ),
         ("h_next = tanh(W.a @ x + U.a @ step.keep + h)", "no product U.a @ step.keep yet"),
         ("h_next = tanh(W.a.T @ x + U.a @ h)", "no product W.a.T @ x yet"),
         ("h_next = tanh(W.a @ x) * sequence.keep + h", "no mask per sequence yet"),

@@ -35,7 +35,7 @@ def runs(cell: Cell) -> bool:
         make_plan(cell)
     except UnsupportedCellError:
         return False
-    return True
+    return set(cell.shapes.states.values()) == {"hidden"}
 
 
 CELLS = {n: cell for n, cell in ALL_CELLS.items() if runs(cell)} | {"vector_first": VectorFirst}

@@ -103,6 +103,14 @@ class TorchRecord:
                 found[family] = blocks[0] if len(blocks) == 1 else cat(blocks)
         return found
 
+    def bias_size(self, tensors: Mapping[str, Array]) -> int:
+        """The length of one gate's bias, from the first weight along whose axis it lies."""
+        axes = [self.cell.family_axes(f)[0] for f in "bd" if f in self.cell.families]
+        for family, gates in self.cell.families.items():
+            if family not in "bd" and self.cell.family_axes(family)[0] in axes:
+                return int(tensors[NAMES.get(family, f"weight_{family}")].shape[0]) // len(gates)
+        return 0
+
     @cached_property
     def _runs(self) -> dict[str, list[_Run]]:
         """For b and d: stretches of gates that are made in the same way."""

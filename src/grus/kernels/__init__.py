@@ -6,7 +6,7 @@ numpy; `jit.py` alone imports llvmlite. Needs no torch.
 
 from grus.kernels.add import add
 from grus.kernels.arguments import check
-from grus.kernels.layout import layout, saved_size
+from grus.kernels.layout import axis_sizes, layout, output_size, saved_size
 from grus.kernels.passes import Gradients
 from grus.kernels.plan import Plan, UnsupportedCellError, make_plan
 from grus.kernels.run import Result, backward, forward, run
@@ -19,11 +19,13 @@ __all__ = [
     "Steps",
     "UnsupportedCellError",
     "add",
+    "axis_sizes",
     "backward",
     "check",
     "forward",
     "layout",
     "make_plan",
+    "output_size",
     "run",
     "saved_size",
 ]

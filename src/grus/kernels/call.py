@@ -77,7 +77,12 @@ class Kernel:
         program = Program(self.plan, target, stores, sums, openmp=bool(runtime), variant=variant)
         self.names = program.slots.names
         self.at = {name: k for k, name in enumerate(self.names)}
-        self.members = [len(members) for _, members in groups(self.plan)]
+        self.products = sum(len(members) for _, members in groups(self.plan))
+        # A plan names its axes after its own output: the caller's names are those of its cell.
+        prefix = "d" if cell is not stacked_as else ""
+        theirs = {f"{prefix}{s}": axis for s, axis in stacked_as.shapes.states.items()}
+        ours = self.plan.cell.shapes.states
+        self.swapped = any(theirs[s] != axis for s, axis in ours.items())
         self.compiled = Compiled(program.text(), runtime)
         self.block = ctypes.c_int64 * len(self.names)
         self.dtype = np.dtype(target.dtype)
@@ -100,7 +105,7 @@ class Kernel:
     def _frame(self, sizes: Sizes, split: Split, ahead: int) -> tuple[Frame, list[int], list[int]]:
         """A frame, the block with its constants and offsets, and the slots that are offsets."""
         kept = (split.threads, split.by_hidden)
-        frame = lay_out(self.plan, self.target, self.members, len(self.sums), sizes, kept, ahead)
+        frame = lay_out(self.plan, self.target, len(self.sums), sizes, kept, ahead)
         given = frame.constants | frame.offsets
         return frame, [given.get(n, 0) for n in self.names], [self.at[n] for n in frame.offsets]
 
@@ -116,10 +121,14 @@ class Kernel:
     ) -> Array:
         """Run over stacked ``weights`` by family; ``arrays`` maps slot names to arrays of
         [time, batch, axis], any strides but along the last axis, or where rows have lengths
-        [valid steps, axis]. Gives the sums, a row a name."""
-        steps, batch, _, hidden = sizes
+        [valid steps, axis]. ``sizes`` go by the axes of the cell in whose order the weights are.
+        Gives the sums, a row a name, each padded beyond its axis."""
+        steps, batch, inputs, hidden, projection = sizes
+        if self.swapped:
+            hidden, projection = projection, hidden
+            sizes = (steps, batch, inputs, hidden, projection)
         tiles = -(-hidden // self.target.lanes)
-        with Split.choose(sum(self.members), steps, batch, hidden, tiles, most_threads) as split:
+        with Split.choose(self.products, steps, batch, hidden, tiles, most_threads) as split:
             frame, template, offsets = self.frame(sizes, split, CHUNK_BYTES)
             block = template.copy()
             memory = np.empty(frame.bytes + ALIGN, np.uint8)
@@ -135,11 +144,11 @@ class Kernel:
             else:
                 self._run_dense(block, arrays, start, final, order)
         if not self.sums:
-            return np.empty((0, hidden), self.dtype)
+            return np.empty((0, max(hidden, projection)), self.dtype)
         first = skip + frame.sums
         size = math.prod(frame.shape) * self.target.item
         sums = memory[first : first + size].view(self.dtype).reshape(frame.shape)
-        total: Array = sums.sum(axis=0)[:, :hidden]
+        total: Array = sums.sum(axis=0)
         return total
 
     def _fill(self, block: list[int], weights: Mapping[str, Array]) -> None:

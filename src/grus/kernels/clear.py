@@ -7,7 +7,8 @@ it, so the barrier that ends the stage guards both.
 from __future__ import annotations
 
 from grus.kernels.code import Code
-from grus.kernels.drivers import Module
+from grus.kernels.drivers import Module, span
+from grus.kernels.slots import size_slot
 
 SPAN = ("i64 %r0", "i64 %r1", "i64 %j0", "i64 %j1")
 
@@ -35,18 +36,21 @@ def clear(module: Module, at: int) -> None:
 def _row(module: Module, f: Code, at: int, r: str) -> None:
     clear = module.slots.variant.clear
     for state in made(module, at):
+        axis = module.plan.cell.shapes.states[state]
         own = f.at(f.at(f.pointer(f"state.{state}"), f.slot("nxt")), f.mul(r, f.slot("ld")))
         base = ""
         if clear != "zero":
             base = f.at(f.pointer(f"base.{state}"), f.mul(r, f.slot(f"base.{state}.row")))
 
-        def tile(j: str, _: list[str], own: str = own, base: str = base) -> list[str]:
+        def tile(
+            j: str, _: list[str], own: str = own, base: str = base, size: str = size_slot(axis)
+        ) -> list[str]:
             t = f.target
             column = f.mul(j, t.machine.vector_bytes)
             mine, value = f.at(own, column), "zeroinitializer"
             if base:
                 theirs = f.at(base, column)
-                mask = f.lanes_below(f.sub(f.slot("H"), f.mul(j, t.lanes)))
+                mask = f.lanes_below(f.sub(f.slot(size), f.mul(j, t.lanes)))
                 there = f.load_masked(theirs, mask)
                 if clear == "copy":
                     value = there
@@ -56,4 +60,4 @@ def _row(module: Module, f: Code, at: int, r: str) -> None:
             f.store(value, mine)
             return []
 
-        f.loop("%j0", "%j1", 1, tile)
+        f.loop(*span(f, axis), 1, tile)

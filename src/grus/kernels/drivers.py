@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from grus.equations import Input
 from grus.kernels.code import Code
 from grus.kernels.ir import Function, Target
 from grus.kernels.packing import pack_function
 from grus.kernels.plan import Plan
-from grus.kernels.slots import Slots, groups
+from grus.kernels.slots import Slots, groups, operand_axis, size_slot, tiles_slot
 from grus.kernels.tile import HoistedTile, StageTile
 
 ELEMENTWISE_TILES = ((1, (2, 1)),)
@@ -47,6 +46,7 @@ def hoisted(module: Module) -> None:
             module.add(HoistedTile(module.target, module.plan, module.slots, rows, width).f)
     names = ["ptr %x", "ptr %p", "i64 %n", "i64 %g", "i64 %j0", "i64 %j1"]
     f = module.code("hoisted", *names)
+    begin, end = span(f, module.plan.hoisted_axis)
     gx, gp, nx, np = (f.slot(name) for name in ("gx", "gp", "nx", "np"))
     first = "0"
     for rows, widths in shapes:
@@ -67,14 +67,14 @@ def hoisted(module: Module) -> None:
 
             f.loop(0, "%g", 1, outer)
 
-        f.columns("%j0", "%j1", widths, tiles)
+        f.columns(begin, end, widths, tiles)
         first = last
     module.add(f)
 
 
 def stage(module: Module, at: int, stores: tuple[str, ...], sums: tuple[str, ...]) -> None:
     """``stage<at>(ctx, r0, r1, j0, j1)``: one stage at the present step."""
-    chains = len(module.plan.stages[at].chains)
+    chains, axis = len(module.plan.stages[at].chains), module.plan.stages[at].axis
     shapes = module.target.machine.tiles(chains) if chains else ELEMENTWISE_TILES
     for rows, widths in shapes:
         for width in widths:
@@ -83,6 +83,7 @@ def stage(module: Module, at: int, stores: tuple[str, ...], sums: tuple[str, ...
             )
             module.add(tile.f)
     f = module.code(f"stage{at}", "i64 %r0", "i64 %r1", "i64 %j0", "i64 %j1")
+    begin, end = span(f, axis)
     first = "%r0"
     for rows, widths in shapes:
         last = f.cover(first, "%r1", rows)
@@ -94,9 +95,19 @@ def stage(module: Module, at: int, stores: tuple[str, ...], sums: tuple[str, ...
 
             f.loop(a, z, rows, body)
 
-        f.columns("%j0", "%j1", widths, tiles)
+        f.columns(begin, end, widths, tiles)
         first = last
     module.add(f)
+
+
+def span(f: Code, axis: str) -> tuple[str, str]:
+    """The tiles of an axis that go with the tiles %j0 to %j1 of the hidden axis: all with all,
+    and neighbours' parts meet."""
+    if axis == "hidden":
+        return "%j0", "%j1"
+    own, tiles = f.slot(tiles_slot(axis)), f.slot("tiles")
+    first, last = (f.let(f"sdiv i64 {f.mul(j, own)}, {tiles}") for j in ("%j0", "%j1"))
+    return first, last
 
 
 def copy_states(module: Module, *, final: bool) -> None:
@@ -108,15 +119,24 @@ def copy_states(module: Module, *, final: bool) -> None:
         part = "hn" if final else "h0"
         outer, stride = f.pointer(f"{part}.{state}"), f.slot(f"{part}.{state}.row")
         own, ld = f.at(f.pointer(f"state.{state}"), f.slot("cur")), f.slot("ld")
+        axis = module.plan.cell.shapes.states[state]
+        first, last = span(f, axis)
 
         def body(
-            r: str, _: list[str], o: str = outer, s: str = stride, w: str = own, q: str = ld
+            r: str,
+            _: list[str],
+            o: str = outer,
+            s: str = stride,
+            w: str = own,
+            q: str = ld,
+            size: str = size_slot(axis),
+            ends: tuple[str, str] = (first, last),
         ) -> list[str]:
             theirs, ours = f.at(o, f.mul(r, s)), f.at(w, f.mul(r, q))
 
             def tile(j: str, _: list[str]) -> list[str]:
                 column = f.mul(j, t.machine.vector_bytes)
-                mask = f.lanes_below(f.sub(f.slot("H"), f.mul(j, t.lanes)))
+                mask = f.lanes_below(f.sub(f.slot(size), f.mul(j, t.lanes)))
                 a, b = f.at(theirs, column), f.at(ours, column)
                 if final:
                     f.store_masked(f.load(b), a, mask)
@@ -124,7 +144,7 @@ def copy_states(module: Module, *, final: bool) -> None:
                     f.store(f.load_masked(a, mask), b)
                 return []
 
-            f.loop("%j0", "%j1", 1, tile)
+            f.loop(*ends, 1, tile)
             return []
 
         f.loop("%r0", "%r1", 1, body)
@@ -137,32 +157,37 @@ def pack(module: Module) -> None:
         module.add(pack_function(module.target, transposed=transposed))
     f = module.code("pack", "i64 %j0", "i64 %j1")
     for k, (operand, members) in enumerate(groups(module.plan)):
-        depth = f.slot("I" if operand == Input("x") else "H")
+        depth = f.slot(size_slot(operand_axis(module.plan, operand)))
         for m, (_, weight, transposed) in enumerate(members):
-            _pack_member(module, f, f"panel.{k}", (m, len(members)), weight.name, depth, transposed)
+            axis = module.plan.cell.shapes.weights[weight][1 if transposed else 0]
+            member = Member(f"panel.{k}", m, len(members), weight.name, axis, transposed)
+            _pack_member(module, f, member, depth)
     module.add(f)
 
 
-def _pack_member(
-    module: Module,
-    f: Code,
-    panel: str,
-    place: tuple[int, int],
-    weight: str,
-    depth: str,
-    transposed: bool,
-) -> None:
-    t, size = module.target, f.slot("H")
-    at, members = place
-    source, stride = f.pointer(f"w.{weight}"), f.slot(f"w.{weight}.row")
-    base = f.at(f.pointer(panel), at * t.machine.vector_bytes)
-    tile_bytes, kbytes = f.slot(f"{panel}.tile"), members * t.machine.vector_bytes
+@dataclass(frozen=True)
+class Member:
+    """A weight in a panel: the ``at``-th of ``members``, its lanes along ``axis``."""
+
+    panel: str
+    at: int
+    members: int
+    weight: str
+    axis: str
+    transposed: bool
+
+
+def _pack_member(module: Module, f: Code, member: Member, depth: str) -> None:
+    t, panel, size = module.target, member.panel, f.slot(size_slot(member.axis))
+    source, stride = f.pointer(f"w.{member.weight}"), f.slot(f"w.{member.weight}.row")
+    base = f.at(f.pointer(panel), member.at * t.machine.vector_bytes)
+    tile_bytes, kbytes = f.slot(f"{panel}.tile"), member.members * t.machine.vector_bytes
 
     def body(j: str, _: list[str]) -> list[str]:
         first = f.mul(j, t.lanes)
         left = f.smaller(f.sub(size, first), t.lanes)
         to = f.at(base, f.mul(j, tile_bytes))
-        if transposed:
+        if member.transposed:
             name, start = "pack.transposed", f.mul(first, t.item)
             shape = f"i64 {depth}, i64 {left}"
         else:
@@ -172,4 +197,4 @@ def _pack_member(
         f.emit(f"call void @{name}({head}, ptr {to}, i64 {kbytes})")
         return []
 
-    f.loop("%j0", "%j1", 1, body)
+    f.loop(*span(f, member.axis), 1, body)

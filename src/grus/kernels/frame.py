@@ -6,14 +6,14 @@ buffers, and the panels. A frame says where in the block each stands, and what e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from grus.kernels.ir import Target
 from grus.kernels.plan import Plan
+from grus.kernels.slots import group_axes, groups, operand_axis, tiles_slot
 
-Sizes = tuple[int, int, int, int]
-"""T, B, I, H."""
+Sizes = tuple[int, int, int, int, int]
+"""T, B, I, H and the projection, 0 where there is none."""
 ALIGN = 64
 
 
@@ -33,45 +33,47 @@ class Frame:
 def lay_out(
     plan: Plan,
     target: Target,
-    members: Sequence[int],
     names: int,
     sizes: Sizes,
     split: tuple[int, bool],
     ahead: int,
 ) -> Frame:
-    """The frame of a call; ``members`` are the products of each group, ``names`` how many values
-    are summed, ``split`` is (threads, by hidden units), ``ahead`` the bytes of products with x that
-    are computed ahead of the time loop."""
-    steps, batch, inputs, hidden = sizes
+    """The frame of a call; ``sizes`` go by the plan's own axes, ``names`` is how many values are
+    summed, ``split`` is (threads, by hidden units), ``ahead`` the bytes of products with x that are
+    computed ahead of the time loop."""
+    steps, batch, *_ = sizes
+    size = dict(zip(("input", "hidden", "projection"), sizes[2:], strict=True))
     threads, by_hidden = split
     slices = 1 if by_hidden else threads
-    tiles = -(-hidden // target.lanes)
-    padded = tiles * target.lanes
+    tiles = {axis: -(-size[axis] // target.lanes) for axis in plan.axes}
+    widest = max(tiles.values())
+    padded = widest * target.lanes
     # One cache line more than the row, so that rows do not fall into the same cache sets.
     ld = padded * target.item + ALIGN
     rows = -(-batch // slices)
     row = len(plan.hoisted) * padded * target.item
     chunk = _chunk(steps, rows, rows * row, ahead)
     sums = names * padded * target.item
-    panels = [
-        -(-(inputs if k == 0 and plan.hoisted else hidden) // target.lanes)
-        * (target.lanes * count * target.machine.vector_bytes)
-        for k, count in enumerate(members)
-    ]
+    panels, wide = [], target.machine.vector_bytes
+    for (operand, members), axis in zip(groups(plan), group_axes(plan), strict=True):
+        depth = -(-size[operand_axis(plan, operand)] // target.lanes) * target.lanes
+        panels.append((depth * len(members) * wide, tiles[axis]))
     buffers = {"barrier": 2 * ALIGN, "sums": slices * sums, "P": chunk * rows * row * slices}
     own = [*(f"state.{s}" for s in plan.cell.states), *(f"row.{v}" for v in plan.rows)]
     buffers |= dict.fromkeys(own, 2 * batch * ld)
-    buffers |= {f"panel.{k}": size * tiles for k, size in enumerate(panels)}
+    buffers |= {f"panel.{k}": tile * count for k, (tile, count) in enumerate(panels)}
     offsets, total = {}, 0
-    for name, size in buffers.items():
+    for name, length in buffers.items():
         offsets[name] = total
-        total += -(-size // ALIGN) * ALIGN
+        total += -(-length // ALIGN) * ALIGN
     constants = {
-        "T": steps, "B": batch, "H": hidden, "I": inputs, "tiles": tiles, "ld": ld,
+        "T": steps, "B": batch, "H": size["hidden"], "I": size["input"], "ld": ld,
         "threads": threads, "slices": slices, "by_hidden": int(by_hidden), "chunk": chunk,
         "sums.slice": sums, "P.row": row, "P.time": rows * row, "P.slice": chunk * rows * row,
     }  # fmt: skip
-    constants |= {f"panel.{k}.tile": size for k, size in enumerate(panels)}
+    constants |= {tiles_slot(axis): count for axis, count in tiles.items()}
+    constants |= {"H.projection": size["projection"], "widest": widest}
+    constants |= {f"panel.{k}.tile": tile for k, (tile, _) in enumerate(panels)}
     shape = (slices, names, padded)
     return Frame(constants, offsets, total, offsets["P"], offsets["sums"], shape)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -15,6 +17,10 @@ from grus.kernels.steps import PLAIN, Steps, windows
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
+ONE = "one"
+"""The axis of a value that is one number for each row."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """Which values a training call keeps, and where the adjoints of backward stand."""
@@ -25,6 +31,17 @@ class Layout:
     adjoints: tuple[str, ...]
     """Columns of the adjoint block: what weight gradients and dx are products of."""
     sums: tuple[str, ...]
+    axes: dict[str, str]
+    """The axis of each value that is kept, each adjoint and each sum."""
+
+    def place(self, name: str, sizes: Mapping[str, int]) -> tuple[int, int]:
+        """The first column of an adjoint in its block, and how many columns it has."""
+        before = self.adjoints[: self.adjoints.index(name)]
+        return sum(sizes[self.axes[n]] for n in before), sizes[self.axes[name]]
+
+    def columns(self, sizes: Mapping[str, int]) -> int:
+        """All columns of the adjoint block."""
+        return sum(sizes[self.axes[n]] for n in self.adjoints)
 
 
 @lru_cache(maxsize=256)
@@ -37,23 +54,62 @@ def layout(cell: Cell) -> Layout:
     wanted.sort(key=lambda w: order[w.weight])
     names = [w.adjoint for w in wanted] + [name for _, name in derived.dx]
     sums = dict.fromkeys(w.adjoint for w in derived.weights if w.operand is None)
-    return Layout(derived, saved, tuple(dict.fromkeys(names)), tuple(sums))
+    adjoints = tuple(dict.fromkeys(names))
+    return Layout(derived, saved, adjoints, tuple(sums), _axes(cell, derived))
 
 
-def saved_size(cell: Cell, sizes: tuple[int, int, int], steps: Steps = PLAIN) -> int:
-    """How many numbers a training call keeps beside its output, for ``sizes`` (T, B, H)."""
-    time, batch, hidden = sizes
+def _axes(cell: Cell, derived: Backward) -> dict[str, str]:
+    """The axis of each name of both steps, as ``cell`` calls it: a derived or a flat cell may
+    have another output, after which it would name the axes."""
+    found: dict[str, str] = {}
+    for prefix, own in (("", derived.forward), ("d", derived.cell)):
+        called = {own.shapes.states[f"{prefix}{s}"]: a for s, a in cell.shapes.states.items()}
+        values = {**own.shapes.values, **(own.shapes.states if not prefix else {})}
+        found |= {name: called.get(axis, axis) if axis else ONE for name, axis in values.items()}
+    return found
+
+
+def saved_size(
+    cell: Cell, shape: tuple[int, ...], axes: Mapping[str, int], steps: Steps = PLAIN
+) -> int:
+    """How many numbers a training call keeps beside its output, for ``shape`` (time, batch, ...)
+    and the size of each axis (`axis_sizes`)."""
     if steps.recompute:
-        return len(windows(steps, time)) * len(cell.states) * batch * hidden
-    valid = time * batch if steps.lengths is None else int(steps.lengths.sum())
-    return len(layout(cell).saved) * valid * hidden
+        states = sum(axes[axis] for axis in cell.shapes.states.values())
+        return len(windows(steps, shape[0])) * shape[1] * states
+    valid = shape[0] * shape[1] if steps.lengths is None else int(steps.lengths.sum())
+    kept = layout(cell)
+    return valid * sum(axes[kept.axes[name]] for name in kept.saved)
 
 
 def views(
-    cell: Cell, saved: Array, sizes: tuple[int, int, int], steps: Steps = PLAIN
+    cell: Cell,
+    saved: Array,
+    shape: tuple[int, ...],
+    axes: Mapping[str, int],
+    steps: Steps = PLAIN,
 ) -> dict[str, Array]:
-    """The kept values by name: [time, batch, hidden], or [valid steps, hidden] with lengths."""
-    time, batch, hidden = sizes
-    lead = (time, batch) if steps.lengths is None else (int(steps.lengths.sum()),)
-    names = layout(cell).saved
-    return dict(zip(names, saved.reshape(len(names), *lead, hidden), strict=True))
+    """The kept values by name: [time, batch, axis], or [valid steps, axis] with lengths."""
+    lead = tuple(shape[:2]) if steps.lengths is None else (int(steps.lengths.sum()),)
+    kept, found, first = layout(cell), {}, 0
+    for name in kept.saved:
+        size = axes[kept.axes[name]]
+        length = math.prod(lead) * size
+        found[name] = saved[first : first + length].reshape(*lead, size)
+        first += length
+    return found
+
+
+def axis_sizes(cell: Cell, weights: Mapping[str, Array]) -> dict[str, int]:
+    """The size of each axis that the weights have, and of a single number."""
+    found = {ONE: 1}
+    for family, gates in cell.families.items():
+        first, *rest = cell.family_axes(family)
+        found[first] = weights[family].shape[0] // len(gates)
+        found |= dict(zip(rest, weights[family].shape[1:], strict=True))
+    return found
+
+
+def output_size(cell: Cell, weights: Mapping[str, Array]) -> int:
+    """The length of the output's axis."""
+    return axis_sizes(cell, weights)[str(cell.shapes.values[cell.output])]

@@ -10,7 +10,8 @@ import numpy as np
 
 from grus.equations import Cell
 from grus.kernels.call import Order, kernel
-from grus.kernels.layout import layout, views
+from grus.kernels.frame import Sizes
+from grus.kernels.layout import axis_sizes, layout, views
 from grus.kernels.machine import DType
 from grus.kernels.plan import UnsupportedCellError
 from grus.kernels.products import Matmul, Products
@@ -44,9 +45,9 @@ def forward(
     base: States,
 ) -> None:
     """`run.forward` in one pass; resets go back to ``base``."""
-    sizes = (x.shape[0], x.shape[1], start[0].shape[1])
-    kept = {} if saved is None else views(cell, saved, sizes, steps)
-    going = _Going(steps, sizes)
+    axes = axis_sizes(cell, weights)
+    kept = {} if saved is None else views(cell, saved, x.shape, axes, steps)
+    going = _Going(steps, x.shape)
     program = kernel(cell, _dtype(x), (cell.output, *kept), variant=going.variant("copy"))
     for name in program.plan.step_inputs:
         if name != "x":
@@ -59,9 +60,9 @@ def forward(
         arrays["in.x"] = x
     order = going.order(backwards=steps.reverse, ahead=1, base=base)
     first = going.first(start, base)
-    program(going.sizes(x, sizes), weights, arrays, first, final, threads, order)
+    program(going.sizes(x, axes), weights, arrays, first, final, threads, order)
     if going.packing:
-        for row in np.flatnonzero(going.packing.lengths < sizes[0]):
+        for row in np.flatnonzero(going.packing.lengths < len(x)):
             output[going.packing.lengths[row] :, row] = 0
 
 
@@ -82,21 +83,23 @@ def backward(
     """`run.backward` in one pass, and dL/dh0 of all resets to h0 (nothing without them)."""
     plan = layout(cell)
     cell_back = plan.derived.cell
-    sizes = output.shape
-    going = _Going(steps, sizes)
-    kept = views(cell, saved, sizes, steps) | {cell.output: output, "x": x}
+    axes = axis_sizes(cell, weights)
+    going = _Going(steps, x.shape)
+    kept = views(cell, saved, x.shape, axes, steps) | {cell.output: output, "x": x}
     variant = going.variant("collect")
     program = kernel(cell_back, _dtype(x), plan.adjoints, plan.sums, cell, variant)
-    adjoints = np.empty((*going.lead, len(plan.adjoints), sizes[2]), x.dtype)
+    adjoints = np.empty((*going.lead, plan.columns(axes)), x.dtype)
     arrays = {f"in.{n}": dy if n == "dy" else kept[n] for n in program.plan.step_inputs}
-    arrays |= {f"out.{n}": adjoints[..., k, :] for k, n in enumerate(plan.adjoints)}
+    for name in plan.adjoints:
+        at, length = plan.place(name, axes)
+        arrays[f"out.{name}"] = adjoints[..., at : at + length]
     places = [cell_back.states.index(f"d{s}") for s in cell.states]
     start = tuple(dfinal[places.index(k)] for k in range(len(places)))
-    final = tuple(np.empty(sizes[1:], x.dtype) for _ in start)
-    base = tuple(np.zeros(sizes[1:], x.dtype) for _ in start) if going.copies else ()
+    final = tuple(np.empty(s.shape, x.dtype) for s in start)
+    base = tuple(np.zeros(s.shape, x.dtype) for s in start) if going.copies else ()
     order = going.order(backwards=not steps.reverse, ahead=0, base=base)
-    sums = program(going.sizes(x, sizes), weights, arrays, start, final, threads, order)
-    products = Products(cell, plan, adjoints, matmul)
+    sums = program(going.sizes(x, axes), weights, arrays, start, final, threads, order)
+    products = Products(cell, plan, axes, adjoints, matmul)
     found = Gradients(
         products.weights(going.packed(kept), sums, weights) if need_weights else {},
         going.unpacked(products.x(weights, x.shape[2])) if need_x else None,
@@ -126,10 +129,10 @@ class _Going:
         clear: Literal["", "zero", "copy", "collect"] = "zero" if self.resets is not None else ""
         return Variant(self.packing is not None, copies if self.copies else clear)
 
-    def sizes(self, x: Array, sizes: tuple[int, ...]) -> tuple[int, int, int, int]:
-        """T (of the longest row), B, I, H."""
+    def sizes(self, x: Array, axes: Mapping[str, int]) -> Sizes:
+        """T (of the longest row), B, I, H and the projection."""
         time = int(self.packing.lengths.max(initial=0)) if self.packing else self.time
-        return time, self.batch, x.shape[2], sizes[2]
+        return time, self.batch, x.shape[2], axes["hidden"], axes.get("projection", 0)
 
     def order(self, *, backwards: bool, ahead: int, base: States) -> Order:
         """The order of the steps."""

@@ -55,10 +55,11 @@ class Group:
 
 @dataclass(frozen=True)
 class Stage:
-    """Products first, then equations; every name is a vector over the hidden axis."""
+    """Products first, then equations; every name is a vector over the stage's axis."""
 
     chains: tuple[Chain, ...]
     equations: tuple[tuple[str, Expr], ...]
+    axis: str = "hidden"
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
@@ -88,6 +89,20 @@ class Plan:
         return tuple(dict.fromkeys(n.name for n in read if isinstance(n, Input)))
 
     @cached_property
+    def axes(self) -> tuple[str, ...]:
+        """The axes of the stages: hidden, and projection where there is one."""
+        return tuple(sorted({"hidden", *(stage.axis for stage in self.stages)}))
+
+    @cached_property
+    def hoisted_axis(self) -> str:
+        """The axis of the products with x."""
+        return chain_axis(self.cell, self.hoisted[0])
+
+    def first_stage(self, axis: str) -> int:
+        """The first stage over an axis."""
+        return next(k for k, stage in enumerate(self.stages) if stage.axis == axis)
+
+    @cached_property
     def operands(self) -> tuple[Expr, ...]:
         """What products inside the loop read as whole rows: a barrier guards these."""
         return tuple(dict.fromkeys(g.operand for s in self.stages for g in s.groups))
@@ -103,6 +118,10 @@ def make_plan(cell: Cell) -> Plan:
     _refuse(cell, flat)
     run = _Scheduling(flat)
     stages = run.stages()
+    if len({chain_axis(flat, chain) for chain in run.hoisted}) > 1:
+        raise UnsupportedCellError(
+            f"cell {cell.name}: the kernels have no products of x onto two axes yet"
+        )
     return Plan(flat, tuple(run.hoisted), stages, _rows(flat, stages))
 
 
@@ -118,12 +137,6 @@ def _refuse(cell: Cell, flat: Cell) -> None:
                 raise UnsupportedCellError(
                     f"cell {cell.name}: the kernels take no mask per sequence yet ({node.name})"
                 )
-    if set(flat.shapes.states.values()) != {"hidden"} or "projection" in {
-        *flat.shapes.values.values()
-    }:
-        raise UnsupportedCellError(
-            f"cell {cell.name}: the kernels have no projection after the state yet"
-        )
     if None in flat.shapes.values.values():
         raise UnsupportedCellError(f"cell {cell.name}: the kernels have no scalar equations yet")
 
@@ -145,14 +158,20 @@ class _Scheduling:
             # An accumulator is a register: it belongs to the stage of the equation that reads it.
             self.chains[first:] = [(at, chain) for _, chain in self.chains[first:]]
             self.equations.append((self.level[name], name, lowered))
-        levels = sorted({*(at for at, _ in self.chains), *(at for at, _, _ in self.equations)})
+        # Values of two axes are never read together, so one level of both is two stages.
+        found: dict[tuple[int, str], tuple[list[Chain], list[tuple[str, Expr]]]] = {}
+        for at, chain in self.chains:
+            found.setdefault((at, chain_axis(self.cell, chain)), ([], []))[0].append(chain)
+        for at, name, expr in self.equations:
+            found.setdefault((at, self.axis(name)), ([], []))[1].append((name, expr))
         return tuple(
-            Stage(
-                tuple(chain for at, chain in self.chains if at == level),
-                tuple((name, expr) for at, name, expr in self.equations if at == level),
-            )
-            for level in levels
+            Stage(tuple(found[key][0]), tuple(found[key][1]), key[1]) for key in sorted(found)
         )
+
+    def axis(self, name: str) -> str:
+        axis = self.cell.shapes.values[name]
+        assert axis is not None
+        return axis
 
     def stage_of(self, expr: Expr) -> int:
         read = [n.name for n in walk(expr) if isinstance(n, Name)]
@@ -208,6 +227,14 @@ class _Scheduling:
         return self.level[operand.name] if isinstance(operand, Name) else 0
 
 
+def chain_axis(cell: Cell, chain: Chain) -> str:
+    """The axis of a chain's accumulator."""
+    if chain.hoisted:
+        return cell.shapes.weights[chain.hoisted[0]][0]
+    product = chain.products[0]
+    return cell.shapes.weights[product.weight][1 if product.transposed else 0]
+
+
 def _terms(expr: Expr) -> list[Expr]:
     """The positive terms of a sum, left to right."""
     if isinstance(expr, Apply) and expr.op == "add":
@@ -238,7 +265,8 @@ def show(plan: Plan) -> str:
         lines += [f"    {_chain_text(c, hoisted=True)}" for c in plan.hoisted]
     names = {c.name for c in plan.hoisted}
     for k, stage in enumerate(plan.stages):
-        lines.append(f"  stage {k}, each step:")
+        over = "" if plan.axes == ("hidden",) else f" over {stage.axis}"
+        lines.append(f"  stage {k}{over}, each step:")
         for group in stage.groups:
             members = ", ".join(
                 f"{stage.chains[at].name} += {p.weight.name}{'.T' if p.transposed else ''}"

@@ -7,7 +7,7 @@ row begins in each array is a table's matter, and every row takes its first step
 from __future__ import annotations
 
 from grus.kernels.code import Code
-from grus.kernels.drivers import Module
+from grus.kernels.drivers import Module, span
 from grus.kernels.ir import Function
 from grus.kernels.tile import HoistedTile
 
@@ -58,12 +58,13 @@ def hoisted(module: Module) -> None:
             module.add(tile.f)
     names = ["ptr %x", "ptr %p", "i64 %r0", "i64 %t0", "i64 %count", "i64 %groups", "i64 %flag"]
     f = module.code("hoisted", *names, "i64 %j0", "i64 %j1")
+    begin, end = span(f, module.plan.hoisted_axis)
     for at, (_, widths) in enumerate(shapes):
 
         def tiles(j: str, width: int, at: int = at) -> None:
             _groups(f, [rows for rows, _ in shapes[: at + 1]], j, width)
 
-        f.columns("%j0", "%j1", widths, tiles)
+        f.columns(begin, end, widths, tiles)
     module.add(f)
 
 

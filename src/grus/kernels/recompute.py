@@ -15,7 +15,7 @@ import numpy as np
 
 from grus.equations import Cell
 from grus.kernels import passes
-from grus.kernels.layout import saved_size
+from grus.kernels.layout import axis_sizes, saved_size
 from grus.kernels.passes import Gradients, States
 from grus.kernels.products import Matmul
 from grus.kernels.steps import Steps, part, windows
@@ -36,7 +36,7 @@ def forward(
 ) -> None:
     """`run.forward`, keeping only the states where windows begin."""
     parts = windows(steps, len(x))
-    kept = saved.reshape(len(parts), len(start), *start[0].shape)
+    kept = _states(saved, len(parts), start)
     state = start
     for k, (first, end) in enumerate(parts):
         for place, value in zip(kept[k], state, strict=True):
@@ -76,14 +76,15 @@ def backward(
 ) -> tuple[Gradients, States]:
     """`passes.backward`, window by window, each run forward once more."""
     parts = windows(steps, len(x))
-    kept = saved.reshape(len(parts), len(dfinal), *dfinal[0].shape)
+    kept = _states(saved, len(parts), dfinal)
+    axes = axis_sizes(cell, weights)
     total = {f: np.zeros_like(w) for f, w in weights.items()} if need_weights else {}
     dx = np.zeros(x.shape, x.dtype) if need_x else None
     dbase = tuple(np.zeros_like(d) for d in dfinal)
     for k in reversed(range(len(parts))):
         first, end = parts[k]
-        inner, state = part(steps, first, end), tuple(kept[k])
-        size = saved_size(cell, (end - first, *output.shape[1:]), inner)
+        inner, state = part(steps, first, end), kept[k]
+        size = saved_size(cell, (end - first, *x.shape[1:]), axes, inner)
         values = np.empty(size, x.dtype)
         again = np.empty((end - first, *output.shape[1:]), x.dtype)
         passes.forward(
@@ -96,7 +97,7 @@ def backward(
             values,
             inner,
             threads,
-            tuple(kept[0]),
+            kept[0],
         )
         found, base = passes.backward(
             cell,
@@ -120,3 +121,13 @@ def backward(
         if base:
             dbase = tuple(d + b for d, b in zip(dbase, base, strict=True))
     return Gradients(total, dx, dfinal), dbase
+
+
+def _states(saved: Array, parts: int, like: States) -> list[States]:
+    """The kept states of each window, as views."""
+    ends = np.cumsum([s.size for s in like])[:-1]
+    rows = saved.reshape(parts, sum(s.size for s in like))
+    return [
+        tuple(piece.reshape(s.shape) for piece, s in zip(np.split(row, ends), like, strict=True))
+        for row in rows
+    ]

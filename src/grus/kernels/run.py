@@ -11,6 +11,7 @@ import numpy as np
 from grus.equations import Cell
 from grus.kernels import passes, recompute
 from grus.kernels.arguments import check, check_steps, check_threads
+from grus.kernels.layout import output_size
 from grus.kernels.passes import Gradients
 from grus.kernels.plan import make_plan
 from grus.kernels.products import Matmul, numpy_matmul
@@ -56,7 +57,7 @@ def run(
     x, weights, start = check(cell, weights, x, h0)
     check_threads(threads)
     steps = check_steps(lengths, resets, reset_to, x.shape[:2], reverse=reverse)
-    output = np.empty((*x.shape[:2], start[0].shape[1]), x.dtype)
+    output = np.empty((*x.shape[:2], output_size(cell, weights)), x.dtype)
     final = tuple(np.empty(s.shape, x.dtype) for s in start)
     forward(cell, weights, x, start, output, final, steps=steps, threads=threads)
     return Result(output, final)

@@ -17,6 +17,8 @@ BLOCKS = ("barrier", "chunk", "P", "P.row", "P.time", "P.slice", "sums", "sums.s
 MOVING = ("cur", "nxt", "P.now", "sums.now", "gx", "gp", "nx", "np")
 MOVED = ("end", "active", "clear")
 """Moving slots of some variants."""
+PROJECTION = ("H.projection", "tiles.projection", "widest")
+"""Of a plan with a second axis: its units, its vectors, and the vectors of the longer axis."""
 STRIDED = ("", ".time", ".row")
 RAGGED = ("", ".time", ".rows")
 """An array whose rows stand where a table of byte offsets says."""
@@ -48,6 +50,9 @@ class Slots:
         self, plan: Plan, stores: tuple[str, ...], hoists: bool, variant: Variant = DENSE
     ) -> None:
         names = [*SIZES, *BLOCKS]
+        if len(plan.axes) > 1:
+            names += PROJECTION
+        self.widest = "widest" if len(plan.axes) > 1 else "tiles"
         states = plan.cell.states
         names += [
             f"{part}.{s}{end}" for s in states for part in ("h0", "hn") for end in ("", ".row")
@@ -92,6 +97,32 @@ def groups(plan: Plan) -> list[tuple[Expr, tuple[tuple[int, Weight, bool], ...]]
             entry = tuple((k, p.weight, p.transposed) for k, p in group.members)
             found.append((group.operand, entry))
     return found
+
+
+def size_slot(axis: str) -> str:
+    """The units of an axis."""
+    return {"hidden": "H", "input": "I"}.get(axis, f"H.{axis}")
+
+
+def tiles_slot(axis: str) -> str:
+    """The vectors of an axis."""
+    return "tiles" if axis == "hidden" else f"tiles.{axis}"
+
+
+def operand_axis(plan: Plan, operand: Expr) -> str:
+    """The axis that a product sums over."""
+    shapes = plan.cell.shapes
+    if isinstance(operand, State):
+        return shapes.states[operand.name]
+    if isinstance(operand, Name):
+        return shapes.values[operand.name] or "hidden"
+    return "input"
+
+
+def group_axes(plan: Plan) -> list[str]:
+    """The axis along which the accumulators of each k-loop lie."""
+    first = [plan.hoisted_axis] if plan.hoisted else []
+    return [*first, *(stage.axis for stage in plan.stages for _ in stage.groups)]
 
 
 def operand_slot(operand: Expr) -> str:

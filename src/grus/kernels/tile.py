@@ -8,7 +8,7 @@ from grus.equations.expr import walk
 from grus.kernels.elementwise import compute
 from grus.kernels.ir import Function, Target
 from grus.kernels.plan import Chain, Plan
-from grus.kernels.slots import Slots, groups, operand_slot
+from grus.kernels.slots import Slots, groups, operand_axis, operand_slot, size_slot
 
 Accumulators = dict[tuple[int, int, int], str]
 """(row, vector, chain) -> register."""
@@ -26,7 +26,9 @@ class Tile:
         parameters: list[str],
         rows: int,
         width: int,
+        axis: str = "hidden",
     ) -> None:
+        self.axis = axis
         self.f = Function(target, name, ["ptr noalias %ctx", *parameters])
         self.plan, self.slots = plan, slots
         self.rows, self.width = rows, width
@@ -61,7 +63,7 @@ class Tile:
         key = ("place", number, vector)
         if key not in self.cached:
             if "padded" not in self.cached:
-                self.cached["padded"] = self.f.mul(self.slot("tiles"), self.vector_bytes)
+                self.cached["padded"] = self.f.mul(self.slot(self.slots.widest), self.vector_bytes)
             start = self.f.mul(self.cached["padded"], number)
             self.cached[key] = self.f.add(start, self.column(vector))
         return self.cached[key]
@@ -71,7 +73,9 @@ class Tile:
         key = ("mask", vector)
         if key not in self.cached:
             first = self.f.mul(self.f.add("%tile", vector), self.f.target.lanes)
-            self.cached[key] = self.f.lanes_below(self.f.sub(self.slot("H"), first))
+            self.cached[key] = self.f.lanes_below(
+                self.f.sub(self.slot(size_slot(self.axis)), first)
+            )
         return self.cached[key]
 
     def row_pointer(self, slot: str, stride: str, row: int, parity: str = "") -> str:
@@ -125,7 +129,7 @@ class Tile:
         """Add one group's products: one loop over k, every operand element read once."""
         f, t = self.f, self.f.target
         operand, members = groups(self.plan)[number]
-        count = self.slot("I" if operand == Input("x") else "H")
+        count = self.slot(size_slot(operand_axis(self.plan, operand)))
         tile_bytes = self.slot(f"panel.{number}.tile")
         panels = [
             f.at(self.pointer(f"panel.{number}"), f.mul(f.add("%tile", v), tile_bytes))
@@ -170,8 +174,9 @@ class StageTile(Tile):
         sums: tuple[str, ...],
     ) -> None:
         name = f"stage{at}.{rows}x{width}"
-        super().__init__(target, plan, slots, name, ["i64 %row", "i64 %tile"], rows, width)
         self.stage, self.at = plan.stages[at], at
+        places = ["i64 %row", "i64 %tile"]
+        super().__init__(target, plan, slots, name, places, rows, width, self.stage.axis)
         self.stores, self.sums = stores, sums
         self.accumulators: Accumulators = {}
         self.print()
@@ -218,10 +223,9 @@ class Equations:
         tile = self.tile
         for c, chain in enumerate(tile.stage.chains):
             self.values[Name(chain.name)] = tile.accumulators[self.row, self.vector, c]
-        if tile.at == 0:
-            for state in tile.plan.cell.states:
-                if state in tile.stores:
-                    self.put(f"out.{state}", self.leaf(State(state)))
+        for state, axis in tile.plan.cell.shapes.states.items():
+            if tile.at == tile.plan.first_stage(axis) and state in tile.stores:
+                self.put(f"out.{state}", self.leaf(State(state)))
         for name, expr in tile.stage.equations:
             for node in walk(expr):
                 if node not in self.values and isinstance(node, (Name, State, Input, Weight)):
@@ -302,7 +306,8 @@ class HoistedTile(Tile):
         ragged: bool = False,
     ) -> None:
         parameters = ["ptr %x", *(["ptr %table"] if ragged else []), "ptr %p", "i64 %tile"]
-        super().__init__(target, plan, slots, f"hoisted.{rows}x{width}", parameters, rows, width)
+        name, axis = f"hoisted.{rows}x{width}", plan.hoisted_axis
+        super().__init__(target, plan, slots, name, parameters, rows, width, axis)
         accumulators: Accumulators = {}
         for v in range(width):
             for c, chain in enumerate(plan.hoisted):

@@ -50,9 +50,10 @@ class Binding:
     def arrays(self, tensors: tuple[Tensor, ...]) -> dict[str, Array]:
         """The weights by family, as arrays."""
         first = array(tensors[1])
+        named = {name: array(t) for name, t in self.named(tensors).items()}
         return self.record.families(
-            {name: array(t) for name, t in self.named(tensors).items()},
-            first.shape[1],
+            named,
+            self.record.bias_size(named),
             lambda n: np.zeros(n, first.dtype),
             np.concatenate,
             kernels.add,
@@ -61,9 +62,9 @@ class Binding:
     def composite(self, steps: Steps, *tensors: Tensor) -> tuple[Tensor, ...]:
         """(output, *final states) by torch's own differentiable operations."""
         start = self.start(tensors)
-        weights = self.record.families(
-            self.named(tensors), start[0].shape[1], start[0].new_zeros, torch.cat
-        )
+        named = self.named(tensors)
+        size = self.record.bias_size(named)
+        weights = self.record.families(named, size, start[0].new_zeros, torch.cat)
         output, final = composite.sequence(self.cell, weights, tensors[0], start, steps)
         return output, *final
 

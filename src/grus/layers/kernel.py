@@ -16,13 +16,14 @@ def forward(
 ) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None]:
     """(output, final states, what `backward` needs or None)."""
     cell, x, start = bound.cell, tensors[0], bound.start(tensors)
-    shape = (*x.shape[:2], start[0].shape[1])
-    output = x.new_empty(shape)
+    weights = bound.arrays(tensors)
+    output = x.new_empty((*x.shape[:2], kernels.output_size(cell, weights)))
     final = tuple(torch.empty_like(s, memory_format=torch.contiguous_format) for s in start)
-    saved = x.new_empty(kernels.saved_size(cell, shape, steps)) if keep else None
+    axes = kernels.axis_sizes(cell, weights)
+    saved = x.new_empty(kernels.saved_size(cell, x.shape, axes, steps)) if keep else None
     kernels.forward(
         cell,
-        bound.arrays(tensors),
+        weights,
         array(x),
         tuple(map(array, start)),
         output.numpy(),
