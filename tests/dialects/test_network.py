@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from grus.dialects import DIALECTS, Dialect, Network, Unrepresentable, find
-from grus.dialects.dialect import missing_weights
+from grus.dialects.storage import missing_weights
 from grus.errors import InputError
 from grus.reference import run
 

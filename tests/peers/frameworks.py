@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from grus.dialects import SECOND, Dialect
+from grus.dialects import DIALECTS, SECOND, Dialect
 
 Array = np.ndarray
 Tensors = Mapping[str, Array]
@@ -145,4 +145,4 @@ FRAMEWORKS: dict[str, Run] = {
 # ONNX Runtime has float32 kernels alone; Keras' product makes float32 of float64.
 IN_SINGLE = ("onnx", "keras")
 # Papers and books have no code to run here, and Lasagne's needs a Python of its time.
-NOT_RUN = ("lasagne", "cho2014", "chung2014", "d2l", "wikipedia")
+NOT_RUN = tuple({s.framework for s in DIALECTS} - set(FRAMEWORKS))

@@ -4,9 +4,10 @@ In: a cell and a framework's tensors. Out: a network in house form, and back. Im
 reference and kernels; a framework only inside its own file, late.
 """
 
-from grus.dialects.dialect import Biases, Dialect, Unrepresentable
+from grus.dialects.activation import KINDS, Activation, Activations, activated, factor
+from grus.dialects.dialect import Biases, Dialect
 from grus.dialects.layout import SECOND, Layout
-from grus.dialects.network import Network, Output
+from grus.dialects.network import Network, Output, Unrepresentable
 from grus.dialects.records import DIALECTS, dialects, find
 from grus.dialects.sense import sense
 from grus.dialects.torch_record import TorchRecord
@@ -14,7 +15,10 @@ from grus.dialects.unpack import Unpacked, unpack
 
 __all__ = [
     "DIALECTS",
+    "KINDS",
     "SECOND",
+    "Activation",
+    "Activations",
     "Biases",
     "Dialect",
     "Layout",
@@ -23,7 +27,9 @@ __all__ = [
     "TorchRecord",
     "Unpacked",
     "Unrepresentable",
+    "activated",
     "dialects",
+    "factor",
     "find",
     "sense",
     "unpack",

@@ -18,6 +18,10 @@ Weights = Mapping[str, Array]
 Pair = tuple[Array, Array]
 
 
+class Unrepresentable(InputError):  # noqa: N818  the refusal is no failure
+    """A network that a dialect cannot hold; the message names the term that has no place."""
+
+
 @dataclass(frozen=True)
 class Output:
     """What a network gives."""

@@ -27,12 +27,18 @@ class Scheme:
     """The layer is named even if there is one alone."""
     axis: bool = False
     """Both directions are in one tensor, on a leading axis."""
+    turned: bool = False
+    """The direction stands before the layer, and always."""
 
     def name(self, base: str, place: Place, layers: int, directions: int) -> str:
         """The name of a tensor at a place."""
         layer, direction = place
         said = self.layer.format(layer) if layers > 1 or self.always else ""
-        said += self.directions[direction] if directions > 1 and not self.axis else ""
+        side = self.directions[direction]
+        if self.turned:
+            said = side + said
+        elif directions > 1 and not self.axis:
+            said += side
         return said + base if self.at == "prefix" else base + said
 
     def places(
@@ -65,7 +71,8 @@ class Scheme:
         one = "|".join(map(re.escape, bases))
         before, after = map(re.escape, self.layer.split("{}"))
         sides = "|".join(re.escape(side) for side in self.directions if side)
-        said = rf"(?:{before}(?P<layer>\d{{1,4}}){after})?(?P<direction>{sides})?"
+        number, side = rf"(?:{before}(?P<layer>\d{{1,4}}){after})?", rf"(?P<direction>{sides})?"
+        said = side + number if self.turned else number + side
         base = f"(?P<base>{one})"
         return re.compile(said + base if self.at == "prefix" else base + said)
 

@@ -77,9 +77,9 @@ def _orders(cell: Cell, layout: Layout) -> dict[tuple[str, ...], list[str]]:
     """The orders in which others pack the same gates, and who they are."""
     found: dict[tuple[str, ...], list[str]] = {}
     for one in DIALECTS:
-        if one.order != layout.order and set(one.order) == set(layout.order):
+        if one.proven and one.order != layout.order and set(one.order) == set(layout.order):
             found.setdefault(one.order, []).append(one.framework)
-    return {order: list(dict.fromkeys(dialects)) for order, dialects in found.items()}
+    return {order: list(dict.fromkeys(names))[:3] for order, names in found.items()}
 
 
 def _sisters(cell: Cell) -> Iterator[Cell]:
