@@ -71,7 +71,12 @@ def check_rollout(
         with torch.no_grad():
             acted, last = _act(step, x, state, each)
             trained, final = sequence(x, state, each)
-        _compare(name, acted, trained, limit, lambda moved: sequence(x, state, moved)[0], each)
+        place = _differ(acted, trained, limit)
+        if place is not None:
+            raise InputError(
+                f"resets at {name}: step and sequence differ first at step {place[0]}, row"
+                f" {place[1]}{_diagnosis(step, sequence, x, state, limit)}"
+            )
         for one, other in zip(_flat(last), _flat(final), strict=True):
             if _differ(one.unsqueeze(0), other.unsqueeze(0), limit) is not None:
                 raise InputError(f"resets at {name}: outputs agree, the final states differ")
@@ -120,29 +125,25 @@ def _differ(one: Tensor, other: Tensor, limit: float) -> tuple[int, int] | None:
     return (int(wrong[0, 0]), int(wrong[0, 1])) if len(wrong) else None
 
 
-def _compare(
-    name: str,
-    acted: Tensor,
-    trained: Tensor,
-    limit: float,
-    again: Callable[[Tensor], Tensor],
-    resets: Tensor,
-) -> None:
-    place = _differ(acted, trained, limit)
-    if place is None:
-        return
-    hint = ""
-    for shift, word in ((1, "early"), (-1, "late")):
-        moved = resets.roll(shift, 0)
-        moved[0 if shift > 0 else -1] = False
-        with torch.no_grad():
-            same = resets.any() and _differ(acted, again(moved), limit) is None
-        hint = (
-            f"; sequence resets one step {word}"
-            if same and not torch.equal(moved, resets)
-            else hint
-        )
-    step, row = place
-    raise InputError(
-        f"resets at {name}: step and sequence differ first at step {step}, row {row}{hint}"
-    )
+@torch.no_grad()
+def _diagnosis(step: Step, sequence: Whole, x: Tensor, state: Any, limit: float) -> str:
+    """What one reset in the middle does to either of the two."""
+
+    def at(*steps: int) -> Tensor:
+        resets = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
+        resets[list(steps)] = True
+        return resets
+
+    def same(one: Tensor, other: Tensor) -> bool:
+        return _differ(one, other, limit) is None
+
+    middle = x.shape[0] // 2
+    acted = _act(step, x, state, at(middle))[0]
+    if same(acted, _act(step, x, state, at())[0]):
+        return "; step does not reset"
+    if same(sequence(x, state, at(middle))[0], sequence(x, state, at())[0]):
+        return "; sequence does not reset"
+    for told, word in ((middle - 1, "late"), (middle + 1, "early")):
+        if same(acted, sequence(x, state, at(told))[0]):
+            return f"; sequence resets one step {word}"
+    return ""
