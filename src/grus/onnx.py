@@ -3,6 +3,6 @@
 `load` runs such models; `save` writes networks and recurrent modules as such models.
 """
 
-from grus.dialects.onnx import Model, Recurrent, load
+from grus.dialects.onnx import Model, Recurrent, load, save, to_model
 
-__all__ = ["Model", "Recurrent", "load"]
+__all__ = ["Model", "Recurrent", "load", "save", "to_model"]

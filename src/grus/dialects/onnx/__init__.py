@@ -3,7 +3,8 @@
 In: an ONNX file, arrays by name. Out: arrays by name. Needs the onnx package, imported late.
 """
 
+from grus.dialects.onnx.export import save, to_model
 from grus.dialects.onnx.model import Model, Recurrent, load
 from grus.dialects.onnx.node import Node
 
-__all__ = ["Model", "Node", "Recurrent", "load"]
+__all__ = ["Model", "Node", "Recurrent", "load", "save", "to_model"]

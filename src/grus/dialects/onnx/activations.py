@@ -100,6 +100,12 @@ class Activation:
     alpha: float = 0.0
     beta: float = 0.0
 
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """Which of alpha and beta it takes."""
+        kind = KINDS[self.name.lower()]
+        return tuple(n for n in ("alpha", "beta") if getattr(kind, n) is not None)
+
     def equations(self, name: str, argument: Expr) -> Equations:
         """``name = act(argument)``, with the equations that it needs before."""
         kind = KINDS[self.name.lower()]

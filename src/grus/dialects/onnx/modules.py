@@ -1,0 +1,80 @@
+"""A recurrent module of PyTorch or of this project as a `Network`. Imports no torch: a module is
+known by its attributes and its tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from grus.dialects.network import Network, Pair
+from grus.dialects.torch_record import TorchRecord
+from grus.equations import CELLS, Cell
+from grus.errors import InputError
+
+Array = Any
+MODES = {"GRU": "gru", "LSTM": "lstm", "RNN_TANH": "rnn", "RNN_RELU": "rnn_relu"}
+"""What torch calls the cell of nn.GRU, nn.LSTM and nn.RNN."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """A network, and whether its module takes the batch first."""
+
+    network: Network
+    batch_first: bool = False
+
+
+def given(module: Any) -> Given:
+    """The network that a module is: ``nn.GRU``, ``nn.LSTM``, ``nn.RNN`` or `grus.Recurrent`.
+
+    A `Network` is itself. Dropout between layers is left out, as in evaluation. Raises InputError
+    for anything else, a projection, and numbers that are neither float32 nor float64.
+    """
+    if isinstance(module, Network):
+        return Given(module)
+    own, mode = getattr(module, "cell", None), getattr(module, "mode", None)
+    cell = own if isinstance(own, Cell) else CELLS.get(MODES.get(str(mode), ""))
+    rows = int(getattr(module, "num_layers", 0))
+    if cell is None or not rows or not hasattr(module, "state_dict"):
+        raise InputError(
+            "only a grus or torch recurrent module (nn.GRU, nn.LSTM, nn.RNN, grus.Recurrent) or a"
+            f" Network can be written, not {type(module).__name__}"
+        )
+    if getattr(module, "proj_size", 0):
+        raise InputError("ONNX has no projection after the state: proj_size must be 0")
+    tensors = {name: _array(name, t) for name, t in module.state_dict().items()}
+    ends = ("", "_reverse") if module.bidirectional else ("",)
+    record, size = TorchRecord(cell), int(module.hidden_size)
+    layers, pairs = [], []
+    for k in range(rows):
+        found = [_row(record, tensors, f"_l{k}{end}", size) for end in ends]
+        layers.append(tuple(weights for weights, _ in found))
+        pairs.append(tuple(pair for _, pair in found))
+    kept = tuple(pairs) if pairs[0][0] is not None else ()
+    return Given(Network(cell, tuple(layers), pairs=kept), bool(module.batch_first))
+
+
+def _array(name: str, tensor: Any) -> Array:
+    kind = str(tensor.dtype)
+    if kind not in ("torch.float32", "torch.float64"):
+        raise InputError(f"{name} must be float32 or float64 to be written, got {kind}")
+    return tensor.detach().cpu().numpy().copy()
+
+
+def _row(
+    record: TorchRecord, tensors: Mapping[str, Array], end: str, size: int
+) -> tuple[dict[str, Array], Pair | None]:
+    """One layer in one direction: its weights by family, and its two biases where it has two."""
+    own = {name.removesuffix(end): t for name, t in tensors.items() if name.endswith(end)}
+    dtype = next(iter(own.values())).dtype
+    weights = record.families(own, size, lambda n: np.zeros(n, dtype), np.concatenate)
+    if "bias_hh" not in own or "bias_ih" not in own:
+        return weights, None
+    inner = record.cell.families.get("d", ())
+    blocks = dict(zip(record.gates_hh, np.split(own["bias_hh"], len(record.gates_hh)), strict=True))
+    zeros = np.zeros(size, dtype)
+    second = [zeros if g in inner else blocks.get(g, zeros) for g in record.cell.families["b"]]
+    return weights, (own["bias_ih"], np.concatenate(second))
