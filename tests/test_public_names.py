@@ -31,6 +31,7 @@ PUBLIC = [
     "carry",
     "cell",
     "check_rollout",
+    "convert",
     "last_state",
     "onnx",
     "resets_from_dones",

@@ -25,7 +25,7 @@ BELOW = {
     "cli": "equations reference gradients kernels dialects layers models inspect sequence",
     "sequence": "equations reference kernels",
     "onnx": "dialects",
-    "__init__": "equations sequence layers onnx",
+    "__init__": "equations sequence layers dialects onnx",
     "__main__": "cli",
 }
 PACKAGES = {

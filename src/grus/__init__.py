@@ -13,6 +13,7 @@ from grus.errors import InputError
 
 if TYPE_CHECKING:
     from grus import onnx
+    from grus.dialects import convert
     from grus.layers import (
         GRU,
         LSTM,
@@ -53,6 +54,7 @@ __all__ = [
     "carry",
     "cell",
     "check_rollout",
+    "convert",
     "last_state",
     "onnx",
     "resets_from_dones",
@@ -83,7 +85,11 @@ _LAYERS = (
     "restore",
     "split_directions",
 )
-_LATE = {**dict.fromkeys(_LAYERS, "grus.layers"), "run": "grus.sequence"}
+_LATE = {
+    **dict.fromkeys(_LAYERS, "grus.layers"),
+    "convert": "grus.dialects",
+    "run": "grus.sequence",
+}
 
 
 def __getattr__(name: str) -> Any:

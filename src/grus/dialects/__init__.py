@@ -5,6 +5,7 @@ reference and kernels; a framework only inside its own file, late.
 """
 
 from grus.dialects.activation import KINDS, Activation, Activations, activated, factor
+from grus.dialects.conversion import Converted, convert
 from grus.dialects.dialect import Biases, Dialect
 from grus.dialects.layout import SECOND, Layout
 from grus.dialects.network import Network, Output, Unrepresentable
@@ -20,6 +21,7 @@ __all__ = [
     "Activation",
     "Activations",
     "Biases",
+    "Converted",
     "Dialect",
     "Layout",
     "Network",
@@ -28,6 +30,7 @@ __all__ = [
     "Unpacked",
     "Unrepresentable",
     "activated",
+    "convert",
     "dialects",
     "factor",
     "find",

@@ -190,7 +190,9 @@ def _same_reset(network: Network, dialect: Dialect, forced: bool, notes: list[st
     have = factor(network.cell)
     assert have is not None
     after = "d" in have.base.families
-    if not forced:
+    if forced:
+        notes.append(f"the reset moved {'before' if after else 'after'} the product")
+    else:
         _check_movable(network, after, dialect)
         notes.append("reset before and after are the same here: U.n is diagonal")
     cell = Factored(CELLS[MOVED[have.base.name]], have.activations).cell

@@ -1,0 +1,223 @@
+"""Weights from one dialect into another: exact, or refused by name with how far off it would be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import grus
+from grus.dialects import DIALECTS, Activation, Dialect, Network, Unrepresentable, activated, find
+from grus.dialects.conversion import convert, distance, nearest, rounding
+from grus.dialects.transform import scaled
+from grus.equations import CELLS, Cell, Weight
+from grus.errors import InputError
+
+from test_network import HIDDEN, draw  # isort: skip
+
+Array = np.ndarray
+TORCH = find("torch")
+STORED = [one for one in DIALECTS if one.tensors]
+# Both sides run the same equations on the same numbers in float64; orders of sums differ.
+SAME = 64 * 2.0**-52
+
+
+def single(tensors: dict[str, Array]) -> dict[str, Array]:
+    return {name: array.astype(np.float32) for name, array in tensors.items()}
+
+
+def inner_places(dialect: Dialect) -> bool:
+    return "d" not in dialect.cell.families or Weight("d", "n") in dialect.blocks
+
+
+GRUS = [one for one in STORED if one.cell_name == "gru" and inner_places(one)]
+
+
+@pytest.mark.parametrize("target", GRUS, ids=lambda one: one.title)
+@pytest.mark.parametrize(("layers", "directions"), [(1, 1), (2, 2)])
+def test_a_torch_gru_comes_back_from_every_dialect_that_holds_it(
+    target: Dialect, layers: int, directions: int
+) -> None:
+    tensors = single(draw(TORCH, layers, directions))
+    there = convert(tensors, "torch", target)
+    back = convert(there.tensors, there.target, "torch")
+    assert all(array.dtype == np.float32 for array in there.tensors.values())
+    two = Weight("a", "r") in target.blocks
+    bits = {name: np.array_equal(back.tensors[name], tensors[name]) for name in tensors}
+    assert all(bits.values()) == two
+    assert all(same for name, same in bits.items() if "weight" in name)
+    network = TORCH.read(tensors)
+    moved = distance(network, TORCH.read(back.tensors))
+    assert moved == 0 if two else 0 < moved <= rounding(network)
+    assert any("cannot be restored" in note for note in there.notes) != two
+
+
+@pytest.mark.parametrize("cell", ["lstm", "rnn"])
+def test_other_cells_come_back_too(cell: str) -> None:
+    source = find("torch", cell)
+    tensors = draw(source, 2, 2)
+    for target in STORED:
+        if target.cell_name == cell and target.cell == CELLS[cell]:
+            there = convert(tensors, source, target)
+            assert there.difference <= SAME
+            back = convert(there.tensors, target, source)
+            assert distance(source.read(tensors), source.read(back.tensors)) <= SAME
+
+
+def test_z_is_turned_round_by_a_sign_and_back_to_the_same_bits() -> None:
+    haiku = find("haiku")
+    tensors = draw(haiku, 1, 1)
+    there = convert(tensors, "haiku", "keras")
+    assert there.target.name == "keras_reset_before"
+    assert there.difference <= SAME
+    assert any("z keeps instead of admits" in note for note in there.notes)
+    back = convert(there.tensors, "keras_reset_before", "haiku").tensors
+    assert all(np.array_equal(back[name], tensors[name]) for name in tensors)
+
+
+def test_a_hard_sigmoids_slope_is_taken_into_the_weights() -> None:
+    source = find("keras_2")
+    tensors = draw(source, 1, 1)
+    there = convert(tensors, "keras_2", "keras")
+    assert there.target.activations.gates == Activation("hard_sigmoid", 1 / 6)
+    assert np.allclose(there.tensors["kernel"][:, : 2 * HIDDEN], 1.2 * tensors["kernel"][:, :8])
+    assert np.array_equal(there.tensors["kernel"][:, 8:], tensors["kernel"][:, 8:])
+    # The slope is not a binary number: each gate rounds once, and hard gates have no slack.
+    assert there.difference < 1e-13
+
+
+def test_a_scaled_tanh_is_taken_into_the_candidate() -> None:
+    source = find("onnx", "gru").activated(candidate=Activation("scaled_tanh", 1.0, 0.5))
+    there = convert(draw(find("onnx", "gru"), 1, 2), source, "torch")
+    assert there.difference <= SAME
+    other = find("onnx", "gru").activated(candidate=Activation("scaled_tanh", 2.0, 0.5))
+    with pytest.raises(Unrepresentable, match=r"no scaled_tanh\(2, 0\.5\) for the candidate"):
+        convert(draw(find("onnx", "gru"), 1, 1), other, "torch")
+
+
+def diagonal(tensors: dict[str, Array]) -> dict[str, Array]:
+    found = dict(tensors)
+    blocks = np.split(found["weight_hh_l0"], 3)
+    blocks[2] = np.diag(np.diag(blocks[2]))
+    found["weight_hh_l0"] = np.concatenate(blocks)
+    found["bias_hh_l0"] = found["bias_hh_l0"] * np.repeat([1.0, 1.0, 0.0], HIDDEN)
+    return found
+
+
+def test_where_the_place_of_the_reset_cannot_be_seen_it_is_no_obstacle() -> None:
+    there = convert(diagonal(draw(TORCH, 1, 1)), "torch", "tf1")
+    assert there.difference <= SAME
+    back = convert(there.tensors, "tf1", "torch")
+    assert back.difference <= SAME
+
+
+REFUSED = [
+    ("haiku", "resets before the product, this network after it"),
+    ("flax_nnx", r"no place for the inner bias d\.n.*the inner bias (left out|added)"),
+    ("sonnet_cudnn", r"no place for the inner bias d\.n"),
+    ("torch_lstm", "gru is another kind"),
+    ("wikipedia", "has no tensors|resets before"),
+]
+
+
+@pytest.mark.parametrize(("target", "message"), REFUSED)
+def test_what_a_target_cannot_hold_is_refused_by_name(target: str, message: str) -> None:
+    with pytest.raises(Unrepresentable, match=message):
+        convert(draw(TORCH, 1, 1), "torch", target)
+
+
+def test_a_refusal_says_how_far_off_the_nearest_would_be() -> None:
+    network = TORCH.read(draw(TORCH, 1, 1))
+    near = nearest(network, find("flax_nnx"))
+    assert near is not None
+    dropped = replace(network, layers=(({**network.layers[0][0], "d": np.zeros(HIDDEN)},),))
+    assert 0 < near.difference <= distance(network, dropped)
+    with pytest.raises(Unrepresentable, match=f"off by {near.difference:.2g} on random input"):
+        convert(network, None, "flax_nnx")
+
+
+def test_gates_that_are_not_symmetric_keep_their_sense() -> None:
+    source = find("onnx_reset_before").activated(gates="Relu")
+    tensors = draw(find("onnx_reset_before"), 1, 1)
+    assert convert(tensors, source, "keras_reset_before").difference <= 1e-12
+    target = replace(find("haiku"), words=source.words, free=True)
+    with pytest.raises(Unrepresentable, match=r"1 - relu\(v\) is not relu\(-v\)"):
+        convert(tensors, source, target)
+
+
+def test_a_clip_goes_only_where_there_is_one() -> None:
+    source = find("onnx", "gru").activated(clip=2.0)
+    tensors = draw(find("onnx", "gru"), 1, 1)
+    with pytest.raises(Unrepresentable, match="has no clip, and 2 bounds"):
+        convert(tensors, source, "torch")
+    assert convert(tensors, source, "onnx").difference == 0
+
+
+def test_one_direction_that_runs_backward_goes_where_there_is_one() -> None:
+    tensors = draw(find("onnx", "gru"), 1, 1)
+    there = convert(tensors, "onnx_reset_after", "keras", reverse=True)
+    assert there.network.reverse
+    assert any("runs backward" in note for note in there.notes)
+    with pytest.raises(Unrepresentable, match="no layer that runs backward alone"):
+        convert(tensors, "onnx_reset_after", "torch", reverse=True)
+
+
+def test_tensors_that_fit_two_cells_are_not_guessed() -> None:
+    tensors = draw(find("onnx", "gru"), 1, 1)
+    with pytest.raises(InputError, match=r"onnx_reset_before .* onnx_reset_after"):
+        convert(tensors, "onnx", "torch")
+    assert convert(draw(find("keras", "lstm"), 1, 1), "keras", "torch").target.name == "torch_lstm"
+
+
+def test_a_wrong_conversion_would_be_seen() -> None:
+    """Breaks: each of these is what a slip in a record or a transformation would give."""
+    tensors = single(draw(TORCH, 1, 1))
+    network = TORCH.read(tensors)
+    for broken in (
+        scaled(network, {Weight("W", "z"): -1.0}),
+        scaled(network, {Weight("b", "r"): 1 + 1e-5}),
+        replace(network, cell=CELLS["gru_admit"]),
+        replace(network, reverse=True),
+    ):
+        assert distance(network, broken) > rounding(network)
+
+
+def test_a_record_that_packs_wrongly_converts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = find("equinox")
+    swapped = replace(target, holds={**target.holds, "weight_hh": "U.zrn"})
+    tensors = convert(draw(TORCH, 1, 1), "torch", swapped).tensors
+    # What it writes it reads back, so that alone proves nothing: the framework's record does.
+    assert distance(TORCH.read(draw(TORCH, 1, 1)), target.read(tensors)) > 0.1
+    monkeypatch.setattr("grus.dialects.conversion.pack", lambda d, n: tensors)
+    with pytest.raises(Unrepresentable, match="nothing was converted"):
+        convert(draw(TORCH, 1, 1), "torch", "equinox")
+
+
+def test_a_cell_of_ones_own_has_no_dialect() -> None:
+    cell = Cell.parse("h_next = tanh(W.h @ x + U.h @ h + b.h) + h")
+    weights = {"W": np.ones((2, 1)), "U": np.ones((2, 2)), "b": np.ones(2)}
+    with pytest.raises(Unrepresentable, match="another kind"):
+        convert(Network(cell, ((weights,),)), None, "torch")
+
+
+def test_inputs_are_left_as_they_were_and_the_result_reads_well() -> None:
+    tensors = draw(TORCH, 1, 1)
+    before = {name: array.copy() for name, array in tensors.items()}
+    there = grus.convert(tensors, "torch", "openvino")
+    assert all(np.array_equal(before[name], tensors[name]) for name in tensors)
+    lines = str(there).splitlines()
+    assert lines[0] == "OpenVINO GRUSequence, linear_before_reset=true:"
+    assert "B (1, 16)" in lines
+    assert lines[-1].startswith("both sides run on random input: largest difference ")
+
+
+def test_words_of_a_framework_name_its_own_activations() -> None:
+    keras, onnx = find("keras"), find("onnx", "gru")
+    hard = keras.activated("hard_sigmoid", "relu")
+    assert hard.cell == activated(CELLS["gru"], Activation("hard_sigmoid", 1 / 6), "relu")
+    assert onnx.activated("HardSigmoid").activations.gates == Activation("hard_sigmoid", 0.2)
+    with pytest.raises(InputError, match="cannot have gates relu"):
+        TORCH.activated("relu")
+    with pytest.raises(InputError, match=r"cannot have .*clip 3"):
+        keras.activated(clip=3.0)
