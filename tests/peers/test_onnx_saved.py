@@ -11,7 +11,8 @@ import pytest
 
 import grus
 from grus.dialects import Network
-from grus.dialects.dialect import Unrepresentable
+from grus.dialects.activation import Activation, activated
+from grus.dialects.network import Unrepresentable
 from grus.dialects.onnx import proof, save
 from grus.dialects.onnx.export import build
 from grus.dialects.onnx.modules import given
@@ -100,6 +101,28 @@ def test_the_reset_s_place_is_said() -> None:
         node = next(n for n in model.graph.node if n.op_type == "GRU")
         found = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         assert found["linear_before_reset"] == after
+
+
+@pytest.mark.parametrize("name", ["gru", "gru_admit", "gru_reset_before", "lstm", "rnn"])
+@pytest.mark.parametrize("clip", [None, 0.3])
+def test_other_activations_and_clip_are_written(
+    name: str, clip: float | None, tmp_path: Path
+) -> None:
+    """Keras' hard sigmoid and softsign, and clipping, each with the numbers of their own."""
+    hard = Activation("hard_sigmoid", 1 / 6, 0.5)
+    cell = activated(grus.CELLS[name], hard, "softsign", "softsign", clip=clip)
+    torch.manual_seed(0)
+    one = grus.Recurrent(cell, SIZE, HIDDEN, bidirectional=True)
+    grus.onnx.save(one, tmp_path / "m.onnx")
+    x = 3 * torch.randn(4, 3, SIZE)
+    output, hn = one(x)
+    close(session(tmp_path / "m.onnx").run(None, {"x": x.numpy()}), [output, *states(hn)], 4)
+
+
+def test_an_activation_that_onnx_has_not_is_refused(tmp_path: Path) -> None:
+    one = grus.Recurrent(activated(grus.CELLS["gru"], candidate="silu"), SIZE, HIDDEN)
+    with pytest.raises(Unrepresentable, match="no operator computes n"):
+        grus.onnx.save(one, tmp_path / "m.onnx")
 
 
 def test_a_network_that_runs_backward_is_written(tmp_path: Path) -> None:

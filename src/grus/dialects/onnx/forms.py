@@ -7,13 +7,30 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 
-from grus.dialects.dialect import Unrepresentable
+from grus.dialects.activation import Activation as Chosen, factor
+from grus.dialects.network import Unrepresentable
 from grus.dialects.onnx.activations import KINDS, Activation
 from grus.dialects.onnx.cells import DEFAULTS, Form, cell_of
 from grus.equations import CELLS, Cell
 
 MIRRORED = {"gru_admit": "gru", "gru_reset_before_admit": "gru_reset_before"}
 """The same cell with the other sense of z: sigmoid(-a) = 1 - sigmoid(a)."""
+
+
+OPERATORS = {
+    "gru": "GRU",
+    "gru_reset_before": "GRU",
+    "lstm": "LSTM",
+    "rnn": "RNN",
+    "rnn_relu": "RNN",
+}
+"""The cells of the house -> the operator; activations aside."""
+NAMES = {
+    "sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "Relu", "hard_sigmoid": "HardSigmoid",
+    "softsign": "Softsign", "scaled_tanh": "ScaledTanh", "leaky_relu": "LeakyRelu",
+    "thresholded_relu": "ThresholdedRelu", "elu": "Elu", "affine": "Affine",
+}  # fmt: skip
+"""Activations of `grus.dialects.activation` -> ONNX's names."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +55,36 @@ def written(cell: Cell) -> Written:
     for form in _forms(cell):
         if cell_of(form) == cell:
             return Written(form)
+    found = _factored(cell)
+    if found is not None:
+        return found
     raise Unrepresentable(f"ONNX has no operator for the cell {cell.name}: {_nearest(cell)}")
+
+
+def _factored(cell: Cell) -> Written | None:
+    """A cell of the house with other activations, or clipped; None where ONNX has not all."""
+    parts = factor(cell)
+    if parts is None:
+        return None
+    base, chosen = parts.base.name, parts.activations
+    mirrored = ("z",) if base in MIRRORED and chosen.gates.symmetric else ()
+    kind = OPERATORS.get(MIRRORED[base] if mirrored else base)
+    wanted = {
+        "GRU": (chosen.gates, chosen.candidate),
+        "LSTM": (chosen.gates, chosen.candidate, chosen.output),
+        "RNN": (chosen.candidate,),
+    }
+    if kind is None or any(one.name not in {*NAMES, "linear"} for one in wanted[kind]):
+        return None
+    after = MIRRORED.get(base, base) == "gru"
+    activations = tuple(map(_in_onnx, wanted[kind]))
+    return Written(Form(kind, activations, clip=chosen.clip, linear_before_reset=after), mirrored)
+
+
+def _in_onnx(one: Chosen) -> Activation:
+    if one.name == "linear":
+        return Activation("Affine", 1.0, 0.0)
+    return Activation(NAMES[one.name], one.alpha or 0.0, one.beta or 0.0)
 
 
 def _forms(cell: Cell) -> Iterator[Form]:
