@@ -163,7 +163,7 @@ def test_a_layer_moves_to_another_dtype() -> None:
     assert double.dtype == torch.float64
     assert torch.allclose(double, single.double(), atol=1e-5)
     half = module.bfloat16()
-    assert half.path(given.bfloat16()) == "composite"
+    assert half.path(given.bfloat16()) == "kernels"
     assert half(given.bfloat16())[0].dtype == torch.bfloat16
 
 

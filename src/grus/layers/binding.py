@@ -7,7 +7,6 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from grus import kernels
@@ -49,8 +48,8 @@ class Binding:
 
     def arrays(self, tensors: tuple[Tensor, ...]) -> dict[str, Array]:
         """The weights by family, as arrays."""
-        first = array(tensors[1])
         named = {name: array(t) for name, t in self.named(tensors).items()}
+        first = next(iter(named.values()))
         return self.record.families(
             named,
             self.record.bias_size(named),
@@ -61,10 +60,8 @@ class Binding:
 
     def composite(self, steps: Steps, *tensors: Tensor) -> tuple[Tensor, ...]:
         """(output, *final states) by torch's own differentiable operations."""
+        weights = composite.families(self.record, self.named(tensors))
         start = self.start(tensors)
-        named = self.named(tensors)
-        size = self.record.bias_size(named)
-        weights = self.record.families(named, size, start[0].new_zeros, torch.cat)
         output, final = composite.sequence(self.cell, weights, tensors[0], start, steps)
         return output, *final
 

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from grus.dialects import TorchRecord
 from grus.equations import Cell, cell as find_cell
 from grus.errors import InputError
-from grus.layers import arguments, composite, function, parameters
+from grus.layers import arguments, doors, parameters
 from grus.layers.errors import ShapeError
 from grus.layers.modules import rnn_cell
-from grus.layers.path import Path, choose
+from grus.layers.path import Path
 from grus.layers.states import State, as_tuple
 
 BIASES = ("bias_ih", "bias_hh")
@@ -79,12 +79,7 @@ class StepCell(nn.Module):
         start = self._start(kind, x, hx, input.dim())
         named = parameters.read(self, self._names)
         x = x.unsqueeze(0)
-        if choose(x, self.backend) == "kernels":
-            _, final = function.sequence(self.record, x, start, named)
-        else:
-            like = next(iter(named.values()))
-            weights = self.record.families(named, self.hidden_size, like.new_zeros, torch.cat)
-            _, final = composite.sequence(self.cell, weights, x, start)
+        _, final = doors.sequence(self.record, x, start, named, asked=self.backend)
         if input.dim() == 1:
             final = tuple(state.squeeze(0) for state in final)
         return final[0] if len(final) == 1 else final

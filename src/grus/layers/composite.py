@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from grus.dialects import TorchRecord
 from grus.equations import Cell
 from grus.kernels.steps import PLAIN, Steps
+from grus.layers.path import constant
 from grus.reference.evaluate import split
 from grus.reference.operations import Operations
 from grus.reference.sequence import loop
@@ -45,6 +48,24 @@ TORCH = Operations(
     stack=torch.stack,
     zeros_like=torch.zeros_like,
 )
+
+
+@constant
+def found(record: TorchRecord) -> str:
+    """Find what a record and its cell keep once it is found: Dynamo traces no locks."""
+    for one in (record, record.cell):
+        for name, kept in vars(type(one)).items():
+            if isinstance(kept, cached_property):
+                getattr(one, name)
+    return record.cell.name
+
+
+def families(record: TorchRecord, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A layer's tensors by the cell's families of weights."""
+    if torch.compiler.is_compiling():
+        found(record)
+    like = next(iter(named.values()))
+    return record.families(named, record.bias_size(named), like.new_zeros, torch.cat)
 
 
 def sequence(

@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from grus.dialects import TorchRecord
-from grus.errors import InputError
 from grus.kernels.steps import PLAIN, Steps
 from grus.layers import folding, kernel
 from grus.layers.binding import Binding, bind
@@ -35,14 +34,11 @@ def sequence(
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """One layer over ``x`` [time, batch, input]: (output, final states).
 
-    ``named`` holds the layer's parameters under torch's names. Any derivative, any
-    ``torch.func`` transform; what runs where is on the page docs/derivatives.md.
-
-    Raises InputError unless all are float32 or all float64, on the CPU.
+    ``named`` holds the layer's parameters under torch's names; all are float32 or all float64,
+    on the CPU. Any derivative, any ``torch.func`` transform: docs/derivatives.md.
     """
     tensors = (x, *start, *named.values())
     bound = bind(record, tuple(named))
-    _check(bound, tensors)
     if _transformed():
         output, _, *final = _Sequence.apply(bound, steps, *tensors)  # type: ignore[no-untyped-call]
     elif _recorded(tensors):
@@ -66,31 +62,6 @@ def _recorded(tensors: tuple[Tensor, ...]) -> bool:
 def tangents() -> bool:
     """True inside ``torch.autograd.forward_ad.dual_level``."""
     return forward_ad._current_level >= 0
-
-
-def _check(bound: Binding, tensors: tuple[Tensor, ...]) -> None:
-    dtype = tensors[0].dtype
-    for tensor in tensors:
-        if tensor.dtype is not dtype or not tensor.is_cpu:
-            _refuse(bound, tensors)
-    if dtype is not torch.float32 and dtype is not torch.float64:
-        _refuse(bound, tensors)
-
-
-def _refuse(bound: Binding, tensors: tuple[Tensor, ...]) -> None:
-    x = tensors[0]
-    if not x.is_cpu or x.dtype not in (torch.float32, torch.float64):
-        raise InputError(
-            f"the kernels run torch.float32 and torch.float64 on the CPU, input is {x.dtype} on"
-            f" {x.device}"
-        )
-    names = ("input", *(f"hx of state {s}" for s in bound.cell.states), *bound.names)
-    for name, tensor in zip(names, tensors, strict=True):
-        if tensor.dtype != x.dtype or tensor.device != x.device:
-            raise InputError(
-                f"{name} must be {x.dtype} on {x.device} like the input, got {tensor.dtype} on"
-                f" {tensor.device}"
-            )
 
 
 class _Plain(torch.autograd.Function):

@@ -1,39 +1,67 @@
 """Which code runs a layer: written rules, and a way to ask.
 
-Kernels run float32 and float64 on the CPU. The composite (the reference's evaluator over torch
-operations) runs everything else: other devices and dtypes, tracing by ``torch.compile`` and
-``torch.export``, a projection, and whatever asks for it by ``backend="composite"`` or
-GRUS_BACKEND=reference.
+- "kernels": every cell on the CPU, in float32 and float64; float16 and bfloat16 are widened to
+  float32 and the results rounded once (`doors`).
+- "torch": torch's own functions, cuDNN there, for the cells that torch has on a CUDA device.
+- "composite": the reference's evaluator over torch operations, for everything else: other devices
+  and dtypes, other cells on a GPU, a ``torch.func`` transform or forward mode inside
+  ``torch.compile``, and whatever asks for it by ``backend="composite"`` or GRUS_BACKEND=reference.
+
 A cell that the kernels cannot run is an error, never a silent change of speed.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
-from grus.errors import InputError
+from grus.equations import Cell
 from grus.kernels.backend import backend
+from grus.kernels.steps import PLAIN, Steps
+from grus.layers import native
 
-Path = Literal["kernels", "composite"]
+Path = Literal["kernels", "composite", "torch"]
+
+WIDE = (torch.float32, torch.float64)
+"""What the kernels run."""
+NARROW = (torch.float16, torch.bfloat16)
+"""What they run in float32."""
+
+_Constant = TypeVar("_Constant", bound=Callable[..., str])
 
 
-def choose(x: Tensor, asked: Path | None, projected: bool = False) -> Path:
-    """The path for input ``x``; ``projected``: the cell has a projection after its state.
+def constant(function: _Constant) -> _Constant:
+    """What does not change while a graph is made: called then, its result becomes part of it."""
+    marked: _Constant = torch.compiler.assume_constant_result(function)  # type: ignore[no-untyped-call]
+    return marked
 
-    Raises InputError for an unknown GRUS_BACKEND, and where the kernels are asked for what they
-    do not run.
+
+_switch = constant(backend)
+
+
+def choose(x: Tensor, asked: Path | None, cell: Cell, steps: Steps = PLAIN) -> Path:
+    """The path of ``cell`` for input ``x`` stepped through by ``steps``.
+
+    ``asked`` stands above the rules. Raises InputError for an unknown GRUS_BACKEND.
     """
-    if projected:
-        if asked == "kernels":
-            raise InputError("the kernels run no projection yet")
-        return "composite"
     if asked is not None:
         return asked
-    if torch.compiler.is_compiling() or backend() == "reference":
+    compiling = torch.compiler.is_compiling()
+    if compiling and differentiated():
         return "composite"
-    if x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64):
-        return "kernels"
+    if x.is_cpu:
+        runs = x.dtype in WIDE or x.dtype in NARROW
+        return "kernels" if runs and _switch() == "kernels" else "composite"
+    if x.is_cuda and not compiling and not differentiated() and native.has(cell, steps):
+        return "torch"
     return "composite"
+
+
+def differentiated() -> bool:
+    """True inside a ``torch.func`` transform, and where forward mode follows tangents."""
+    transformed: bool = torch._C._are_functorch_transforms_active()
+    return transformed or forward_ad._current_level >= 0

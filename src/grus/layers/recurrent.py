@@ -12,8 +12,8 @@ from torch.nn.utils.rnn import PackedSequence
 from grus.dialects import TorchRecord
 from grus.equations import Cell, cell as find_cell
 from grus.errors import InputError
-from grus.kernels.steps import Steps
-from grus.layers import arguments, composite, function, parameters, stack, unpacking
+from grus.kernels.steps import PLAIN, Steps
+from grus.layers import arguments, doors, parameters, stack, unpacking
 from grus.layers.errors import ShapeError
 from grus.layers.packed import Packing
 from grus.layers.path import Path, choose
@@ -165,7 +165,7 @@ class Recurrent(TorchSurface):
 
         Raises InputError (ShapeError, KindError) naming the argument that cannot be.
         """
-        if not self._unpacking_seen and not torch.compiler.is_compiling():
+        if not (torch.compiler.is_compiling() or self._unpacking_seen):
             self._unpacking_seen = True
             unpacking.check(type(self).__name__, self.cell.states[0])
         if isinstance(input, PackedSequence):
@@ -245,14 +245,13 @@ class Recurrent(TorchSurface):
         y, rows = self._stack(x, start, packing.steps, drop)
         return packing.result(packing.pack(y)), packing.unsorted(final(rows, 3))
 
-    def path(self, input: Tensor) -> Path:
-        """Which code `forward` would run for this input: "kernels" or "composite"."""
-        return choose(input, self.backend, bool(self.proj_size))
+    def path(self, input: Tensor, steps: Steps = PLAIN) -> Path:
+        """Which code `forward` would run for this input: "kernels", "torch" or "composite"."""
+        return choose(input, self.backend, self.cell, steps)
 
     def _layer(self, row: int, x: Tensor, start: Row, steps: Steps) -> tuple[Tensor, Row]:
-        if self.path(x) == "kernels":
-            return function.sequence(self.record, x, start, self.layer_tensors(row), steps)
-        return composite.sequence(self.cell, self.layer_weights(row), x, start, steps)
+        named = self.layer_tensors(row)
+        return doors.sequence(self.record, x, start, named, steps, self.backend)
 
     def step(self, x: Tensor, hx: State | None = None) -> tuple[Tensor, State]:
         """One time step: ``x`` [batch, input] -> (output [batch, hidden], next states)."""

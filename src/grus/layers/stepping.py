@@ -35,7 +35,10 @@ def directions(x: Tensor, lengths: Any, resets: Any, reset_to: ResetTo, axes: Ax
     if reset_to not in ("zero", "h0"):
         raise InputError(f'reset_to must be "zero" or "h0", got {reset_to!r}')
     if torch.compiler.is_compiling():  # traced: values are not known
-        counts, begins = map(_traced, (lengths, resets))
+        counts, begins = _traced(lengths), _traced(resets)
+        if begins is not None:
+            begins = begins.T if axes[0] == "batch" else begins.reshape(x.shape[0], -1)
+        counts = None if counts is None else counts.reshape(-1)
     else:
         sizes = {"time": x.shape[0], "batch": x.shape[1]}
         counts = None if lengths is None else _lengths(lengths, sizes, axes)

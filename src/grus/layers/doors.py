@@ -1,0 +1,80 @@
+"""The ways into one layer's sequence: which path runs it, through which of torch's doors, in which
+arithmetic.
+
+An eager call and every ``torch.func`` transform go through autograd functions (`function`), what
+is compiled or exported through operators of the dispatcher (`operator`): neither serves both.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from grus.dialects import TorchRecord
+from grus.errors import InputError
+from grus.kernels.steps import PLAIN, Steps
+from grus.layers import composite, function, native, operator
+from grus.layers.path import NARROW, WIDE, Path, choose
+
+Row = tuple[Tensor, ...]
+
+
+def sequence(
+    record: TorchRecord,
+    x: Tensor,
+    start: Row,
+    named: dict[str, Tensor],
+    steps: Steps = PLAIN,
+    asked: Path | None = None,
+) -> tuple[Tensor, Row]:
+    """One layer over ``x`` [time, batch, input]: (output, final states).
+
+    ``start`` holds the initial states, each [batch, size], ``named`` the layer's parameters under
+    torch's names; ``asked`` is a path, None for the rules of `path`. On the kernels, parameters
+    in float16 or bfloat16 are widened to float32 with everything else, the sequence runs, and
+    each result is rounded once, to the dtype of x or of the initial state. Under autocast the
+    kernels run in the parameters' dtype, too: they are not slower in it.
+
+    Raises InputError where dtypes or devices do not fit together.
+    """
+    path = choose(x, asked, record.cell, steps)
+    if path == "kernels":
+        dtype = x.dtype
+        if dtype in WIDE and all(t.dtype is dtype for t in (*start, *named.values())):
+            return _kernels(record, x, start, named, steps)
+        return _converted(record, x, start, named, steps)
+    if path == "torch":
+        return native.sequence(record, x, start, named, steps)
+    return composite.sequence(record.cell, composite.families(record, named), x, start, steps)
+
+
+def _kernels(
+    record: TorchRecord, x: Tensor, start: Row, named: dict[str, Tensor], steps: Steps
+) -> tuple[Tensor, Row]:
+    if torch.compiler.is_compiling():
+        return operator.sequence(record, x, start, named, steps)
+    return function.sequence(record, x, start, named, steps)
+
+
+def _converted(
+    record: TorchRecord, x: Tensor, start: Row, named: dict[str, Tensor], steps: Steps
+) -> tuple[Tensor, Row]:
+    """Run in the dtype of the parameters, or float32 where they are narrower."""
+    own = next(iter(named.values())).dtype
+    mixed = torch.is_autocast_enabled("cpu")
+    for name, tensor in zip(_names(record, named), (x, *start, *named.values()), strict=True):
+        given = mixed and name not in named and tensor.dtype in (*WIDE, *NARROW)
+        if not given and tensor.dtype != own:
+            raise InputError(
+                f"{name} must be {own} like the parameters, got {tensor.dtype};"
+                " only autocast mixes dtypes"
+            )
+    dtype = torch.float32 if own in NARROW else own
+    wide = {name: tensor.to(dtype) for name, tensor in named.items()}
+    output, final = _kernels(record, x.to(dtype), tuple(s.to(dtype) for s in start), wide, steps)
+    states = tuple(f.to(s.dtype) for f, s in zip(final, start, strict=True))
+    return output.to(x.dtype), states
+
+
+def _names(record: TorchRecord, named: dict[str, Tensor]) -> tuple[str, ...]:
+    return ("input", *(f"hx of state {s}" for s in record.cell.states), *named)

@@ -1,0 +1,198 @@
+"""One layer on the kernels as an operator of torch's dispatcher: what ``torch.compile`` and
+``torch.export`` put into their graphs.
+
+``grus::sequence`` names its cell by the text of its equations, so that an exported program means
+the same in another process that has imported `grus.layers`. Its gradient is
+``grus::sequence_backward``, which has none of its own: torch raises there. The operator refuses to
+run in forward mode, where torch would take its tangent for zero without a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from grus import kernels
+from grus.dialects import TorchRecord
+from grus.equations import Cell
+from grus.kernels.steps import Steps
+from grus.layers import composite, kernel
+from grus.layers.binding import Binding, bind
+from grus.layers.path import constant
+
+
+@constant
+def spelled(record: TorchRecord) -> str:
+    """The cell's name and equations, from which `_bound` makes it again."""
+    kernels.make_plan(record.cell)  # what the kernels cannot run is said while compiling
+    return f"{record.cell.name}\n{record.cell}"
+
+
+@lru_cache(maxsize=256)
+def _bound(cell: str, names: str) -> Binding:
+    name, _, equations = cell.partition("\n")
+    return bind(TorchRecord(Cell.parse(equations, name)), tuple(names.split()))
+
+
+def sequence(
+    record: TorchRecord,
+    x: Tensor,
+    start: tuple[Tensor, ...],
+    named: dict[str, Tensor],
+    steps: Steps,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """As `function.sequence`, through the operator. ``steps`` may hold tensors."""
+    tensors = [x, *start, *named.values()]
+    keep = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+    found = _sequence(
+        spelled(record), " ".join(named), keep, tensors, len(start),
+        steps.lengths, steps.resets, steps.reset_to, steps.reverse, steps.seed, steps.recompute,
+    )  # fmt: skip
+    output, *final = found[: 1 + len(start)]
+    return output, tuple(final)
+
+
+def _steps(
+    x: Tensor,
+    lengths: Tensor | None,
+    resets: Tensor | None,
+    reset_to: str,
+    reverse: bool,
+    seed: int | None,
+    recompute: bool,
+) -> Steps:
+    """Raises InputError for values that could not be seen while compiling."""
+    counts = None if lengths is None else lengths.numpy()
+    begins = None if resets is None else resets.numpy()
+    size = (x.shape[0], x.shape[1])
+    steps = kernels.check_steps(counts, begins, reset_to, size, reverse=reverse)
+    return replace(steps, seed=seed, recompute=recompute)
+
+
+def _families(bound: Binding, tensors: Sequence[Tensor]) -> Any:
+    return composite.families(bound.record, bound.named(tuple(tensors)))
+
+
+def _kept(bound: Binding, tensors: Sequence[Tensor], steps: Steps) -> int:
+    """How many numbers a training call keeps, the most that it may where lengths are unknown."""
+    axes = kernels.axis_sizes(bound.cell, _families(bound, tensors))
+    return kernels.saved_size(bound.cell, tensors[0].shape, axes, steps)
+
+
+def _refuse_tangents() -> None:
+    if forward_ad._current_level >= 0:
+        raise RuntimeError(
+            "a compiled or exported layer has no forward-mode derivative: call the layer itself, or"
+            ' make it with backend="composite"'
+        )
+
+
+@torch.library.custom_op("grus::sequence", mutates_args=())
+def _sequence(
+    cell: str,
+    names: str,
+    keep: bool,
+    tensors: Sequence[Tensor],
+    states: int,
+    lengths: Tensor | None,
+    resets: Tensor | None,
+    reset_to: str,
+    reverse: bool,
+    seed: int | None,
+    recompute: bool,
+) -> list[Tensor]:
+    """[output, *final states, saved if ``keep``]."""
+    _refuse_tangents()
+    steps = _steps(tensors[0], lengths, resets, reset_to, reverse, seed, recompute)
+    bound = _bound(cell, names)
+    output, final, saved = kernel.forward(bound, steps, tuple(tensors), keep=keep)
+    if saved is None:
+        return [output, *final]
+    # What is kept depends on the lengths; a graph knows only the most that it can be.
+    room = _kept(bound, tensors, Steps(recompute=recompute)) - saved.numel()
+    return [output, *final, torch.nn.functional.pad(saved, (0, room)) if room else saved]
+
+
+@_sequence.register_fake
+def _(
+    cell: str, names: str, keep: bool, tensors: Sequence[Tensor], states: int, *options: Any
+) -> list[Tensor]:
+    bound, x = _bound(cell, names), tensors[0]
+    size = kernels.output_size(bound.cell, _families(bound, tensors))
+    found = [x.new_empty((*x.shape[:2], size))]
+    found += [t.new_empty(t.shape) for t in tensors[1 : 1 + states]]
+    if keep:
+        found.append(x.new_empty(_kept(bound, tensors, Steps(recompute=options[-1]))))
+    return found
+
+
+@torch.library.custom_op("grus::sequence_backward", mutates_args=())
+def _backward(
+    cell: str,
+    names: str,
+    needs: Sequence[bool],
+    output: Tensor,
+    saved: Tensor,
+    given: Sequence[Tensor],
+    tensors: Sequence[Tensor],
+    lengths: Tensor | None,
+    resets: Tensor | None,
+    reset_to: str,
+    reverse: bool,
+    seed: int | None,
+    recompute: bool,
+) -> list[Tensor]:
+    """The gradients of those tensors that ``needs`` names."""
+    _refuse_tangents()
+    steps = _steps(tensors[0], lengths, resets, reset_to, reverse, seed, recompute)
+    bound = _bound(cell, names)
+    kept = saved[: _kept(bound, tensors, steps)]
+    found = kernel.backward(
+        bound, steps, tuple(needs), output, kept, given[0], tuple(given[1:]), tuple(tensors)
+    )
+    return [g for g in found if g is not None]
+
+
+@_backward.register_fake
+def _(
+    cell: str,
+    names: str,
+    needs: Sequence[bool],
+    output: Tensor,
+    saved: Tensor,
+    given: Sequence[Tensor],
+    tensors: Sequence[Tensor],
+    *options: Any,
+) -> list[Tensor]:
+    return [t.new_empty(t.shape) for t, need in zip(tensors, needs, strict=True) if need]
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
+    ctx.cell, ctx.names, _, tensors, ctx.states, lengths, resets, *ctx.options = inputs
+    ctx.masks = lengths, resets
+    ctx.save_for_backward(output[0], output[-1], *tensors)
+
+
+def _differentiate(ctx: Any, grads: list[Tensor | None]) -> tuple[Any, ...]:
+    output, saved, *tensors = ctx.saved_tensors
+    needs = [bool(n) for n in ctx.needs_input_grad[3]]
+    given = [
+        torch.zeros_like(like) if grad is None else grad
+        for grad, like in zip(grads, [output, *tensors[1 : 1 + ctx.states]], strict=False)
+    ]
+    found = iter(
+        _backward(
+            ctx.cell, ctx.names, needs, output, saved, given, tensors, *ctx.masks, *ctx.options
+        )
+    )
+    each = [next(found) if need else None for need in needs]
+    return None, None, None, each, *(None,) * 7
+
+
+_sequence.register_autograd(_differentiate, setup_context=_setup)
