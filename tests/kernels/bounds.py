@@ -152,6 +152,14 @@ def _one_of(op: str) -> Rule:
     return rule
 
 
+def _mean(unit: Unit, a: Bounded) -> Bounded:
+    """n - 1 additions in some order and a division by n."""
+    n = np.shape(a.value)[-1] if np.ndim(a.value) else 1
+    parts = (a.value, a.error, a.size)
+    value, error, size = (np.mean(part, axis=-1, keepdims=True) for part in parts)
+    return Bounded(value, error + unit.tiny, size, n)
+
+
 Rule = Callable[..., Bounded]
 
 RULES: dict[str, Rule] = {
@@ -172,6 +180,7 @@ RULES: dict[str, Rule] = {
     "sqrt": _function("sqrt", _sqrt),
     # A step: right where the sign of the argument is certain, else wrong by all of it.
     "positive": _function("positive", lambda n, a, e, y: 1.0 * ((np.abs(a) <= e) & (e > 0))),
+    "mean": _mean,
     "minimum": _one_of("minimum"),
     "maximum": _one_of("maximum"),
 }

@@ -110,9 +110,7 @@ def test_a_stage_ends_only_where_a_whole_row_is_needed(name: str) -> None:
 
 
 REFUSED = {
-    "layer_norm_gru": "the kernels have no mean over the hidden axis yet",
     "zoneout": r"the kernels take no mask per sequence yet \(drop\)",
-    "odd": "the kernels have no mean over the hidden axis yet",
 }
 
 
@@ -125,7 +123,6 @@ def test_what_kernels_cannot_do_is_named(name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "missing"),
     [
-        ("k = 2\nh_next = tanh(W.a @ x + k * h)", "no scalar equations yet"),
         (
             "c_next = tanh(W.a @ x + U.a @ h)\nh_next = V.b @ c_next + Q.b @ x",
             "no products of x onto two axes yet",
@@ -184,6 +181,20 @@ ODD_CELLS = {
     "an output beside the states": """
         c_next = tanh(W.a @ x + U.a @ c)
         y = sigmoid(U.y @ c_next + b.y) - c""",
+    "a number that is no mean": """
+        k = 2
+        h_next = tanh(W.a @ x + k * (U.a @ h))""",
+    "means of x, of a state, of a weight, of a number and of each other": """
+        k = mean(W.a @ x) + mean(h) * mean(b.a)
+        e = sqrt(1 + mean(k) * mean(k))
+        q = mean((h - k) * (h - k)) / e
+        h_next = tanh(W.a @ x + U.a @ h + q * h - b.a)""",
+    "a mean of a value of the same step": """
+        n = tanh(W.a @ x + U.a @ h)
+        h_next = n - mean(n * h) * mean(n)""",
+    "means over the projection and over the hidden axis": """
+        c_next = tanh(W.a @ x + U.a @ h) / sqrt(1 + mean(c * c))
+        h_next = V.a @ c_next - mean(h)""",
     "names that kernels use themselves": """
         row = tanh(W.row @ x + U.cur @ P)
         P_next = row

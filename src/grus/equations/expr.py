@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["elementwise", "linear", "reduction"]
+Per = Literal["step", "sequence", "number"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +99,11 @@ class Const(Expr):
 
 @dataclass(frozen=True, slots=True)
 class Input(Expr):
-    """What arrives from outside: ``x``, or a mask given per step or once per sequence."""
+    """What arrives from outside: ``x``, or a mask given per step or once per sequence; ``number``
+    is one number per step, the same for every unit of a row."""
 
     name: str
-    per: Literal["step", "sequence"] = "step"
+    per: Per = "step"
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,9 +187,9 @@ class Masks:
     """Inputs of the hidden axis: ``step.k`` differs at every step, ``sequence.k`` does not."""
 
     __slots__ = ("_per",)
-    _per: Literal["step", "sequence"]
+    _per: Per
 
-    def __init__(self, per: Literal["step", "sequence"]) -> None:
+    def __init__(self, per: Per) -> None:
         object.__setattr__(self, "_per", per)
 
     def __getattr__(self, name: str) -> Input:
@@ -196,7 +198,7 @@ class Masks:
         return Input(name, self._per)
 
 
-RESERVED = frozenset({"x", "y", "dy", "step", "sequence", *(n for n in OPERATORS)})
+RESERVED = frozenset({"x", "y", "dy", "step", "sequence", "number", *(n for n in OPERATORS)})
 
 x = Input("x")
 h, c = State("h"), State("c")

@@ -55,7 +55,7 @@ class _Flattening:
             return expr
         if is_function(expr):
             args = tuple(self.inside(a) for a in expr.args)
-            if len(args) > 1:
+            if len(args) > 1 or OPERATORS[expr.op].kind == "reduction":
                 args = tuple(self.named(a) if has_product(a) else a for a in args)
             return Apply(expr.op, args)
         return self.inside(expr)

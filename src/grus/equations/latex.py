@@ -52,7 +52,7 @@ def show(
     if isinstance(expr, Weight):
         return f"{_word(expr.family)}_{{{_word(expr.gate)}}}"
     if isinstance(expr, Input):
-        return f"{_word(expr.name)}_{{t}}" if expr.per == "step" else _word(expr.name)
+        return f"{_word(expr.name)}_{{t}}" if expr.per != "sequence" else _word(expr.name)
     if isinstance(expr, Name):
         return value(expr.name, states)
     assert isinstance(expr, Apply)

@@ -69,6 +69,8 @@ class _Inference:
         if isinstance(expr, State):
             return ("state", expr.name)
         assert isinstance(expr, Input)
+        if expr.per == "number":
+            return None
         self.inputs.setdefault(expr, "x" if expr.name == "x" else ("mask", expr.name))
         return self.inputs[expr]
 

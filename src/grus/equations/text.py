@@ -126,6 +126,8 @@ class _Reader:
             return Input(name, "step")
         if owner == "sequence":
             return Input(name, "sequence")
+        if owner == "number":
+            return Input(name, "number")
         return Weight(owner, name)
 
     def binary(self, node: ast.BinOp) -> Expr:

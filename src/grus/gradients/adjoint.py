@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from grus.equations import Apply, Cell, Const, Expr, Input, Name, State, Weight
+from grus.equations import Apply, Cell, Const, Expr, Input, Name, State, Weight, mean
 from grus.equations.expr import OPERATORS, parts, walk
 from grus.equations.flat import flatten, is_function
 from grus.errors import InputError
@@ -84,15 +84,6 @@ def _elementwise_x(expr: Expr) -> bool:
     return expr == Input("x") or any(map(_elementwise_x, parts(expr)))
 
 
-def _seen(expr: Expr) -> Expr:
-    """A forward expression as the backward step reads it."""
-    if isinstance(expr, (Name, State)):
-        return Input(expr.name)
-    if isinstance(expr, Apply):
-        return Apply(expr.op, tuple(map(_seen, expr.args)))
-    return expr
-
-
 class _Derivation:
     def __init__(self, cell: Cell) -> None:
         # The flat form may read states in another order: which one is the output, the cell says.
@@ -114,7 +105,7 @@ class _Derivation:
 
     def saved(self, cell: Cell) -> tuple[str, ...]:
         """What the backward step reads, and the operands of the weights' gradients."""
-        read = [i.name for i in cell.inputs if i.per == "step"]
+        read = [i.name for i in cell.inputs if i.per != "sequence"]
         operands = [w.operand.name for w in self.weights if isinstance(w.operand, (Name, State))]
         known = {name for name, _ in self.forward.equations} | set(self.states)
         return tuple(dict.fromkeys(n for n in [*read, *operands] if n in known))
@@ -132,10 +123,12 @@ class _Derivation:
         total = _total(given)
         if self.forward.shapes.values[name] is not None:
             total = self.spread(total)
+        elif not self.is_number(total):
+            total = mean(total)  # a number's adjoint is carried per unit, see `RULES`
         total = self.named(f"d_{short}", total)
         if is_function(expr):
             assert isinstance(expr, Apply)
-            terms = self.rule(expr, total, Input(name))
+            terms = self.rule(expr, total, self.seen(Name(name)))
             if len(terms) == 1:
                 terms = (self.named(f"a_{short}", terms[0]),)
             for part, adjoint in zip(expr.args, terms, strict=True):
@@ -144,7 +137,17 @@ class _Derivation:
             self.push(expr, total, short)
 
     def rule(self, expr: Apply, g: Expr, y: Expr) -> tuple[Expr, ...]:
-        return tuple(map(simplify, RULES[expr.op](g, y, *map(_seen, expr.args))))
+        return tuple(map(simplify, RULES[expr.op](g, y, *map(self.seen, expr.args))))
+
+    def seen(self, expr: Expr) -> Expr:
+        """A forward expression as the backward step reads it."""
+        if isinstance(expr, Name) and self.forward.shapes.values[expr.name] is None:
+            return Input(expr.name, "number")
+        if isinstance(expr, (Name, State)):
+            return Input(expr.name)
+        if isinstance(expr, Apply):
+            return Apply(expr.op, tuple(map(self.seen, expr.args)))
+        return expr
 
     def push(self, expr: Expr, g: Expr, where: str) -> None:
         """Hand the adjoint g of ``expr`` down to the leaves it is made of."""
@@ -179,6 +182,8 @@ class _Derivation:
             return self.is_number(dict(self.equations)[expr.name])
         if isinstance(expr, Apply) and OPERATORS[expr.op].kind == "elementwise":
             return all(map(self.is_number, expr.args))
+        if isinstance(expr, Input):
+            return expr.per == "number"
         return isinstance(expr, Const) or (isinstance(expr, Apply) and expr.op == "mean")
 
     def named(self, name: str, expr: Expr) -> Expr:

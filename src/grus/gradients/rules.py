@@ -1,12 +1,15 @@
 """The derivative of each operator: g is the adjoint of the result y, and each line gives the
 adjoints of the arguments, in order. Products with weights have their own rule in `adjoint`.
+
+The adjoint of a number (a mean, and what is made of means) is carried per unit: the mean, not the
+sum, of what the units hand down. So the rule of a mean over n units needs no division by n.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from grus.equations import Expr, mean, positive
+from grus.equations import Expr, positive
 
 Rule = Callable[..., tuple[Expr, ...]]
 
@@ -24,5 +27,5 @@ RULES: dict[str, Rule] = {
     "positive": lambda g, y, a: (0 * g,),
     "minimum": lambda g, y, a, b: (g * positive(b - a), g * (1 - positive(b - a))),
     "maximum": lambda g, y, a, b: (g * positive(a - b), g * (1 - positive(a - b))),
-    "mean": lambda g, y, a: (mean(g),),
+    "mean": lambda g, y, a: (g,),
 }

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from grus.kernels import means
 from grus.kernels.code import Code
 from grus.kernels.ir import Function, Target
 from grus.kernels.packing import pack_function
-from grus.kernels.plan import Plan
+from grus.kernels.plan import ONE, Plan
 from grus.kernels.slots import Slots, groups, operand_axis, size_slot, tiles_slot
 from grus.kernels.tile import HoistedTile, StageTile
 
@@ -74,6 +75,9 @@ def hoisted(module: Module) -> None:
 
 def stage(module: Module, at: int, stores: tuple[str, ...], sums: tuple[str, ...]) -> None:
     """``stage<at>(ctx, r0, r1, j0, j1)``: one stage at the present step."""
+    if module.plan.stages[at].axis == ONE:
+        _numbers(module, at, stores)
+        return
     chains, axis = len(module.plan.stages[at].chains), module.plan.stages[at].axis
     shapes = module.target.machine.tiles(chains) if chains else ELEMENTWISE_TILES
     for rows, widths in shapes:
@@ -96,6 +100,25 @@ def stage(module: Module, at: int, stores: tuple[str, ...], sums: tuple[str, ...
             f.loop(a, z, rows, body)
 
         f.columns(begin, end, widths, tiles)
+        first = last
+    module.add(f)
+
+
+def _numbers(module: Module, at: int, stores: tuple[str, ...]) -> None:
+    """The same for numbers: whole rows, whatever the tiles."""
+    for rows in means.ROWS:
+        tile = means.NumbersTile(module.target, module.plan, module.slots, at, rows, stores)
+        module.add(tile.f)
+    f = module.code(f"stage{at}", "i64 %r0", "i64 %r1", "i64 %j0", "i64 %j1")
+    first = "%r0"
+    for rows in means.ROWS:
+        last = f.cover(first, "%r1", rows)
+
+        def body(r: str, _: list[str], rows: int = rows) -> list[str]:
+            f.emit(f"call void @stage{at}.{rows}x1(ptr %ctx, i64 {r})")
+            return []
+
+        f.loop(first, last, rows, body)
         first = last
     module.add(f)
 

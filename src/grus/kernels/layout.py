@@ -12,13 +12,10 @@ import numpy as np
 
 from grus.equations import Cell
 from grus.gradients import Backward, backward as derive
+from grus.kernels.plan import ONE
 from grus.kernels.steps import PLAIN, Steps, windows
 
 Array = np.ndarray[Any, np.dtype[Any]]
-
-
-ONE = "one"
-"""The axis of a value that is one number for each row."""
 
 
 @dataclass(frozen=True)

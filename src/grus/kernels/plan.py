@@ -19,6 +19,8 @@ from grus.equations.text import show as text
 from grus.errors import InputError
 
 CHAIN = "#"
+ONE = "one"
+"""The axis of a value that is one number for each row."""
 
 
 class UnsupportedCellError(InputError):
@@ -55,7 +57,8 @@ class Group:
 
 @dataclass(frozen=True)
 class Stage:
-    """Products first, then equations; every name is a vector over the stage's axis."""
+    """Products first, then equations; every name is a vector over the stage's axis, or one number
+    for each row where the axis is `ONE`."""
 
     chains: tuple[Chain, ...]
     equations: tuple[tuple[str, Expr], ...]
@@ -91,12 +94,25 @@ class Plan:
     @cached_property
     def axes(self) -> tuple[str, ...]:
         """The axes of the stages: hidden, and projection where there is one."""
-        return tuple(sorted({"hidden", *(stage.axis for stage in self.stages)}))
+        return tuple(sorted({"hidden", *(stage.axis for stage in self.stages)} - {ONE}))
 
     @cached_property
     def hoisted_axis(self) -> str:
         """The axis of the products with x."""
         return chain_axis(self.cell, self.hoisted[0])
+
+    def axis_of(self, node: Expr) -> str:
+        """The axis of a leaf; `ONE` of a number."""
+        shapes = self.cell.shapes
+        if isinstance(node, State):
+            return shapes.states[node.name]
+        if isinstance(node, Weight):
+            return shapes.weights[node][0]
+        if isinstance(node, Input):
+            return shapes.inputs.get(node, ONE)
+        if isinstance(node, Name) and node.name.startswith(CHAIN):
+            return self.hoisted_axis
+        return shapes.values[node.name] or ONE if isinstance(node, Name) else ONE
 
     def first_stage(self, axis: str) -> int:
         """The first stage over an axis."""
@@ -104,8 +120,16 @@ class Plan:
 
     @cached_property
     def operands(self) -> tuple[Expr, ...]:
-        """What products inside the loop read as whole rows: a barrier guards these."""
-        return tuple(dict.fromkeys(g.operand for s in self.stages for g in s.groups))
+        """What products and means inside the loop read as whole rows: a barrier guards these."""
+        read = [g.operand for s in self.stages for g in s.groups]
+        return tuple(dict.fromkeys([*read, *self.averaged]))
+
+    @cached_property
+    def averaged(self) -> tuple[Expr, ...]:
+        """Values, chains and states that means read."""
+        numbers = [e for s in self.stages if s.axis == ONE for _, e in s.equations]
+        leaves = [n for e in numbers if is_mean(e) for n in walk(e)]
+        return tuple(dict.fromkeys(n for n in leaves if isinstance(n, (Name, State))))
 
     def __str__(self) -> str:
         return show(self)
@@ -126,19 +150,12 @@ def make_plan(cell: Cell) -> Plan:
 
 
 def _refuse(cell: Cell, flat: Cell) -> None:
-    for name, expr in flat.equations:
+    for _, expr in flat.equations:
         for node in walk(expr):
-            if isinstance(node, Apply) and OPERATORS[node.op].kind == "reduction":
-                raise UnsupportedCellError(
-                    f"cell {cell.name}: the kernels have no {node.op} over the hidden axis yet"
-                    f" (equation {name}); the reference runs it"
-                )
             if isinstance(node, Input) and node.per == "sequence":
                 raise UnsupportedCellError(
                     f"cell {cell.name}: the kernels take no mask per sequence yet ({node.name})"
                 )
-    if None in flat.shapes.values.values():
-        raise UnsupportedCellError(f"cell {cell.name}: the kernels have no scalar equations yet")
 
 
 class _Scheduling:
@@ -149,33 +166,58 @@ class _Scheduling:
         self.chains: list[tuple[int, Chain]] = []
         self.hoisted: list[Chain] = []
         self.equations: list[tuple[int, str, Expr]] = []
+        self.lowered: dict[str, Expr] = {}
 
     def stages(self) -> tuple[Stage, ...]:
         for name, expr in self.cell.equations:
             first = len(self.chains)
-            lowered = self.lower(expr)
+            lowered = self.lowered[name] = self.lower(expr)
+            if is_mean(lowered):
+                lowered = Apply("mean", (self.early(lowered.args[0]),))  # type: ignore[attr-defined]
             self.level[name] = at = self.stage_of(lowered)
             # An accumulator is a register: it belongs to the stage of the equation that reads it.
             self.chains[first:] = [(at, chain) for _, chain in self.chains[first:]]
             self.equations.append((self.level[name], name, lowered))
-        # Values of two axes are never read together, so one level of both is two stages.
-        found: dict[tuple[int, str], tuple[list[Chain], list[tuple[str, Expr]]]] = {}
+        # Values of two axes are never read together, so one level of both is two stages; what is
+        # one number for each row comes first and may be read by both.
+        found: dict[tuple[int, bool, str], tuple[list[Chain], list[tuple[str, Expr]]]] = {}
         for at, chain in self.chains:
-            found.setdefault((at, chain_axis(self.cell, chain)), ([], []))[0].append(chain)
+            found.setdefault((at, True, chain_axis(self.cell, chain)), ([], []))[0].append(chain)
         for at, name, expr in self.equations:
-            found.setdefault((at, self.axis(name)), ([], []))[1].append((name, expr))
+            axis = self.axis(name)
+            found.setdefault((at, axis != ONE, axis), ([], []))[1].append((name, expr))
         return tuple(
-            Stage(tuple(found[key][0]), tuple(found[key][1]), key[1]) for key in sorted(found)
+            Stage(tuple(found[key][0]), tuple(found[key][1]), key[2]) for key in sorted(found)
         )
 
     def axis(self, name: str) -> str:
-        axis = self.cell.shapes.values[name]
-        assert axis is not None
-        return axis
+        """The axis of a value or of a chain."""
+        if name.startswith(CHAIN):
+            return "hidden"
+        return self.cell.shapes.values[name] or ONE
 
     def stage_of(self, expr: Expr) -> int:
+        """The first level at which all is there that an equation reads. A mean reads whole rows,
+        which a level has only when it is over; products with x are there from the beginning."""
         read = [n.name for n in walk(expr) if isinstance(n, Name)]
-        return max((self.level[name] for name in read), default=0)
+        over = {name for name in read if is_mean(expr) and self.axis(name) != ONE}
+        over -= {chain.name for chain in self.hoisted}
+        return max((self.level[name] + (name in over) for name in read), default=0)
+
+    def early(self, expr: Expr) -> Expr:
+        """What a mean is of, with values spelled out that are cheap and would be there too late:
+        computed again for the mean they save a stage."""
+        if isinstance(expr, Name) and expr.name in self.lowered and self.axis(expr.name) != ONE:
+            spelled = self.early(self.lowered[expr.name])
+            cheap = all(OPERATORS[n.op].symbol for n in walk(spelled) if isinstance(n, Apply))
+            inside = {chain.name for _, chain in self.chains}
+            fixed = not any(isinstance(n, Name) and n.name in inside for n in walk(spelled))
+            mean = Apply("mean", (spelled,))
+            if cheap and fixed and self.stage_of(mean) <= self.level[expr.name]:
+                return spelled
+        elif isinstance(expr, Apply):
+            return Apply(expr.op, tuple(map(self.early, expr.args)))
+        return expr
 
     def lower(self, expr: Expr) -> Expr:
         """The expression with each sum of products replaced by the name of its chain."""
@@ -225,6 +267,11 @@ class _Scheduling:
     def operand_level(self, operand: Expr) -> int:
         # A state is complete before the step begins; level 0 has no products of its own.
         return self.level[operand.name] if isinstance(operand, Name) else 0
+
+
+def is_mean(expr: Expr) -> bool:
+    """True for a mean: after `flatten` it stands at the root of an equation."""
+    return isinstance(expr, Apply) and OPERATORS[expr.op].kind == "reduction"
 
 
 def chain_axis(cell: Cell, chain: Chain) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from grus.equations import State
+from grus.equations import Name, State
 from grus.kernels import barrier, clear, drivers, ragged
 from grus.kernels.code import Code
 from grus.kernels.drivers import Module
@@ -66,11 +66,17 @@ def _work(module: Module) -> None:
     if variant.ragged:
         ragged.begin(f)
     steps, chunk = f.slot("T"), f.slot("chunk")
+    # Means may read whole rows of products with x.
+    averaged = {Name(chain.name) for chain in module.plan.hoisted} & {*module.plan.averaged}
 
     def chunks(t0: str, _: list[str]) -> list[str]:
         count = f.smaller(f.sub(steps, t0), chunk)
         if module.plan.hoisted:
+            if averaged:
+                f.barrier("%parties")
             (_hoist_ragged if variant.ragged else _hoist)(f, t0, count)
+            if averaged:
+                f.barrier("%parties")
         f.loop(0, count, 1, step)
         return []
 

@@ -7,7 +7,7 @@ from grus.equations import Expr, Input, Name, State, Weight
 from grus.equations.expr import walk
 from grus.kernels.elementwise import compute
 from grus.kernels.ir import Function, Target
-from grus.kernels.plan import Chain, Plan
+from grus.kernels.plan import ONE, Chain, Plan
 from grus.kernels.slots import Slots, groups, operand_axis, operand_slot, size_slot
 
 Accumulators = dict[tuple[int, int, int], str]
@@ -62,11 +62,14 @@ class Tile:
         """The byte offset of a vector of units in the ``number``-th of several padded rows."""
         key = ("place", number, vector)
         if key not in self.cached:
-            if "padded" not in self.cached:
-                self.cached["padded"] = self.f.mul(self.slot(self.slots.widest), self.vector_bytes)
-            start = self.f.mul(self.cached["padded"], number)
-            self.cached[key] = self.f.add(start, self.column(vector))
+            self.cached[key] = self.f.add(self.first(number), self.column(vector))
         return self.cached[key]
+
+    def first(self, number: int) -> str:
+        """The byte offset of the ``number``-th of several padded rows."""
+        if "padded" not in self.cached:
+            self.cached["padded"] = self.f.mul(self.slot(self.slots.widest), self.vector_bytes)
+        return self.f.mul(self.cached["padded"], number)
 
     def mask(self, vector: int) -> str:
         """Which lanes of a vector are real units."""
@@ -96,6 +99,19 @@ class Tile:
             offset = f.let(f"load i64, ptr {entry}, align 8")
             self.cached[key] = f.at(self.pointer(slot), offset)
         return self.cached[key]
+
+    def array_row(self, slot: str, row: int) -> str:
+        """The address of a row of a caller's array, at the present step."""
+        if self.slots.variant.ragged:
+            return self.listed_row(slot, row)
+        return self.row_pointer(slot, f"{slot}.row", row)
+
+    def number(self, node: Expr, row: int) -> str:
+        """A number of a row, in all lanes."""
+        if isinstance(node, Input):
+            return self.f.broadcast(self.array_row(f"in.{node.name}", row))
+        assert isinstance(node, Name)
+        return self.f.load(self.row_pointer(f"row.{node.name}", "ld", row, "cur"))
 
     def multiple(self, stride: str, count: int) -> str:
         """``count`` times a stride."""
@@ -238,6 +254,8 @@ class Equations:
         tile = self.tile
         if isinstance(node, Weight):
             return tile.vector_weight(node, self.vector)
+        if tile.plan.axis_of(node) == ONE:
+            return tile.number(node, self.row)
         if isinstance(node, Input):
             name = f"in.{node.name}"
             return self.f.load_masked(self.strided(name), tile.mask(self.vector))
@@ -282,11 +300,7 @@ class Equations:
     def strided(self, slot: str) -> str:
         """The address in a caller's array, at the present step."""
         tile = self.tile
-        if tile.slots.variant.ragged:
-            row = tile.listed_row(slot, self.row)
-        else:
-            row = tile.row_pointer(slot, f"{slot}.row", self.row)
-        return self.f.at(row, tile.column(self.vector))
+        return self.f.at(tile.array_row(slot, self.row), tile.column(self.vector))
 
 
 class HoistedTile(Tile):

@@ -92,7 +92,7 @@ def loop(
     """
     state, values = start, []
     outputs: dict[int, Array] = {}
-    per_step = {i.name for i in cell.inputs if i.per == "step"} - {"x"}
+    per_step = {i.name for i in cell.inputs if i.per != "sequence"} - {"x"}
     base = start if reset_to == "h0" else tuple(map(ops.zeros_like, start))
     for t in reversed(range(x.shape[0])) if reverse else range(x.shape[0]):
         before = state
@@ -203,8 +203,8 @@ def _masks(
         raise InputError(f"cell {cell.name} has masks {sorted(wanted)}, got {sorted(masks)}")
     found = {name: _float64(f"mask {name}", value) for name, value in masks.items()}
     for name, node in wanted.items():
-        axes = (steps, batch) if node.per == "step" else (batch,)
-        shape = (*axes, size[cell.shapes.inputs[node]])
+        axes = (batch,) if node.per == "sequence" else (steps, batch)
+        shape = (*axes, 1 if node.per == "number" else size[cell.shapes.inputs[node]])
         if found[name].shape != shape:
             raise InputError(f"mask {name} must have shape {shape}, got {found[name].shape}")
     return found

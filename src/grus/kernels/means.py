@@ -1,0 +1,191 @@
+"""A tile of a stage of numbers: what is one number for each row, means over its units above all.
+
+Every thread that works on a row computes the row's numbers for itself: they are a few, and so
+nobody waits for them. A mean is the sum over the whole vectors of the row in ascending order, one
+addition each, then over the lanes by halves, then a division: the same bits whoever computes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from grus.equations import Const, Expr, Input, Name, State, Weight
+from grus.equations.expr import parts, walk
+from grus.kernels.elementwise import compute
+from grus.kernels.ir import Target
+from grus.kernels.plan import ONE, Plan, is_mean
+from grus.kernels.slots import Slots, size_slot
+from grus.kernels.tile import Tile
+
+ROWS = (4, 1)
+"""Rows at a time: a sum is a chain of additions, and chains of several rows go side by side."""
+
+
+class NumbersTile(Tile):
+    """The numbers of rows %row and the ones after it."""
+
+    def __init__(
+        self,
+        target: Target,
+        plan: Plan,
+        slots: Slots,
+        at: int,
+        rows: int,
+        stores: tuple[str, ...],
+    ) -> None:
+        super().__init__(target, plan, slots, f"stage{at}.{rows}x1", ["i64 %row"], rows, 1)
+        self.stores = stores
+        self.values: list[dict[Expr, str]] = [{} for _ in range(rows)]
+        left = list(plan.stages[at].equations)
+        while left:
+            ready = [pair for pair in left if self.known(pair[1], {n for n, _ in left})]
+            self.means([pair for pair in ready if is_mean(pair[1])])
+            for name, expr in ready:
+                if not is_mean(expr):
+                    self.each(name, expr)
+            left = [pair for pair in left if pair not in ready]
+
+    def known(self, expr: Expr, left: set[str]) -> bool:
+        """True when no equation is left that this one reads."""
+        return not any(isinstance(n, Name) and n.name in left for n in walk(expr))
+
+    def each(self, name: str, expr: Expr) -> None:
+        """An equation of numbers."""
+        for row, values in enumerate(self.values):
+            for node in walk(expr):
+                if node not in values and not parts(node) and not isinstance(node, Const):
+                    values[node] = self.number(node, row)
+            self.keep(name, row, compute(self.f, expr, values))
+
+    def keep(self, name: str, row: int, value: str) -> None:
+        """Store a number where somebody will look for it."""
+        self.values[row][Name(name)] = value
+        if name in self.plan.rows:
+            self.f.store(value, self.row_pointer(f"row.{name}", "ld", row, "cur"))
+        if name in self.stores:
+            t = self.f.target
+            one = self.f.let(f"extractelement {t.vector} {value}, i64 0")
+            self.f.emit(
+                f"store {t.number} {one}, ptr {self.array_row(f'out.{name}', row)}, align 1"
+            )
+
+    def means(self, equations: Sequence[tuple[str, Expr]]) -> None:
+        """Several means: those over one axis in one sweep over the row."""
+        by_axis: dict[str, list[tuple[str, Expr]]] = {}
+        for name, expr in equations:
+            argument = parts(expr)[0]
+            axis = self.axis_of(argument)
+            if axis == ONE:
+                self.each(name, argument)  # the mean of a number
+            else:
+                by_axis.setdefault(axis, []).append((name, argument))
+        for axis, found in by_axis.items():
+            for name, row, value in self.sweep(axis, found):
+                self.keep(name, row, value)
+
+    def axis_of(self, expr: Expr) -> str:
+        """The axis that a mean is over."""
+        for node in walk(expr):
+            axis = self.plan.axis_of(node)
+            if axis != ONE:
+                return axis
+        return ONE
+
+    def sweep(self, axis: str, found: Sequence[tuple[str, Expr]]) -> list[tuple[str, int, str]]:
+        """The means of some expressions over an axis: (name, row, mean in all lanes)."""
+        f, t = self.f, self.f.target
+        places = [(name, row) for name, _ in found for row in range(self.rows)]
+        for row in range(self.rows):  # before the loop, so that they are known in all of it
+            for _, expr in found:
+                self.constants(expr, row)
+        for name in ("cur", self.slots.widest):
+            self.slot(name)
+        size = self.slot(size_slot(axis))
+        whole = f.let(f"sdiv i64 {size}, {t.lanes}")
+        rest = f.let(f"srem i64 {size}, {t.lanes}")
+
+        def add(j: str, mask: str, totals: list[str]) -> list[str]:
+            vectors: list[dict[Expr, str]] = [dict(values) for values in self.values]
+            after = []
+            for (_, expr), row, total in (
+                (found[k // self.rows], k % self.rows, totals[k]) for k in range(len(places))
+            ):
+                for node in walk(expr):
+                    if node not in vectors[row] and not parts(node) and not isinstance(node, Const):
+                        vectors[row][node] = self.vector(node, row, j, mask)
+                value = compute(f, expr, vectors[row])
+                if mask:
+                    lanes = f"{t.mask} {mask}, {t.vector} {value}, {t.vector} zeroinitializer"
+                    value = f.let(f"select {lanes}")
+                after.append(f.let(f"fadd {t.vector} {total}, {value}"))
+            return after
+
+        zero = [(t.vector, "zeroinitializer") for _ in places]
+        sums = f.loop(0, whole, 1, lambda j, totals: add(j, "", totals), zero)
+        mask = f.lanes_below(rest)
+        stop = f.add(whole, f.let(f"zext i1 {f.let(f'icmp sgt i64 {rest}, 0')} to i64"))
+        last = [(t.vector, total) for total in sums]
+        sums = f.loop(whole, stop, 1, lambda j, totals: add(j, mask, totals), last)
+        count = self.splat(f.let(f"sitofp i64 {size} to {t.number}"))
+        return [
+            (name, row, f.let(f"fdiv {t.vector} {self.over_lanes(total)}, {count}"))
+            for (name, row), total in zip(places, sums, strict=True)
+        ]
+
+    def constants(self, expr: Expr, row: int) -> None:
+        """Load the numbers of an expression, and the addresses of its vectors."""
+        for node in walk(expr):
+            if parts(node) or isinstance(node, Const) or node in self.values[row]:
+                continue
+            if self.plan.axis_of(node) == ONE:
+                self.values[row][node] = self.number(node, row)
+            else:
+                self.start(node, row)
+
+    def start(self, node: Expr, row: int) -> str:
+        """The address of a vector's first unit in a row."""
+        chains = [chain.name for chain in self.plan.hoisted]
+        if isinstance(node, Weight):
+            return self.pointer(f"w.{node.name}")
+        if isinstance(node, Input):
+            return self.array_row(f"in.{node.name}", row)
+        if isinstance(node, State):
+            return self.row_pointer(f"state.{node.name}", "ld", row, "cur")
+        assert isinstance(node, Name)
+        if node.name in chains:
+            key: object = ("hoisted", node.name, row)
+            if key not in self.cached:
+                base = self.row_pointer("P.now", "P.row", row)
+                self.cached[key] = self.f.at(base, self.first(chains.index(node.name)))
+            return self.cached[key]
+        return self.row_pointer(f"row.{node.name}", "ld", row, "cur")
+
+    def vector(self, node: Expr, row: int, j: str, mask: str) -> str:
+        """The j-th vector of a row, no lane beyond the mask where the memory is the caller's."""
+        key: object = ("offset", j)
+        if key not in self.cached:
+            self.cached[key] = self.f.mul(j, self.vector_bytes)
+        at = self.f.at(self.start(node, row), self.cached[key])
+        if isinstance(node, (Weight, Input)):
+            return self.f.load_masked(at, mask) if mask else self.f.load(at, 1)
+        return self.f.load(at)
+
+    def splat(self, number: str) -> str:
+        """A number in all lanes."""
+        f, t = self.f, self.f.target
+        one = f.let(f"insertelement {t.vector} poison, {t.number} {number}, i64 0")
+        zeros = f"<{t.lanes} x i32> zeroinitializer"
+        return f.let(f"shufflevector {t.vector} {one}, {t.vector} poison, {zeros}")
+
+    def over_lanes(self, total: str) -> str:
+        """The sum over the lanes, in all of them: each half added to the other."""
+        f, t = self.f, self.f.target
+        half = t.lanes // 2
+        while half:
+            order = ", ".join(f"i32 {k ^ half}" for k in range(t.lanes))
+            turned = f.let(
+                f"shufflevector {t.vector} {total}, {t.vector} poison, <{t.lanes} x i32> <{order}>"
+            )
+            total = f.let(f"fadd {t.vector} {total}, {turned}")
+            half //= 2
+        return total
