@@ -12,7 +12,6 @@ from grus.equations import (
     CELLS,
     Cell,
     U,
-    V,
     W,
     b,
     c,
@@ -65,17 +64,6 @@ class PeepholeLstm(Cell):
     h_next = o * tanh(c_next)
 
 
-class ProjectedLstm(Cell):
-    """An LSTM whose hidden state is a projection of its cell state (Sak et al. 2014)."""
-
-    i = sigmoid(W.i @ x + U.i @ h + b.i)
-    f = sigmoid(W.f @ x + U.f @ h + b.f)
-    g = tanh(W.g @ x + U.g @ h + b.g)
-    o = sigmoid(W.o @ x + U.o @ h + b.o)
-    c_next = f * c + i * g
-    h_next = V.h @ (o * tanh(c_next))
-
-
 class Sru(Cell):
     """After the simple recurrent unit (Lei et al. 2018): no product of the state, x elementwise."""
 
@@ -118,7 +106,7 @@ ALL_CELLS: dict[str, Cell] = {
         for cell in cast(
             "tuple[Cell, ...]",
             (
-                *(Mgu, LayerNormGru, PeepholeLstm, ProjectedLstm),
+                *(Mgu, LayerNormGru, PeepholeLstm),
                 *(Sru, ClippedGru, Zoneout, Odd),
             ),
         )

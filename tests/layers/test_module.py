@@ -266,8 +266,8 @@ WRONG: list[tuple[Any, str]] = [
     (constructor(gate_bias={"z": 1.0}, bias=False), "gate_bias: no gate 'z' with a bias"),
     (constructor(cell=ALL_CELLS["zoneout"]), "cell zoneout: layers take no masks yet (drop, keep)"),
     (
-        constructor(cell=ALL_CELLS["projected_lstm"]),
-        "cell projected_lstm has a projection, got proj_size=0",
+        constructor(cell=ALL_CELLS["lstm_projected"]),
+        "cell lstm_projected has a projection, got proj_size=0",
     ),
     (constructor(cell=ALL_CELLS["sru"]), "input_size and hidden_size must be equal, got 4 and 5"),
     (call(torch.zeros(I)), "input must be 2-D or 3-D, got 1-D: (4,)"),

@@ -90,6 +90,9 @@ CELLS: dict[str, Cell] = {
     cell.name: cell
     for cell in cast(
         "tuple[Cell, ...]",
-        (Gru, GruAdmit, GruResetBefore, GruResetBeforeAdmit, Lstm, Rnn, RnnRelu),
+        (
+            *(Gru, GruAdmit, GruResetBefore, GruResetBeforeAdmit),
+            *(Lstm, LstmProjected, Rnn, RnnRelu),
+        ),
     )
 }

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from grus.equations import CELLS, Cell, cell as find_cell
-from grus.equations.cells import LstmProjected
 from grus.errors import InputError
 from grus.layers.path import Path
 from grus.layers.recurrent import Recurrent
@@ -161,7 +160,7 @@ class RNN(Recurrent):
 
 def lstm_cell(proj_size: int) -> Cell:
     """The LSTM, with a projection where there is a size for it."""
-    return find_cell(LstmProjected if isinstance(proj_size, int) and proj_size else "lstm")
+    return find_cell("lstm_projected" if isinstance(proj_size, int) and proj_size else "lstm")
 
 
 def rnn_cell(nonlinearity: str) -> Cell:
