@@ -13,9 +13,11 @@ TORCH = Scheme("_l{}", ("", "_reverse"), "suffix", always=True)
 KERAS = Scheme("{}/", ("forward_layer/", "backward_layer/"))
 AXIS = Scheme("{}/", axis=True)
 CELL = Scheme()
+LINEN = Scheme("{}/", ("forward_rnn/cell/", "backward_rnn/cell/"))
+NNX = Scheme("{}.", ("forward_rnn.cell.", "backward_rnn.cell."))
 
 PACKED = Runtime("zero", "row", "time", "refused", backward=False)
-BY_MASK = Runtime("repeat", "tensor", "processing", "initial")
+BY_MASK = Runtime("repeat", "row", "processing", "initial")
 BY_LENGTH = Runtime("zero", "row", "time", "zero")
 FLAX = Runtime("raw", "row", "processing", "last")
 
@@ -122,7 +124,7 @@ def dense(inputs: str, hidden: str, biases: Mapping[str, str]) -> dict[str, str]
 def flax(title: str, cell: str, holds: Mapping[str, str], name: str = "") -> Dialect:
     """A cell of Flax linen, by the paths of its parameters."""
     return Dialect(
-        "flax", title, cell, True, holds, CELL, named=name, runtime=FLAX, evidence="flax 0.12.8"
+        "flax", title, cell, True, holds, LINEN, named=name, runtime=FLAX, evidence="flax 0.12.8"
     )
 
 
@@ -134,7 +136,7 @@ def flax_nnx(title: str, cell: str, gates: str, bias: str, name: str = "") -> Di
         f"dense_{bias}.bias": f"b.{gates}",
     }
     return Dialect(
-        "flax_nnx", title, cell, True, holds, CELL, named=name, runtime=FLAX,
+        "flax_nnx", title, cell, True, holds, NNX, named=name, runtime=FLAX,
         evidence="flax 0.12.8",
     )  # fmt: skip
 
