@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -23,6 +24,9 @@ DAMAGED = (
     NotImplementedError,
     ValueError,
     OverflowError,
+    IndexError,
+    KeyError,
+    struct.error,
 )
 
 
@@ -36,7 +40,7 @@ class Archive:
         except DAMAGED as error:
             raise InputError(f"not a whole {what} (a zip archive): {one_line(error)}") from None
         members = self._file.infolist()
-        self.sizes = {m.filename: m.file_size for m in members if not m.is_dir()}
+        self.sizes = {m.filename: m.file_size for m in members if not m.filename.endswith("/")}
         if len(members) > MAX_MEMBERS or len({m.filename for m in members}) < len(members):
             self._file.close()
             raise InputError(f"not a {what}: too many members, or two of one name")

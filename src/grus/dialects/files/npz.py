@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,16 @@ from grus.errors import InputError
 
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 # What NumPy's reader of headers raises for what is not one.
-DAMAGED = (ValueError, TypeError, KeyError, SyntaxError, RecursionError, MemoryError, EOFError)
+DAMAGED = (
+    ValueError,
+    TypeError,
+    KeyError,
+    SyntaxError,
+    TokenError,
+    RecursionError,
+    MemoryError,
+    EOFError,
+)
 NUMBERS = "fiub"
 
 
@@ -35,6 +45,8 @@ def read(path: Path) -> Contents:
                 continue
             name = member.removesuffix(".npy")
             tensors[name] = _array(name, archive.read(member), budget)
+    if not tensors:
+        raise InputError("not an .npz file: an archive without arrays (.npy)")
     return Contents("npz", tensors, aside=tuple(aside))
 
 

@@ -85,7 +85,8 @@ def array(tensor: Any, folder: Path, budget: Budget) -> Array:
 
 def _listed(numbers: Any, dtype: np.dtype[Any], bits: bool, name: str) -> bytes:
     """The bytes of numbers that stand one by one; half floats stand there as their bits."""
-    try:
-        return np.array(numbers, np.uint16 if bits else dtype).tobytes()
-    except (OverflowError, ValueError):
-        raise InputError(f"{name} holds numbers that its type does not have") from None
+    wide = np.array(numbers)
+    found = wide.astype(np.uint16 if bits else dtype)
+    if wide.dtype.kind in "iu" and not np.array_equal(found, wide):
+        raise InputError(f"{name} holds numbers that its type does not have")
+    return found.tobytes()
