@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from grus.dialects.files import keras_config
 from grus.dialects.files.archive import Archive
 from grus.dialects.files.budget import Budget
 from grus.dialects.files.contents import Contents
-from grus.dialects.files.hdf5 import Hdf5
+from grus.dialects.files.hdf5_process import Found, read as read_hdf5_file
 from grus.errors import InputError
 
 WEIGHTS, CONFIG = "model.weights.h5", "config.json"
@@ -29,17 +28,17 @@ def read(path: Path) -> Contents:
             raise InputError(f"its {CONFIG} is larger than {MAX_CONFIG} bytes")
         layers = keras_config.recurrent(archive.read(CONFIG))
         weights = archive.read(WEIGHTS)
-    return _contents("keras", Hdf5(io.BytesIO(weights), budget), layers)
+    return _contents("keras", read_hdf5_file(weights, budget), layers)
 
 
 def read_hdf5(path: Path) -> Contents:
     """The variables of an .h5 file, with or without Keras' configuration. Raises InputError."""
-    found = Hdf5(path, Budget.of(path))
+    found = read_hdf5_file(path, Budget.of(path))
     config = found.texts.get("", {}).get("model_config")
     return _contents("h5", found, keras_config.recurrent(config) if config else {})
 
 
-def _contents(format: str, found: Hdf5, layers: dict[str, dict[str, Any]]) -> Contents:
+def _contents(format: str, found: Found, layers: dict[str, dict[str, Any]]) -> Contents:
     """Layers of the configuration are found by the names that the weights' groups keep."""
     described = {}
     for path, texts in found.texts.items():
@@ -52,4 +51,4 @@ def _contents(format: str, found: Hdf5, layers: dict[str, dict[str, Any]]) -> Co
                 described["/".join(folders[: k + 1])] = layers[name]
     metadata = {f"{at}/{k}".lstrip("/"): v for at, t in found.texts.items() for k, v in t.items()}
     metadata.pop("model_config", None)
-    return Contents(format, found.tensors, metadata, described, tuple(found.aside))
+    return Contents(format, found.tensors, metadata, described, found.aside)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,16 @@ def read(path: Path) -> Contents:
     aside = [f"{name} ({p['dtype']})" for name, p in parts if p["dtype"] not in DTYPES]
     tensors = {name: _array(part) for name, part in sorted(known)}
     return Contents("safetensors", tensors, metadata, aside=tuple(aside))
+
+
+def parse(content: bytes) -> tuple[dict[str, Array], dict[str, str]]:
+    """The tensors and the metadata of a file that this program itself has just written."""
+    from safetensors import deserialize
+
+    length = int.from_bytes(content[:8], "little")
+    metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+    parts = deserialize(content)  # type: ignore[no-untyped-call]
+    return {name: _array(part) for name, part in sorted(parts)}, metadata
 
 
 def _check_header(path: Path, size: int) -> None:
