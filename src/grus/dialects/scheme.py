@@ -50,7 +50,7 @@ class Scheme:
         not there.
         """
         bases = tuple(bases)
-        pattern = self._pattern(bases)
+        pattern = self.pattern(bases)
         found: dict[Place, dict[str, str]] = {}
         for name in tensors:
             match = pattern.fullmatch(name)
@@ -67,7 +67,8 @@ class Scheme:
         self._check(found)
         return found
 
-    def _pattern(self, bases: tuple[str, ...]) -> re.Pattern[str]:
+    def pattern(self, bases: tuple[str, ...]) -> re.Pattern[str]:
+        """What the names are, with the groups base, layer and direction."""
         one = "|".join(map(re.escape, bases))
         before, after = map(re.escape, self.layer.split("{}"))
         sides = "|".join(re.escape(side) for side in self.directions if side)

@@ -1,0 +1,99 @@
+"""What a file says of a layer beside its tensors, as the dialect that it means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from grus.dialects.activation import Activation
+from grus.dialects.dialect import Dialect
+from grus.errors import InputError
+
+KERAS_CELLS = {"LSTM": "lstm", "SimpleRNN": "rnn"}
+ONNX_CELLS = {"LSTM": "lstm", "RNN": "rnn"}
+DEFAULTS = {"GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh"), "RNN": ("Tanh",)}
+
+
+@dataclass(frozen=True)
+class Said:
+    """The dialect that a layer's settings mean; ``reverse`` if it runs backward alone."""
+
+    dialect: Dialect
+    reverse: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def by_keras(dialect: Dialect, said: Mapping[str, Any]) -> Said | None:
+    """``dialect`` with the settings of a Keras layer; None where it is not that layer's.
+
+    Raises InputError for an activation that no cell here has.
+    """
+    kind = said["class_name"]
+    after = said["reset_after"]
+    cell = KERAS_CELLS.get(kind, "gru" if after else "gru_reset_before")
+    if dialect.cell_name != cell:
+        return None
+    act = {"gates": said.get("recurrent_activation", ""), "candidate": said.get("activation", "")}
+    if kind == "LSTM":
+        act["output"] = act["candidate"]
+    if kind == "SimpleRNN":
+        del act["gates"]
+    for name in act.values():
+        if name is not None and not isinstance(name, str):
+            raise InputError(f"a {kind} whose activation is a function of somebody's own")
+    chosen: dict[str, Any] = {r: "linear" if name is None else name for r, name in act.items()}
+    notes: tuple[str, ...] = ()
+    if said.get("merge_mode", "concat") != "concat":
+        notes = (f"merge_mode={said['merge_mode']!r} is no part of the weights; set it again",)
+    return Said(dialect.activated(**chosen), bool(said.get("go_backwards")), notes)
+
+
+def by_onnx(dialect: Dialect, said: Mapping[str, Any]) -> Said | None:
+    """``dialect`` with the attributes of an ONNX node; None where it is not that node's.
+
+    Raises InputError for attributes that no cell here has.
+    """
+    kind = said["class_name"]
+    after = said.get("linear_before_reset", 0) != 0
+    cell = ONNX_CELLS.get(kind, "gru" if after else "gru_reset_before")
+    if dialect.cell_name != cell:
+        return None
+    if said.get("input_forget", 0):
+        raise InputError("an LSTM with input_forget=1, which ties two gates")
+    direction = said.get("direction", "forward")
+    count = len(DEFAULTS[kind])
+    every = _activations(said, kind)
+    one = every[:count]
+    if any(every[k : k + count] != one for k in range(0, len(every), count)):
+        raise InputError("two directions with different activations")
+    roles = ("candidate",) if kind == "RNN" else ("gates", "candidate", "output")
+    chosen: dict[str, Any] = dict(zip(roles, one, strict=False))
+    clip = said.get("clip") or None
+    notes: tuple[str, ...] = ()
+    if said.get("layout"):
+        notes = ("layout=1 (batch first) is no part of the weights; set it again",)
+    return Said(dialect.activated(**chosen, clip=clip), direction == "reverse", notes)
+
+
+def _activations(said: Mapping[str, Any], kind: str) -> list[Activation]:
+    """The node's activations; each takes the next alpha and beta where it has them."""
+    names = said.get("activations") or DEFAULTS[kind]
+    alphas = iter(said.get("activation_alpha", ()))
+    betas = iter(said.get("activation_beta", ()))
+    found = []
+    for name in names:
+        usual = _word(name)
+        alpha = usual.alpha if usual.alpha is None else next(alphas, usual.alpha)
+        beta = usual.beta if usual.beta is None else next(betas, usual.beta)
+        found.append(Activation(usual.name, alpha, beta))
+    return found
+
+
+def _word(name: str) -> Activation:
+    from grus.dialects.records_run import ONNX_WORDS
+
+    for word, usual in ONNX_WORDS.items():
+        if word.lower() == name.lower():
+            return usual
+    raise InputError(f"the activation {name[:60]!r}, which no dialect here has")
