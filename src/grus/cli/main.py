@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from grus.cli import bench, explain, sample, show, train
+from grus.cli import bench, convert, explain, sample, show, train
 from grus.errors import InputError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app.command("show")(show.show)
 app.command("train")(train.train)
 app.command("explain")(explain.explain)
 app.command("sample")(sample.sample)
+app.command("convert")(convert.convert)
 app.command("bench")(bench.bench)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from grus.dialects.dialect import Dialect
+from grus.dialects.files import description
 from grus.dialects.files.contents import Array, Contents
 from grus.dialects.files.naming import places, spelled
 from grus.dialects.files.settings import Said, by_keras, by_onnx
@@ -22,17 +24,25 @@ KERAS_3 = "layers/"
 
 
 @dataclass(frozen=True, eq=False)
+class Reading:
+    """A dialect, the network that the tensors are in it, and they by its names for them."""
+
+    dialect: Dialect
+    network: Network
+    tensors: Mapping[str, Array]
+
+
+@dataclass(frozen=True, eq=False)
 class Layer:
     """A recurrent layer of a file, or a stack that one path names.
 
-    ``readings`` are the dialects whose names and shapes fit, each with the network that the
-    tensors then are; where two give the same network the first stands for both. ``names`` are
-    its tensors' names in the file.
+    ``readings`` are the dialects whose names and shapes fit; where two give the same network the
+    first stands for both. ``names`` are its tensors' names in the file.
     """
 
     path: str
     names: tuple[str, ...]
-    readings: tuple[tuple[Dialect, Network], ...]
+    readings: tuple[Reading, ...]
     notes: tuple[str, ...] = ()
 
     @property
@@ -49,7 +59,7 @@ def find_layers(contents: Contents, among: Iterable[Dialect] = DIALECTS) -> tupl
     whose settings no cell here has.
     """
     names = _spelled(contents.tensors)
-    found: dict[str, list[tuple[Dialect, Network, tuple[str, ...], tuple[str, ...]]]] = {}
+    found: dict[str, list[tuple[Reading, tuple[str, ...], tuple[str, ...]]]] = {}
     for dialect in _possible(contents, among):
         for path, own in places(dialect, names).items():
             tensors = {said: contents.tensors[names[name]] for said, name in own.items()}
@@ -61,15 +71,21 @@ def find_layers(contents: Contents, among: Iterable[Dialect] = DIALECTS) -> tupl
             except InputError:
                 continue
             full = tuple(names[name] for name in own.values())
-            found.setdefault(path, []).append((said.dialect, network, full, said.notes))
+            reading = Reading(said.dialect, network, tensors)
+            found.setdefault(path, []).append((reading, full, said.notes))
     layers = []
-    for path, every in sorted(found.items()):
-        most = max(len(full) for _, _, full, _ in every)
-        fitting = [one for one in every if len(one[2]) == most]
-        _check_finite(path, contents, fitting[0][2])
-        readings = _distinct([(dialect, network) for dialect, network, _, _ in fitting])
-        layers.append(Layer(path, fitting[0][2], readings, fitting[0][3]))
+    for path, every in sorted(found.items(), key=lambda item: _counted(item[0])):
+        most = max(len(full) for _, full, _ in every)
+        fitting = [one for one in every if len(one[1]) == most]
+        _, full, notes = fitting[0]
+        _check_finite(contents, full)
+        layers.append(Layer(path, full, _distinct([one for one, _, _ in fitting]), notes))
     return tuple(layers)
+
+
+def _counted(path: str) -> list[tuple[int, str]]:
+    """A path's sort key in which gru_2 comes before gru_10."""
+    return [(int(part or 0), text) for text, part in re.findall(r"(\D*)(\d{0,18})", path)]
 
 
 def _spelled(tensors: Iterable[str]) -> dict[str, str]:
@@ -93,9 +109,7 @@ def _possible(contents: Contents, among: Iterable[Dialect]) -> list[Dialect]:
         frameworks = ("keras_2",) if old else frameworks
     if frameworks:
         every = [dialect for dialect in every if dialect.framework in frameworks]
-    said = contents.metadata.get("dialect")
-    named = [dialect for dialect in every if said in (dialect.name, dialect.named)]
-    return named or every
+    return every
 
 
 def _settings(contents: Contents, dialect: Dialect, path: str) -> Said | None:
@@ -109,8 +123,10 @@ def _settings(contents: Contents, dialect: Dialect, path: str) -> Said | None:
             said = {**inner, "merge_mode": said.get("merge_mode", "concat")}
         if said.get("class_name"):
             return by_keras(dialect, {"reset_after": contents.format == "keras", **said})
+        if description.WRITTEN_BY in contents.metadata:
+            return description.described(dialect, contents.metadata)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{path or '.'}: {error}") from None
     return Said(dialect)
 
 
@@ -125,24 +141,23 @@ def _has_matrices(dialect: Dialect, own: Iterable[str]) -> bool:
     return all(any(t.name in name for name in own) for t in dialect.tensors if t.matrix)
 
 
-def _check_finite(path: str, contents: Contents, names: Sequence[str]) -> None:
+def _check_finite(contents: Contents, names: Sequence[str]) -> None:
     for name in names:
         if not np.isfinite(contents.tensors[name]).all():
             raise InputError(f"{name} holds NaN or infinity")
 
 
-def _distinct(
-    readings: Sequence[tuple[Dialect, Network]],
-) -> tuple[tuple[Dialect, Network], ...]:
+def _distinct(readings: Sequence[Reading]) -> tuple[Reading, ...]:
     """The readings that differ in what they compute, the first of each."""
-    found: list[tuple[Dialect, Network]] = []
-    for dialect, network in readings:
-        if not any(_same(network, other) for _, other in found):
-            found.append((dialect, network))
+    found: list[Reading] = []
+    for one in readings:
+        if not any(same_network(one.network, other.network) for other in found):
+            found.append(one)
     return tuple(found)
 
 
-def _same(one: Network, other: Network) -> bool:
+def same_network(one: Network, other: Network) -> bool:
+    """True where both compute the same from the same numbers."""
     if one.cell != other.cell or one.reverse != other.reverse:
         return False
     mine, theirs = _arrays(one), _arrays(other)

@@ -1,0 +1,139 @@
+"""`grus convert`: the recurrent layers of a weight file in another dialect or format, proven."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from grus.errors import InputError
+
+if TYPE_CHECKING:
+    from grus.dialects.conversion import Converted
+    from grus.dialects.files.contents import Contents
+    from grus.dialects.files.layers import Layer, Reading
+
+SHOWN = 12
+
+
+def convert(
+    given: Annotated[
+        Path, typer.Argument(metavar="IN", help="A .safetensors, .pt, .npz, .h5, .keras or .onnx")
+    ],
+    out: Annotated[
+        Path,
+        typer.Argument(
+            metavar="OUT", help="A .safetensors, .npz, .pt, .onnx, .weights.h5 or .keras"
+        ),
+    ],
+    source: Annotated[
+        str, typer.Option("--from", help="Whose the tensors are, where the file does not tell")
+    ] = "",
+    target: Annotated[
+        str, typer.Option("--to", help="The dialect to write, where OUT does not tell")
+    ] = "",
+    layer: Annotated[
+        list[str] | None,
+        typer.Option("--layer", help="Which layer; given again, the next on top of it"),
+    ] = None,
+) -> None:
+    """Convert the weights of a recurrent layer, prove the result, and write it."""
+    from grus.dialects import convert as convert_weights
+    from grus.dialects.conversion import candidates
+    from grus.dialects.files.layers import find_layers, stacked
+    from grus.dialects.files.reading import load
+    from grus.dialects.files.writing import save, writer
+    from grus.dialects.records import DIALECTS
+
+    to = target or writer(out).usual
+    if not to:
+        raise InputError(f"{out} can hold any dialect; say which with --to, such as --to torch")
+    if out.exists() and out.samefile(given):
+        raise InputError(f"{out} is the file that is read; inputs are never written to")
+    contents = load(given)
+    found = find_layers(contents, candidates(source) if source else DIALECTS)
+    chosen = _chosen(given, contents, found, layer or [], source)
+    readings = [_reading(given, one) for one in chosen]
+    if len(readings) == 1:
+        (one,) = readings
+        done = convert_weights(one.tensors, one.dialect, to, reverse=one.network.reverse)
+    else:
+        done = convert_weights(stacked([one.network for one in readings]), None, to)
+    size = save(out, done)
+    typer.echo("\n".join(_report(given, contents, chosen, readings, done)))
+    typer.echo(f"{out}: written, {size} bytes; read back, it holds these numbers bit for bit")
+
+
+def _chosen(
+    given: Path, contents: Contents, found: Sequence[Layer], asked: Sequence[str], source: str
+) -> list[Layer]:
+    """The layers asked for; the only one where none is."""
+    if not found:
+        names = ", ".join(list(contents.tensors)[:SHOWN]) or "none"
+        whose = f"that the dialect {source} reads" if source else "of a dialect that is known"
+        raise InputError(f"{given}: no recurrent layer {whose}; its tensors are {names}")
+    by_path = {one.shown: one for one in found}
+    known = ", ".join(list(by_path)[:SHOWN])
+    if not asked:
+        if len(found) > 1:
+            raise InputError(
+                f"{given} has {len(found)} recurrent layers: {known}; say which with --layer, or"
+                " several, each on top of the one before"
+            )
+        return list(found)
+    for path in asked:
+        if path.strip("/") not in by_path:
+            raise InputError(f"{given}: no recurrent layer at {path[:80]!r}; there are {known}")
+    return [by_path[path.strip("/")] for path in asked]
+
+
+def _reading(given: Path, layer: Layer) -> Reading:
+    """The one dialect that a layer can be of."""
+    if len(layer.readings) > 1:
+        names = ", ".join(f"{one.dialect.name} ({one.dialect.title})" for one in layer.readings)
+        raise InputError(
+            f"{given}: names and shapes at {layer.shown} fit several dialects that compute"
+            f" different things; say with --from which of them it is: {names}"
+        )
+    return layer.readings[0]
+
+
+def _report(
+    given: Path,
+    contents: Contents,
+    layers: Sequence[Layer],
+    readings: Sequence[Reading],
+    done: Converted,
+) -> list[str]:
+    """What was read, what it became, what was left out and what weights cannot say."""
+    network = done.network
+    sizes = (
+        f"cell {readings[0].dialect.cell_name}, input {network.input_size},"
+        f" hidden {network.hidden_size}, layers {len(network.layers)},"
+        f" directions {network.directions}"
+    )
+    paths = ", ".join(one.shown for one in layers)
+    lines = [f"{given}, {paths}: {readings[0].dialect.title}", f"  {sizes}"]
+    lines.append(f"becomes {done.target.title}")
+    lines += [f"  {name} {_shape(array.shape)}" for name, array in done.tensors.items()]
+    used = {name for one in layers for name in one.names}
+    others = [f"{n} {_shape(a.shape)}" for n, a in contents.tensors.items() if n not in used]
+    lines += [f"note: {note}" for note in (*done.notes, *(n for one in layers for n in one.notes))]
+    lines += [f"left out: {text}" for text in _shortened(others)]
+    lines += [f"left out, no tensors: {text}" for text in _shortened(list(contents.aside))]
+    lines.append(f"both sides run on random input: largest difference {done.difference:.2g}")
+    return lines
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "[" + ", ".join(map(str, shape)) + "]"
+
+
+def _shortened(names: list[str]) -> list[str]:
+    """One line of the first names, and how many more there are."""
+    if not names:
+        return []
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return [", ".join(names[:SHOWN]) + more]

@@ -1,0 +1,148 @@
+"""Writing what was converted: each format in its own way, whole or not at all, read back first."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from grus.dialects.activation import USUAL
+from grus.dialects.conversion import Converted
+from grus.dialects.dialect import Dialect
+from grus.dialects.files import keras_write, npz, safetensors_file, torch_file
+from grus.dialects.files.contents import Array
+from grus.dialects.files.description import describe
+from grus.dialects.files.keras_write import KerasLayer
+from grus.dialects.files.layers import find_layers, same_network, stacked
+from grus.dialects.files.reading import load
+from grus.dialects.files.whole import replace
+from grus.dialects.network import Network
+from grus.errors import InputError
+
+
+@dataclass(frozen=True)
+class Writer:
+    """How a format is written; ``framework`` is the one whose format it is, "" where anybody's."""
+
+    content: Callable[[Converted, Network], bytes]
+    framework: str = ""
+    usual: str = ""
+    """The dialect that is meant where none is named; "" where one must be."""
+
+
+def _onnx(_: Converted, network: Network) -> bytes:
+    from grus.dialects.onnx.export import to_model
+
+    return bytes(to_model(network).SerializeToString())
+
+
+WRITERS = {
+    ".safetensors": Writer(
+        lambda done, net: safetensors_file.content(done.tensors, describe(done.target, net.reverse))
+    ),
+    ".npz": Writer(lambda done, _: npz.content(done.tensors)),
+    ".pt": Writer(lambda done, _: torch_file.content(done.tensors), usual="torch"),
+    ".pth": Writer(lambda done, _: torch_file.content(done.tensors), usual="torch"),
+    ".weights.h5": Writer(
+        lambda done, net: keras_write.weights(_keras(done, net)), "keras", "keras"
+    ),
+    ".keras": Writer(lambda done, net: keras_write.archive(_keras(done, net)), "keras", "keras"),
+    ".onnx": Writer(_onnx, "onnx", "onnx"),
+}
+"""Ending of a file's name -> how it is written."""
+
+
+def writer(path: Path) -> Writer:
+    """The writer for a file of that name. Raises InputError naming the endings there are."""
+    for ending, found in WRITERS.items():
+        if path.name.lower().endswith(ending):
+            return found
+    raise InputError(f"{path}: what is written ends in one of {', '.join(WRITERS)}")
+
+
+def save(path: Path, done: Converted) -> int:
+    """Write what was converted; gives the number of bytes.
+
+    The file is first written elsewhere and read back: it must hold the same numbers, bit for bit.
+    Then it appears whole, or not at all. Raises InputError where the format is not the target's,
+    or the path cannot be written.
+    """
+    found = writer(path)
+    if found.framework not in ("", done.target.framework):
+        raise InputError(
+            f"{path}: this format is {found.framework}'s own; {done.target.title} has no place in"
+            " it. Write .safetensors or .npz"
+        )
+    if path.is_dir() or not path.parent.is_dir():
+        raise InputError(f"{path} must be a file in a folder that exists")
+    network = done.target.read(done.tensors, reverse=done.network.reverse)
+    content = found.content(done, network)
+    _read_back(path, content, done, network)
+    replace(path, content)
+    return len(content)
+
+
+def _read_back(path: Path, content: bytes, done: Converted, network: Network) -> None:
+    """Raise ArithmeticError unless the bytes, read as a file of that name, are the network."""
+    with tempfile.TemporaryDirectory() as folder:
+        draft = Path(folder) / f"draft{path.suffix}"
+        draft.write_bytes(content)
+        contents = load(draft)
+        layers = find_layers(contents, [done.target])
+        if path.suffix in (".npz", ".pt", ".pth"):  # which say no more than the tensors
+            same = _same_tensors(contents.tensors, done.tensors)
+        else:
+            same = same_network(stacked([one.readings[0].network for one in layers]), network)
+    if not same:
+        raise ArithmeticError(f"{path}: what was to be written does not read back as itself")
+
+
+def _same_tensors(one: Mapping[str, Array], other: Mapping[str, Array]) -> bool:
+    return set(one) == set(other) and all(
+        array.dtype == other[name].dtype and np.array_equal(array, other[name])
+        for name, array in one.items()
+    )
+
+
+def _keras(done: Converted, network: Network) -> list[KerasLayer]:
+    """The target's tensors as Keras' layers, one for each layer of the network."""
+    target = done.target
+    bases = [tensor.name for tensor in target.tensors]
+    found = target.scheme.places(bases, done.tensors)
+    directions = range(network.directions)
+    return [
+        KerasLayer(
+            _class(target),
+            _settings(target, network),
+            [[done.tensors[found[k, d][base]] for base in bases] for d in directions],
+        )
+        for k in range(len(network.layers))
+    ]
+
+
+def _class(target: Dialect) -> str:
+    return {"lstm": "LSTM", "rnn": "SimpleRNN", "rnn_relu": "SimpleRNN"}.get(
+        target.cell_name, "GRU"
+    )
+
+
+def _settings(target: Dialect, network: Network) -> dict[str, object]:
+    """The settings of a Keras layer that computes the target's cell."""
+    kind, chosen = _class(target), target.activations
+    words = {activation: word for word, activation in target.words.items()}
+    relu = target.cell_name == "rnn_relu" and chosen == USUAL
+    found: dict[str, object] = {"activation": "relu" if relu else words[chosen.candidate]}
+    if kind != "SimpleRNN":
+        found["recurrent_activation"] = words[chosen.gates]
+    if kind == "GRU":
+        found["reset_after"] = target.cell_name == "gru"
+    if kind == "LSTM" and chosen.output != chosen.candidate:
+        raise InputError(
+            "Keras has one activation for an LSTM's candidate and output; these differ"
+        )
+    if network.reverse:
+        found["go_backwards"] = True
+    return found
