@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -99,7 +100,7 @@ def resets(blocks: int) -> None:
         found, _ = ours(x, resets=flags)
         for row in range(batch):
             cuts = [*torch.nonzero(flags[:, row])[:, 0].tolist(), time]
-            for first, end in zip(cuts[:-1], cuts[1:], strict=True):
+            for first, end in pairwise(cuts):
                 want = ours(x[first:end, row : row + 1])[0][:, 0]
                 assert torch.equal(found[first:end, row], want)
     dy = torch.randn_like(x)

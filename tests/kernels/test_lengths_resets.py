@@ -13,7 +13,7 @@ from agreement import FLOAT64, Problem, draw
 from bits import parts, same
 from cells import ALL_CELLS
 from grus import InputError, kernels, reference
-from grus.kernels import Steps, call, clear, split, steps as module_of_steps
+from grus.kernels import Steps, arrays, call, clear, split, steps as module_of_steps
 from grus.kernels.layout import saved_size
 from grus.kernels.split import Split
 from test_agreement import KERNEL_CELLS
@@ -213,8 +213,8 @@ def test_resets_may_be_bool_or_0_and_1_and_nothing_else() -> None:
 def test_a_reset_that_comes_one_step_late_is_noticed(
     recompiled: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = call.flags
-    monkeypatch.setattr(call, "flags", lambda *a, ahead, **k: right(*a, ahead=ahead - 1, **k))
+    right = arrays.flags
+    monkeypatch.setattr(arrays, "flags", lambda *a, ahead, **k: right(*a, ahead=ahead - 1, **k))
     p, steps = case("gru", SIZES[0], "float32", (0, 1, "zero", False))
     with pytest.raises(AssertionError):
         same("late", parts(run(p, steps)), parts(pieces.forward(p, steps)))

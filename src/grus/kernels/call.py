@@ -1,13 +1,16 @@
-"""Calling compiled programs over NumPy arrays: sizes, buffers, the argument block."""
+"""Compiled programs, and calling them: sizes, memory, the argument block.
+
+Nothing here knows arrays: tensors and arrays come as addresses and strides in bytes, so that NumPy
+and torch call alike, and a call costs little more than its block.
+"""
 
 from __future__ import annotations
 
-import ctypes
+import array
 import math
 import os
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -20,11 +23,15 @@ from grus.kernels.ir import Target
 from grus.kernels.machine import DType
 from grus.kernels.plan import Plan, make_plan
 from grus.kernels.program import Program
-from grus.kernels.rows import Packing, Rows, flags
-from grus.kernels.slots import DENSE, Variant, groups
-from grus.kernels.split import Split
+from grus.kernels.slots import DENSE, Variant, groups, vector
+from grus.kernels.split import Held, Split
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Place = tuple[int, int, int]
+"""Where an array lies: its address, its bytes from step to step and from row to row."""
+Source = tuple[int, int, int, int]
+"""Of a weight: its tensor and its gate there, and the same of a vector's second part; -1 is no
+tensor."""
 
 CHUNK_BYTES = 256 * 1024
 """Products with x computed ahead of the time loop: what stays in half of a 512 KiB L2."""
@@ -39,26 +46,8 @@ if hasattr(os, "register_at_fork"):
     )
 
 
-@dataclass(frozen=True, eq=False)
-class Order:
-    """In which order a program takes the steps, and after which it puts the states back.
-
-    ``resets`` are [time, batch] bool; the flag of a step is the reset of the step ``ahead`` of it
-    in the program's own order. ``base`` holds what the states are put back to, or collects.
-    """
-
-    packing: Packing | None = None
-    backwards: bool = False
-    resets: Array | None = None
-    ahead: int = 0
-    base: tuple[Array, ...] = ()
-
-
-IN_TIME = Order()
-
-
 class Kernel:
-    """A compiled program with what is needed to fill its argument block."""
+    """A compiled program with what is needed to lay out its calls."""
 
     def __init__(
         self,
@@ -84,23 +73,32 @@ class Kernel:
         ours = self.plan.cell.shapes.states
         self.swapped = any(theirs[s] != axis for s, axis in ours.items())
         self.compiled = Compiled(program.text(), runtime)
-        self.block = ctypes.c_int64 * len(self.names)
         self.dtype = np.dtype(target.dtype)
         self.states = [self.at[f"{part}.{s}"] for part in ("h0", "hn") for s in cell.states]
         bases = [f"base.{s}" for s in cell.states]
-        self.bases = tuple(self.at[name] for name in bases if name in self.at)
-        self.gates = tuple(
-            (family, len(stacked_as.families[family]), self._places(family, gates, stacked_as))
-            for family, gates in self.plan.cell.families.items()
+        self.states += [self.at[name] for name in bases if name in self.at]
+        families = list(stacked_as.families)
+        self.by_family = Launcher(
+            self,
+            tuple(
+                (families.index(w.family), stacked_as.families[w.family].index(w.gate), -1, -1)
+                for w in self.plan.cell.weights
+            ),
         )
         self.frame = lru_cache(maxsize=64)(self._frame)
 
-    def _places(
-        self, family: str, gates: tuple[str, ...], stacked_as: Cell
-    ) -> tuple[tuple[int, int], ...]:
-        """(slot, place in the stack) of each gate; a stride's slot follows its array's."""
-        stack = stacked_as.families[family]
-        return tuple((self.at[f"w.{family}.{gate}"], stack.index(gate)) for gate in gates)
+    def sizes(self, sizes: Sizes) -> Sizes:
+        """The caller's sizes by the plan's own axes."""
+        if not self.swapped:
+            return sizes
+        steps, batch, inputs, hidden, projection = sizes
+        return steps, batch, inputs, projection, hidden
+
+    def split(self, sizes: Sizes, most_threads: int | None = None) -> Held:
+        """How a call is shared among threads, held while it runs; ``sizes`` by the plan's axes."""
+        steps, batch, _, hidden, _ = sizes
+        tiles = -(-hidden // self.target.lanes)
+        return Split.choose(self.products, steps, batch, hidden, tiles, most_threads)
 
     def _frame(self, sizes: Sizes, split: Split, ahead: int) -> tuple[Frame, list[int], list[int]]:
         """A frame, the block with its constants and offsets, and the slots that are offsets."""
@@ -109,126 +107,80 @@ class Kernel:
         given = frame.constants | frame.offsets
         return frame, [given.get(n, 0) for n in self.names], [self.at[n] for n in frame.offsets]
 
+
+class Launcher:
+    """A kernel whose weights come from certain tensors: those of `Source` for each weight."""
+
+    def __init__(self, kernel: Kernel, sources: tuple[Source, ...]) -> None:
+        self.kernel = kernel
+        plan = kernel.plan
+        self.weights = tuple(
+            (kernel.at[f"w.{w.name}"], vector(plan, w), source)
+            for w, source in zip(plan.cell.weights, sources, strict=True)
+        )
+        self.template = lru_cache(maxsize=64)(self._template)
+
+    def _template(
+        self, sizes: Sizes, split: Split, ahead: int, tensors: tuple[int, ...]
+    ) -> tuple[Frame, array.array[int], list[int]]:
+        """A frame, the block with constants, offsets and weights, the slots that are offsets."""
+        frame, numbers, offsets = self.kernel.frame(sizes, split, ahead)
+        block = array.array("q", numbers)
+        for slot, is_vector, (tensor, gate, second, second_gate) in self.weights:
+            if tensor >= 0:
+                address, row, size = tensors[3 * tensor : 3 * tensor + 3]
+                block[slot] = address + gate * size
+                block[slot + 1] = 0 if is_vector else row
+            if second >= 0:
+                address, _, size = tensors[3 * second : 3 * second + 3]
+                block[slot + 1] = address + second_gate * size
+        return frame, block, offsets
+
     def __call__(
         self,
         sizes: Sizes,
-        weights: Mapping[str, Array],
-        arrays: Mapping[str, Array],
-        start: tuple[Array, ...],
-        final: tuple[Array, ...],
-        most_threads: int | None = None,
-        order: Order = IN_TIME,
+        split: Split,
+        tensors: tuple[int, ...],
+        arrays: Mapping[str, Place],
+        states: Iterable[int],
+        tables: Mapping[str, int] | None = None,
     ) -> Array:
-        """Run over stacked ``weights`` by family; ``arrays`` maps slot names to arrays of
-        [time, batch, axis], any strides but along the last axis, or where rows have lengths
-        [valid steps, axis]. ``sizes`` go by the axes of the cell in whose order the weights are.
-        Gives the sums, a row a name, each padded beyond its axis."""
-        steps, batch, inputs, hidden, projection = sizes
-        if self.swapped:
-            hidden, projection = projection, hidden
-            sizes = (steps, batch, inputs, hidden, projection)
-        tiles = -(-hidden // self.target.lanes)
-        with Split.choose(self.products, steps, batch, hidden, tiles, most_threads) as split:
-            frame, template, offsets = self.frame(sizes, split, CHUNK_BYTES)
-            block = template.copy()
-            memory = np.empty(frame.bytes + ALIGN, np.uint8)
-            skip = -memory.ctypes.data % ALIGN
+        """Run. ``sizes`` go by the plan's axes; ``tensors`` is (address, bytes of a row, bytes of a
+        gate) of each tensor in turn, last axes contiguous; ``arrays`` are by slot name, what the
+        program has no slot for is left out; ``states`` is (address, bytes of a row) of h0, hn and
+        what resets need, each for all states in turn; ``tables`` are other slots' addresses.
+
+        Gives the sums, a row a name, each padded beyond its axis. Whatever has an address here
+        must live until the call is over.
+        """
+        kernel = self.kernel
+        frame, template, offsets = self.template(sizes, split, CHUNK_BYTES, tensors)
+        memory = np.empty(frame.bytes + ALIGN, np.uint8)
+        start: int = memory.__array_interface__["data"][0]
+        skip = -start % ALIGN
+        if split.threads > 1 or kernel.sums:
             memory[skip : skip + frame.zeroed] = 0
-            base = memory.ctypes.data + skip
-            for slot in offsets:
-                block[slot] += base
-            self._fill(block, weights)
-            if order.packing:
-                rows = Rows.deal(order.packing, split.slices)
-                self._run_ragged(block, rows, arrays, start, final, order)
-            else:
-                self._run_dense(block, arrays, start, final, order)
-        if not self.sums:
-            return np.empty((0, max(hidden, projection)), self.dtype)
+        block, base, at = template[:], start + skip, kernel.at
+        for slot in offsets:
+            block[slot] += base
+        for name, (address, time, row) in arrays.items():
+            if name in at:
+                slot = at[name]
+                block[slot], block[slot + 1], block[slot + 2] = address, time, row
+        numbers = iter(states)
+        for slot in kernel.states:
+            block[slot], block[slot + 1] = next(numbers), next(numbers)
+        if tables:
+            for name, address in tables.items():
+                block[at[name]] = address
+        kernel.compiled.call(block.buffer_info()[0])
+        if not kernel.sums:
+            return memory[:0]
         first = skip + frame.sums
-        size = math.prod(frame.shape) * self.target.item
-        sums = memory[first : first + size].view(self.dtype).reshape(frame.shape)
+        size = math.prod(frame.shape) * kernel.target.item
+        sums = memory[first : first + size].view(kernel.dtype).reshape(frame.shape)
         total: Array = sums.sum(axis=0)
         return total
-
-    def _fill(self, block: list[int], weights: Mapping[str, Array]) -> None:
-        """Put the weights' addresses and strides into the block."""
-        for family, count, places in self.gates:
-            stacked = weights[family]
-            first, stride = stacked.ctypes.data, stacked.strides[0]
-            gate = stacked.shape[0] // count * stride
-            for slot, place in places:
-                block[slot], block[slot + 1] = first + place * gate, stride
-
-    def _run_dense(
-        self,
-        block: list[int],
-        arrays: Mapping[str, Array],
-        start: tuple[Array, ...],
-        final: tuple[Array, ...],
-        order: Order,
-    ) -> None:
-        for name, array in arrays.items():
-            if name == "x" and name not in self.at:
-                continue  # a cell without a product with x
-            slot, taken = self.at[name], array[::-1] if order.backwards else array
-            block[slot] = taken.ctypes.data
-            block[slot + 1], block[slot + 2] = taken.strides[:2]
-        found = None
-        if order.resets is not None:
-            steps, batch = order.resets.shape
-            lengths = np.full(batch, steps)
-            found = flags(order.resets, lengths, backwards=order.backwards, ahead=order.ahead)
-            block[self.at["clear"]] = found.ctypes.data
-        self._run(block, start, final, order.base)
-
-    def _run_ragged(
-        self,
-        block: list[int],
-        rows: Rows,
-        arrays: Mapping[str, Array],
-        start: tuple[Array, ...],
-        final: tuple[Array, ...],
-        order: Order,
-    ) -> None:
-        """Rows in the kernel's order: states are taken there and brought back, tables say where
-        the rows of the other arrays stand."""
-        tables = {"lengths": rows.lengths, "starts": rows.starts, "active": rows.active}
-        for name, array in arrays.items():
-            if name not in self.at:
-                continue
-            slot = self.at[name]
-            block[slot], block[slot + 1], tables[f"{name}.rows"] = rows.place(
-                array, backwards=order.backwards
-            )
-            if name == "x":
-                tables["steps"] = np.arange(rows.active.shape[1]) * block[slot + 1]
-        found = None
-        if order.resets is not None:
-            found = rows.flags(order.resets, backwards=order.backwards, ahead=order.ahead)
-            tables["clear"] = found
-        for name, table in tables.items():
-            block[self.at[name]] = table.ctypes.data
-        begin = tuple(s[rows.order] for s in start)
-        end = tuple(np.empty_like(b) for b in begin)
-        base = tuple(b[rows.order] for b in order.base)
-        self._run(block, begin, end, base)
-        for theirs, ours in zip((*final, *order.base), (*end, *base), strict=True):
-            theirs[rows.order] = ours
-
-    def _run(
-        self,
-        block: list[int],
-        start: tuple[Array, ...],
-        final: tuple[Array, ...],
-        base: tuple[Array, ...],
-    ) -> None:
-        places = (*self.states, *self.bases)
-        arrays = (*start, *final, *base)
-        for slot, array in zip(places, arrays, strict=True):
-            block[slot], block[slot + 1] = array.ctypes.data, array.strides[0]
-        filled = self.block(*block)  # named, so that it outlives the call
-        self.compiled.call(ctypes.addressof(filled))
 
 
 @lru_cache(maxsize=256)

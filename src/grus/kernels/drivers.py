@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from grus.equations import Weight
 from grus.kernels import means
 from grus.kernels.code import Code
 from grus.kernels.ir import Function, Target
 from grus.kernels.packing import pack_function
 from grus.kernels.plan import ONE, Plan
-from grus.kernels.slots import Slots, groups, operand_axis, size_slot, tiles_slot
+from grus.kernels.slots import Slots, groups, operand_axis, size_slot, tiles_slot, vector
 from grus.kernels.tile import HoistedTile, StageTile
 
 ELEMENTWISE_TILES = ((1, (2, 1)),)
@@ -185,7 +186,39 @@ def pack(module: Module) -> None:
             axis = module.plan.cell.shapes.weights[weight][1 if transposed else 0]
             member = Member(f"panel.{k}", m, len(members), weight.name, axis, transposed)
             _pack_member(module, f, member, depth)
+    for weight in module.plan.cell.weights:
+        if vector(module.plan, weight):
+            _pack_vector(module, f, weight)
     module.add(f)
+
+
+def _pack_vector(module: Module, f: Code, weight: Weight) -> None:
+    """A learned vector as the sum of its two parts, as the first if there is no second, as zeros
+    if there is none: an address of 0 is no part."""
+    t, axis = module.target, module.plan.cell.shapes.weights[weight][0]
+    name, size = weight.name, f.slot(size_slot(axis))
+    places = [f.slot(f"w.{name}"), f.slot(f"w.{name}.more")]
+    there = [f.let(f"icmp ne i64 {place}, 0") for place in places]
+    first, second = (f.let(f"inttoptr i64 {place} to ptr") for place in places)
+    packed = f.pointer(f"vector.{name}")
+
+    def body(j: str, _: list[str]) -> list[str]:
+        column, inside = f.mul(j, t.machine.vector_bytes), f.sub(size, f.mul(j, t.lanes))
+        mask = f.lanes_below(inside)
+        one, other = (
+            f.load_masked(
+                f.at(part, column),
+                f.let(f"select i1 {bit}, {t.mask} {mask}, {t.mask} zeroinitializer"),
+            )
+            for part, bit in ((first, there[0]), (second, there[1]))
+        )
+        total = f.let(f"fadd {t.vector} {one}, {other}")
+        # Not a sum with zeros, which would turn -0 into 0.
+        value = f.let(f"select i1 {there[1]}, {t.vector} {total}, {t.vector} {one}")
+        f.store(value, f.at(packed, column))
+        return []
+
+    f.loop(*span(f, axis), 1, body)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from grus.kernels.ir import Target
 from grus.kernels.plan import Plan
-from grus.kernels.slots import group_axes, groups, operand_axis, tiles_slot
+from grus.kernels.slots import group_axes, groups, operand_axis, tiles_slot, vector
 
 Sizes = tuple[int, int, int, int, int]
 """T, B, I, H and the projection, 0 where there is none."""
@@ -62,6 +62,9 @@ def lay_out(
     own = [*(f"state.{s}" for s in plan.cell.states), *(f"row.{v}" for v in plan.rows)]
     buffers |= dict.fromkeys(own, 2 * batch * ld)
     buffers |= {f"panel.{k}": tile * count for k, (tile, count) in enumerate(panels)}
+    for weight in plan.cell.weights:
+        if vector(plan, weight):
+            buffers[f"vector.{weight.name}"] = wide * tiles[plan.cell.shapes.weights[weight][0]]
     offsets, total = {}, 0
     for name, length in buffers.items():
         offsets[name] = total

@@ -9,7 +9,8 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from grus.equations import Cell
-from grus.kernels.call import Order, kernel
+from grus.kernels.arrays import Order, call
+from grus.kernels.call import kernel
 from grus.kernels.frame import Sizes
 from grus.kernels.layout import axis_sizes, layout, views
 from grus.kernels.machine import DType
@@ -60,7 +61,7 @@ def forward(
         arrays["in.x"] = x
     order = going.order(backwards=steps.reverse, ahead=1, base=base)
     first = going.first(start, base)
-    program(going.sizes(x, axes), weights, arrays, first, final, threads, order)
+    call(program, cell, going.sizes(x, axes), weights, arrays, first, final, order, threads)
     if going.packing:
         for row in np.flatnonzero(going.packing.lengths < len(x)):
             output[going.packing.lengths[row] :, row] = 0
@@ -98,7 +99,8 @@ def backward(
     final = tuple(np.empty(s.shape, x.dtype) for s in start)
     base = tuple(np.zeros(s.shape, x.dtype) for s in start) if going.copies else ()
     order = going.order(backwards=not steps.reverse, ahead=0, base=base)
-    sums = program(going.sizes(x, axes), weights, arrays, start, final, threads, order)
+    sizes = going.sizes(x, axes)
+    sums = call(program, cell, sizes, weights, arrays, start, final, order, threads)
     products = Products(cell, plan, axes, adjoints, matmul)
     found = Gradients(
         products.weights(going.packed(kept), sums, weights) if need_weights else {},

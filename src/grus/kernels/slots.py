@@ -69,7 +69,11 @@ class Slots:
         if variant.clear in ("copy", "collect"):
             names += [f"base.{s}{end}" for s in states for end in ("", ".row")]
         for weight in plan.cell.weights:
-            names += [f"w.{weight.name}", f"w.{weight.name}.row"]
+            names += [
+                f"w.{weight.name}",
+                f"w.{weight.name}.{'more' if vector(plan, weight) else 'row'}",
+            ]
+        names += [f"vector.{w.name}" for w in plan.cell.weights if vector(plan, w)]
         for k in range(len(groups(plan))):
             names += [f"panel.{k}", f"panel.{k}.tile"]
         self.variant = variant
@@ -81,6 +85,11 @@ class Slots:
 
     def __len__(self) -> int:
         return len(self.index)
+
+
+def vector(plan: Plan, weight: Weight) -> bool:
+    """True for a learned vector; it may come in two parts, ``more`` is the second's address."""
+    return len(plan.cell.shapes.weights[weight]) == 1
 
 
 def groups(plan: Plan) -> list[tuple[Expr, tuple[tuple[int, Weight, bool], ...]]]:

@@ -6,8 +6,6 @@ work on the same rows and meet at a barrier after each stage. Or one thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from grus.kernels import threads
@@ -33,28 +31,41 @@ class Split:
         return 1 if self.by_hidden else self.threads
 
     @staticmethod
-    @contextmanager
     def choose(
         products: int, steps: int, batch: int, hidden: int, tiles: int, most: int | None
-    ) -> Iterator[Split]:
+    ) -> Held:
         """The split of a call with so many products a step and at most ``most`` threads (None: as
-        many as there are); held while the call runs."""
+        many as there are)."""
         step = products * batch * hidden * hidden
         if most == 1 or step * steps < ONE_THREAD_BELOW:
-            yield Split(1, False)
-            return
+            return ALONE
         available = min(threads.limit(), most or tiles * batch)
         if available == 1:
-            yield Split(1, False)
-        elif batch >= ROWS_PER_THREAD * available:
-            yield Split(available, False)
-        elif step < BARRIER_ABOVE or tiles < available:
-            yield Split(max(1, min(available, batch)), False)
-        elif threads.hidden_split.acquire(blocking=False):
-            try:
-                yield Split(available, True)
-            finally:
-                threads.hidden_split.release()
-        else:
-            # Somebody else's barriers are under way: two such regions could starve each other.
-            yield Split(1, False)
+            return ALONE
+        if batch >= ROWS_PER_THREAD * available:
+            return Held(Split(available, False))
+        if step < BARRIER_ABOVE or tiles < available:
+            return Held(Split(max(1, min(available, batch)), False))
+        if threads.hidden_split.acquire(blocking=False):
+            return Held(Split(available, True))
+        # Somebody else's barriers are under way: two such regions could starve each other.
+        return ALONE
+
+
+class Held:
+    """A split while a call runs: ``with`` it, so that hidden units can be shared again after it."""
+
+    __slots__ = ("split",)
+
+    def __init__(self, split: Split) -> None:
+        self.split = split
+
+    def __enter__(self) -> Split:
+        return self.split
+
+    def __exit__(self, *_: object) -> None:
+        if self.split.by_hidden:
+            threads.hidden_split.release()
+
+
+ALONE = Held(Split(1, False))

@@ -134,11 +134,11 @@ class Tile:
         return total
 
     def vector_weight(self, weight: Weight, vector: int) -> str:
-        """A learned vector at these units."""
+        """A learned vector at these units, as it was packed."""
         key: object = ("weight", weight, vector)
         if key not in self.cached:
-            at = self.f.at(self.pointer(f"w.{weight.name}"), self.column(vector))
-            self.cached[key] = self.f.load_masked(at, self.mask(vector))
+            at = self.f.at(self.pointer(f"vector.{weight.name}"), self.column(vector))
+            self.cached[key] = self.f.load(at)
         return self.cached[key]
 
     def products(self, number: int, row_pointers: list[str], accumulators: Accumulators) -> None:
