@@ -32,6 +32,7 @@ PUBLIC = [
     "cell",
     "check_rollout",
     "convert",
+    "equivalent",
     "last_state",
     "onnx",
     "resets_from_dones",

@@ -13,7 +13,7 @@ from grus.errors import InputError
 
 if TYPE_CHECKING:
     from grus import onnx
-    from grus.dialects import convert
+    from grus.dialects import convert, equivalent
     from grus.layers import (
         GRU,
         LSTM,
@@ -55,6 +55,7 @@ __all__ = [
     "cell",
     "check_rollout",
     "convert",
+    "equivalent",
     "last_state",
     "onnx",
     "resets_from_dones",
@@ -88,6 +89,7 @@ _LAYERS = (
 _LATE = {
     **dict.fromkeys(_LAYERS, "grus.layers"),
     "convert": "grus.dialects",
+    "equivalent": "grus.dialects",
     "run": "grus.sequence",
 }
 

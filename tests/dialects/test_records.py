@@ -285,6 +285,8 @@ def test_a_dialect_is_found_by_its_cell_or_a_spelling_by_its_name() -> None:
 def test_an_unknown_dialect_and_one_without_that_cell_say_what_there_is() -> None:
     with pytest.raises(InputError, match=r"no dialect is called 'pytorch'; there are keras, torch"):
         find("pytorch", CELLS["gru"])
+    with pytest.raises(InputError, match="no dialect is called ''"):
+        find("")
     with pytest.raises(InputError, match=r"haiku does not spell the cell gru; .*before_admit"):
         find("haiku", CELLS["gru"])
 

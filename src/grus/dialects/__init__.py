@@ -7,6 +7,7 @@ reference and kernels; a framework only inside its own file, late.
 from grus.dialects.activation import KINDS, Activation, Activations, activated, factor
 from grus.dialects.conversion import Converted, convert
 from grus.dialects.dialect import Biases, Dialect
+from grus.dialects.equivalence import Counterexample, Equivalence, equivalent
 from grus.dialects.layout import SECOND, Layout
 from grus.dialects.network import Network, Output, Unrepresentable
 from grus.dialects.records import DIALECTS, dialects, find
@@ -22,7 +23,9 @@ __all__ = [
     "Activations",
     "Biases",
     "Converted",
+    "Counterexample",
     "Dialect",
+    "Equivalence",
     "Layout",
     "Network",
     "Output",
@@ -32,6 +35,7 @@ __all__ = [
     "activated",
     "convert",
     "dialects",
+    "equivalent",
     "factor",
     "find",
     "sense",

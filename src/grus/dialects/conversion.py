@@ -87,7 +87,7 @@ def candidates(name: str | Dialect) -> tuple[Dialect, ...]:
     """The records that a name may mean: one, or all of a framework."""
     if isinstance(name, Dialect):
         return (name,)
-    exact = [one for one in DIALECTS if one.named == name]
+    exact = [one for one in DIALECTS if name and one.named == name]
     return tuple(exact or [one for one in DIALECTS if one.framework == name] or [find(name)])
 
 

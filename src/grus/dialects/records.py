@@ -23,7 +23,7 @@ def find(name: str, cell: str | Cell | None = None) -> Dialect:
     nothing is called that, or when it has other cells only.
     """
     wanted = CELLS.get(cell, cell) if isinstance(cell, str) else cell
-    named = [one for one in DIALECTS if name in (one.framework, one.named)]
+    named = [one for one in DIALECTS if name and name in (one.framework, one.named)]
     if not named:
         known = dict.fromkeys(one.framework for one in DIALECTS)
         raise InputError(f"no dialect is called {name[:100]!r}; there are {', '.join(known)}")

@@ -1,0 +1,246 @@
+"""`grus.equivalent`: are two cells one function of other weights? The map, or a counterexample.
+
+All maps of `maps` are tried on random numbers in float64, simplest first; the equations are
+analytic but for a few corners, so what agrees there to the last places agrees everywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from grus.dialects.dialect import Dialect
+from grus.dialects.formula import formula
+from grus.dialects.maps import Single, WeightMap, maps
+from grus.dialects.records import DIALECTS, find
+from grus.equations import CELLS, KNOWN_AS, Cell, Weight, cell as find_cell
+from grus.errors import InputError
+from grus.reference import step
+
+Array = Any
+# Two ways to add and round numbers near 1, a few dozen times.
+SAME = 1e-12
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two: a cell, and the weights of it that do not exist."""
+
+    label: str
+    cell: Cell
+    absent: frozenset[Weight] = frozenset()
+
+
+@dataclass(frozen=True)
+class Counterexample:
+    """Numbers for which the best of all maps gives two results."""
+
+    source: str
+    target: str
+    numbers: tuple[tuple[str, str], ...]
+    """Name and value of each weight, of x and of the states."""
+    first: tuple[float, ...]
+    second: tuple[float, ...]
+    map: WeightMap
+    """The map that comes nearest."""
+
+    def __str__(self) -> str:
+        width = max(len(name) for name, _ in self.numbers)
+        given = [f"  {name:<{width}} = {value}" for name, value in self.numbers]
+        return "\n".join(
+            [
+                "counterexample:",
+                *given,
+                f"  {self.source} gives {_vector(self.first)}",
+                f"  {self.target} gives {_vector(self.second)}, with the weights that come nearest",
+                *(f"    {line}" for line in self.map.lines),
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class Equivalence:
+    """Whether two cells are one function of other weights. True where they are, both ways."""
+
+    a: str
+    b: str
+    to_b: WeightMap | None
+    """The weights of b from those of a; None where there is no such map."""
+    to_a: WeightMap | None
+    counterexample: Counterexample | None
+    tried: int
+    """How many maps were tried where none fits."""
+
+    def __bool__(self) -> bool:
+        return self.to_b is not None and self.to_a is not None
+
+    def __str__(self) -> str:
+        if self:
+            assert self.to_b is not None
+            head = f"{self.a} and {self.b} are one function; weights of the second from the first:"
+            checked = f"tried on random numbers: largest difference {self.to_b.difference:.1g}"
+            return "\n".join([head, *(f"  {x}" for x in str(self.to_b).splitlines()), checked])
+        if self.to_b is None and self.to_a is None:
+            head = f"{self.a} and {self.b} are two functions: of {self.tried} maps none fits"
+        else:
+            small, large = (self.a, self.b) if self.to_b else (self.b, self.a)
+            fits = self.to_b or self.to_a
+            head = f"every {small} is a {large}, but not the other way round:\n" + "\n".join(
+                f"  {line}" for line in str(fits).splitlines()
+            )
+        return f"{head}\n{self.counterexample}"
+
+
+def equivalent(a: str | Cell | Dialect, b: str | Cell | Dialect) -> Equivalence:
+    """Are ``a`` and ``b`` the same function, but for a renaming of weights?
+
+    Each is a cell, the name of one or of a dialect (``"haiku"``: then its missing biases count),
+    or a formula: ``"h*z + (1-z)*n"``, or several equations divided by ";". Names that a formula
+    does not define are completed as gates and candidates with weights of their own.
+
+    The result is true where there are exact maps of the weights both ways; else it holds a
+    counterexample. States are compared as they are: a cell whose state is another's times a
+    number is another function here. Raises InputError for what is neither a name nor a formula.
+    """
+    one, other = _side(a), _side(b)
+    if len(one.cell.states) != len(other.cell.states):
+        raise InputError(
+            f"{one.label} has {len(one.cell.states)} states, {other.label}"
+            f" {len(other.cell.states)}: there is nothing to compare"
+        )
+    forth, back = _Search(one, other), _Search(other, one)
+    to_b, to_a = forth.found(), back.found()
+    example = None
+    if to_b is None:
+        example = forth.counterexample()
+    elif to_a is None:
+        example = back.counterexample()
+    return Equivalence(one.label, other.label, to_b, to_a, example, forth.tried + back.tried)
+
+
+def _side(spec: str | Cell | Dialect) -> Side:
+    if isinstance(spec, Cell):
+        return Side(spec.name, spec)
+    if isinstance(spec, Dialect):
+        absent = {w for w in spec.cell.weights if spec.tensors and w not in spec.blocks}
+        return Side(spec.name, spec.cell, frozenset(absent))
+    if not isinstance(spec, str):
+        raise InputError(f"a cell, a dialect's name or a formula, not {type(spec).__name__}")
+    if spec and any(spec in (one.framework, one.named) for one in DIALECTS):
+        return _side(find(spec))
+    if spec in CELLS or spec in KNOWN_AS or ".py:" in spec:
+        return Side(spec, find_cell(spec))
+    if spec.isidentifier():
+        raise InputError(
+            f"{spec[:60]!r} is no cell, no dialect and no formula; `grus dialects` lists them"
+        )
+    return Side(" ".join(spec.split()), formula(spec))
+
+
+class _Search:
+    """All maps from one side to the other, simplest first."""
+
+    def __init__(self, source: Side, target: Side) -> None:
+        self.source, self.target, self.tried = source, target, 0
+        self.best: tuple[int, float, WeightMap] | None = None
+        rng = np.random.default_rng(0)
+        self.sizes = _sizes((source.cell, target.cell), 2, 3)
+        self.single = self.weights(rng)
+        self.inputs, self.state = self.example(rng, 32)
+        self.wanted = self.run(source.cell, self.single)
+
+    def weights(self, rng: np.random.Generator) -> dict[Weight, Array]:
+        cell = self.source.cell
+        return {
+            w: np.zeros(shape) if w in self.source.absent else rng.normal(size=shape)
+            for w, axes in cell.shapes.weights.items()
+            for shape in [[self.sizes[axis] for axis in axes]]
+        }
+
+    def example(
+        self, rng: np.random.Generator, batch: int
+    ) -> tuple[dict[str, Array], tuple[Array, ...]]:
+        cell = self.source.cell
+        inputs = {
+            node.name: rng.normal(size=(batch, self.sizes[cell.shapes.inputs[node]]))
+            for node in cell.inputs
+        }
+        state = tuple(
+            rng.normal(size=(batch, self.sizes[cell.shapes.states[s]])) for s in cell.states
+        )
+        return inputs, state
+
+    def run(self, cell: Cell, single: Single) -> Array:
+        with np.errstate(all="ignore"):
+            output, state = step(cell, single, self.inputs, self.state)
+        return np.concatenate([output, *state], axis=-1)
+
+    def found(self) -> WeightMap | None:
+        """The first map that fits."""
+        if {i.name for i in self.source.cell.inputs} != {i.name for i in self.target.cell.inputs}:
+            raise InputError("the two cells take different masks: there is nothing to compare")
+        for renamed, terms in maps(self.source.cell, self.target.cell):
+            self.tried += 1
+            given = WeightMap(self.source.cell, self.target.cell, terms, 0.0)
+            weights = given(self.single)
+            if any(np.any(weights[w]) for w in self.target.absent):
+                weights |= {w: np.zeros_like(weights[w]) for w in self.target.absent}
+                dropped = dict.fromkeys(self.target.absent, ())
+                given = WeightMap(self.source.cell, self.target.cell, {**terms, **dropped}, 0.0)
+            apart = np.abs(self.run(self.target.cell, weights) - self.wanted)
+            off, usual = float(apart.max()), float(apart.mean())
+            if np.isfinite(usual) and (self.best is None or (renamed, usual) < self.best[:2]):
+                self.best = (renamed, usual, given)
+            if off < SAME * max(1.0, float(np.abs(self.wanted).max())):
+                return WeightMap(given.source, given.target, given.terms, off)
+        return None
+
+    def counterexample(self) -> Counterexample | None:
+        """Numbers of one decimal for which the best map gives another result."""
+        if self.best is None:
+            return None
+        nearest = self.best[2]
+        self.sizes = _sizes((self.source.cell, self.target.cell), 1, 2)
+        rng = np.random.default_rng(1)
+        self.single = {w: _plain(a) for w, a in self.weights(rng).items()}
+        inputs, state = self.example(rng, 1)
+        self.inputs = {name: _plain(a) for name, a in inputs.items()}
+        self.state = tuple(map(_plain, state))
+        cell = self.source.cell
+        first = self.run(cell, self.single)[0]
+        second = self.run(self.target.cell, nearest(self.single))[0]
+        numbers = {w.name: a for w, a in self.single.items()}
+        numbers |= {name: a[0] for name, a in self.inputs.items()}
+        numbers |= {name: s[0] for name, s in zip(cell.states, self.state, strict=True)}
+        width = self.sizes[str(cell.shapes.values[cell.output])]
+        return Counterexample(
+            self.source.label,
+            self.target.label,
+            tuple((name, _said(a)) for name, a in numbers.items()),
+            tuple(map(float, first[:width])),
+            tuple(map(float, second[:width])),
+            nearest,
+        )
+
+
+def _sizes(cells: tuple[Cell, Cell], inputs: int, hidden: int) -> dict[str, int]:
+    equal = any(cell.shapes.equal for cell in cells)
+    return {"input": hidden if equal else inputs, "hidden": hidden, "projection": hidden}
+
+
+def _plain(array: Array) -> Array:
+    """Numbers of one decimal; none becomes 0 that was not."""
+    return np.sign(array) * np.maximum(np.round(np.abs(array), 1), 0.1)
+
+
+def _said(array: Array) -> str:
+    """Rows in brackets, on one line."""
+    if array.ndim > 1:
+        return f"[{', '.join(map(_said, array))}]"
+    return _vector(tuple(map(float, array)))
+
+
+def _vector(values: tuple[float, ...]) -> str:
+    return f"[{', '.join(f'{v:.6g}' for v in values)}]"
