@@ -1,0 +1,38 @@
+"""The recipes of docs/recipes.md run as they stand, on real data where it is at hand."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from imports import ROOT
+
+torch = pytest.importorskip("torch")
+
+pytestmark = pytest.mark.torch
+PAGE = ROOT / "docs" / "recipes.md"
+DATA = ROOT.parent / "shared" / "data"
+RECIPES = dict(
+    re.findall(r"^## ([^\n]+)\n.*?^```py\n(.*?)^```", PAGE.read_text("utf-8"), re.M | re.S)
+)
+
+
+@pytest.mark.parametrize("title", RECIPES)
+def test_a_recipe_learns_what_it_says(
+    title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = RECIPES[title]
+    for name in re.findall(r'open\("data/([^"]+)"', code):
+        if not (DATA / name).is_file():
+            pytest.skip(f"{name} is not at hand")
+    if "data/" in code:
+        (tmp_path / "data").symlink_to(DATA)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, f"{PAGE.name}: {title}", "exec"), {"__name__": "recipe"})
+
+
+def test_all_three_recipes_are_found() -> None:
+    assert len(RECIPES) == 3
+    assert sum("assert " in code for code in RECIPES.values()) == 3
