@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from grus.cli import bench, convert, explain, sample, show, train
+from grus.cli import bench, convert, dialects, explain, sample, show, train
 from grus.errors import InputError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.command("train")(train.train)
 app.command("explain")(explain.explain)
 app.command("sample")(sample.sample)
 app.command("convert")(convert.convert)
+app.command("dialects")(dialects.dialects)
 app.command("bench")(bench.bench)
 
 

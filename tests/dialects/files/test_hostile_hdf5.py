@@ -127,7 +127,9 @@ def test_links_inside_and_texts_are_set_aside_and_said(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("options", [{}, {"compression": "gzip"}, {"shuffle": True, "chunks": (3,)}])
+@pytest.mark.parametrize(
+    "options", [{}, {"compression": "gzip"}, {"shuffle": True, "chunks": (3,)}]
+)
 @pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f8", "<f2", "<i4"])
 def test_numbers_of_every_kind_are_read(
     dtype: str, options: dict[str, Any], tmp_path: Path
