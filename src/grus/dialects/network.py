@@ -10,6 +10,7 @@ import numpy as np
 
 from grus.equations import Cell
 from grus.errors import InputError
+from grus.kernels import run as compiled
 from grus.reference import run
 from grus.reference.sequence import sizes
 
@@ -114,9 +115,16 @@ class Network:
         return np.result_type(*arrays)
 
     def run(
-        self, x: Array, h0: Array | Sequence[Array] | None = None, lengths: Array | None = None
+        self,
+        x: Array,
+        h0: Array | Sequence[Array] | None = None,
+        lengths: Array | None = None,
+        *,
+        kernels: bool = False,
     ) -> Output:
         """Run the network over ``x`` [time, batch, input] in float64, by the reference.
+
+        With ``kernels`` by the compiled kernels, in the dtype of x (float32 or float64).
 
         ``h0`` [layers * directions, batch, hidden], a sequence of them for a cell with several
         states, defaults to zeros; layer by layer, forward first. ``lengths`` [batch], 0 allowed:
@@ -131,13 +139,14 @@ class Network:
             outputs = []
             for d in range(len(directions)):
                 start = starts[k * self.directions + d]
-                done = run(
+                weights, back = self.float64(k, d), self.reverse or d == 1
+                done: Any = (compiled if kernels else run)(
                     self.cell,
-                    self.float64(k, d),
+                    {f: w.astype(x.dtype) for f, w in weights.items()} if kernels else weights,
                     x,
                     start,
                     lengths=lengths,
-                    reverse=self.reverse or d == 1,
+                    reverse=back,
                 )
                 outputs.append(done.output)
                 finals.append(done.state)

@@ -16,7 +16,6 @@ SAID = {
     "raw": "whatever the cell gives for padding",
     "row": "from each row's last valid step",
     "tensor": "from the end of the padded tensor",
-    "caller": "left to the caller",
     "time": "in time order",
     "processing": "in the order of processing",
     "initial": "the initial state",
@@ -43,7 +42,10 @@ class Runtime:
     """True where one direction alone can run backward."""
 
     def __str__(self) -> str:
-        return (
-            f"padding: {SAID[self.padded]}; reverse: {SAID[self.reverse]}, {SAID[self.order]};"
-            f" length 0: {SAID[self.empty]}"
-        )
+        if self.padded == "no lengths":
+            said = [SAID["no lengths"]]
+        else:
+            said = [f"padding: {SAID[self.padded]}", f"length 0: {SAID[self.empty]}"]
+        if self.reverse == "caller":
+            return "; ".join([*said, "a reverse direction is left to the caller"])
+        return "; ".join([*said, f"reverse: {SAID[self.reverse]}, {SAID[self.order]}"])
