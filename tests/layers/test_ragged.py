@@ -163,6 +163,25 @@ def test_backward_in_time_the_same_resets_would_cross_an_episode(
     assert not torch.equal(module(x, resets=resets)[0][:4], module(changed, resets=resets)[0][:4])
 
 
+@both
+@every
+def test_rows_padded_on_the_left_begin_at_a_reset(kind: str, bidirectional: bool) -> None:
+    module = layer(kind, bidirectional=bidirectional)
+    x, _ = data(module)
+    resets = torch.zeros(T, B, dtype=torch.bool)
+    for b, length in enumerate(LENGTHS):
+        x[: T - length, b] = 100.0
+        resets[T - length : T - length + 1, b] = True
+    y, final = module(x, resets=resets)
+    for b, length in enumerate(LENGTHS):
+        if length:
+            alone, last = module(x[T - length :, b : b + 1])
+            close(y[T - length :, b : b + 1], alone)
+            ahead = slice(0, None, 2 if bidirectional else 1)
+            for one, other in zip(flat(row(final, b)), flat(last), strict=True):
+                close(one[ahead], other[ahead])
+
+
 @every
 def test_a_reset_to_h0_starts_from_it_again(kind: str) -> None:
     module = layer(kind)

@@ -30,11 +30,12 @@ OPTIONS = [
     {"num_layers": layers, "bias": bias, "batch_first": first}
     for layers, bias, first in product((1, 3), (True, False), (True, False))
 ]
+TWO_WAYS = [o | {"bidirectional": True} for o in OPTIONS if o["bias"] or o["num_layers"] == 3]
 UNIT = {torch.float32: 2.0**-24, torch.float64: 2.0**-53}
 
 every = pytest.mark.parametrize("name", PEERS)
 options = pytest.mark.parametrize(
-    "given", OPTIONS, ids=lambda g: "-".join(f"{k}={v}" for k, v in g.items())
+    "given", OPTIONS + TWO_WAYS, ids=lambda g: "-".join(f"{k}={v}" for k, v in g.items())
 )
 both = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 
@@ -51,7 +52,8 @@ def data(name: str, given: dict[str, Any], dtype: Any) -> tuple[Tensor, Any]:
     torch.manual_seed(1)
     sizes = (BATCH, STEPS) if given["batch_first"] else (STEPS, BATCH)
     x = torch.randn(*sizes, INPUT, dtype=dtype, requires_grad=True)
-    shape = (given["num_layers"], BATCH, HIDDEN)
+    rows = given["num_layers"] * (2 if given.get("bidirectional") else 1)
+    shape = (rows, BATCH, HIDDEN)
     states = [torch.randn(shape, dtype=dtype, requires_grad=True) for _ in range(2)]
     return x, tuple(states) if name == "lstm" else states[0]
 
