@@ -123,6 +123,12 @@ def third(module: Any, x: Tensor) -> Any:
     return torch.autograd.grad(value, leaves)
 
 
+def batched_gradients(module: Any, x: Tensor) -> Any:
+    leaves = [x.clone().requires_grad_(), *module.parameters()]
+    y, _ = module(leaves[0])
+    return torch.autograd.grad(y, leaves, samples(y.detach()), is_grads_batched=True)
+
+
 def stacked(module: Any) -> dict[str, Tensor]:
     """The weights of three models."""
     return {name: samples(p) for name, p in weights(module).items()}
@@ -179,6 +185,10 @@ RUNS: dict[str, Run] = {
         )[1],
         (x,),
         (x,),
+    ),
+    "batched gradients": batched_gradients,
+    "vectorised jacobian": lambda m, x: torch.autograd.functional.jacobian(
+        output(m), x, vectorize=True
     ),
     "penalty on the gradient": penalty,
     "third derivative": third,

@@ -41,6 +41,23 @@ def pullback(
     return found
 
 
+def replayed(
+    f: Function,
+    steps: Steps,
+    needs: Sequence[bool],
+    tensors: Sequence[Tensor],
+    given: Sequence[Tensor],
+) -> list[Tensor | None]:
+    """The gradients that ``needs`` names by ordinary autograd, through ``f(steps, *tensors)`` run
+    anew."""
+    with torch.enable_grad():
+        results = f(steps, *tensors)
+    wanted = [t for t, need in zip(tensors, needs, strict=True) if need]
+    again = torch.is_grad_enabled()
+    found = iter(torch.autograd.grad(results, wanted, given, create_graph=again, allow_unused=True))
+    return [next(found) if need else None for need in needs]
+
+
 def pushed(
     f: Function, fixed: tuple[Any, ...], at: Sequence[Tensor], moved: Sequence[Tensor | None]
 ) -> tuple[Tensor, ...]:

@@ -19,10 +19,13 @@ from grus.dialects import TorchRecord
 from grus.kernels.steps import PLAIN, Steps
 from grus.layers import folding, kernel
 from grus.layers.binding import Binding, bind
-from grus.layers.derivatives import gradients, pullback, pushed
+from grus.layers.derivatives import gradients, pullback, pushed, replayed
 
 _transformed = torch._C._are_functorch_transforms_active
 """What autograd functions themselves ask to know whether vmap, grad, jvp ... are under way."""
+_batched = torch._C._functorch.is_legacy_batchedtensor
+"""True for the gradients of ``torch.autograd.grad(..., is_grads_batched=True)``, which come from an
+older vmap that asks no function for its rule."""
 
 
 def sequence(
@@ -96,6 +99,8 @@ def _backward(
 ) -> list[Tensor | None]:
     """The gradients of the tensors, as something to differentiate where anything might."""
     bound, steps = ctx.bound, ctx.steps
+    if any(map(_batched, given)):
+        return replayed(bound.composite, steps, needs, tensors, given)
     if not (torch.is_grad_enabled() or _transformed() or tangents()):
         dy, *dfinal = given
         return kernel.backward(
