@@ -155,7 +155,8 @@ def _member(module: Module) -> None:
     tiles, rows, slices = f.slot("tiles"), f.slot("B"), f.slot("slices")
     j0 = f.let(f"sdiv i64 {f.mul('%tid', tiles)}, %team")
     j1 = f.let(f"sdiv i64 {f.mul(f.add('%tid', 1), tiles)}, %team")
-    f.emit(f"call void @pack(ptr %ctx, i64 {j0}, i64 {j1})")
+    bare = f.let(f"icmp eq i64 {f.slot('packed')}, 0")  # a stepper's panels are packed already
+    f.when(bare, lambda: f.emit(f"call void @pack(ptr %ctx, i64 {j0}, i64 {j1})"))
     f.barrier("%team")
     hidden = f.let(f"icmp ne i64 {f.slot('by_hidden')}, 0")
     whole = f.let(f"xor i1 {hidden}, true")

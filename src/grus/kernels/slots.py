@@ -13,7 +13,7 @@ from grus.equations import Expr, Input, Name, State, Weight
 from grus.kernels.plan import Plan
 
 SIZES = ("T", "B", "H", "I", "tiles", "ld", "threads", "slices", "by_hidden")
-BLOCKS = ("barrier", "chunk", "P", "P.row", "P.time", "P.slice", "sums", "sums.slice")
+BLOCKS = ("barrier", "packed", "chunk", "P", "P.row", "P.time", "P.slice", "sums", "sums.slice")
 MOVING = ("cur", "nxt", "P.now", "sums.now", "gx", "gp", "nx", "np")
 MOVED = ("end", "active", "clear")
 """Moving slots of some variants."""

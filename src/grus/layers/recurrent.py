@@ -18,6 +18,7 @@ from grus.layers.errors import ShapeError
 from grus.layers.packed import Packing
 from grus.layers.path import Path, choose
 from grus.layers.states import Row, State, final, initial
+from grus.layers.stepper import Stepper
 from grus.layers.stepping import BOTH, Axes, ResetTo, directions
 from grus.layers.surface import TorchSurface
 
@@ -254,7 +255,17 @@ class Recurrent(TorchSurface):
         return doors.sequence(self.record, x, start, named, steps, self.backend)
 
     def step(self, x: Tensor, hx: State | None = None) -> tuple[Tensor, State]:
-        """One time step: ``x`` [batch, input] -> (output [batch, hidden], next states)."""
+        """One time step: ``x`` [batch, input] -> (output [batch, hidden], next states).
+
+        The bits are those of the sequence, any derivative too. ``hx`` as in `forward`. Raises
+        InputError for a layer of two directions, whose second one begins at the end.
+        """
+        if self.bidirectional:
+            raise InputError("a layer of two directions cannot take one step at a time")
         time = 1 if self.batch_first else 0
         output, state = self(x.unsqueeze(time), hx)
         return output.squeeze(time), state
+
+    def stepper(self) -> Stepper:
+        """The layer as it is now with its weights packed, one step at a time, for serving."""
+        return Stepper(self)
