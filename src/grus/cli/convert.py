@@ -61,9 +61,10 @@ def convert(
         done = convert_weights(one.tensors, one.dialect, to, reverse=one.network.reverse)
     else:
         done = convert_weights(stacked([one.network for one in readings]), None, to)
-    size = save(out, done)
+    saved = save(out, done)
     typer.echo("\n".join(_report(given, contents, chosen, readings, done)))
-    typer.echo(f"{out}: written, {size} bytes; read back, it holds these numbers bit for bit")
+    typer.echo(f"both sides run on random input: largest difference {saved.difference:.2g}")
+    typer.echo(f"{out}: written, {saved.size} bytes, and read back bit for bit")
 
 
 def _chosen(
@@ -123,7 +124,6 @@ def _report(
     lines += [f"note: {note}" for note in (*done.notes, *(n for one in layers for n in one.notes))]
     lines += [f"left out: {text}" for text in _shortened(others)]
     lines += [f"left out, no tensors: {text}" for text in _shortened(list(contents.aside))]
-    lines.append(f"both sides run on random input: largest difference {done.difference:.2g}")
     return lines
 
 

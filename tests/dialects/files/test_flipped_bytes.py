@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from sample_files import SUFFIXES, sample, write
+from sample_files import SUFFIXES, need, sample, unzipped, write, zipped
 
+from grus.dialects.files import hdf5_process
 from grus.dialects.files.budget import Budget
 from grus.dialects.files.contents import Contents
 from grus.dialects.files.reading import load
@@ -51,11 +54,15 @@ def valid(found: Contents, size: int) -> bool:
     )
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+# HDF5 is read in a process of its own, which takes half a second to start: see the test below.
+ALONE = (".h5", ".keras")
+
+
+@pytest.mark.parametrize("suffix", [s for s in SUFFIXES if s not in ALONE])
 def test_damage_is_refused_or_harmless(suffix: str, tmp_path: Path) -> None:
     rng = random.Random(suffix)
     whole = sample(suffix)
-    refusals = 0
+    refusals = unprintable = 0
     for trial in range(TRIALS):
         content = damaged(whole, rng)
         path = write(tmp_path, suffix, content)
@@ -63,9 +70,99 @@ def test_damage_is_refused_or_harmless(suffix: str, tmp_path: Path) -> None:
         try:
             assert valid(load(path), len(content)), trial
         except InputError as error:
-            assert str(error).isprintable(), trial
-            refusals += 1
+            refusals += str(error).isprintable()
+            unprintable += not str(error).isprintable()
         assert time.monotonic() - began < SECONDS, trial
     assert [p.name for p in tmp_path.iterdir()] == [f"model{suffix}"]
+    assert unprintable == 0
     assert refusals > TRIALS / 20, "the damage is real"
     assert refusals < TRIALS, "some of it is harmless"
+
+
+# Reads one damaged file after another in one process, and says how far it came.
+CHILD = """
+import faulthandler, io, random, sys
+sys.path[:0] = sys.argv[1:3]
+from sample_files import sample
+from test_flipped_bytes import damaged
+from grus.dialects.files import hdf5_process
+from grus.dialects.files.budget import Budget
+from grus.dialects.files.hdf5 import Hdf5
+from grus.errors import InputError
+rng, whole = random.Random(7), sample(".h5")
+for trial in range(int(sys.argv[4])):
+    content = damaged(whole, rng)
+    if trial < int(sys.argv[3]):
+        continue
+    print(trial, flush=True)
+    faulthandler.dump_traceback_later(3, exit=True)
+    try:
+        Hdf5(io.BytesIO(content), Budget(len(content)))
+    except InputError as error:
+        assert str(error).isprintable()
+print("done")
+"""
+
+
+@pytest.mark.slow
+def test_damage_to_hdf5_is_refused_or_ends_with_its_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """libhdf5 may hang or crash on one; the process that reads it ends, and the file is refused."""
+    need("h5py")
+    monkeypatch.setattr(hdf5_process, "SECONDS", 2)
+    here = Path(__file__).parent
+    begin, ended = 0, 0
+    while begin < TRIALS:
+        words = [str(here), str(here.parents[1]), str(begin), str(TRIALS)]
+        done = subprocess.run(
+            [sys.executable, "-c", CHILD, *words],
+            capture_output=True,
+            text=True,
+            timeout=SECONDS * TRIALS,
+            check=False,
+        )
+        last = done.stdout.split()[-1]
+        assert done.returncode <= 0 or "Timeout (0:00:03)" in done.stderr, done.stderr
+        if last == "done":
+            break
+        begin, ended = int(last) + 1, ended + 1
+        rng, whole = random.Random(7), sample(".h5")
+        (*_, content) = (damaged(whole, rng) for _ in range(begin))
+        for suffix, bad in ((".h5", content), (".keras", in_keras(content))):
+            with pytest.raises(InputError, match="crashed, hung, or ran out of memory"):
+                load(write(tmp_path, suffix, bad))
+    assert ended <= 3, "the damage that ends a process is rare"
+
+
+def in_keras(content: bytes) -> bytes:
+    """A .keras file with this content as its weights."""
+    return zipped(unzipped(sample(".keras")) | {"model.weights.h5": content})
+
+
+def test_damage_to_keras_archives_is_refused_or_harmless(tmp_path: Path) -> None:
+    rng = random.Random(3)
+    whole = sample(".keras")
+    said = []
+    for trial in range(25):
+        path = write(tmp_path, ".keras", damaged(whole, rng))
+        try:
+            assert valid(load(path), len(whole)), trial
+        except InputError as error:
+            said.append(str(error))
+    assert said
+    assert all(text.isprintable() for text in said)
+
+
+def test_a_file_that_makes_the_library_hang_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit is seen to work: the process is one that computes for ever."""
+    need("h5py")
+    monkeypatch.setattr(hdf5_process, "START", hdf5_process.START.replace(
+        "serve(asked)", "from grus.dialects.files.hdf5_process import limit; limit(2**33, 1)\n"
+        "while True: pass",
+    ))  # fmt: skip
+    monkeypatch.setattr(hdf5_process, "SECONDS", 1)
+    with pytest.raises(InputError, match="hung"):
+        load(write(tmp_path, ".h5", sample(".h5")))

@@ -26,11 +26,12 @@ MIB = 2**20
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_file_cut_short_anywhere_is_refused(suffix: str, tmp_path: Path) -> None:
-    """At 60 places from nothing to one byte less than all. ONNX alone has no end of its own: a
+    """At many places from nothing to one byte less than all. ONNX alone has no end of its own: a
     message cut between two fields is a smaller message, which must then hold fewer tensors."""
     whole = sample(suffix)
     count = len(load(write(tmp_path, suffix, whole)).tensors)
-    for end in sorted({*np.linspace(0, len(whole) - 1, 60).astype(int)}):
+    places = 8 if suffix == ".h5" else 60  # each starts a process
+    for end in sorted({*np.linspace(0, len(whole) - 1, places).astype(int)}):
         path = write(tmp_path, suffix, whole[:end])
         if suffix != ".onnx":
             refused(path)
@@ -122,9 +123,10 @@ def test_a_name_that_climbs_out_or_cannot_be_printed_is_refused(name: str, tmp_p
 
 def test_two_members_of_one_name_are_refused(tmp_path: Path) -> None:
     stream = io.BytesIO()
-    with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(stream, "w") as file:
-        for value in (b"1", b"2"):
-            file.writestr("a.npy", npy("'<f4'", "(1,)", value * 4))
+    with zipfile.ZipFile(stream, "w") as file:
+        file.writestr("a.npy", npy("'<f4'", "(1,)", bytes(4)))
+        with pytest.warns(UserWarning, match="Duplicate"):
+            file.writestr("a.npy", npy("'<f4'", "(1,)", bytes(4)))
     assert "two of one name" in refused(write(tmp_path, ".npz", stream.getvalue()))
 
 
@@ -187,9 +189,12 @@ def test_the_budget_grows_with_the_file_up_to_a_limit() -> None:
 def test_a_member_that_is_not_there_and_an_encrypted_one_are_named(tmp_path: Path) -> None:
     members = unzipped(sample(".npz"))
     content = bytearray(zipped(members))
-    with Archive(write(tmp_path, ".npz", bytes(content)), Budget(0), "zip") as archive:
-        with pytest.raises(InputError, match="has no 'nothing'"):
-            archive.read("nothing")
+    path = write(tmp_path, ".npz", bytes(content))
+    with (
+        Archive(path, Budget(0), "zip") as archive,
+        pytest.raises(InputError, match="has no 'nothing'"),
+    ):
+        archive.read("nothing")
     content[content.index(b"PK\x01\x02") + 8] |= 1
     assert "encrypted" in refused(write(tmp_path, ".npz", bytes(content)))
 

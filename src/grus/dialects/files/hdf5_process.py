@@ -49,6 +49,7 @@ def read(source: Path | bytes, budget: Budget) -> Found:
     asked = {
         "path": sys.path,
         "file": None if here else str(source),
+        "seconds": SECONDS,
         "budget": [budget.file_size, budget.taken, budget.tensors],
     }
     command = [sys.executable, "-I", "-c", START]
@@ -73,7 +74,7 @@ def read(source: Path | bytes, budget: Budget) -> Found:
 def serve(asked: Mapping[str, Any]) -> None:
     """Read what was asked for and write it to the standard output; the process's whole task."""
     budget = Budget(*asked["budget"])
-    _limit(SPARE_BYTES + 2 * (budget.limit - budget.taken))
+    limit(SPARE_BYTES + 2 * (budget.limit - budget.taken), asked["seconds"])
     source = Path(asked["file"]) if asked["file"] else io.BytesIO(sys.stdin.buffer.read())
     out = sys.stdout.buffer
     try:
@@ -87,12 +88,12 @@ def serve(asked: Mapping[str, Any]) -> None:
     out.flush()
 
 
-def _limit(count: int) -> None:
-    """Let this process map no more than ``count`` bytes, where the system can limit it."""
+def limit(count: int, seconds: int) -> None:
+    """Let this process map ``count`` bytes and compute ``seconds``, where a system can limit it."""
     try:
         import resource
     except ModuleNotFoundError:  # Windows
         return
     resource.setrlimit(resource.RLIMIT_AS, (count, count))
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

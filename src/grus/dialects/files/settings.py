@@ -10,8 +10,7 @@ from grus.dialects.activation import Activation
 from grus.dialects.dialect import Dialect
 from grus.errors import InputError
 
-KERAS_CELLS = {"LSTM": "lstm", "SimpleRNN": "rnn"}
-ONNX_CELLS = {"LSTM": "lstm", "RNN": "rnn"}
+RNN, RNN_RELU = "rnn", "rnn_relu"
 DEFAULTS = {"GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh"), "RNN": ("Tanh",)}
 
 
@@ -30,15 +29,14 @@ def by_keras(dialect: Dialect, said: Mapping[str, Any]) -> Said | None:
     Raises InputError for an activation that no cell here has.
     """
     kind = said["class_name"]
-    after = said["reset_after"]
-    cell = KERAS_CELLS.get(kind, "gru" if after else "gru_reset_before")
-    if dialect.cell_name != cell:
+    relu = said.get("activation") == "relu"
+    if dialect.cell_name != _cell(kind, bool(said["reset_after"]), relu):
         return None
     act = {"gates": said.get("recurrent_activation", ""), "candidate": said.get("activation", "")}
     if kind == "LSTM":
         act["output"] = act["candidate"]
     if kind == "SimpleRNN":
-        del act["gates"]
+        act = {} if relu else {"candidate": act["candidate"]}
     for name in act.values():
         if name is not None and not isinstance(name, str):
             raise InputError(f"a {kind} whose activation is a function of somebody's own")
@@ -55,25 +53,35 @@ def by_onnx(dialect: Dialect, said: Mapping[str, Any]) -> Said | None:
     Raises InputError for attributes that no cell here has.
     """
     kind = said["class_name"]
-    after = said.get("linear_before_reset", 0) != 0
-    cell = ONNX_CELLS.get(kind, "gru" if after else "gru_reset_before")
-    if dialect.cell_name != cell:
+    every = _activations(said, kind)
+    relu = every[0].name == "relu"
+    if dialect.cell_name != _cell(kind, said.get("linear_before_reset", 0) != 0, relu):
         return None
     if said.get("input_forget", 0):
         raise InputError("an LSTM with input_forget=1, which ties two gates")
     direction = said.get("direction", "forward")
     count = len(DEFAULTS[kind])
-    every = _activations(said, kind)
     one = every[:count]
     if any(every[k : k + count] != one for k in range(0, len(every), count)):
         raise InputError("two directions with different activations")
     roles = ("candidate",) if kind == "RNN" else ("gates", "candidate", "output")
     chosen: dict[str, Any] = dict(zip(roles, one, strict=False))
+    if dialect.cell_name == RNN_RELU:
+        chosen = {}
     clip = said.get("clip") or None
     notes: tuple[str, ...] = ()
     if said.get("layout"):
         notes = ("layout=1 (batch first) is no part of the weights; set it again",)
     return Said(dialect.activated(**chosen, clip=clip), direction == "reverse", notes)
+
+
+def _cell(kind: str, after: bool, relu: bool) -> str:
+    """The cell of `CELLS` that a layer or node of this kind is, other activations aside."""
+    if kind == "LSTM":
+        return "lstm"
+    if kind in ("RNN", "SimpleRNN"):
+        return RNN_RELU if relu else RNN
+    return "gru" if after else "gru_reset_before"
 
 
 def _activations(said: Mapping[str, Any], kind: str) -> list[Activation]:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from grus.dialects.activation import USUAL
-from grus.dialects.conversion import Converted
+from grus.dialects.activation import USUAL, Activation, Activations
+from grus.dialects.conversion import Converted, distance
 from grus.dialects.dialect import Dialect
 from grus.dialects.files import keras_write, npz, safetensors_file, torch_file
-from grus.dialects.files.contents import Array
 from grus.dialects.files.description import describe
 from grus.dialects.files.keras_write import KerasLayer
 from grus.dialects.files.layers import find_layers, same_network, stacked
 from grus.dialects.files.reading import load
-from grus.dialects.files.whole import replace
+from grus.dialects.files.whole import replace as replace_file
 from grus.dialects.network import Network
 from grus.errors import InputError
 
@@ -33,10 +32,11 @@ class Writer:
     """The dialect that is meant where none is named; "" where one must be."""
 
 
-def _onnx(_: Converted, network: Network) -> bytes:
+def _onnx(done: Converted, network: Network) -> bytes:
     from grus.dialects.onnx.export import to_model
 
-    return bytes(to_model(network).SerializeToString())
+    held = replace(network, cell=_in_single(done.target).cell)
+    return bytes(to_model(held).SerializeToString())
 
 
 WRITERS = {
@@ -63,8 +63,19 @@ def writer(path: Path) -> Writer:
     raise InputError(f"{path}: what is written ends in one of {', '.join(WRITERS)}")
 
 
-def save(path: Path, done: Converted) -> int:
-    """Write what was converted; gives the number of bytes.
+@dataclass(frozen=True)
+class Saved:
+    """A file that was written."""
+
+    size: int
+    """In bytes."""
+    difference: float
+    """The largest difference between the network that was converted and the one that the file
+    holds, both run in float64 over random x and initial states."""
+
+
+def save(path: Path, done: Converted) -> Saved:
+    """Write what was converted.
 
     The file is first written elsewhere and read back: it must hold the same numbers, bit for bit.
     Then it appears whole, or not at all. Raises InputError where the format is not the target's,
@@ -80,31 +91,40 @@ def save(path: Path, done: Converted) -> int:
         raise InputError(f"{path} must be a file in a folder that exists")
     network = done.target.read(done.tensors, reverse=done.network.reverse)
     content = found.content(done, network)
-    _read_back(path, content, done, network)
-    replace(path, content)
-    return len(content)
+    held = _read_back(path, content, done, network)
+    replace_file(path, content)
+    return Saved(len(content), distance(done.network, held))
 
 
-def _read_back(path: Path, content: bytes, done: Converted, network: Network) -> None:
-    """Raise ArithmeticError unless the bytes, read as a file of that name, are the network."""
+def _read_back(path: Path, content: bytes, done: Converted, network: Network) -> Network:
+    """The network that the bytes are, read as a file of that name.
+
+    Raises ArithmeticError unless its numbers are those of ``network``.
+    """
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / f"draft{path.suffix}"
         draft.write_bytes(content)
         contents = load(draft)
-        layers = find_layers(contents, [done.target])
-        if path.suffix in (".npz", ".pt", ".pth"):  # which say no more than the tensors
-            same = _same_tensors(contents.tensors, done.tensors)
-        else:
-            same = same_network(stacked([one.readings[0].network for one in layers]), network)
-    if not same:
+    if path.suffix in (".npz", ".pt", ".pth"):  # which say no more than the tensors
+        held = done.target.read(contents.tensors, reverse=network.reverse)
+    else:
+        held = stacked([one.readings[0].network for one in find_layers(contents, [done.target])])
+    if path.suffix == ".onnx":
+        network = replace(network, cell=_in_single(done.target).cell)
+    if not same_network(held, network):
         raise ArithmeticError(f"{path}: what was to be written does not read back as itself")
+    return held
 
 
-def _same_tensors(one: Mapping[str, Array], other: Mapping[str, Array]) -> bool:
-    return set(one) == set(other) and all(
-        array.dtype == other[name].dtype and np.array_equal(array, other[name])
-        for name, array in one.items()
-    )
+def _in_single(target: Dialect) -> Dialect:
+    """The dialect with alpha, beta and clip as ONNX keeps them, in float32."""
+    chosen = target.activations
+    found = {role: getattr(chosen, role) for role in ("gates", "candidate", "output")}
+    for role, one in found.items():
+        numbers = (None if n is None else float(np.float32(n)) for n in (one.alpha, one.beta))
+        found[role] = Activation(one.name, *numbers)
+    clip = None if chosen.clip is None else float(np.float32(chosen.clip))
+    return replace(target, activations=Activations(**found, clip=clip))
 
 
 def _keras(done: Converted, network: Network) -> list[KerasLayer]:
