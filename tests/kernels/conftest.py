@@ -9,6 +9,7 @@ from importlib.util import find_spec
 import pytest
 
 from grus.kernels import call, layout, make_plan
+from grus.kernels.products import recipe
 
 if find_spec("torch"):
     import torch  # noqa: F401  brings the OpenMP runtime
@@ -23,8 +24,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def recompiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """For a test that changes how kernels are made: it begins with none, and leaves none behind."""
     monkeypatch.setattr(call, "_kernel", lru_cache(call._kernel.__wrapped__))
-    for cache in (make_plan, layout):
+    for cache in (make_plan, layout, recipe):
         cache.cache_clear()
     yield
-    for cache in (make_plan, layout):
+    for cache in (make_plan, layout, recipe):
         cache.cache_clear()

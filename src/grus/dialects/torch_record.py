@@ -10,7 +10,7 @@ comes last. Other families keep their letter: ``weight_p``.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -102,6 +102,41 @@ class TorchRecord:
                 blocks = [_block(run, tensors, size, add) for run in self._runs[family]]
                 found[family] = blocks[0] if len(blocks) == 1 else cat(blocks)
         return found
+
+    def places(self, names: Sequence[str]) -> dict[tuple[str, str], tuple[int, int, int, int]]:
+        """(family, gate) -> where each weight lies among the tensors ``names``: the tensor and the
+        gate in it, and the same of a bias' second part; -1 is none."""
+        at = {name: k for k, name in enumerate(names)}
+        inner = self.cell.families.get("d", ())
+        found = {}
+        for family, gates in self.cell.families.items():
+            for k, gate in enumerate(gates):
+                own = at.get(self.tensor(family), -1)
+                second = -1
+                if family in "bd" and gate in self.gates_hh:
+                    second = at.get("bias_hh", -1)
+                hh = self.gates_hh.index(gate) if gate in self.gates_hh else -1
+                if family == "d":
+                    found[family, gate] = (second, hh, -1, -1)
+                elif family == "b" and gate not in inner and second >= 0:
+                    found[family, gate] = (own, k, second, hh)
+                else:
+                    found[family, gate] = (own, k, -1, -1)
+        return found
+
+    def tensor(self, family: str) -> str:
+        """The name of the tensor of a family."""
+        return _TENSORS.get(family, f"weight_{family}")
+
+    def gates(self, name: str) -> int:
+        """How many gates are stacked in a tensor."""
+        if name == "bias_hh":
+            return len(self.gates_hh)
+        return next(
+            len(gates)
+            for f, gates in self.cell.families.items()
+            if f != "d" and self.tensor(f) == name
+        )
 
     def bias_size(self, tensors: Mapping[str, Array]) -> int:
         """The length of one gate's bias, from the first weight along whose axis it lies."""

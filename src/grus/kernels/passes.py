@@ -15,7 +15,7 @@ from grus.kernels.frame import Sizes
 from grus.kernels.layout import axis_sizes, layout, views
 from grus.kernels.machine import DType
 from grus.kernels.plan import UnsupportedCellError
-from grus.kernels.products import Matmul, Products
+from grus.kernels.products import Matmul, Products, recipe, vectors
 from grus.kernels.rows import Packing
 from grus.kernels.slots import Variant
 from grus.kernels.steps import Steps
@@ -101,9 +101,11 @@ def backward(
     order = going.order(backwards=not steps.reverse, ahead=0, base=base)
     sizes = going.sizes(x, axes)
     sums = call(program, cell, sizes, weights, arrays, start, final, order, threads)
-    products = Products(cell, plan, axes, adjoints, matmul)
+    how = recipe(cell, tuple(axes.items()))
+    flat = adjoints.reshape(-1, adjoints.shape[-1])
+    products = Products(how, flat, matmul, lambda shape: np.empty(shape, x.dtype))
     found = Gradients(
-        products.weights(going.packed(kept), sums, weights) if need_weights else {},
+        vectors(how, sums) | products.matrices(going.packed(kept)) if need_weights else {},
         going.unpacked(products.x(weights, x.shape[2])) if need_x else None,
         tuple(final[k] for k in places),
     )

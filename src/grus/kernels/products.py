@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from grus.equations import Cell, Expr, Input, Name, State, Weight
-from grus.kernels.layout import Layout
+from grus.kernels.layout import Layout, layout
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Matmul = Callable[[Array, Array, Array], None]
+Matmul = Callable[[Any, Any, Any], None]
 """``matmul(a, b, out)``: out = a @ b, for matrices with any strides."""
+Empty = Callable[[tuple[int, ...]], Any]
 
 
 def numpy_matmul(a: Array, b: Array, out: Array) -> None:
@@ -47,84 +48,160 @@ class Stretch:
         )
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """What the gradients of a cell are made of at certain sizes."""
+
+    matrices: tuple[tuple[str, bool, tuple[Stretch, ...]], ...]
+    """Family, whether its stretches are all its rows, each once; the stretches."""
+    vectors: tuple[tuple[str, int, tuple[tuple[int, ...], ...]], ...]
+    """Family, the size of a gate, the sums that make each gate."""
+    x: tuple[Stretch, ...]
+    direct: tuple[tuple[int, int], ...]
+    """Columns of adjoints that are parts of dL/dx as they are: the first, how many."""
+
+
+@lru_cache(maxsize=256)
+def recipe(cell: Cell, axes: tuple[tuple[str, int], ...]) -> Recipe:
+    """The recipe of a cell for (axis, size) of each axis."""
+    plan, sizes = layout(cell), dict(axes)
+    matrices: dict[str, list[Stretch]] = {}
+    vectors: dict[str, list[list[int]]] = {}
+    for family, gates in cell.families.items():
+        if len(cell.family_axes(family)) == 1:
+            vectors[family] = [[] for _ in gates]
+        else:
+            matrices[family] = []
+    for term in plan.derived.weights:
+        family = term.weight.family
+        if term.operand is None:
+            gate = cell.families[family].index(term.weight.gate)
+            vectors[family][gate].append(plan.sums.index(term.adjoint))
+        else:
+            matrices[family].append(
+                _stretch(cell, plan, sizes, term.weight, term.adjoint, term.operand)
+            )
+    direct = [plan.place(name, sizes) for weight, name in plan.derived.dx if weight is None]
+    terms = [
+        _stretch(cell, plan, sizes, weight, name, Input("x"))
+        for weight, name in plan.derived.dx
+        if weight is not None
+    ]
+    size = {f: sizes[cell.family_axes(f)[0]] for f in cell.families}
+    return Recipe(
+        tuple(
+            (f, _whole(found, len(cell.families[f]) * size[f]), _merged(found))
+            for f, found in matrices.items()
+        ),
+        tuple((f, size[f], tuple(map(tuple, found))) for f, found in vectors.items()),
+        _merged(terms),
+        tuple(direct),
+    )
+
+
+def _stretch(
+    cell: Cell, plan: Layout, sizes: Mapping[str, int], weight: Weight, adjoint: str, operand: Expr
+) -> Stretch:
+    assert isinstance(operand, (Name, State, Input))
+    column, length = plan.place(adjoint, sizes)
+    size = sizes[cell.family_axes(weight.family)[0]]
+    row = cell.families[weight.family].index(weight.gate) * size
+    return Stretch(weight.family, operand.name, row, column, length)
+
+
+def _merged(stretches: list[Stretch]) -> tuple[Stretch, ...]:
+    """Merged wherever both their rows and their columns follow on each other."""
+    merged: list[Stretch] = []
+    for one in sorted(stretches, key=lambda s: (s.family, s.operand, s.row, s.column)):
+        last = merged[-1] if merged else None
+        if last and one.follows(last):
+            merged[-1] = replace(last, length=last.length + one.length)
+        else:
+            merged.append(one)
+    return tuple(merged)
+
+
+def _whole(stretches: list[Stretch], rows: int) -> bool:
+    """Whether the stretches are all rows, each once."""
+    ends = [0]
+    for one in sorted(stretches, key=lambda s: s.row):
+        if one.row != ends[-1]:
+            return False
+        ends.append(one.row + one.length)
+    return ends[-1] == rows
+
+
 class Products:
-    """The products of one backward call; ``adjoints`` is [..., columns], as `Layout` has them, all
-    steps and rows before."""
+    """The products of one backward call, over NumPy arrays or whatever slices and adds like them.
 
-    def __init__(
-        self,
-        cell: Cell,
-        layout: Layout,
-        sizes: Mapping[str, int],
-        adjoints: Array,
-        matmul: Matmul,
-    ) -> None:
-        self.cell, self.layout, self.sizes, self.matmul = cell, layout, sizes, matmul
-        *lead, columns = adjoints.shape
-        self.flat = adjoints.reshape(math.prod(lead), columns)
+    ``flat`` is [steps and rows, columns], the adjoints as `Layout` has them; ``empty(shape)`` makes
+    an array like it.
+    """
 
-    def weights(
-        self, kept: Mapping[str, Array], sums: Array, weights: Mapping[str, Array]
-    ) -> dict[str, Array]:
-        """dL/d(weights by family). ``kept`` has the operands, ``sums`` the vectors' gradients."""
-        found = {family: np.zeros_like(weights[family]) for family in self.cell.families}
-        terms: list[tuple[Weight, str, Expr]] = []
-        for term in self.layout.derived.weights:
-            if term.operand is not None:
-                terms.append((term.weight, term.adjoint, term.operand))
-                continue
-            into = found[term.weight.family][self.rows(term.weight)]
-            into += sums[self.layout.sums.index(term.adjoint), : len(into)]
-        flat: dict[str, Array] = {}
-        for stretch in self.stretches(terms):
-            if stretch.operand not in flat:
-                operand = kept[stretch.operand]
-                flat[stretch.operand] = operand.reshape(len(self.flat), operand.shape[-1])
-            into = found[stretch.family][stretch.rows]
-            product = np.empty_like(into)
-            self.matmul(self.columns(stretch).T, flat[stretch.operand], product)
-            into += product
+    def __init__(self, recipe: Recipe, flat: Array, matmul: Matmul, empty: Empty) -> None:
+        self.recipe, self.flat, self.matmul, self.empty = recipe, flat, matmul, empty
+
+    def matrices(self, kept: Mapping[str, Array]) -> dict[str, Array]:
+        """dL/d(matrices by family); ``kept`` has the operands, [..., axis]."""
+        found, flat = {}, {}
+        for family, whole, stretches in self.recipe.matrices:
+            for one in stretches:
+                if one.operand not in flat:
+                    operand = kept[one.operand]
+                    flat[one.operand] = operand.reshape(len(self.flat), operand.shape[-1])
+            found[family] = self._family(whole, stretches, flat)
         return found
 
-    def x(self, weights: Mapping[str, Array], inputs: int) -> Array:
-        """dL/dx [steps, input]: the adjoints times the weights, all steps at once."""
-        terms = [(w, name, Input("x")) for w, name in self.layout.derived.dx if w is not None]
+    def _family(
+        self, whole: bool, stretches: tuple[Stretch, ...], flat: Mapping[str, Array]
+    ) -> Array:
+        rows = max(one.row + one.length for one in stretches)
+        into: Array = self.empty((rows, flat[stretches[0].operand].shape[1]))
+        if not whole:
+            into[:] = 0
+        for one in stretches:
+            part, columns = into[one.rows], self.columns(one).T
+            if whole:
+                self.matmul(columns, flat[one.operand], part)
+            else:
+                product = self.empty(part.shape)
+                self.matmul(columns, flat[one.operand], product)
+                part += product
+        return into
+
+    def x(self, weights: Mapping[str, Any], inputs: int) -> Array:
+        """dL/dx [steps and rows, input]: the adjoints times the weights, all at once."""
         total: Array | None = None
-        for stretch in self.stretches(terms):
-            product = np.empty((len(self.flat), inputs), self.flat.dtype)
-            self.matmul(self.columns(stretch), weights[stretch.family][stretch.rows], product)
-            total = product if total is None else np.add(total, product, out=total)
+        for one in self.recipe.x:
+            product = self.empty((len(self.flat), inputs))
+            self.matmul(self.columns(one), weights[one.family][one.rows], product)
+            if total is None:
+                total = product
+            else:
+                total += product
         if total is None:
-            total = np.zeros((len(self.flat), inputs), self.flat.dtype)
-        for weight, name in self.layout.derived.dx:
-            if weight is None:
-                at, size = self.layout.place(name, self.sizes)
-                total += self.flat[:, at : at + size]
+            total = self.empty((len(self.flat), inputs))
+            total[:] = 0
+        for at, size in self.recipe.direct:
+            total += self.flat[:, at : at + size]
         return total
 
-    def rows(self, weight: Weight) -> slice:
-        """The rows of a weight in its family's stack."""
-        size = self.sizes[self.cell.family_axes(weight.family)[0]]
-        first = self.cell.families[weight.family].index(weight.gate) * size
-        return slice(first, first + size)
-
     def columns(self, stretch: Stretch) -> Array:
-        """The adjoints of a stretch, [time * batch, columns]."""
+        """The adjoints of a stretch, [steps and rows, columns]."""
         return self.flat[:, stretch.column : stretch.column + stretch.length]
 
-    def stretches(self, terms: Iterable[tuple[Weight, str, Expr]]) -> list[Stretch]:
-        """Terms merged wherever both their rows and their columns follow on each other."""
-        single = []
-        for weight, adjoint, operand in terms:
-            assert isinstance(operand, (Name, State, Input))
-            column, length = self.layout.place(adjoint, self.sizes)
-            row = self.rows(weight).start
-            single.append(Stretch(weight.family, operand.name, row, column, length))
-        merged: list[Stretch] = []
-        for one in sorted(single, key=lambda s: (s.family, s.operand, s.row, s.column)):
-            last = merged[-1] if merged else None
-            if last and one.follows(last):
-                merged[-1] = replace(last, length=last.length + one.length)
-            else:
-                merged.append(one)
-        return merged
+
+def vectors(recipe: Recipe, sums: Array) -> dict[str, Array]:
+    """dL/d(vectors by family), from the sums that a backward call gives."""
+    found = {}
+    for family, size, gates in recipe.vectors:
+        first = gates[0][0] if gates[0] else -1
+        if gates == tuple((first + k,) for k in range(len(gates))):
+            found[family] = sums[first : first + len(gates), :size].reshape(-1)
+            continue
+        into = np.zeros((len(gates), size), sums.dtype)
+        for k, terms in enumerate(gates):
+            for term in terms:
+                into[k] += sums[term, :size]
+        found[family] = into.reshape(-1)
+    return found

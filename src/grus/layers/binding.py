@@ -7,6 +7,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from grus import kernels
@@ -14,6 +15,7 @@ from grus.dialects import TorchRecord
 from grus.equations import Cell
 from grus.kernels.steps import Steps
 from grus.layers import composite
+from grus.layers.launch import Launch
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -57,6 +59,41 @@ class Binding:
             np.concatenate,
             kernels.add,
         )
+
+    @cached_property
+    def axes(self) -> dict[str, tuple[int, int, int]]:
+        """Axis -> the parameter, the dimension and the parts in it that tell its size."""
+        found: dict[str, tuple[int, int, int]] = {}
+        for family, gates in self.cell.families.items():
+            name = self.record.tensor(family)
+            if family == "d" or name not in self.names:
+                continue
+            first, *rest = self.cell.family_axes(family)
+            at = self.names.index(name)
+            found.setdefault(first, (at, 0, len(gates)))
+            for axis in rest:
+                found.setdefault(axis, (at, 1, 1))
+        found.pop("input", None)
+        return found
+
+    def matrices(self, parameters: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """The matrices by family."""
+        named = dict(zip(self.names, parameters, strict=True))
+        cell = self.cell
+        return {
+            f: named[self.record.tensor(f)] for f in cell.families if len(cell.family_axes(f)) == 2
+        }
+
+    def launch(self, dtype: torch.dtype) -> Launch:
+        """The calls in this dtype."""
+        if dtype not in self.launches:
+            self.launches[dtype] = Launch(self, dtype)
+        return self.launches[dtype]
+
+    @cached_property
+    def launches(self) -> dict[torch.dtype, Launch]:
+        """By dtype, made when first asked for."""
+        return {}
 
     def composite(self, steps: Steps, *tensors: Tensor) -> tuple[Tensor, ...]:
         """(output, *final states) by torch's own differentiable operations."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from grus import kernels
-from grus.kernels.steps import Steps
+from grus.kernels.steps import PLAIN, Steps
 from grus.layers.binding import Array, Binding, array
 
 
@@ -15,6 +17,8 @@ def forward(
     bound: Binding, steps: Steps, tensors: tuple[Tensor, ...], *, keep: bool
 ) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None]:
     """(output, final states, what `backward` needs or None)."""
+    if _dense(steps):
+        return bound.launch(tensors[0].dtype).forward(tensors, reverse=steps.reverse, keep=keep)
     cell, x, start = bound.cell, tensors[0], bound.start(tensors)
     weights = bound.arrays(tensors)
     output = x.new_empty((*x.shape[:2], kernels.output_size(cell, weights)))
@@ -45,6 +49,8 @@ def backward(
     tensors: tuple[Tensor, ...],
 ) -> list[Tensor | None]:
     """The gradient of each of ``tensors`` that ``needs`` one."""
+    if _dense(steps):
+        return _launched(bound, steps, needs, output, saved, dy, dfinal, tensors)
     first = 1 + bound.states
     found = kernels.backward(
         bound.cell,
@@ -69,11 +75,43 @@ def backward(
     ]
 
 
-def _matmul(a: Array, b: Array, out: Array) -> None:
-    # torch's product shares its threads with the kernels; NumPy's would bring its own.
-    first, second, result = map(torch.from_numpy, (a, b, out))
+def _dense(steps: Steps) -> bool:
+    """Whether every row has all steps and none begins anew."""
+    if steps is PLAIN:
+        return True
+    return steps.lengths is None and steps.resets is None and not steps.recompute
+
+
+def _launched(
+    bound: Binding,
+    steps: Steps,
+    needs: tuple[bool, ...],
+    output: Tensor,
+    saved: Tensor,
+    dy: Tensor,
+    dfinal: tuple[Tensor, ...],
+    tensors: tuple[Tensor, ...],
+) -> list[Tensor | None]:
+    launch = bound.launch(tensors[0].dtype)
+    dx, start, matrices, vectors = launch.backward(
+        needs, output, saved, dy, dfinal, tensors, reverse=steps.reverse, matmul=_mm
+    )
+    found: dict[str, Any] = {}
+    if matrices:
+        grads = bound.record.gradients(matrices | vectors, list(bound.names), np.concatenate)
+        found = {n: g if isinstance(g, Tensor) else torch.from_numpy(g) for n, g in grads.items()}
+    each = [dx, *start, *(found.get(name) for name in bound.names)]
+    return [g if need else None for g, need in zip(each, needs, strict=True)]
+
+
+def _mm(a: Tensor, b: Tensor, out: Tensor) -> None:
     if torch.is_autocast_enabled("cpu"):
         with torch.autocast("cpu", enabled=False):
-            torch.mm(first, second, out=result)
+            torch.mm(a, b, out=out)
     else:
-        torch.mm(first, second, out=result)
+        torch.mm(a, b, out=out)
+
+
+def _matmul(a: Array, b: Array, out: Array) -> None:
+    # torch's product shares its threads with the kernels; NumPy's would bring its own.
+    _mm(*map(torch.from_numpy, (a, b, out)))
