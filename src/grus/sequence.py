@@ -25,6 +25,7 @@ def run(
     resets: Array | None = None,
     reset_to: Literal["zero", "h0"] = "zero",
     reverse: bool = False,
+    seed: int | None = None,
     threads: int | None = None,
 ) -> Result:
     """Run a cell over ``x`` [time, batch, input], float32 or float64, in its dtype.
@@ -36,8 +37,9 @@ def run(
     ``lengths`` [batch], 0 to T, any order: outputs past a row's end are 0, the final state is the
     one at its last valid step, padding is never read. ``resets`` [time, batch], bool or 0 and 1:
     this step begins with the state at zero, or at h0 with ``reset_to="h0"``. ``reverse`` runs from
-    each row's last valid step to its first. ``threads`` caps the threads. An empty sequence gives
-    h0.
+    each row's last valid step to its first. ``seed`` draws the random masks of a cell that has
+    some; without it their means stand for them. ``threads`` caps the threads. An empty sequence
+    gives h0.
 
     The kernels run, or the reference if GRUS_BACKEND=reference. Raises InputError naming the
     argument whose shape, dtype or values cannot be.
@@ -53,6 +55,7 @@ def run(
             resets=resets,
             reset_to=reset_to,
             reverse=reverse,
+            seed=seed,
             threads=threads,
         )
     x, weights, start = kernels.check(found, weights, x, h0)
@@ -65,5 +68,6 @@ def run(
         resets=resets,
         reset_to=reset_to,
         reverse=reverse,
+        seed=seed,
     )
     return Result(slow.output.astype(x.dtype), tuple(s.astype(x.dtype) for s in slow.state))

@@ -5,6 +5,7 @@ In: nothing. Out: cells as frozen values. Imports nothing beyond the standard li
 
 from grus.equations.cell import Cell
 from grus.equations.cells import CELLS
+from grus.equations.expected import expected
 from grus.equations.expr import (
     OPERATORS,
     Apply,
@@ -67,6 +68,7 @@ __all__ = [
     "clip",
     "d",
     "exp",
+    "expected",
     "explain_name",
     "h",
     "hard_sigmoid",

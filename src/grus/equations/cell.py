@@ -102,6 +102,11 @@ class Cell(metaclass=_CellMaker):
         return tuple(dict.fromkeys(n for n in self.nodes if isinstance(n, Input)))
 
     @cached_property
+    def masks(self) -> tuple[Input, ...]:
+        """The masks that are drawn, in the order of the equations."""
+        return tuple(i for i in self.inputs if i.keep is not None)
+
+    @cached_property
     def weights(self) -> tuple[Weight, ...]:
         """Weights in the order of the equations; a family stacks its gates in this order."""
         return tuple(dict.fromkeys(n for n in self.nodes if isinstance(n, Weight)))

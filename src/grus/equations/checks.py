@@ -92,13 +92,21 @@ def _check_apply(node: Apply) -> None:
 
 
 def _check_masks(nodes: Iterable[Expr]) -> None:
-    per: dict[str, str] = {}
+    seen: dict[str, Input] = {}
     for node in nodes:
         if isinstance(node, Input) and node != Input("x"):
             if not _plain(node.name) or node.name == "x":
                 raise CellError(f"no mask can be called {node.per}.{node.name}")
-            if per.setdefault(node.name, node.per) != node.per:
-                raise CellError(f"step.{node.name} and sequence.{node.name} share a name")
+            other = seen.setdefault(node.name, node)
+            if other.per != node.per:
+                raise CellError(f"{other.per}.{node.name} and {node.per}.{node.name} share a name")
+            if other != node:
+                raise CellError(f"mask {node.name} is drawn in two ways")
+            if node.keep is not None and not (0 < node.keep <= 1 and math.isfinite(node.value)):
+                raise CellError(
+                    f"mask {node.name} is kept with a probability above 0 and at most 1,"
+                    f" got {node.keep}"
+                )
 
 
 def _plain(name: str) -> bool:

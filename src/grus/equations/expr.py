@@ -6,6 +6,7 @@ Everything a cell can say is on this page. A vector has one axis (input, hidden,
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -100,10 +101,27 @@ class Const(Expr):
 @dataclass(frozen=True, slots=True)
 class Input(Expr):
     """What arrives from outside: ``x``, or a mask given per step or once per sequence; ``number``
-    is one number per step, the same for every unit of a row."""
+    is one number per step, the same for every unit of a row.
+
+    With ``keep`` it does not arrive but is drawn, for each unit by itself: ``step.k(0.9)`` is 1
+    with probability 0.9, else 0; ``step.k(0.8, 1.25)`` is 1.25 with probability 0.8, else 0.
+    """
 
     name: str
     per: Per = "step"
+    keep: float | None = None
+    value: float = 1.0
+
+    def __call__(self, keep: float, value: float = 1.0) -> Input:
+        """The mask that is drawn for each unit: ``value`` with probability ``keep``, else 0."""
+        return Input(self.name, self.per, float(keep), float(value))
+
+    @property
+    def expectation(self) -> float:
+        """The mean of a drawn mask, which stands for it where no mask is drawn."""
+        assert self.keep is not None
+        mean = self.keep * self.value
+        return 1.0 if math.isclose(mean, 1.0, rel_tol=1e-15) else mean
 
 
 @dataclass(frozen=True, slots=True)

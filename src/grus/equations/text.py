@@ -45,7 +45,7 @@ def show(expr: Expr, number: Callable[[float], str] = number, first: bool = True
     if isinstance(expr, (Name, State, Weight)):
         return expr.name
     if isinstance(expr, Input):
-        return expr.name if expr.name == "x" else f"{expr.per}.{expr.name}"
+        return expr.name if expr.name == "x" else f"{expr.per}.{expr.name}" + drawn(expr, number)
     assert isinstance(expr, Apply)
     op = OPERATORS[expr.op]
     if not op.symbol:
@@ -56,6 +56,14 @@ def show(expr: Expr, number: Callable[[float], str] = number, first: bool = True
     right = _inside(expr.args[1], op.binding + 1, number, False)
     join = f" {op.symbol} " if not op.symbol.startswith(".") else f"{op.symbol} "
     return f"{left}{join}{right}"
+
+
+def drawn(mask: Input, number: Callable[[float], str] = number) -> str:
+    """The probability of a drawn mask in brackets, and its value where that is not 1."""
+    if mask.keep is None:
+        return ""
+    value = "" if mask.value == 1 else f", {number(mask.value)}"
+    return f"({number(mask.keep)}{value})"
 
 
 def _inside(expr: Expr, binding: int, number: Callable[[float], str], first: bool) -> str:
@@ -102,8 +110,8 @@ class _Reader:
             return -self.read(node.operand)
         if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
             return self.binary(node)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            return self.call(node, node.func.id)
+        if isinstance(node, ast.Call):
+            return self.call(node)
         raise CellError(f"{_source(node)!r} is not part of the equation language")
 
     def constant(self, value: float) -> Expr:
@@ -130,6 +138,15 @@ class _Reader:
             return Input(name, "number")
         return Weight(owner, name)
 
+    def mask(self, node: ast.Call, func: ast.Attribute) -> Expr:
+        found = self.read(func)
+        numbers = [self.read(arg) for arg in node.args]
+        given = [n.value for n in numbers if isinstance(n, Const)]
+        right = len(given) == len(numbers) in (1, 2) and not node.keywords
+        if not isinstance(found, Input) or found.per == "number" or not right:
+            raise CellError(f"{_source(node)!r} is not part of the equation language")
+        return found(*given)
+
     def binary(self, node: ast.BinOp) -> Expr:
         left, right = node.left, node.right
         op = _BINARY[type(node.op)]
@@ -139,7 +156,10 @@ class _Reader:
                 return Apply("matmul_t", (self.read(weight), self.read(right)))
         return Apply(op, (self.read(left), self.read(right)))
 
-    def call(self, node: ast.Call, name: str) -> Expr:
+    def call(self, node: ast.Call) -> Expr:
+        if isinstance(node.func, ast.Attribute):
+            return self.mask(node, node.func)
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
         op = OPERATORS.get(name)
         if op is None or op.symbol or node.keywords or len(node.args) != op.arity:
             raise CellError(f"{_source(node)!r} is not a function of the equation language")

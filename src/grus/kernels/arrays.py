@@ -11,6 +11,7 @@ import numpy as np
 from grus.equations import Cell
 from grus.kernels.call import Kernel, Place
 from grus.kernels.frame import Sizes
+from grus.kernels.masks import LOW
 from grus.kernels.rows import Packing, Rows, flags
 from grus.kernels.split import Split
 
@@ -30,6 +31,9 @@ class Order:
     resets: Array | None = None
     ahead: int = 0
     base: tuple[Array, ...] = ()
+    seed: int = 0
+    first: int = 0
+    """The seed of drawn masks, and the time of the first step."""
 
 
 def call(
@@ -85,7 +89,11 @@ def _dense(
     order: Order,
 ) -> Array:
     places = {n: place(a, backwards=order.backwards) for n, a in arrays.items()}
-    tables, found = {}, None
+    tables: dict[str, int] = {}
+    found, rows, starts = None, None, None
+    if kernel.streams:
+        rows, starts = np.arange(sizes[1]), _starts(np.full(sizes[1], sizes[0]), order)
+        tables |= _drawn(kernel, rows, starts, order)
     if order.resets is not None:
         lengths = np.full(sizes[1], sizes[0])
         found = flags(order.resets, lengths, backwards=order.backwards, ahead=order.ahead)
@@ -124,11 +132,31 @@ def _ragged(
     end = tuple(np.empty_like(b) for b in begin)
     base = tuple(b[rows.order] for b in order.base)
     where = {name: address(table) for name, table in tables.items()}
+    starts = _starts(rows.lengths, order)
+    if kernel.streams:
+        where |= _drawn(kernel, rows.order, starts, order)
     states = _states(begin, end, base)
     sums = kernel.by_family(sizes, split, tensors, places, states, where)
     for theirs, ours in zip((*final, *order.base), (*end, *base), strict=True):
         theirs[rows.order] = ours
     return sums
+
+
+def _starts(lengths: Array, order: Order) -> Array:
+    """[batch]: the time of the step that each row takes first."""
+    return order.first + (lengths - 1 if order.backwards else np.zeros_like(lengths))
+
+
+def _drawn(kernel: Kernel, rows: Array, starts: Array, order: Order) -> dict[str, int]:
+    """The slots that masks depend on; ``rows`` are the caller's, in the kernel's order."""
+    return {
+        "seed.low": order.seed & LOW,
+        "seed.high": order.seed >> 32 & LOW,
+        "mask.rows": address(rows),
+        "mask.first": address(starts),
+        "mask.sign": -1 if order.backwards else 1,
+        **kernel.streams,
+    }
 
 
 def _states(*groups: tuple[Array, ...]) -> list[int]:

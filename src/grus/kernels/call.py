@@ -72,6 +72,8 @@ class Kernel:
         theirs = {f"{prefix}{s}": axis for s, axis in stacked_as.shapes.states.items()}
         ours = self.plan.cell.shapes.states
         self.swapped = any(theirs[s] != axis for s, axis in ours.items())
+        streams = [mask.name for mask in stacked_as.masks]
+        self.streams = {f"mask.{m.name}.stream": streams.index(m.name) for m in self.plan.masks}
         self.compiled = Compiled(program.text(), runtime)
         self.dtype = np.dtype(target.dtype)
         self.states = [self.at[f"{part}.{s}"] for part in ("h0", "hn") for s in cell.states]

@@ -61,6 +61,7 @@ def lay_out(
     buffers = {"barrier": 2 * ALIGN, "sums": slices * sums, "P": chunk * rows * row * slices}
     own = [*(f"state.{s}" for s in plan.cell.states), *(f"row.{v}" for v in plan.rows)]
     buffers |= dict.fromkeys(own, 2 * batch * ld)
+    buffers |= {f"mask.{mask.name}": batch * ld for mask in plan.masks}
     buffers |= {f"panel.{k}": tile * count for k, (tile, count) in enumerate(panels)}
     for weight in plan.cell.weights:
         if vector(plan, weight):

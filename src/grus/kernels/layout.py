@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from grus.equations import Cell
+from grus.equations import Cell, expected
 from grus.gradients import Backward, backward as derive
 from grus.kernels.plan import ONE
 from grus.kernels.steps import PLAIN, Steps, windows
@@ -66,11 +66,17 @@ def _axes(cell: Cell, derived: Backward) -> dict[str, str]:
     return found
 
 
+def with_masks(cell: Cell, steps: Steps) -> Cell:
+    """The cell as it runs: its masks drawn, or without a seed replaced by their means."""
+    return expected(cell) if steps.seed is None else cell
+
+
 def saved_size(
     cell: Cell, shape: tuple[int, ...], axes: Mapping[str, int], steps: Steps = PLAIN
 ) -> int:
     """How many numbers a training call keeps beside its output, for ``shape`` (time, batch, ...)
     and the size of each axis (`axis_sizes`)."""
+    cell = with_masks(cell, steps)
     if steps.recompute:
         states = sum(axes[axis] for axis in cell.shapes.states.values())
         return len(windows(steps, shape[0])) * shape[1] * states

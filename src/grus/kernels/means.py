@@ -146,7 +146,9 @@ class NumbersTile(Tile):
         """The address of a vector's first unit in a row."""
         chains = [chain.name for chain in self.plan.hoisted]
         if isinstance(node, Weight):
-            return self.pointer(f"w.{node.name}")
+            return self.pointer(f"vector.{node.name}")
+        if isinstance(node, Input) and node.keep is not None:
+            return self.row_pointer(f"mask.{node.name}", "ld", row)
         if isinstance(node, Input):
             return self.array_row(f"in.{node.name}", row)
         if isinstance(node, State):
@@ -166,7 +168,7 @@ class NumbersTile(Tile):
         if key not in self.cached:
             self.cached[key] = self.f.mul(j, self.vector_bytes)
         at = self.f.at(self.start(node, row), self.cached[key])
-        if isinstance(node, (Weight, Input)):
+        if isinstance(node, Input) and node.keep is None:
             return self.f.load_masked(at, mask) if mask else self.f.load(at, 1)
         return self.f.load(at)
 

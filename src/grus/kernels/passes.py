@@ -122,6 +122,7 @@ class _Going:
         self.resets = resets if resets is not None and resets.any() else None
         self.copies = self.resets is not None and steps.reset_to == "h0"
         self.reverse = steps.reverse
+        self.seed, self.start = steps.seed or 0, steps.first
 
     @property
     def lead(self) -> tuple[int, ...]:
@@ -140,7 +141,15 @@ class _Going:
 
     def order(self, *, backwards: bool, ahead: int, base: States) -> Order:
         """The order of the steps."""
-        return Order(self.packing, backwards, self.resets, ahead, base if self.copies else ())
+        return Order(
+            self.packing,
+            backwards,
+            self.resets,
+            ahead,
+            base if self.copies else (),
+            self.seed,
+            self.start,
+        )
 
     def first(self, start: States, base: States) -> States:
         """The states at the first step: put back where it is a reset."""

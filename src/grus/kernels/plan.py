@@ -86,10 +86,20 @@ class Plan:
     """Values that a later stage reads; they live in row buffers."""
 
     @cached_property
-    def step_inputs(self) -> tuple[str, ...]:
-        """Inputs read element by element at each step, by name; x only if it is read so."""
+    def inputs(self) -> tuple[Input, ...]:
+        """Inputs read element by element."""
         read = [n for stage in self.stages for _, e in stage.equations for n in walk(e)]
-        return tuple(dict.fromkeys(n.name for n in read if isinstance(n, Input)))
+        return tuple(dict.fromkeys(n for n in read if isinstance(n, Input)))
+
+    @cached_property
+    def step_inputs(self) -> tuple[str, ...]:
+        """Those that arrive at each step, by name; x only if it is read so."""
+        return tuple(n.name for n in self.inputs if n.keep is None)
+
+    @cached_property
+    def masks(self) -> tuple[Input, ...]:
+        """Those that are drawn."""
+        return tuple(n for n in self.inputs if n.keep is not None)
 
     @cached_property
     def axes(self) -> tuple[str, ...]:
@@ -126,10 +136,11 @@ class Plan:
 
     @cached_property
     def averaged(self) -> tuple[Expr, ...]:
-        """Values, chains and states that means read."""
+        """Values, chains, states and drawn masks that means read."""
         numbers = [e for s in self.stages if s.axis == ONE for _, e in s.equations]
         leaves = [n for e in numbers if is_mean(e) for n in walk(e)]
-        return tuple(dict.fromkeys(n for n in leaves if isinstance(n, (Name, State))))
+        kinds = (Name, State)
+        return tuple(dict.fromkeys(n for n in leaves if isinstance(n, kinds) or n in self.masks))
 
     def __str__(self) -> str:
         return show(self)
@@ -152,7 +163,7 @@ def make_plan(cell: Cell) -> Plan:
 def _refuse(cell: Cell, flat: Cell) -> None:
     for _, expr in flat.equations:
         for node in walk(expr):
-            if isinstance(node, Input) and node.per == "sequence":
+            if isinstance(node, Input) and node.per == "sequence" and node.keep is None:
                 raise UnsupportedCellError(
                     f"cell {cell.name}: the kernels take no mask per sequence yet ({node.name})"
                 )
@@ -178,6 +189,7 @@ class _Scheduling:
             # An accumulator is a register: it belongs to the stage of the equation that reads it.
             self.chains[first:] = [(at, chain) for _, chain in self.chains[first:]]
             self.equations.append((self.level[name], name, lowered))
+        self.delay_copies()
         # Values of two axes are never read together, so one level of both is two stages; what is
         # one number for each row comes first and may be read by both.
         found: dict[tuple[int, bool, str], tuple[list[Chain], list[tuple[str, Expr]]]] = {}
@@ -189,6 +201,23 @@ class _Scheduling:
         return tuple(
             Stage(tuple(found[key][0]), tuple(found[key][1]), key[2]) for key in sorted(found)
         )
+
+    def delay_copies(self) -> None:
+        """What only copies a product with x is read where that stands; the copy, which somebody
+        may want kept, needs no stage of its own."""
+        last: dict[str, int] = {}
+        for at, name, _ in self.equations:
+            last[self.axis(name)] = max(at, last.get(self.axis(name), 0))
+        self.equations = [
+            (last[self.axis(name)] if self.is_hoisted(expr) else at, name, expr)
+            for at, name, expr in self.equations
+        ]
+
+    def is_hoisted(self, expr: Expr) -> bool:
+        """True for a product with x and nothing else."""
+        return isinstance(expr, Name) and expr.name in {chain.name for chain in self.hoisted} - {
+            chain.name for _, chain in self.chains
+        }
 
     def axis(self, name: str) -> str:
         """The axis of a value or of a chain."""
@@ -231,6 +260,8 @@ class _Scheduling:
             return total
         if isinstance(expr, Apply):
             return Apply(expr.op, tuple(map(self.lower, expr.args)))
+        if isinstance(expr, Name) and self.is_hoisted(self.lowered[expr.name]):
+            return self.lowered[expr.name]
         return expr
 
     def is_bias(self, term: Expr) -> bool:

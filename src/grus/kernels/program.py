@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from grus.equations import Name, State
-from grus.kernels import barrier, clear, drivers, ragged
+from grus.kernels import barrier, clear, drivers, masks, ragged
 from grus.kernels.code import Code
 from grus.kernels.drivers import Module
 from grus.kernels.ir import Target
@@ -41,6 +41,8 @@ class Program:
             drivers.stage(module, at, self.stores, self.sums)
             if self.variant.clear and clear.made(module, at):
                 clear.clear(module, at)
+        for per in dict.fromkeys(mask.per for mask in self.plan.masks):
+            masks.draw(module, per)
         drivers.copy_states(module, final=False)
         drivers.copy_states(module, final=True)
         module.functions.append(barrier.barrier_function(self.target, threads=self.openmp))
@@ -61,6 +63,8 @@ def _work(module: Module) -> None:
     f.set("nxt", half)
     f.set("sums.now", f.add(f.slot("sums"), f.mul("%s", f.slot("sums.slice"))))
     f.emit(f"call void @begin(ptr %ctx, {SPAN})")
+    if any(mask.per == "sequence" for mask in module.plan.masks):
+        f.emit(f"call void @masks.sequence(ptr %ctx, {SPAN})")
     f.barrier("%parties")
     variant = module.slots.variant
     if variant.ragged:
@@ -80,31 +84,53 @@ def _work(module: Module) -> None:
         f.loop(0, count, 1, step)
         return []
 
+    if module.plan.masks:
+        f.set("mask.now", "0")
+
     def step(_: str, __: list[str]) -> list[str]:
         end = ragged.shrink(f) if variant.ragged else "%r1"
         span = f"i64 %r0, i64 {end}, i64 %j0, i64 %j1"
+        _step_masks(module, f, span)
         for at in range(len(module.plan.stages)):
             f.emit(f"call void @stage{at}(ptr %ctx, {span})")
             if variant.clear and clear.made(module, at):
                 f.emit(f"call void @clear{at}(ptr %ctx, {span})")
             if _guarded(module.plan, at):
                 f.barrier("%parties")
-        for array in module.slots.arrays:
-            if array != "x":
-                f.advance(array, f"{array}.time")
-        if module.plan.hoisted:
-            f.advance("P.now", "P.time")
-        if variant.clear:
-            f.advance("clear", "B")
-        now = f.read("cur")
-        f.set("nxt", now)
-        f.set("cur", f.sub(half, now))
+        _advance(module, f, half)
         return []
 
     f.loop(0, steps, chunk, chunks)
     rest = f.slot("end") if variant.ragged else "%r1"
     f.emit(f"call void @finish(ptr %ctx, i64 %r0, i64 {rest}, i64 %j0, i64 %j1)")
     module.add(f)
+
+
+def _advance(module: Module, f: Code, half: str) -> None:
+    """Go on to the next step."""
+    for array in module.slots.arrays:
+        if array != "x":
+            f.advance(array, f"{array}.time")
+    if module.plan.hoisted:
+        f.advance("P.now", "P.time")
+    if module.slots.variant.clear:
+        f.advance("clear", "B")
+    now = f.read("cur")
+    f.set("nxt", now)
+    f.set("cur", f.sub(half, now))
+
+
+def _step_masks(module: Module, f: Code, span: str) -> None:
+    """Draw the masks of the present step."""
+    if not any(mask.per == "step" for mask in module.plan.masks):
+        return
+    shared = bool({*module.plan.masks} & {*module.plan.averaged})
+    if shared:
+        f.barrier("%parties")
+    f.emit(f"call void @masks.step(ptr %ctx, {span})")
+    f.advance("mask.now", "mask.sign")
+    if shared:
+        f.barrier("%parties")
 
 
 def _hoist(f: Code, t0: str, count: str) -> None:

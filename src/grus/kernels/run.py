@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from grus.equations import Cell
 from grus.kernels import passes, recompute
 from grus.kernels.arguments import check, check_steps, check_threads
-from grus.kernels.layout import output_size
+from grus.kernels.layout import output_size, with_masks
 from grus.kernels.passes import Gradients
 from grus.kernels.plan import make_plan
 from grus.kernels.products import Matmul, numpy_matmul
@@ -38,6 +38,7 @@ def run(
     resets: Array | None = None,
     reset_to: Literal["zero", "h0"] = "zero",
     reverse: bool = False,
+    seed: int | None = None,
     threads: int | None = None,
 ) -> Result:
     """Run a cell over ``x`` [time, batch, input] in the dtype of ``x`` (float32 or float64).
@@ -47,7 +48,8 @@ def run(
     state is the one at its last valid step, and what stands in the padding is never read.
     ``resets`` [time, batch], bool or 0 and 1: this step begins with the state at zero, or at h0
     with ``reset_to="h0"``. ``reverse`` goes from each row's last valid step to the first, results
-    in time order. An empty sequence gives back h0. A row's result does not depend, bit for bit,
+    in time order. ``seed`` draws the cell's own masks; without it their means stand for them. An
+    empty sequence gives back h0. A row's result does not depend, bit for bit,
     on the other rows, on their number, on padding, on the threads, or on where the sequence is
     cut.
 
@@ -57,6 +59,7 @@ def run(
     x, weights, start = check(cell, weights, x, h0)
     check_threads(threads)
     steps = check_steps(lengths, resets, reset_to, x.shape[:2], reverse=reverse)
+    steps = replace(steps, seed=seed)
     output = np.empty((*x.shape[:2], output_size(cell, weights)), x.dtype)
     final = tuple(np.empty(s.shape, x.dtype) for s in start)
     forward(cell, weights, x, start, output, final, steps=steps, threads=threads)
@@ -77,6 +80,7 @@ def forward(
 ) -> None:
     """Run into ``output`` and ``final``; with ``saved`` (`saved_size` numbers) keep what
     `backward` needs. Arguments are already checked; ``output`` is zeroed past a row's end."""
+    cell = with_masks(cell, steps)
     if steps.recompute and saved is not None:
         recompute.forward(cell, weights, x, start, output, final, saved, steps, threads)
     else:
@@ -103,6 +107,7 @@ def backward(
     ``dy`` [time, batch, hidden] is dL/d(output), ``dfinal`` dL/d(final states). The long products
     over time and batch are handed to ``matmul(a, b, out)``, NumPy's by default.
     """
+    cell = with_masks(cell, steps)
     one = recompute.backward if steps.recompute else passes.backward
     found, base = one(
         cell,

@@ -15,8 +15,11 @@ from grus.kernels.plan import Plan
 SIZES = ("T", "B", "H", "I", "tiles", "ld", "threads", "slices", "by_hidden")
 BLOCKS = ("barrier", "packed", "chunk", "P", "P.row", "P.time", "P.slice", "sums", "sums.slice")
 MOVING = ("cur", "nxt", "P.now", "sums.now", "gx", "gp", "nx", "np")
-MOVED = ("end", "active", "clear")
+MOVED = ("end", "active", "clear", "mask.now")
 """Moving slots of some variants."""
+DRAWN = ("seed.low", "seed.high", "mask.rows", "mask.first", "mask.sign")
+"""Of a plan that draws masks: the seed; [batch] the caller's row and the time of the first step of
+each row; 1 or -1, from step to step."""
 PROJECTION = ("H.projection", "tiles.projection", "widest")
 """Of a plan with a second axis: its units, its vectors, and the vectors of the longer axis."""
 STRIDED = ("", ".time", ".row")
@@ -68,6 +71,10 @@ class Slots:
         names += ["clear"] if variant.clear else []
         if variant.clear in ("copy", "collect"):
             names += [f"base.{s}{end}" for s in states for end in ("", ".row")]
+        if plan.masks:
+            names += DRAWN
+        for mask in plan.masks:
+            names += [f"mask.{mask.name}", f"mask.{mask.name}.stream"]
         for weight in plan.cell.weights:
             names += [
                 f"w.{weight.name}",
@@ -81,6 +88,7 @@ class Slots:
         self.names = tuple(names)
         self.given = len(names)
         moving = [*MOVING, "end"] if variant.ragged else MOVING
+        moving = [*moving, "mask.now"] if plan.masks else moving
         self.index = {name: k for k, name in enumerate([*names, *moving])}
 
     def __len__(self) -> int:

@@ -257,8 +257,7 @@ class Equations:
         if tile.plan.axis_of(node) == ONE:
             return tile.number(node, self.row)
         if isinstance(node, Input):
-            name = f"in.{node.name}"
-            return self.f.load_masked(self.strided(name), tile.mask(self.vector))
+            return self.input(node)
         if isinstance(node, State):
             return self.f.load(self.padded(f"state.{node.name}", "cur"))
         assert isinstance(node, Name)
@@ -266,6 +265,12 @@ class Equations:
         if chain:
             return tile.hoisted(chain, self.row, self.vector)
         return self.f.load(self.padded(f"row.{node.name}", "cur"))
+
+    def input(self, node: Input) -> str:
+        """Load what arrives, or what was drawn."""
+        if node.keep is not None:
+            return self.f.load(self.padded(f"mask.{node.name}", ""))
+        return self.f.load_masked(self.strided(f"in.{node.name}"), self.tile.mask(self.vector))
 
     def keep(self, name: str, value: str) -> None:
         """Store a value wherever somebody will look for it."""

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from grus.dialects import TorchRecord
-from grus.equations import Cell
+from grus.equations import Cell, expected
 from grus.kernels.steps import PLAIN, Steps
 from grus.layers.path import constant
 from grus.reference.evaluate import split
+from grus.reference.masks import draw
 from grus.reference.operations import Operations
-from grus.reference.sequence import loop
+from grus.reference.sequence import loop, sizes
 
 
 def _maximum(a: Tensor | float, b: Tensor | float) -> Tensor:
@@ -78,6 +79,7 @@ def sequence(
     """One layer over ``x`` [time, batch, input]: (output, final states)."""
     if x.shape[0] == 0:
         return x.new_zeros((0, x.shape[1], start[0].shape[-1])), start
+    cell = expected(cell) if steps.seed is None else cell
     done = loop(
         cell,
         split(cell, weights),
@@ -87,10 +89,19 @@ def sequence(
         _tensor(steps.resets, x),
         steps.reverse,
         steps.reset_to,
-        {},
+        _masks(cell, weights, x, steps),
         TORCH,
     )
     return done.output, done.state
+
+
+def _masks(cell: Cell, weights: Mapping[str, Tensor], x: Tensor, steps: Steps) -> dict[str, Tensor]:
+    """The drawn masks, those of the kernels."""
+    if steps.seed is None:
+        return {}
+    size = {axis: int(n) for axis, n in sizes(cell, weights, x.shape[2]).items()}
+    drawn = draw(cell, size, x.shape[0], x.shape[1], steps.seed, steps.first)
+    return {name: torch.from_numpy(mask).to(x) for name, mask in drawn.items()}
 
 
 def _tensor(given: Any, x: Tensor) -> Tensor | None:

@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from grus.equations import Cell
+from grus.equations import Cell, expected
 from grus.errors import InputError
 from grus.reference.evaluate import split, step_values
+from grus.reference.masks import draw
 from grus.reference.operations import NUMPY, Operations
 
 Array = Any
@@ -39,6 +40,8 @@ def run(
     reverse: bool = False,
     reset_to: Literal["zero", "h0"] = "zero",
     masks: Mapping[str, Array] | None = None,
+    seed: int | None = None,
+    first: int = 0,
 ) -> Sequence:
     """Run a cell over ``x`` [time, batch, input] in float64.
 
@@ -47,10 +50,12 @@ def run(
     begins with the state at zero (or h0), chosen by selection, so NaN does not leak through.
     ``reverse`` starts at each row's last valid step; outputs stay in time order.
     ``masks`` holds the cell's mask inputs by name: [time, batch, hidden] for ``step.k``, else
-    [batch, hidden].
+    [batch, hidden]. Masks that the cell draws come from ``seed`` (`masks.draw`), ``first`` being
+    the time of the first step; without a seed their means stand for them.
 
     Raises InputError naming the argument whose shape or values cannot be.
     """
+    cell = expected(cell) if seed is None else cell
     x = _float64("x", x)
     if x.ndim != 3:
         raise InputError(f"x must be [time, batch, input], got shape {x.shape}")
@@ -58,6 +63,7 @@ def run(
     single = split(cell, stacked)
     size = sizes(cell, stacked, x.shape[2])
     steps, batch = x.shape[:2]
+    drawn = draw(cell, size, steps, batch, seed, first) if seed is not None else {}
     return loop(
         cell,
         single,
@@ -67,7 +73,7 @@ def run(
         _resets(resets, steps, batch),
         reverse,
         reset_to,
-        _masks(cell, size, steps, batch, masks or {}),
+        _masks(cell, size, steps, batch, masks or {}) | drawn,
         NUMPY,
         size[str(cell.shapes.values[cell.output])],
     )
@@ -198,7 +204,8 @@ def _resets(resets: Array | None, steps: int, batch: int) -> Array | None:
 def _masks(
     cell: Cell, size: Mapping[str, int], steps: int, batch: int, masks: Mapping[str, Array]
 ) -> dict[str, Array]:
-    wanted = {node.name: node for node in cell.inputs if node.name != "x"}
+    given = [node for node in cell.inputs if node.name != "x" and node.keep is None]
+    wanted = {node.name: node for node in given}
     if set(masks) != set(wanted):
         raise InputError(f"cell {cell.name} has masks {sorted(wanted)}, got {sorted(masks)}")
     found = {name: _float64(f"mask {name}", value) for name, value in masks.items()}
