@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from grus.cli import bench, convert, dialects, explain, sample, show, train
+from grus.cli import bench, check, convert, dialects, explain, sample, show, train
 from grus.errors import InputError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command("sample")(sample.sample)
 app.command("convert")(convert.convert)
 app.command("dialects")(dialects.dialects)
 app.command("bench")(bench.bench)
+app.command("check")(check.check)
 
 
 def run() -> None:

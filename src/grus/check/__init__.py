@@ -1,0 +1,26 @@
+"""The check kit: vectors that real GRUs have got wrong, and what is wrong with an answer.
+
+In: somebody's function over NumPy arrays, or a file of answers. Out: what fails, by how much, and
+which mistake gives exactly these numbers. Imports equations, reference, gradients and dialects.
+"""
+
+from grus.check.backend import Backend, load
+from grus.check.cases import Case, cases
+from grus.check.judge import Judge
+from grus.check.meaning import Answer, answer
+from grus.check.report import failed, report
+from grus.check.run import check, from_answers
+
+__all__ = [
+    "Answer",
+    "Backend",
+    "Case",
+    "Judge",
+    "answer",
+    "cases",
+    "check",
+    "failed",
+    "from_answers",
+    "load",
+    "report",
+]

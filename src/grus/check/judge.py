@@ -1,0 +1,244 @@
+"""Answers judged: what is wrong, by how much, and which mistake gives exactly these numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+
+from grus.check.backward import derivative_causes, follows
+from grus.check.cases import Array, Case
+from grus.check.hypotheses import Hypothesis, hypotheses
+from grus.check.meaning import Answer, answer
+from grus.equations import Cell, CellError
+
+Status = Literal["ok", "fails", "not offered"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing that was asked for: is it right, how far off, and why."""
+
+    status: Status
+    off: float = 0.0
+    """The largest difference, absolute; NaN or infinity where the answer has those."""
+    said: str = ""
+    """Why there is no number: what it raised, what it lacks."""
+    cause: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One case: the answer's output and final state as one part, its gradients as another."""
+
+    case: Case
+    forward: Part
+    gradients: Part
+
+
+SEARCHED = 3
+"""Cases for which two mistakes at once are searched: some thousand runs each."""
+
+
+def bound(case: Case, dtype: str, largest: float) -> float:
+    """What rounding may do to an answer in ``dtype``.
+
+    A step sums I + H products and rounds a dozen times beside, at numbers of about ``largest``;
+    with these weights an error at most doubles from step to step, in each layer. Gradients add
+    such sums over time and batch.
+    """
+    steps, batch, inputs = case.x.shape
+    terms = inputs + case.directions * case.hidden + 12 + steps * batch
+    unit = 2.0**-24 if dtype == "float32" else 2.0**-53
+    return float(2.0 ** (steps + case.num_layers) * terms * unit * max(1.0, largest))
+
+
+def off_by(ours: Array, theirs: Array) -> float:
+    """The largest difference; NaN where one is NaN and the other is not."""
+    with np.errstate(invalid="ignore"):
+        difference = np.where(np.isnan(ours) & np.isnan(theirs), 0.0, np.abs(ours - theirs))
+    return float(difference.max()) if difference.size else 0.0
+
+
+def fits(case: Case, dtype: str, wanted: Answer, found: Answer) -> bool:
+    """Whether an answer is this one, but for rounding."""
+    largest = max(float(np.nanmax(np.abs(a), initial=0.0)) for a in (wanted.output, wanted.h_n))
+    limit = bound(case, dtype, largest)
+    return off_by(wanted.output, found.output) <= limit and off_by(wanted.h_n, found.h_n) <= limit
+
+
+@dataclass(frozen=True)
+class Given:
+    """What came back for one case."""
+
+    case: Case
+    answer: Answer | None = None
+    said: str = ""
+    """Without an answer: why. With "not offered" in front of it, it is no failure."""
+    offered: bool = True
+    gradients: Mapping[str, Array] | None = None
+    gradients_said: str = ""
+    gradients_offered: bool = False
+
+
+@dataclass
+class Judge:
+    """All that came back, against what should have."""
+
+    cell: Cell
+    dtype: str
+    given: tuple[Given, ...]
+    tried: int = 0
+    _cache: dict[tuple[str, str], Answer] = field(default_factory=dict)
+
+    @cached_property
+    def truth(self) -> dict[str, Answer]:
+        """The right answer of each case, with gradients."""
+        return {g.case.name: answer(self.cell, g.case, gradients=True) for g in self.given}
+
+    @cached_property
+    def answered(self) -> tuple[Given, ...]:
+        """The cases with an answer."""
+        return tuple(g for g in self.given if g.answer is not None)
+
+    @cached_property
+    def failing(self) -> tuple[Given, ...]:
+        """The cases whose answer is wrong."""
+        return tuple(g for g in self.answered if not self._is(g, self.truth[g.case.name]))
+
+    def _is(self, given: Given, wanted: Answer) -> bool:
+        assert given.answer is not None
+        return fits(given.case, self.dtype, wanted, given.answer)
+
+    def explains(self, hypothesis: Hypothesis, given: Given) -> bool:
+        """Whether somebody who makes this mistake answers exactly this."""
+        key = (hypothesis.name, given.case.name)
+        if key not in self._cache:
+            self.tried += 1
+            self._cache[key] = hypothesis.run(self.cell, given.case)
+        return self._is(given, self._cache[key])
+
+    @cached_property
+    def causes(self) -> dict[str, Hypothesis]:
+        """Case -> the mistake that gives its answer.
+
+        One mistake that gives every answer, right ones too, is the cause of all; else each case
+        has the mistake that gives its answer and most of the others; else two at once.
+        """
+        singles = tuple(hypotheses())
+        found: dict[str, Hypothesis] = {}
+        for whole in singles:
+            if self.failing and all(self.explains(whole, g) for g in self.answered):
+                return {g.case.name: whole for g in self.failing}
+        scores = {h.name: sum(self.explains(h, g) for g in self.failing) for h in singles}
+        for g in self.failing:
+            fitting = [h for h in singles if self.explains(h, g)]
+            if fitting:
+                found[g.case.name] = max(fitting, key=lambda h: scores[h.name])
+        left = [g for g in self.failing if g.case.name not in found]
+        return found | self._pairs(singles, left)
+
+    def _pairs(self, singles: tuple[Hypothesis, ...], left: list[Given]) -> dict[str, Hypothesis]:
+        """Two mistakes at once, for what one does not explain; the first rows alone are searched,
+        the others are asked whether they fit."""
+        found: dict[str, Hypothesis] = {}
+        for g in left[:SEARCHED]:
+            if g.case.name in found or not _finite(g):
+                continue
+            seen = [h for h in singles if not self._harmless(h, g)]
+            for one, other in combinations(seen, 2):
+                if one.fits_with(other) and self._both(both := one & other, g):
+                    found |= {o.case.name: both for o in left if self._both(both, o)}
+                    break
+        return found
+
+    def _harmless(self, hypothesis: Hypothesis, given: Given) -> bool:
+        """Whether this mistake does not show in this case."""
+        self.explains(hypothesis, given)
+        made = self._cache[hypothesis.name, given.case.name]
+        return fits(given.case, self.dtype, self.truth[given.case.name], made)
+
+    def _both(self, both: Hypothesis, given: Given) -> bool:
+        try:
+            return self.explains(both, given)
+        except CellError:  # two changes of one equation need not be a cell together
+            return False
+
+    def rows(self) -> tuple[Row, ...]:
+        """One row for each case, in their order."""
+        return tuple(Row(g.case, self._forward(g), self._gradients(g)) for g in self.given)
+
+    def _forward(self, given: Given) -> Part:
+        if given.answer is None:
+            status: Status = "fails" if given.offered else "not offered"
+            return Part(status, said=given.said)
+        wanted = self.truth[given.case.name]
+        off = max(off_by(wanted.output, given.answer.output), off_by(wanted.h_n, given.answer.h_n))
+        if given not in self.failing:
+            return Part("ok", off)
+        cause = self.causes.get(given.case.name)
+        return Part("fails", off, cause=cause.name if cause else self._nearest(given))
+
+    def _nearest(self, given: Given) -> str:
+        """Nothing fits: say which mistake comes nearest and that it is not it."""
+        assert given.answer is not None
+        tried = tuple(hypotheses())
+        distances = []
+        for hypothesis in tried:
+            self.explains(hypothesis, given)
+            one = self._cache[hypothesis.name, given.case.name]
+            distances.append(
+                off_by(one.output, given.answer.output) + off_by(one.h_n, given.answer.h_n)
+            )
+        k = int(np.argmin(np.nan_to_num(distances, nan=np.inf)))
+        return (
+            f"unknown: {len(tried)} mistakes tried, singly and in pairs; nearest is"
+            f" {tried[k].name!r}, off by {distances[k]:.2g}"
+        )
+
+    def _gradients(self, given: Given) -> Part:
+        if given.gradients is None:
+            status: Status = "fails" if given.gradients_offered else "not offered"
+            return Part(status, said=given.gradients_said)
+        wanted = self.truth[given.case.name].gradients
+        limits = self._limits(given.case)
+        wrong, off = [], 0.0
+        for name, gradient in given.gradients.items():
+            here = off_by(wanted[name], gradient)
+            off = float(np.maximum(off, here))  # NaN stays NaN
+            wrong += [name] if not here <= limits[name] else []
+        if not wrong:
+            return Part("ok", off)
+        return Part("fails", off, said=", ".join(wrong), cause=self._gradient_cause(given))
+
+    def _limits(self, case: Case) -> dict[str, float]:
+        wanted = self.truth[case.name].gradients
+        # Back through time the same sums are taken again, of numbers that were rounded on the way.
+        return {n: 8 * bound(case, self.dtype, float(np.abs(g).max())) for n, g in wanted.items()}
+
+    def _gradient_cause(self, given: Given) -> str:
+        assert given.gradients is not None
+        forward = self.causes.get(given.case.name)
+        if forward and follows(forward, self.cell, given.case, given.gradients, self.dtype):
+            return f"the forward run's: {forward.name}"
+        limits = self._limits(given.case)
+        for name, run in derivative_causes():
+            made = run(self.cell, given.case)
+            if all(off_by(made[n], g) <= limits[n] for n, g in given.gradients.items()):
+                return name
+        return "unknown"
+
+
+def _finite(given: Given) -> bool:
+    assert given.answer is not None
+    return bool(np.isfinite(given.answer.output).all() and np.isfinite(given.answer.h_n).all())
+
+
+@lru_cache(maxsize=1)
+def count() -> int:
+    """How many single mistakes are tried."""
+    return len(tuple(hypotheses()))

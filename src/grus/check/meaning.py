@@ -1,0 +1,202 @@
+"""What a case means: outputs, final states and gradients, in float64, from the equations.
+
+Lengths, masks, resets and zoneout become equations of the cell (`masked`), so that the gradient of
+all of them is the derived one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from grus.check.backprop import Problem, backpropagate
+from grus.check.cases import Array, Case, Weights
+from grus.dialects import TorchRecord
+from grus.equations import Apply, Cell, Expr, Input, Name, State
+from grus.gradients import backward
+from grus.reference import run
+
+ALIVE, VALID, KEPT = Input("alive"), Input("valid"), Input("kept")
+FRESH = Input("fresh_mask")
+"""A cell that reads this itself is told there where an episode begins (0), and nowhere else."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """``output`` [time, batch, directions * hidden], ``h_n`` [layers * directions, batch, hidden];
+    ``gradients`` by name ("x", "h0", the weights' names), empty where none are given."""
+
+    output: Array
+    h_n: Array
+    gradients: Mapping[str, Array] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class How:
+    """How the layers are run; what differs from the default is a mistake that people make."""
+
+    align: bool = True
+    """The backward direction leaves padding alone; False: it reads it."""
+    turn_back: bool = True
+    """Results of the backward direction stand in the order of time."""
+    backward: bool = True
+    """The second direction runs backward at all."""
+    first_start: float = 0.0
+    """What a state beyond h begins with."""
+
+
+@lru_cache(maxsize=256)
+def masked(cell: Cell) -> Cell:
+    """The cell with a mask for steps that begin anew, for steps that count, for units kept."""
+    first = cell.states[0]
+    # What a mistaken cell keeps beside the state is nobody's episode.
+    old: dict[str, Expr] = {first: Name(f"old_{first}")}
+    found: list[tuple[str, Expr]] = [(f"old_{first}", ALIVE * State(first))]
+    names = {f"{s}_next": f"new_{s}" for s in cell.states}
+    for name, expr in cell.equations:
+        found.append((names.get(name, name), _renamed(expr, old, names)))
+    for s in cell.states:
+        new: Expr = Name(f"new_{s}")
+        if s == first:
+            found.append(("mixed", KEPT * old[s] + (1 - KEPT) * new))
+            new = Name("mixed")
+        found.append((f"{s}_next", VALID * new + (1 - VALID) * State(s)))
+    found.append(("y", VALID * Name("mixed")))
+    return Cell(f"{cell.name}_masked", tuple(found))
+
+
+def _renamed(expr: Expr, old: Mapping[str, Expr], names: Mapping[str, str]) -> Expr:
+    if isinstance(expr, State):
+        return old.get(expr.name, expr)
+    if isinstance(expr, Name):
+        return Name(names.get(expr.name, expr.name))
+    if isinstance(expr, Apply):
+        return Apply(expr.op, tuple(_renamed(part, old, names) for part in expr.args))
+    return expr
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One layer in one direction, as it ran."""
+
+    problem: Problem
+    flip: bool
+    end: str
+    extra: Mapping[str, Array]
+
+
+def answer(cell: Cell, case: Case, how: How | None = None, gradients: bool = False) -> Answer:
+    """What ``cell`` gives for a case; with its gradients where asked for."""
+    how = how or How()
+    output, finals, layers = _forward(cell, case, how)
+    found = _backward(cell, case, layers) if gradients else {}
+    return Answer(output, np.stack(finals), found)
+
+
+def step_masks(case: Case) -> dict[str, Array]:
+    """Alive, valid and kept, each [time, batch, hidden], 0 and 1."""
+    steps, batch = case.x.shape[:2]
+    shape = (steps, batch, case.hidden)
+    valid = np.ones((steps, batch), bool)
+    if case.lengths is not None:
+        valid &= np.arange(steps)[:, None] < case.lengths
+    if case.mask is not None:
+        valid &= case.mask
+    alive = np.ones((steps, batch)) if case.resets is None else 1.0 - case.resets
+    kept = np.zeros(shape) if case.zoneout is None else case.zoneout
+    wide = {"alive": alive, "valid": valid.astype(np.float64)}
+    found = {k: np.broadcast_to(m[:, :, None], shape) for k, m in wide.items()}
+    return found | {"kept": np.asarray(kept, np.float64)}
+
+
+def _forward(cell: Cell, case: Case, how: How) -> tuple[Array, list[Array], list[list[_Row]]]:
+    masks = step_masks(case)
+    if FRESH in cell.inputs:
+        masks |= {FRESH.name: masks["alive"], "alive": np.ones_like(masks["alive"])}
+    valid = masks["valid"][:, :, :1]
+    # Padding may hold anything; it is replaced before it can meet a number.
+    x = case.x if not how.align else np.where(valid > 0, case.x, 0.0)
+    whole, finals, layers = masked(cell), [], []
+    for k in range(case.num_layers):
+        rows, outputs = [], []
+        for d, end in enumerate(("", "_reverse")[: case.directions]):
+            flip = d == 1 and how.backward
+            here = masks if how.align or d == 0 else masks | {"valid": np.ones_like(masks["valid"])}
+            here = {n: m[::-1] for n, m in here.items()} if flip else dict(here)
+            row = k * case.directions + d
+            problem, result = _run(whole, cell, case, x[::-1] if flip else x, f"_l{k}{end}", row,
+                                   here, how)  # fmt: skip
+            output = result.output[::-1] if flip and how.turn_back else result.output
+            outputs.append(output * valid if how.turn_back else output)
+            finals.append(result.state[0])
+            rows.append(_Row(problem, flip, f"_l{k}{end}", {}))
+        x = np.concatenate(outputs, axis=2)
+        layers.append(rows)
+    return x, finals, layers
+
+
+def _run(
+    whole: Cell, cell: Cell, case: Case, x: Array, end: str, row: int, masks: Any, how: How
+) -> tuple[Problem, Any]:
+    weights = families(cell, case.weights, end, case.hidden)
+    zeros = np.zeros((x.shape[1], case.hidden))
+    h0 = zeros if case.h0 is None else case.h0[row]
+    start = (h0, *(zeros + how.first_start for _ in cell.states[1:]))
+    result = run(whole, weights, x, start, masks=masks)
+    return Problem(weights, x, start, masks, zeros, ()), result
+
+
+def families(cell: Cell, weights: Weights, end: str, hidden: int) -> dict[str, Array]:
+    """The weights of one layer and direction by family."""
+    own = {n.removesuffix(end): w for n, w in weights.items() if n.endswith(end)}
+    return TorchRecord(cell).families(own, hidden, np.zeros, np.concatenate)
+
+
+@dataclass(frozen=True)
+class Back:
+    """How gradients go back; what differs from the default is a mistake that people make."""
+
+    masks: Mapping[str, Array] = field(default_factory=dict)
+    carried: bool = True
+    dy: float = 1.0
+    dh_n: float = 1.0
+
+
+def _backward(
+    cell: Cell, case: Case, layers: list[list[_Row]], back: Back | None = None
+) -> dict[str, Array]:
+    back = back or Back()
+    derived, whole = backward(masked(cell)), masked(cell)
+    dy = back.dy * case.dy
+    found: dict[str, Array] = {}
+    dh0: list[Array] = []
+    for k in reversed(range(case.num_layers)):
+        below = np.zeros_like(layers[k][0].problem.x)
+        starts = []
+        for d, row in enumerate(layers[k]):
+            part = dy[:, :, d * case.hidden : (d + 1) * case.hidden]
+            masks = {n: m[::-1] if row.flip else m for n, m in back.masks.items()}
+            dstate = (back.dh_n * case.dh_n[k * case.directions + d],)
+            extra = tuple(np.zeros_like(dstate[0]) for _ in cell.states[1:])
+            problem = Problem(
+                row.problem.weights, row.problem.x, row.problem.start, row.problem.masks,
+                part[::-1] if row.flip else part, dstate + extra, masks, back.carried,
+            )  # fmt: skip
+            result = backpropagate(whole, derived, problem)
+            names = [n.removesuffix(row.end) for n in case.weights if n.endswith(row.end)]
+            own = TorchRecord(cell).gradients(result.weights, names, np.concatenate)
+            found |= {f"{name}{row.end}": g for name, g in own.items()}
+            below += result.x[::-1] if row.flip else result.x
+            starts.append(result.start[0])
+        dh0 = starts + dh0
+        dy = below
+    return {"x": dy, "h0": np.stack(dh0)} | found
+
+
+def gradients(cell: Cell, case: Case, back: Back | None = None) -> dict[str, Array]:
+    """The derivatives of sum(dy * output) + sum(dh_n * h_n) by x, h0 and each weight."""
+    return _backward(cell, case, _forward(cell, case, How())[2], back)
