@@ -3,8 +3,9 @@
 Keras: keras/src/layers/rnn/{gru,lstm,simple_rnn}_test.py of keras-team/keras, whose layers have
 every kernel weight 0.01, every recurrent one 0.02, every bias 0.03 and x = 0, 1, 2, ... Its units
 are therefore alike, and neither the order of the gates nor the place of the reset is seen; what is
-seen are the two biases, the direction, the masks. Arraymancer: tests/nn_primitives/test_nnp_gru.nim of
-mratsim/Arraymancer, numbers it took from PyTorch, one step and two layers of four.
+seen are the two biases, the direction, the masks. Arraymancer:
+tests/nn_primitives/test_nnp_gru.nim of mratsim/Arraymancer, numbers it took from PyTorch, one step
+and two layers of four.
 """
 
 from __future__ import annotations

@@ -13,24 +13,13 @@ import numpy as np
 
 from grus.dialects.dialect import Dialect
 from grus.dialects.formula import formula
-from grus.dialects.maps import Single, WeightMap, maps
+from grus.dialects.maps import WeightMap
 from grus.dialects.records import DIALECTS, find
-from grus.equations import CELLS, KNOWN_AS, Cell, Weight, cell as find_cell
+from grus.dialects.search import Search, Side, sizes_for
+from grus.equations import CELLS, KNOWN_AS, Cell, cell as find_cell
 from grus.errors import InputError
-from grus.reference import step
 
 Array = Any
-# Two ways to add and round numbers near 1, a few dozen times.
-SAME = 1e-12
-
-
-@dataclass(frozen=True)
-class Side:
-    """One of the two: a cell, and the weights of it that do not exist."""
-
-    label: str
-    cell: Cell
-    absent: frozenset[Weight] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -110,13 +99,13 @@ def equivalent(a: str | Cell | Dialect, b: str | Cell | Dialect) -> Equivalence:
             f"{one.label} has {len(one.cell.states)} states, {other.label}"
             f" {len(other.cell.states)}: there is nothing to compare"
         )
-    forth, back = _Search(one, other), _Search(other, one)
+    forth, back = Search(one, other), Search(other, one)
     to_b, to_a = forth.found(), back.found()
     example = None
     if to_b is None:
-        example = forth.counterexample()
+        example = _counterexample(forth)
     elif to_a is None:
-        example = back.counterexample()
+        example = _counterexample(back)
     return Equivalence(one.label, other.label, to_b, to_a, example, forth.tried + back.tried)
 
 
@@ -139,95 +128,32 @@ def _side(spec: str | Cell | Dialect) -> Side:
     return Side(" ".join(spec.split()), formula(spec))
 
 
-class _Search:
-    """All maps from one side to the other, simplest first."""
-
-    def __init__(self, source: Side, target: Side) -> None:
-        self.source, self.target, self.tried = source, target, 0
-        self.best: tuple[int, float, WeightMap] | None = None
-        rng = np.random.default_rng(0)
-        self.sizes = _sizes((source.cell, target.cell), 2, 3)
-        self.single = self.weights(rng)
-        self.inputs, self.state = self.example(rng, 32)
-        self.wanted = self.run(source.cell, self.single)
-
-    def weights(self, rng: np.random.Generator) -> dict[Weight, Array]:
-        cell = self.source.cell
-        return {
-            w: np.zeros(shape) if w in self.source.absent else rng.normal(size=shape)
-            for w, axes in cell.shapes.weights.items()
-            for shape in [[self.sizes[axis] for axis in axes]]
-        }
-
-    def example(
-        self, rng: np.random.Generator, batch: int
-    ) -> tuple[dict[str, Array], tuple[Array, ...]]:
-        cell = self.source.cell
-        inputs = {
-            node.name: rng.normal(size=(batch, self.sizes[cell.shapes.inputs[node]]))
-            for node in cell.inputs
-        }
-        state = tuple(
-            rng.normal(size=(batch, self.sizes[cell.shapes.states[s]])) for s in cell.states
-        )
-        return inputs, state
-
-    def run(self, cell: Cell, single: Single) -> Array:
-        with np.errstate(all="ignore"):
-            output, state = step(cell, single, self.inputs, self.state)
-        return np.concatenate([output, *state], axis=-1)
-
-    def found(self) -> WeightMap | None:
-        """The first map that fits."""
-        if {i.name for i in self.source.cell.inputs} != {i.name for i in self.target.cell.inputs}:
-            raise InputError("the two cells take different masks: there is nothing to compare")
-        for renamed, terms in maps(self.source.cell, self.target.cell):
-            self.tried += 1
-            given = WeightMap(self.source.cell, self.target.cell, terms, 0.0)
-            weights = given(self.single)
-            if any(np.any(weights[w]) for w in self.target.absent):
-                weights |= {w: np.zeros_like(weights[w]) for w in self.target.absent}
-                dropped = dict.fromkeys(self.target.absent, ())
-                given = WeightMap(self.source.cell, self.target.cell, {**terms, **dropped}, 0.0)
-            apart = np.abs(self.run(self.target.cell, weights) - self.wanted)
-            off, usual = float(apart.max()), float(apart.mean())
-            if np.isfinite(usual) and (self.best is None or (renamed, usual) < self.best[:2]):
-                self.best = (renamed, usual, given)
-            if off < SAME * max(1.0, float(np.abs(self.wanted).max())):
-                return WeightMap(given.source, given.target, given.terms, off)
+def _counterexample(search: Search) -> Counterexample | None:
+    """Numbers of one decimal for which the best map gives another result."""
+    if search.best is None:
         return None
-
-    def counterexample(self) -> Counterexample | None:
-        """Numbers of one decimal for which the best map gives another result."""
-        if self.best is None:
-            return None
-        nearest = self.best[2]
-        self.sizes = _sizes((self.source.cell, self.target.cell), 1, 2)
-        rng = np.random.default_rng(1)
-        self.single = {w: _plain(a) for w, a in self.weights(rng).items()}
-        inputs, state = self.example(rng, 1)
-        self.inputs = {name: _plain(a) for name, a in inputs.items()}
-        self.state = tuple(map(_plain, state))
-        cell = self.source.cell
-        first = self.run(cell, self.single)[0]
-        second = self.run(self.target.cell, nearest(self.single))[0]
-        numbers = {w.name: a for w, a in self.single.items()}
-        numbers |= {name: a[0] for name, a in self.inputs.items()}
-        numbers |= {name: s[0] for name, s in zip(cell.states, self.state, strict=True)}
-        width = self.sizes[str(cell.shapes.values[cell.output])]
-        return Counterexample(
-            self.source.label,
-            self.target.label,
-            tuple((name, _said(a)) for name, a in numbers.items()),
-            tuple(map(float, first[:width])),
-            tuple(map(float, second[:width])),
-            nearest,
-        )
-
-
-def _sizes(cells: tuple[Cell, Cell], inputs: int, hidden: int) -> dict[str, int]:
-    equal = any(cell.shapes.equal for cell in cells)
-    return {"input": hidden if equal else inputs, "hidden": hidden, "projection": hidden}
+    nearest = search.best[2]
+    search.sizes = sizes_for((search.source.cell, search.target.cell), 1, 2)
+    rng = np.random.default_rng(1)
+    search.single = {w: _plain(a) for w, a in search.weights(rng).items()}
+    inputs, state = search.example(rng, 1)
+    search.inputs = {name: _plain(a) for name, a in inputs.items()}
+    search.state = tuple(map(_plain, state))
+    cell = search.source.cell
+    first = search.run(cell, search.single)[0]
+    second = search.run(search.target.cell, nearest(search.single))[0]
+    numbers = {w.name: a for w, a in search.single.items()}
+    numbers |= {name: a[0] for name, a in search.inputs.items()}
+    numbers |= {name: s[0] for name, s in zip(cell.states, search.state, strict=True)}
+    width = search.sizes[str(cell.shapes.values[cell.output])]
+    return Counterexample(
+        search.source.label,
+        search.target.label,
+        tuple((name, _said(a)) for name, a in numbers.items()),
+        tuple(map(float, first[:width])),
+        tuple(map(float, second[:width])),
+        nearest,
+    )
 
 
 def _plain(array: Array) -> Array:

@@ -1,7 +1,7 @@
 """Maps from the weights of one cell to those of another: all of them, simplest first.
 
 A map gives each weight of one cell as a weight of the other times a number: gates renamed or tied,
-negated, scaled; an inner bias added to the outer one, or a weight left 0.
+negated, scaled, or always open; an inner bias added to the outer one, or a weight left 0.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ Array = Any
 Single = Mapping[Weight, Array]
 Terms = dict[Weight, tuple[tuple[float, Weight], ...]]
 MOST = 200_000
+OPEN = 40.0
+"""sigmoid(40) is 1 to the last place, in float64 as in float32."""
 
 
 @dataclass(frozen=True)
@@ -31,47 +33,67 @@ class WeightMap:
     target: Cell
     terms: Mapping[Weight, tuple[tuple[float, Weight], ...]]
     """Each weight of the target as a sum of weights of the source times numbers; () is 0."""
-    difference: float
+    constants: Mapping[Weight, float]
+    """What is added to a bias: `OPEN` for a gate that is always 1."""
+    difference: float = 0.0
     """The largest difference between both sides on the random numbers they were tried with."""
 
     def __call__(self, single: Single) -> dict[Weight, Array]:
-        """The target's weights, gate by gate, from the source's."""
-        zeros: dict[Weight, Array] = {}
+        """The target's weights, gate by gate, from the source's; a vector that stands for a
+        matrix is its diagonal."""
+        found: dict[Weight, Array] = {}
         sizes = _sizes_of(self.source, single)
         for weight, terms in self.terms.items():
             shape = [sizes[axis] for axis in self.target.shapes.weights[weight]]
-            zeros[weight] = sum((k * single[w] for k, w in terms), np.zeros(shape))
-        return zeros
+            total = np.full(shape, self.constants.get(weight, 0.0))
+            for factor, given in terms:
+                array = single[given]
+                total += factor * (np.diag(array) if array.ndim < len(shape) else array)
+            found[weight] = total
+        return found
 
     @cached_property
     def lines(self) -> tuple[str, ...]:
         """``W.z = -W.z``: each weight of the target that is not the source's of that name."""
-        return tuple(
-            f"{weight.name} = {_sum(terms)}"
-            for weight, terms in self.terms.items()
-            if terms != ((1.0, weight),)
-        )
+        found = {w.name: self._said(w) for w in self.terms}
+        return tuple(f"{name} = {said}" for name, said in found.items() if said != name)
+
+    def _said(self, weight: Weight) -> str:
+        """The right side for one weight of the target."""
+        axes, parts = self.target.shapes.weights[weight], []
+        for factor, given in self.terms[weight]:
+            vector = len(self.source.shapes.weights[given]) < len(axes)
+            name = f"diag({given.name})" if vector else given.name
+            shown = {1.0: name, -1.0: f"-{name}"}
+            parts.append(shown.get(factor, f"{factor:.6g} * {name}"))
+        return " + ".join(parts).replace("+ -", "- ") or f"{self.constants.get(weight, 0.0):g}"
 
     def __str__(self) -> str:
         return "\n".join(self.lines) or "every weight is the same"
 
 
-def maps(source: Cell, target: Cell) -> Iterator[tuple[int, Terms]]:
-    """Every map, simplest first, and how many gates it renames or ties; factors of 1 first."""
+Choice = tuple[tuple[str, float], ...]
+"""For each gate of the target a gate of the source, or "" for one that is always 1; a factor."""
+
+
+def maps(source: Cell, target: Cell) -> Iterator[tuple[int, WeightMap]]:
+    """Every map, simplest first, and how many gates it renames, ties or leaves open."""
     mine, theirs = _gates(source), _gates(target)
     factors = _factors(source, target)
-    choices = list(product(product(mine, factors), repeat=len(theirs)))
-    if len(choices) > MOST:
+    each = [*product(mine, factors), ("", 1.0)]
+    if len(each) ** len(theirs) > MOST:
         raise InputError(f"cells of {len(mine)} and {len(theirs)} gates are too many to compare")
     costs = {f: k for k, f in enumerate(factors)}
 
-    def cost(choice: tuple[tuple[str, float], ...]) -> tuple[int, int]:
+    def cost(choice: Choice) -> tuple[int, int]:
         renamed = sum(g != gate for gate, (g, _) in zip(theirs, choice, strict=True))
         tied = len(choice) - len({g for g, _ in choice})
         return renamed + tied, sum(costs[f] for _, f in choice)
 
-    for choice in sorted(choices, key=cost):
-        yield cost(choice)[0], _terms(source, target, dict(zip(theirs, choice, strict=True)))
+    for choice in sorted(product(each, repeat=len(theirs)), key=cost):
+        made = _map(source, target, dict(zip(theirs, choice, strict=True)))
+        if made is not None:
+            yield cost(choice)[0], made
 
 
 def _gates(cell: Cell) -> tuple[str, ...]:
@@ -92,23 +114,30 @@ def _slopes(cell: Cell) -> Iterator[float]:
             yield from (a.value for a in node.args if isinstance(a, Const) and a.value)
 
 
-def _terms(source: Cell, target: Cell, choice: Mapping[str, tuple[str, float]]) -> Terms:
-    have = set(source.weights)
-    found: Terms = {}
-    for weight in target.weights:
+def _map(source: Cell, target: Cell, choice: Mapping[str, tuple[str, float]]) -> WeightMap | None:
+    """The map of this choice; None where a matrix would have to be a vector, or an open gate has
+    no bias."""
+    have = source.shapes.weights
+    terms: Terms = {}
+    constants: dict[Weight, float] = {}
+    for weight, axes in target.shapes.weights.items():
         gate, factor = choice[weight.gate]
+        outer, inner = Weight("b", weight.gate), Weight("d", gate)
+        if not gate:
+            if outer not in target.shapes.weights:
+                return None
+            terms[weight], constants[outer] = (), OPEN
+            continue
         same = Weight(weight.family, gate)
-        terms = [(factor, same)] if same in have else []
+        if len(have.get(same, ())) > len(axes):
+            return None
+        given = [(factor, same)] if same in have else []
         # An inner bias that the target has no place for is added to the outer one.
-        inner = Weight("d", gate)
-        if (
-            weight.family == "b"
-            and inner in have
-            and Weight("d", weight.gate) not in target.weights
-        ):
-            terms.append((factor, inner))
-        found[weight] = tuple(terms)
-    return found
+        placed = Weight("d", weight.gate) in target.shapes.weights
+        if weight == outer and inner in have and not placed:
+            given.append((factor, inner))
+        terms[weight] = tuple(given)
+    return WeightMap(source, target, terms, constants)
 
 
 def _sizes_of(cell: Cell, single: Single) -> dict[str, int]:
@@ -117,9 +146,3 @@ def _sizes_of(cell: Cell, single: Single) -> dict[str, int]:
         found |= dict(zip(cell.shapes.weights[weight], array.shape, strict=True))
     hidden = found.get("hidden", 1)
     return {"input": hidden, "projection": hidden} | found
-
-
-def _sum(terms: tuple[tuple[float, Weight], ...]) -> str:
-    shown = {1.0: "{}", -1.0: "-{}"}
-    parts = [shown.get(k, f"{k:.6g} * {{}}").format(w.name) for k, w in terms]
-    return " + ".join(parts).replace("+ -", "- ") or "0"

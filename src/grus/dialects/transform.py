@@ -3,7 +3,8 @@
     z keeps or admits      negate W.z, U.z and the biases of z    if f(-v) = 1 - f(v)
     a hard sigmoid's slope the gates' weights times the ratio     if nothing is clipped
     tanh(beta v)           the candidate's weights times beta     if nothing is clipped
-    reset before or after  nothing to do                          if U.n is diagonal and d is 0
+    reset before or after  nothing to do               if units that U.n joins have one r; no d
+    gates of another make  renamed, tied (MGU), always open (no reset)    if `search` finds a map
 
 Everything else is refused by name. Orders, sides and biases are the matter of `storage`.
 """
@@ -12,14 +13,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from grus.dialects.activation import Activation, Activations, Factored, factor
+from grus.dialects.maps import WeightMap
 from grus.dialects.network import Network, Unrepresentable
+from grus.dialects.search import Search, Side
 from grus.dialects.sense import sense
 from grus.equations import CELLS, Cell, Weight
+from grus.reference import split
 
 if TYPE_CHECKING:
     from grus.dialects.dialect import Dialect
@@ -60,9 +65,7 @@ def fit(network: Network, dialect: Dialect, *, forced: bool = False) -> Fitted:
     have = factor(network.cell)
     target = CELLS[dialect.cell_name]
     if have is None or _kind(have.base) != _kind(target):
-        raise Unrepresentable(
-            f"{dialect.title} is the cell {dialect.cell_name}; {network.cell.name} is another kind"
-        )
+        return _mapped(network, dialect)
     notes: list[str] = []
     network, dialect = _activations(network, have, dialect, forced, notes)
     have = factor(network.cell)
@@ -72,6 +75,45 @@ def fit(network: Network, dialect: Dialect, *, forced: bool = False) -> Fitted:
     if network.cell != dialect.cell:
         network = _same_reset(network, dialect, forced, notes)
     return Fitted(network, dialect, tuple(notes))
+
+
+def _mapped(network: Network, dialect: Dialect) -> Fitted:
+    """A cell of another make as the dialect's, its gates renamed, tied, scaled or left open."""
+    usual = dialect.activations
+    chosen = [usual, *(replace(usual, candidate=one) for one in dialect.words.values())]
+    for activations in dict.fromkeys(chosen):
+        other = replace(dialect, activations=activations)
+        found = _map_to(network.cell, other)
+        if found is not None:
+            layers = tuple(
+                tuple(_applied(found, network, k, d) for d in range(network.directions))
+                for k in range(len(network.layers))
+            )
+            made = replace(network, cell=other.cell, layers=layers, pairs=())
+            return Fitted(made, other, found.lines)
+    raise Unrepresentable(
+        f"{dialect.title} is the cell {dialect.cell_name}; {network.cell.name} is another kind"
+    )
+
+
+@lru_cache(maxsize=1024)
+def _map_between(source: Cell, target: Cell, absent: frozenset[Weight]) -> WeightMap | None:
+    if len(source.states) != len(target.states) or any(i.name != "x" for i in source.inputs):
+        return None
+    return Search(Side("", source), Side("", target, absent)).found()
+
+
+def _map_to(cell: Cell, dialect: Dialect) -> WeightMap | None:
+    absent = {w for w in dialect.cell.weights if dialect.tensors and w not in dialect.blocks}
+    return _map_between(cell, dialect.cell, frozenset(absent))
+
+
+def _applied(found: WeightMap, network: Network, layer: int, direction: int) -> dict[str, Array]:
+    single = found(split(network.cell, network.float64(layer, direction)))
+    return {
+        family: np.concatenate([single[Weight(family, g)] for g in gates]).astype(network.dtype)
+        for family, gates in found.target.families.items()
+    }
 
 
 def _kind(cell: Cell) -> str:
@@ -194,7 +236,7 @@ def _same_reset(network: Network, dialect: Dialect, forced: bool, notes: list[st
         notes.append(f"the reset moved {'before' if after else 'after'} the product")
     else:
         _check_movable(network, after, dialect)
-        notes.append("reset before and after are the same here: U.n is diagonal")
+        notes.append("reset before and after are the same here: units that U.n joins have one r")
     cell = Factored(CELLS[MOVED[have.base.name]], have.activations).cell
     hidden = network.hidden_size
 
@@ -215,14 +257,21 @@ def _check_movable(network: Network, after: bool, dialect: Dialect) -> None:
     """Raise Unrepresentable unless the reset's place makes no difference to this network."""
     where = ("after", "before") if after else ("before", "after")
     what = f"{dialect.title} resets {where[1]} the product, this network {where[0]} it"
-    n = network.cell.families["U"].index("n")
-    for one in network.layers:
-        for weights in one:
-            block = np.split(weights["U"], 3)[n]
-            if np.any(block[~np.eye(len(block), dtype=bool)]):
+    for k, one in enumerate(network.layers):
+        for d in range(len(one)):
+            single = split(network.cell, network.float64(k, d))
+            if not _commutes(single):
                 raise Unrepresentable(f"{what}, and U.n @ (r * h) is not r * (U.n @ h)")
-            if after and np.any(weights["d"]):
+            if after and np.any(one[d]["d"]):
                 raise Unrepresentable(f"{what}, and there is no place for the inner bias d.n")
+
+
+def _commutes(single: Mapping[Weight, Array]) -> bool:
+    """True where units that U.n joins have one r: it is diagonal, or their weights are equal."""
+    gate = [single[Weight(family, "r")] for family in "WU"]
+    rows = np.concatenate([*gate, single[Weight("b", "r")][:, None]], axis=1)
+    joined = np.argwhere(single[Weight("U", "n")])
+    return bool(np.array_equal(rows[joined[:, 0]], rows[joined[:, 1]]))
 
 
 # Changing weights.
