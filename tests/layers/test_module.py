@@ -245,6 +245,11 @@ def test_without_gradients_the_bits_are_the_same() -> None:
         assert not found.requires_grad
 
 
+def test_a_bidirectional_layer_has_no_single_step() -> None:
+    with pytest.raises(InputError, match="one step at a time"):
+        grus.GRU(I, H, bidirectional=True).step(torch.zeros(B, I))
+
+
 def constructor(**changes: Any) -> Any:
     given = {"cell": "gru", "input_size": I, "hidden_size": H} | changes
     return lambda: grus.Recurrent(**given)

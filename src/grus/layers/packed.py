@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from grus.kernels.steps import Steps
-from grus.layers.errors import ShapeError
 from grus.layers.states import State
 from grus.layers.stepping import BOTH, Directions
 
@@ -31,9 +30,7 @@ class Packing:
 
     @classmethod
     def of(cls, packed: PackedSequence) -> Packing:
-        """Raises ShapeError unless the data are [elements, input]."""
-        if packed.data.dim() != 2:
-            raise ShapeError(f"input must have 2 dimensions, got {packed.data.dim()}: packed data")
+        """The packing of ``packed``, whose data are [elements, input]."""
         counts = packed.batch_sizes.numpy()
         valid = counts[:, None] > np.arange(counts[0])
         if valid.all():

@@ -38,6 +38,12 @@ def draw(module: nn.Module, hidden_size: int) -> None:
         nn.init.uniform_(parameter, -bound, bound)
 
 
+def one(module: nn.Module, own: str) -> Tensor:
+    """The tensor of that name as it is now, as `read` reads it."""
+    held: Any = module._parameters.get(own)
+    return getattr(module, own) if held is None else held  # type: ignore[no-any-return]
+
+
 def read(module: nn.Module, names: Names) -> dict[str, Tensor]:
     """The tensors as they are now: parameters, or what a hook or a parametrization put there."""
     held: dict[str, Any] = module._parameters

@@ -13,13 +13,13 @@ from grus.dialects import TorchRecord
 from grus.equations import Cell, cell as find_cell
 from grus.errors import InputError
 from grus.kernels.steps import PLAIN, Steps
-from grus.layers import arguments, doors, parameters, stack, unpacking
+from grus.layers import arguments, doors, inputs, parameters, stack, unpacking
 from grus.layers.errors import ShapeError
 from grus.layers.packed import Packing
 from grus.layers.path import Path, choose
 from grus.layers.states import Row, State, final, initial
 from grus.layers.stepper import Stepper
-from grus.layers.stepping import BOTH, Axes, ResetTo, directions
+from grus.layers.stepping import BOTH, ResetTo, directions
 from grus.layers.surface import TorchSurface
 
 
@@ -172,10 +172,11 @@ class Recurrent(TorchSurface):
         if isinstance(input, PackedSequence):
             return self._packed(input, hx, lengths, resets)
         dims = input.dim()
-        x = self._time_first(input, dims)
+        weight = parameters.one(self, self._first)
+        x = inputs.time_first(input, weight, self.input_size, self.batch_first)
         steps = BOTH
         if lengths is not None or resets is not None:
-            steps = directions(x, lengths, resets, reset_to, self._leading(dims))
+            steps = directions(x, lengths, resets, reset_to, inputs.axes(dims, self.batch_first))
         start = initial(self.cell.states, self._state_sizes, len(self._rows), x, hx, dims)
         if len(start) == 1:
             y, row = self._layer(0, x, start[0], steps[0])
@@ -187,31 +188,6 @@ class Recurrent(TorchSurface):
         elif self.batch_first:
             y = y.transpose(0, 1)
         return y, final(rows, dims)
-
-    def _time_first(self, input: Tensor, dims: int) -> Tensor:
-        """[time, batch, input], whatever the caller's layout."""
-        if dims not in (2, 3):
-            raise InputError(f"input must be 2-D or 3-D, got {dims}-D: {tuple(input.shape)}")
-        axes = "[batch, time, " if self.batch_first else "[time, batch, "
-        self._check_features(input, f"input must be {axes if dims == 3 else '[time, '}")
-        if dims == 2:
-            return input.unsqueeze(1)
-        return input.transpose(0, 1) if self.batch_first else input
-
-    def _check_features(self, x: Tensor, axes: str) -> None:
-        if x.shape[-1] != self.input_size:
-            raise ShapeError(f"{axes}{self.input_size}], got {tuple(x.shape)}")
-        weight = getattr(self, self._first)
-        if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
-            raise InputError(
-                f"RNN input dtype ({x.dtype}) does not match weight dtype ({weight.dtype})."
-                f" Convert input: input.to({weight.dtype}), or convert model: model.to({x.dtype})"
-            )
-
-    def _leading(self, dims: int) -> Axes:
-        if dims == 2:
-            return ("time",)
-        return ("batch", "time") if self.batch_first else ("time", "batch")
 
     def _stack(
         self,
@@ -233,9 +209,9 @@ class Recurrent(TorchSurface):
     ) -> tuple[PackedSequence, State]:
         if lengths is not None or resets is not None:
             raise ShapeError("a PackedSequence has its lengths; give lengths= and resets= with x")
+        inputs.check_packed(given.data, parameters.one(self, self._first), self.input_size)
         packing = Packing.of(given)
         x = packing.pad(given.data)
-        self._check_features(x, "packed data must be [elements, ")
         names, sizes = self.cell.states, self._state_sizes
         start = initial(names, sizes, len(self._rows), x, packing.sorted(hx), 3)
 

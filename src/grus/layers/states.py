@@ -36,7 +36,7 @@ def initial(
     """
     batch = x.shape[1]
     if hx is None:
-        return (tuple(x.new_zeros((batch, size)) for size in sizes),) * rows
+        return (tuple([x.new_zeros((batch, size)) for size in sizes]),) * rows
     states = as_tuple(names, hx)
     if dims == 2:
         states = tuple(_batched(n, s) for n, s in zip(names, states, strict=True))
@@ -61,6 +61,8 @@ def _batched(name: str, state: Tensor) -> Tensor:
 def final(rows: Sequence[Row], dims: int) -> State:
     """h_n (a tuple for several states) from the final states of each layer and direction."""
     if len(rows) == 1:
+        if len(rows[0]) == 1 and dims == 3:
+            return rows[0][0].unsqueeze(0)
         states = tuple(state.unsqueeze(0) for state in rows[0])
     else:
         states = tuple(torch.stack(each) for each in zip(*rows, strict=True))
