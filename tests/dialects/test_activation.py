@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 
 from grus.dialects.activation import KINDS, Activation, activated, factor
+from grus.dialects.onnx.activations import KINDS as ONNX_KINDS, activations
+from grus.dialects.onnx.cells import Form, cell_of
+from grus.dialects.records_run import ONNX_WORDS
 from grus.equations import CELLS, Cell, Name
 from grus.errors import InputError
 from grus.reference import evaluate
@@ -109,3 +112,24 @@ def test_only_a_symmetric_activation_turns_the_sense_round(name: str) -> None:
         numbers = activation.alpha or 0, activation.beta or 0
         turned = np.abs(f(-V, *numbers) - (1 - f(V, *numbers))).max() < 1e-12
         assert activation.symmetric == turned
+
+
+ONNX_NAMED = [kind.name for kind in ONNX_KINDS.values() if kind.name in ONNX_WORDS]
+
+
+@pytest.mark.parametrize("word", ONNX_NAMED)
+def test_a_node_of_onnx_and_its_record_are_one_cell(word: str) -> None:
+    """What a file says in attributes and what `activated` is told give the same equations."""
+    node = activations([word] * 3, [0.7] * 3, [0.45] * 3, "")
+    one = other(ONNX_WORDS[word].name)
+    for form, base in (
+        (Form("GRU", node[:2], 1.5, True), "gru"),
+        (Form("GRU", node[:2]), "gru_reset_before"),
+        (Form("LSTM", node, 2.0), "lstm"),
+        (Form("RNN", node[:1]), "rnn"),
+    ):
+        assert cell_of(form) == activated(CELLS[base], one, one, one, clip=form.clip)
+
+
+def test_every_activation_of_onnx_but_softplus_has_a_word() -> None:
+    assert {kind.name for kind in ONNX_KINDS.values()} - set(ONNX_WORDS) == {"Softplus"}
