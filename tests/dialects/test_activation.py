@@ -14,7 +14,8 @@ from grus.dialects.onnx.cells import Form, cell_of
 from grus.dialects.records_run import ONNX_WORDS
 from grus.equations import CELLS, Cell, Name
 from grus.errors import InputError
-from grus.reference import evaluate
+from grus.kernels import run as compiled
+from grus.reference import evaluate, run
 
 Array = np.ndarray
 V = np.array([-1e3, -7.5, -2.5, -1.0, -0.3, 0.0, 0.2, 1.0, 1.5, 2.5, 30.0])
@@ -133,3 +134,16 @@ def test_a_node_of_onnx_and_its_record_are_one_cell(word: str) -> None:
 
 def test_every_activation_of_onnx_but_softplus_has_a_word() -> None:
     assert {kind.name for kind in ONNX_KINDS.values()} - set(ONNX_WORDS) == {"Softplus"}
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("base", ["gru", "gru_reset_before", "lstm"])
+def test_the_kernels_run_every_activation(name: str, base: str) -> None:
+    cell = activated(CELLS[base], "hard_sigmoid", other(name), clip=2.0)
+    rng = np.random.default_rng(0)
+    sizes = {"input": 3, "hidden": 5}
+    weights = {f: rng.normal(0, 0.4, cell.family_shape(f, sizes)) for f in cell.families}
+    x = rng.normal(size=(4, 3, 3))
+    slow, fast = run(cell, weights, x), compiled(cell, weights, x)
+    # Four steps of sums of I + H products near 1; functions of the kernels are good to 4 ulp.
+    assert np.abs(slow.output - fast.output).max() < 2**4 * (3 + 5 + 16) * 2.0**-53
