@@ -15,7 +15,7 @@ FREE_BYTES = 64 * 2**20
 MAX_RATIO = 100
 """Past `FREE_BYTES` arrays may take this many times the file's size. Weights hardly compress at
 all; a file that claims more is a bomb."""
-MAX_TENSORS = 100_000
+MAX_TENSORS = 20_000
 MAX_AXES = 8
 MAX_NAME = 1000
 

@@ -74,13 +74,14 @@ class Saved:
     holds, both run in float64 over random x and initial states."""
 
 
-def save(path: Path, done: Converted) -> Saved:
+def save(path: Path | str, done: Converted) -> Saved:
     """Write what was converted.
 
     The file is first written elsewhere and read back: it must hold the same numbers, bit for bit.
     Then it appears whole, or not at all. Raises InputError where the format is not the target's,
     or the path cannot be written.
     """
+    path = Path(path)
     found = writer(path)
     if found.framework not in ("", done.target.framework):
         raise InputError(
