@@ -114,8 +114,7 @@ def test_two_layers_of_both_directions_are_the_frameworks(dialect: Dialect) -> N
     ids=lambda one: one.title,
 )
 def test_the_onnx_packages_own_evaluator_agrees(dialect: Dialect) -> None:
-    both = True
-    compare(dialect, directions=2 if both else 1, run=onnx_reference)
+    compare(dialect, directions=2, run=onnx_reference)
 
 
 def test_a_torch_module_of_two_layers_loads_the_names_that_are_written() -> None:
