@@ -90,6 +90,9 @@ def save(path: Path | str, done: Converted) -> Saved:
         )
     if path.is_dir() or not path.parent.is_dir():
         raise InputError(f"{path} must be a file in a folder that exists")
+    for name, array in done.tensors.items():
+        if not np.isfinite(array).all():
+            raise InputError(f"{path}: {name} would hold infinity, the sum of numbers too large")
     network = done.target.read(done.tensors, reverse=done.network.reverse)
     content = found.content(done, network)
     held = _read_back(path, content, done, network)
