@@ -146,7 +146,6 @@ def test_subclasses_with_behaviour_of_their_own_are_left_and_it_says_why() -> No
     replaced.forward = lambda x: x  # type: ignore[method-assign]
     parts = [WithInit(I), WithForward(I, H), Mixed(I), replaced, nn.Linear(I, H)]
     model, said = nn.Sequential(*parts), []
-    copy.deepcopy(parts[0])  # leaves a note of its own on the class
     grus.accelerate(model, say=said.append)
     assert said == [
         "0: GRU: torch's -> grus'",
@@ -159,6 +158,21 @@ def test_subclasses_with_behaviour_of_their_own_are_left_and_it_says_why() -> No
     grus.restore(model, say=None)
     assert isinstance(model[0], WithInit)
     assert model[0](torch.zeros(1, 2, I))[0].shape == (1, 2, I)
+
+
+class CellWithInit(nn.GRUCell):
+    """Only a constructor of its own."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size, size)
+
+
+def test_a_copied_modules_class_counts_as_it_did_before() -> None:
+    module = CellWithInit(I)
+    copy.deepcopy(module)
+    assert "__slotnames__" in vars(CellWithInit)  # Python's own note, left by copying
+    grus.accelerate(module, say=None)
+    assert isinstance(module, grus.GRUCell)
 
 
 @pytest.mark.parametrize("wrap", [parametrizations.weight_norm, parametrizations.spectral_norm])
