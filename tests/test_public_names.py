@@ -33,6 +33,7 @@ PUBLIC = [
     "check_rollout",
     "convert",
     "equivalent",
+    "identify",
     "last_state",
     "onnx",
     "resets_from_dones",

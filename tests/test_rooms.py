@@ -46,7 +46,7 @@ LATE = {
     "cli": "torch",
 }
 # A room that loads without torch takes these rooms inside functions only.
-LATE_ROOMS = {"inspect": "layers", "cli": "layers", "__init__": "layers sequence"}
+LATE_ROOMS = {"inspect": "layers", "cli": "layers", "__init__": "layers sequence dialects"}
 ONE_FILE = {"llvmlite": "kernels/jit.py"}
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 50

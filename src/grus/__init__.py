@@ -14,6 +14,7 @@ from grus.errors import InputError
 if TYPE_CHECKING:
     from grus import onnx
     from grus.dialects import convert, equivalent
+    from grus.dialects.identify import identify
     from grus.layers import (
         GRU,
         LSTM,
@@ -56,6 +57,7 @@ __all__ = [
     "check_rollout",
     "convert",
     "equivalent",
+    "identify",
     "last_state",
     "onnx",
     "resets_from_dones",
@@ -90,6 +92,7 @@ _LATE = {
     **dict.fromkeys(_LAYERS, "grus.layers"),
     "convert": "grus.dialects",
     "equivalent": "grus.dialects",
+    "identify": "grus.dialects.identify",
     "run": "grus.sequence",
 }
 

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from grus.cli import bench, check, convert, dialects, explain, sample, show, train
+from grus.cli import bench, check, convert, dialects, explain, identify, sample, show, train
 from grus.errors import InputError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 app.command("show")(show.show)
 app.command("train")(train.train)
 app.command("explain")(explain.explain)
+app.command("identify")(identify.identify)
 app.command("sample")(sample.sample)
 app.command("convert")(convert.convert)
 app.command("dialects")(dialects.dialects)

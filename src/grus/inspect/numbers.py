@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,12 @@ def read_numbers(text: str, name: str) -> Array:
         return _read(text)
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
+
+
+def written_decimals(text: str) -> int:
+    """The decimals of the number in ``text`` that has the most: 2 for "0.5, 0.25", "1.5e-1"."""
+    found = [Decimal(number).as_tuple().exponent for number in _NUMBER.findall(text)]
+    return max(0, *(-one for one in found if isinstance(one, int)), 0)
 
 
 def _read(text: str) -> Array:

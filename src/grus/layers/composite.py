@@ -79,8 +79,7 @@ def sequence(
     """One layer over ``x`` [time, batch, input]: (output, final states)."""
     if x.shape[0] == 0:
         return x.new_zeros((0, x.shape[1], start[0].shape[-1])), start
-    if steps.seed is None and cell.masks:
-        cell = expected(cell)
+    cell = expected(cell) if steps.seed is None else cell
     done = loop(
         cell,
         split(cell, weights),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Unpack
+from typing import Any
 
 import torch
 
@@ -11,7 +11,6 @@ from grus.equations import CELLS, Cell, cell as find_cell
 from grus.errors import InputError
 from grus.layers.path import Path
 from grus.layers.recurrent import Recurrent
-from grus.layers.regularised import Options
 
 NONLINEARITIES = {"tanh": "rnn", "relu": "rnn_relu"}
 
@@ -41,7 +40,6 @@ class GRU(Recurrent):
         cell: str | Cell | type[Cell] = "gru",
         gate_bias: Mapping[str, float] | None = None,
         backend: Path | None = None,
-        **options: Unpack[Options],
     ) -> None:
         super().__init__(
             cell,
@@ -56,7 +54,6 @@ class GRU(Recurrent):
             backend=backend,
             device=device,
             dtype=dtype,
-            **options,
         )
 
     def extra_repr(self) -> str:
@@ -90,7 +87,6 @@ class LSTM(Recurrent):
         *,
         gate_bias: Mapping[str, float] | None = None,
         backend: Path | None = None,
-        **options: Unpack[Options],
     ) -> None:
         super().__init__(
             lstm_cell(proj_size),
@@ -106,7 +102,6 @@ class LSTM(Recurrent):
             backend=backend,
             device=device,
             dtype=dtype,
-            **options,
         )
 
     def extra_repr(self) -> str:
@@ -136,7 +131,6 @@ class RNN(Recurrent):
         *,
         gate_bias: Mapping[str, float] | None = None,
         backend: Path | None = None,
-        **options: Unpack[Options],
     ) -> None:
         super().__init__(
             rnn_cell(nonlinearity),
@@ -151,7 +145,6 @@ class RNN(Recurrent):
             backend=backend,
             device=device,
             dtype=dtype,
-            **options,
         )
         self.nonlinearity = nonlinearity
 
