@@ -2,7 +2,8 @@
 
 One file, one namespace: its ```python blocks run in order in an empty folder. In a ```console
 block a line that begins with "$ " is a `grus` command, run without a shell; what follows is its
-output, compared line by line, where a line "..." stands for any number of lines.
+output, compared line by line, where a line "..." stands for any number of lines. Commands start in
+an empty folder, or, after the mark `WITH_FILES`, in that of the Python blocks above it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from imports import ROOT
 FILES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 SECONDS = 300
+WITH_FILES = "<!-- The commands read what the Python above wrote. -->"
 GRUS = [sys.executable, "-c", "from grus.cli.main import run; run()"]
 
 
@@ -95,6 +97,10 @@ def test_python_blocks_run(path: Path, tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
 def test_commands_print_what_the_documentation_says(path: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
+    before, marked, _ = path.read_text("utf-8").partition(WITH_FILES)
+    for block in blocks(before) if marked else ():
+        if block.language == "python":
+            subprocess.run([sys.executable, "-c", block.text], cwd=tmp_path, check=True)
     for block in blocks(path.read_text("utf-8")):
         for command, expected in commands(block.text) if block.language == "console" else ():
             actual = strip_blank_ends(run_command(command, tmp_path))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 BLOCKER = """
@@ -73,10 +75,22 @@ def test_explain_prints_the_posted_worksheet() -> None:
     assert "-0.46280" in done.stdout
 
 
+def test_convert_reads_and_writes_files_of_torch(tmp_path: Path) -> None:
+    shapes = {"weight_ih_l0": (12, 3), "weight_hh_l0": (12, 4), "bias_ih_l0": (12,)}
+    np.savez(tmp_path / "in.npz", **{name: np.ones(shape) for name, shape in shapes.items()})
+    done = grus("convert", str(tmp_path / "in.npz"), str(tmp_path / "out.pt"))
+    assert (done.returncode, done.stderr) == (0, "")
+    done = grus("convert", str(tmp_path / "out.pt"), str(tmp_path / "a.npz"), "--to", "equinox")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "weight_hh [12, 4]" in done.stdout
+
+
 def test_help_names_every_command() -> None:
     done = grus("--help")
     assert done.returncode == 0
-    assert all(word in done.stdout for word in ("show", "explain", "train", "sample", "bench"))
+    assert all(
+        word in done.stdout for word in ("show", "explain", "convert", "train", "sample", "bench")
+    )
 
 
 def test_asking_for_a_layer_says_that_torch_is_missing() -> None:

@@ -183,6 +183,16 @@ def test_metadata_of_our_own_make_from_needless(
     assert (code, "ONNX RNN (relu)" in said) == (0, True)
 
 
+def test_biases_that_add_up_to_infinity_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given, out = tmp_path / "in.npz", tmp_path / "out.npz"
+    tensors = layer() | {name: np.full(12, 3e38, "f4") for name in ("bias_ih_l0", "bias_hh_l0")}
+    given.write_bytes(npz.content(tensors))
+    said = refused(capsys, out, given, out, "--to", "equinox")
+    assert "bias would hold infinity" in said
+
+
 def test_hostile_words_are_one_printable_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

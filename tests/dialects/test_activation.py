@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 
 from grus.dialects.activation import KINDS, Activation, activated, factor
+from grus.dialects.onnx.activations import KINDS as ONNX_KINDS, activations
+from grus.dialects.onnx.cells import Form, cell_of
+from grus.dialects.records_run import ONNX_WORDS
 from grus.equations import CELLS, Cell, Name
 from grus.errors import InputError
-from grus.reference import evaluate
+from grus.kernels import run as compiled
+from grus.reference import evaluate, run
 
 Array = np.ndarray
 V = np.array([-1e3, -7.5, -2.5, -1.0, -0.3, 0.0, 0.2, 1.0, 1.5, 2.5, 30.0])
@@ -109,3 +113,37 @@ def test_only_a_symmetric_activation_turns_the_sense_round(name: str) -> None:
         numbers = activation.alpha or 0, activation.beta or 0
         turned = np.abs(f(-V, *numbers) - (1 - f(V, *numbers))).max() < 1e-12
         assert activation.symmetric == turned
+
+
+ONNX_NAMED = [kind.name for kind in ONNX_KINDS.values() if kind.name in ONNX_WORDS]
+
+
+@pytest.mark.parametrize("word", ONNX_NAMED)
+def test_a_node_of_onnx_and_its_record_are_one_cell(word: str) -> None:
+    """What a file says in attributes and what `activated` is told give the same equations."""
+    node = activations([word] * 3, [0.7] * 3, [0.45] * 3, "")
+    one = other(ONNX_WORDS[word].name)
+    for form, base in (
+        (Form("GRU", node[:2], 1.5, True), "gru"),
+        (Form("GRU", node[:2]), "gru_reset_before"),
+        (Form("LSTM", node, 2.0), "lstm"),
+        (Form("RNN", node[:1]), "rnn"),
+    ):
+        assert cell_of(form) == activated(CELLS[base], one, one, one, clip=form.clip)
+
+
+def test_every_activation_of_onnx_but_softplus_has_a_word() -> None:
+    assert {kind.name for kind in ONNX_KINDS.values()} - set(ONNX_WORDS) == {"Softplus"}
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("base", ["gru", "gru_reset_before", "lstm"])
+def test_the_kernels_run_every_activation(name: str, base: str) -> None:
+    cell = activated(CELLS[base], "hard_sigmoid", other(name), clip=2.0)
+    rng = np.random.default_rng(0)
+    sizes = {"input": 3, "hidden": 5}
+    weights = {f: rng.normal(0, 0.4, cell.family_shape(f, sizes)) for f in cell.families}
+    x = rng.normal(size=(4, 3, 3))
+    slow, fast = run(cell, weights, x), compiled(cell, weights, x)
+    # Four steps of sums of I + H products near 1; functions of the kernels are good to 4 ulp.
+    assert np.abs(slow.output - fast.output).max() < 2**4 * (3 + 5 + 16) * 2.0**-53

@@ -160,6 +160,23 @@ def test_subclasses_with_behaviour_of_their_own_are_left_and_it_says_why() -> No
     assert model[0](torch.zeros(1, 2, I))[0].shape == (1, 2, I)
 
 
+class CellWithInit(nn.GRUCell):
+    """Only a constructor of its own."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size, size)
+
+
+def test_a_copied_modules_class_counts_as_it_did_before() -> None:
+    module = CellWithInit(I)
+    parametrizations.weight_norm(module, "weight_hh")
+    copy.deepcopy(module)
+    parametrize.remove_parametrizations(module, "weight_hh")
+    CellWithInit.__slotnames__ = []  # type: ignore[attr-defined]  # as copyreg notes it
+    grus.accelerate(module, say=None)
+    assert isinstance(module, grus.GRUCell)
+
+
 @pytest.mark.parametrize("wrap", [parametrizations.weight_norm, parametrizations.spectral_norm])
 def test_parametrizations_stay(wrap: Any) -> None:
     module, x = made("gru"), data("gru")

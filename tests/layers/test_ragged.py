@@ -371,3 +371,12 @@ def test_what_cannot_be_is_one_sentence(wrong: Any, words: str) -> None:
         wrong()
     assert words in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.filterwarnings("ignore")  # what compiling warns of is not ours
+def test_compiled_resets_and_lengths_of_another_shape_are_refused_too() -> None:
+    module, x = layer("gru"), torch.zeros(T, B, I, dtype=torch.float64)
+    compiled = torch.compile(module, backend="aot_eager")
+    for wrong in ({"resets": torch.zeros(B, T)}, {"lengths": torch.ones(T, dtype=torch.int64)}):
+        with pytest.raises(Exception, match=f"{next(iter(wrong))} must be"):
+            compiled(x, **wrong)

@@ -229,7 +229,12 @@ def openvino(case: Case) -> Done:
         feeds.append(np.stack([one[k] for one in case.start], axis=1).astype(np.float32))
     parameters = [ops.parameter(list(array.shape), np.float32) for array in feeds]
     stacked = [np.stack([t[n] for t in case.tensors]).astype(np.float32) for n in "WRB"]
-    extra: dict[str, Any] = {"linear_before_reset": record.cell_name == "gru"}
+    chosen = record.activations
+    names = [chosen.candidate] if kind == "RNN" else [chosen.gates, chosen.candidate]
+    names += [chosen.output] if kind == "LSTM" else []
+    extra: dict[str, Any] = {"activations": [one.name for one in names]}
+    extra |= {"clip": chosen.clip} if chosen.clip else {}
+    extra |= {"linear_before_reset": record.cell_name == "gru"} if kind == "GRU" else {}
     make = {"GRU": ops.gru_sequence, "LSTM": ops.lstm_sequence, "RNN": ops.rnn_sequence}[kind]
     node = make(
         *parameters,
@@ -237,7 +242,7 @@ def openvino(case: Case) -> Done:
         *map(ops.constant, stacked),
         case.hidden,
         direction(case),
-        **(extra if kind == "GRU" else {}),
+        **extra,
     )
     model = library.Model([node.output(k) for k in range(len(feeds))], parameters, "one")
     compiled = library.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})

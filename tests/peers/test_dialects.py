@@ -114,8 +114,7 @@ def test_two_layers_of_both_directions_are_the_frameworks(dialect: Dialect) -> N
     ids=lambda one: one.title,
 )
 def test_the_onnx_packages_own_evaluator_agrees(dialect: Dialect) -> None:
-    both = dialect.cell_name != "lstm"  # the evaluator's LSTM has one direction
-    compare(dialect, directions=2 if both else 1, run=onnx_reference)
+    compare(dialect, directions=2, run=onnx_reference)
 
 
 def test_a_torch_module_of_two_layers_loads_the_names_that_are_written() -> None:
@@ -176,6 +175,20 @@ def test_onnx_with_other_activations_numbers_of_its_own_and_a_clip(
     dialect: Dialect, directions: int
 ) -> None:
     compare(dialect, directions=directions)
+
+
+OPENVINO_CHOICES = [
+    find(name).activated(gates, candidate, clip=clip)
+    for name in ("openvino_reset_after", "openvino_reset_before", "openvino_lstm", "openvino_rnn")
+    for gates, candidate, clip in (("relu", "tanh", None), ("sigmoid", "relu", 0.6))
+]
+
+
+@pytest.mark.parametrize(
+    "dialect", OPENVINO_CHOICES, ids=lambda one: f"{one.name} {one.activations}"
+)
+def test_openvino_with_other_activations_and_a_clip(dialect: Dialect) -> None:
+    compare(dialect, directions=2)
 
 
 @pytest.mark.parametrize("framework", ["keras", "onnx", "openvino"])

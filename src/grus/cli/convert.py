@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 import typer
 
 from grus.errors import InputError
@@ -56,11 +57,12 @@ def convert(
     found = find_layers(contents, candidates(source) if source else DIALECTS)
     chosen = _chosen(given, contents, found, layer or [], source)
     readings = [_reading(given, one) for one in chosen]
-    if len(readings) == 1:
-        (one,) = readings
-        done = convert_weights(one.tensors, one.dialect, to, reverse=one.network.reverse)
-    else:
-        done = convert_weights(stacked([one.network for one in readings]), None, to)
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused by its sum
+        if len(readings) == 1:
+            (one,) = readings
+            done = convert_weights(one.tensors, one.dialect, to, reverse=one.network.reverse)
+        else:
+            done = convert_weights(stacked([one.network for one in readings]), None, to)
     saved = save(out, done)
     typer.echo("\n".join(_report(given, contents, chosen, readings, done)))
     typer.echo(f"both sides run on random input: largest difference {saved.difference:.2g}")

@@ -71,7 +71,9 @@ def page(one: Dialect) -> str:
         f"  activations  {one.activations}",
     ]
     if one.words:
-        free = "; alpha, beta and clip may be given" if one.free else ""
+        numbers = any(known.alpha is not None for known in one.words.values())
+        free = "; alpha, beta and clip may be given" if numbers else "; clip may be given"
+        free = free if one.free else ""
         lines.append(f"    or         {', '.join(one.words)}{free}")
     if one.tensors:
         stand = "x @ W, gates in the columns" if one.columns else "W @ x, gates in the rows"

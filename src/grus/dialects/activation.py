@@ -50,9 +50,10 @@ KINDS: dict[str, Kind] = {
     "hard_sigmoid": Kind(lambda v, a, b: minimum(maximum(a * v + b, 0), 1), 0.2, 0.5),
     "softsign": Kind(lambda v, a, b: v / (1 + maximum(v, -v))),
     "scaled_tanh": Kind(lambda v, a, b: a * tanh(b * v), 1.0, 1.0),
-    "leaky_relu": Kind(lambda v, a, b: maximum(v, 0) + a * minimum(v, 0), 0.01),
-    "thresholded_relu": Kind(lambda v, a, b: v * positive(v - a), 1.0),
-    "elu": Kind(lambda v, a, b: maximum(v, 0) + a * (exp(minimum(v, 0)) - 1), 1.0),
+    "leaky_relu": Kind(lambda v, a, b: relu(v) - a * relu(-v), 0.01),
+    # Not v * positive(...): minus infinity times zero is no zero.
+    "thresholded_relu": Kind(lambda v, a, b: maximum(v, a) * positive(v - a), 1.0),
+    "elu": Kind(lambda v, a, b: relu(v) + a * (exp(minimum(v, 0)) - 1), 1.0),
     "affine": Kind(lambda v, a, b: a * v + b, 1.0, 0.0),
     "exponential": Kind(lambda v, a, b: exp(v)),
     "silu": Kind(lambda v, a, b: v * sigmoid(v)),

@@ -200,8 +200,10 @@ def _notes(network: Network, source: Dialect | None, target: Dialect) -> list[st
     merged = [
         g for g in network.cell.families.get("b", ()) if Weight(ADDED, g) not in target.blocks
     ]
-    kept = [g for g in merged if source is None or Weight(ADDED, g) in source.blocks]
-    if network.pairs and kept:
+    gates = network.cell.families.get("b", ())
+    seconds = [np.split(p[1], len(gates)) for one in network.pairs for p in one if p is not None]
+    kept = [g for k, g in enumerate(gates) if g in merged and any(np.any(s[k]) for s in seconds)]
+    if kept:
         found.append(
             f"two biases of {', '.join(kept)} added into one: the sum counts, the two cannot be"
             " restored"

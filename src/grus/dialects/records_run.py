@@ -110,7 +110,7 @@ def openvino(
     """OpenVINO's tensors: ONNX', but the two biases already added."""
     holds = {"W": f"W.{gates}", "R": f"U.{gates}", "B": bias}
     return Dialect(
-        "openvino", title, cell, False, holds, AXIS, letters, name, words=OPENVINO_WORDS,
+        "openvino", title, cell, False, holds, AXIS, letters, name, words=OPENVINO_WORDS, free=True,
         runtime=BY_LENGTH, evidence="openvino 2026.4.1",
     )  # fmt: skip
 

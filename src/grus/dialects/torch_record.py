@@ -19,8 +19,12 @@ from grus.equations import Cell
 
 Array = Any
 NAMES = {"W": "weight_ih", "U": "weight_hh", "b": "bias_ih", "d": "bias_hh"}
-# Beside these, which every torch layer has, the LSTM's projection.
-_TENSORS = {**NAMES, "V": "weight_hr"}
+# Beside these, which every torch layer has: the LSTM's projection, the gains and the shift of
+# layer norms.
+_TENSORS = {
+    **{**NAMES, "V": "weight_hr"},
+    **{"gx": "gain_ih", "gh": "gain_hh", "ga": "gain", "gc": "gain_c", "sc": "shift_c"},
+}
 BIASES = ("bias_ih", "bias_hh")
 
 

@@ -73,9 +73,11 @@ def has_projection(cell: Cell) -> bool:
 
 def check_axes(cell: Cell, inputs: int, hidden: int) -> None:
     """What a layer cannot hold yet, and x of another size where it is used element by element."""
-    masks = [i.name for i in cell.inputs if i.name != "x"]
+    masks = [i.name for i in cell.inputs if i.name != "x" and i.keep is None]
     if masks:
-        raise InputError(f"cell {cell.name}: layers take no masks yet ({', '.join(masks)})")
+        raise InputError(
+            f"cell {cell.name}: layers take no masks but drawn ones ({', '.join(masks)})"
+        )
     if cell.shapes.equal and inputs != hidden:
         raise InputError(
             f"cell {cell.name} uses x element by element: input_size and hidden_size must be equal,"

@@ -79,7 +79,8 @@ def sequence(
     """One layer over ``x`` [time, batch, input]: (output, final states)."""
     if x.shape[0] == 0:
         return x.new_zeros((0, x.shape[1], start[0].shape[-1])), start
-    cell = expected(cell) if steps.seed is None else cell
+    if steps.seed is None and cell.masks:
+        cell = expected(cell)
     done = loop(
         cell,
         split(cell, weights),

@@ -43,6 +43,7 @@ _CACHES = ("_flat_weights", "_flat_weight_refs", "_flat_weights_names", "_all_we
 _HARMLESS = {
     *("__init__", "__module__", "__qualname__", "__doc__", "__annotations__", "__annotate_func__"),
     *("__firstlineno__", "__static_attributes__", "__parameters__", "__annotations_cache__"),
+    "__slotnames__",  # left on a class by copying
 }
 
 
@@ -133,7 +134,7 @@ def _change_class(module: nn.Module, to: type[nn.Module]) -> None:
 # What `configure` sets and torch's modules have not.
 _ADDED = {
     *("cell", "record", "backend", "gate_bias", "_rows", "_names", "_first", "_state_sizes"),
-    *("_unpacking_seen", "_torch_class"),
+    *("_unpacking_seen", "_torch_class", "regularised", "_drawn"),
 }
 
 

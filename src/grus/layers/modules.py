@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
@@ -11,6 +11,7 @@ from grus.equations import CELLS, Cell, cell as find_cell
 from grus.errors import InputError
 from grus.layers.path import Path
 from grus.layers.recurrent import Recurrent
+from grus.layers.regularised import Options
 
 NONLINEARITIES = {"tanh": "rnn", "relu": "rnn_relu"}
 
@@ -40,6 +41,7 @@ class GRU(Recurrent):
         cell: str | Cell | type[Cell] = "gru",
         gate_bias: Mapping[str, float] | None = None,
         backend: Path | None = None,
+        **options: Unpack[Options],
     ) -> None:
         super().__init__(
             cell,
@@ -54,6 +56,7 @@ class GRU(Recurrent):
             backend=backend,
             device=device,
             dtype=dtype,
+            **options,
         )
 
     def extra_repr(self) -> str:
@@ -87,6 +90,7 @@ class LSTM(Recurrent):
         *,
         gate_bias: Mapping[str, float] | None = None,
         backend: Path | None = None,
+        **options: Unpack[Options],
     ) -> None:
         super().__init__(
             lstm_cell(proj_size),
@@ -102,6 +106,7 @@ class LSTM(Recurrent):
             backend=backend,
             device=device,
             dtype=dtype,
+            **options,
         )
 
     def extra_repr(self) -> str:
@@ -131,6 +136,7 @@ class RNN(Recurrent):
         *,
         gate_bias: Mapping[str, float] | None = None,
         backend: Path | None = None,
+        **options: Unpack[Options],
     ) -> None:
         super().__init__(
             rnn_cell(nonlinearity),
@@ -145,6 +151,7 @@ class RNN(Recurrent):
             backend=backend,
             device=device,
             dtype=dtype,
+            **options,
         )
         self.nonlinearity = nonlinearity
 

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from grus.dialects import TorchRecord
 from grus.errors import InputError
 
+NORM = {"gain": 1.0, "shift": 0.0}
+"""What layer norm's parameters begin with."""
 Names = dict[str, str]
 """The record's name of a tensor (``weight_ih``) -> the parameter's (``weight_ih_l0_reverse``)."""
 
@@ -32,10 +34,15 @@ def declare(
 
 
 def draw(module: nn.Module, hidden_size: int) -> None:
-    """All from U(-1/sqrt(H), 1/sqrt(H)), in the order of registration, as torch does."""
+    """All from U(-1/sqrt(H), 1/sqrt(H)), in the order of registration, as torch does; a norm begins
+    as nothing but a norm."""
     bound = 1.0 / math.sqrt(hidden_size)
-    for parameter in module.parameters():
-        nn.init.uniform_(parameter, -bound, bound)
+    for name, parameter in module.named_parameters():
+        kind = name.split("_")[0]
+        if kind in NORM:
+            nn.init.constant_(parameter, NORM[kind])
+        else:
+            nn.init.uniform_(parameter, -bound, bound)
 
 
 def one(module: nn.Module, own: str) -> Tensor:

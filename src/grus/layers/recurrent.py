@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Unpack, cast
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from grus.dialects import TorchRecord
-from grus.equations import Cell, cell as find_cell
+from grus.equations import Cell, cell as find_cell, expected
 from grus.errors import InputError
 from grus.kernels.steps import PLAIN, Steps
 from grus.layers import arguments, doors, inputs, parameters, stack, unpacking
 from grus.layers.errors import ShapeError
 from grus.layers.packed import Packing
 from grus.layers.path import Path, choose
+from grus.layers.regularised import PLAIN_CELL, Options, Regularised, drawn
 from grus.layers.states import Row, State, final, initial
 from grus.layers.stepper import Stepper
 from grus.layers.stepping import BOTH, ResetTo, directions
@@ -37,9 +38,14 @@ class Recurrent(TorchSurface):
 
     ``backend`` picks the path ("kernels" or "composite"); None follows the rules of `layers.path`.
 
+    ``options`` normalise and regularise (`layers.regularised.Regularised` has all of them):
+    ``layer_norm="split"`` or ``"joint"``, and the probabilities ``zoneout``, ``recurrent_dropout``,
+    ``candidate_dropout``, ``input_dropout``, ``weight_dropout``. Each call in training draws its
+    masks from torch's generator; in ``eval()`` none are drawn.
+
     Raises InputError for what cannot be: TypeErrors and ValueErrors as torch's classes raise
-    them, an unknown gate, a gate without a bias, an unknown backend, or a cell that a layer
-    cannot hold (masks).
+    them, an unknown gate, a gate without a bias, an unknown backend, an option that the cell
+    cannot have, or a cell that a layer cannot hold (masks that are given).
     """
 
     def __init__(
@@ -58,14 +64,16 @@ class Recurrent(TorchSurface):
         backend: Path | None = None,
         device: Any = None,
         dtype: torch.dtype | None = None,
+        **options: Unpack[Options],
     ) -> None:
         super().__init__()
+        regularised = Regularised.of(options)
         arguments.check_dropout(dropout, num_layers)
         arguments.check_flags(bias=bias, batch_first=batch_first, bidirectional=bidirectional)
         arguments.check_sizes(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
         arguments.check_backend(backend)
         self.configure(
-            find_cell(cell),
+            regularised.cell(find_cell(cell)),
             input_size,
             hidden_size,
             num_layers=num_layers,
@@ -76,6 +84,7 @@ class Recurrent(TorchSurface):
             proj_size=proj_size,
             backend=backend,
             gate_bias=gate_bias,
+            regularised=regularised,
         )
         for k, names in enumerate(self._rows):
             shapes = self.record.shapes(self._axes(k), bias)
@@ -96,10 +105,14 @@ class Recurrent(TorchSurface):
         proj_size: int = 0,
         backend: Path | None = None,
         gate_bias: Mapping[str, float] | None = None,
+        regularised: Regularised = PLAIN_CELL,
     ) -> None:
         """Set everything but the parameters, of which only the names are noted."""
         arguments.check_projection(cell, proj_size, hidden_size)
         arguments.check_axes(cell, input_size, hidden_size)
+        regularised.check(cell)
+        self.regularised, self._drawn = regularised, TorchRecord(cell) if cell.masks else None
+        cell = expected(cell)
         self.cell, self.record = cell, TorchRecord(cell)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.dropout = bias, batch_first, float(dropout)
@@ -227,8 +240,18 @@ class Recurrent(TorchSurface):
         return choose(input, self.backend, self.cell, steps)
 
     def _layer(self, row: int, x: Tensor, start: Row, steps: Steps) -> tuple[Tensor, Row]:
-        named = self.layer_tensors(row)
-        return doors.sequence(self.record, x, start, named, steps, self.backend)
+        named, record = self.layer_tensors(row), self.record
+        if self.training and self._random:
+            steps = drawn(steps)
+            x, named = self.regularised.outside(x, named, cast("int", steps.seed))
+            record = self._drawn or record
+        return doors.sequence(record, x, start, named, steps, self.backend)
+
+    @property
+    def _random(self) -> bool:
+        """Whether a call in training draws masks."""
+        options = self.regularised
+        return bool(self._drawn or options.input_dropout or options.weight_dropout)
 
     def step(self, x: Tensor, hx: State | None = None) -> tuple[Tensor, State]:
         """One time step: ``x`` [batch, input] -> (output [batch, hidden], next states).

@@ -28,19 +28,23 @@ def directions(x: Tensor, lengths: Any, resets: Any, reset_to: ResetTo, axes: Ax
 
     ``lengths`` [batch] whole numbers in 0..time; ``resets`` of bool or 0 and 1, its ``axes`` those
     of the caller's input: time, batch; batch, time; or time alone (``lengths`` then one number).
-    Backward in time a state must not cross the beginning of
-    an episode either: what is cleared before step t on the way forward is cleared after it on
-    the way back. Raises InputError (KindError, ShapeError) for what cannot be.
+    Backward in time a state must not cross the beginning of an episode either: what is cleared
+    before step t on the way forward is cleared after it on the way back.
+
+    Raises InputError (KindError, ShapeError) for what cannot be.
     """
     if reset_to not in ("zero", "h0"):
         raise InputError(f'reset_to must be "zero" or "h0", got {reset_to!r}')
-    if torch.compiler.is_compiling():  # traced: values are not known
+    sizes = {"time": x.shape[0], "batch": x.shape[1]}
+    if torch.compiler.is_compiling():  # traced: values are not known, shapes are
         counts, begins = _traced(lengths), _traced(resets)
         if begins is not None:
+            _shaped("resets", begins, sizes, axes)
             begins = begins.T if axes[0] == "batch" else begins.reshape(x.shape[0], -1)
-        counts = None if counts is None else counts.reshape(-1)
+        if counts is not None:
+            _shaped("lengths", counts, sizes, ("batch",) if "batch" in axes else ())
+            counts = counts.reshape(-1)
     else:
-        sizes = {"time": x.shape[0], "batch": x.shape[1]}
         counts = None if lengths is None else _lengths(lengths, sizes, axes)
         begins = None if resets is None else _resets(resets, sizes, axes)
     if counts is None and begins is None:
@@ -71,11 +75,11 @@ def _array(name: str, value: Any) -> Array:
         raise ShapeError(f"{name} must be an array, all rows of one length") from None
 
 
-def _shaped(name: str, array: Array, sizes: dict[str, int], axes: tuple[str, ...]) -> None:
-    wanted = tuple(sizes[axis] for axis in axes)
-    if array.shape != wanted:
+def _shaped(name: str, array: Array | Tensor, sizes: dict[str, int], axes: tuple[str, ...]) -> None:
+    wanted, shape = tuple(sizes[axis] for axis in axes), tuple(array.shape)
+    if shape != wanted:
         said = f"[{', '.join(axes)}] = {wanted}" if axes else "one number"
-        raise ShapeError(f"{name} must be {said} like the input, got shape {array.shape}")
+        raise ShapeError(f"{name} must be {said} like the input, got shape {shape}")
 
 
 def _lengths(lengths: Any, sizes: dict[str, int], axes: Axes) -> Array | None:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from grus.equations import Cell
 from grus.layers.parameters import Names
+from grus.layers.regularised import Regularised
 
 
 class TorchSurface(nn.Module):
@@ -20,6 +21,7 @@ class TorchSurface(nn.Module):
     dropout: float
     bidirectional: bool
     proj_size: int
+    regularised: Regularised
     _rows: list[Names]
 
     def flatten_parameters(self) -> None:
@@ -57,4 +59,5 @@ class TorchSurface(nn.Module):
             "bidirectional": (self.bidirectional, False),
         }
         named = [f"{name}={now}" for name, (now, usual) in options.items() if now != usual]
+        named += [f"{name}={value!r}" for name, value in self.regularised.given.items()]
         return [str(self.input_size), str(self.hidden_size), *named]

@@ -15,6 +15,7 @@ from sample_files import SUFFIXES, need, sample, unzipped, write, zipped
 from grus.dialects.files import hdf5_process
 from grus.dialects.files.budget import Budget
 from grus.dialects.files.contents import Contents
+from grus.dialects.files.layers import find_layers
 from grus.dialects.files.reading import load
 from grus.errors import InputError
 
@@ -68,7 +69,9 @@ def test_damage_is_refused_or_harmless(suffix: str, tmp_path: Path) -> None:
         path = write(tmp_path, suffix, content)
         began = time.monotonic()
         try:
-            assert valid(load(path), len(content)), trial
+            found = load(path)
+            assert valid(found, len(content)), trial
+            find_layers(found)
         except InputError as error:
             refusals += str(error).isprintable()
             unprintable += not str(error).isprintable()

@@ -118,6 +118,15 @@ def test_a_tensor_that_is_not_what_it_says_is_refused(name: str, tmp_path: Path)
     assert read_in_child(path).grown < 32 * MIB
 
 
+@pytest.mark.parametrize("name", ["w", "enc/W", "enc/W\n"])
+def test_a_tensor_that_takes_the_name_of_another_is_refused(name: str, tmp_path: Path) -> None:
+    """What a node's weights are called here must not be taken by another tensor."""
+    model = onnx_model()
+    other = onnx.helper.make_tensor(name, onnx.TensorProto.FLOAT, [1, 9, 2], [0.0] * 18)
+    model.graph.initializer.append(other)
+    assert "two tensors" in refused(write(tmp_path, ".onnx", model.SerializeToString()))
+
+
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     assert "no graph" in refused(write(tmp_path, ".onnx", onnx.ModelProto().SerializeToString()))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -122,3 +124,32 @@ def test_an_unknown_ending_and_an_absent_file_are_named(tmp_path: Path) -> None:
     (tmp_path / "folder.npz").mkdir()
     with pytest.raises(InputError, match="not found, or no file"):
         load(tmp_path / "folder.npz")
+
+
+@pytest.mark.parametrize(("package", "suffix"), [("h5py", ".h5"), ("onnx", ".onnx")])
+def test_a_missing_library_is_named_with_the_extra_that_brings_it(
+    package: str, suffix: str, tmp_path: Path
+) -> None:
+    """In a process whose imports of that package fail, as where it is not installed."""
+    content = sample(suffix)
+    blocker = (
+        "import sys\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.split('.')[0] == {package!r}:\n"
+        "            raise ModuleNotFoundError(name, name=name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+    )
+    code = (
+        "from grus.dialects.files import hdf5, onnx_model\n"
+        "from grus.errors import InputError\n"
+        "try:\n"
+        f"    {'hdf5' if package == 'h5py' else 'onnx_model'}.library()\n"
+        "except InputError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", blocker + code], capture_output=True, text=True, check=True
+    )
+    assert f"needs {package}: pip install 'grus[convert]'" in done.stdout
+    assert load(write(tmp_path, suffix, content)).tensors

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from grus.dialects.files.budget import Budget, one_line
+from grus.dialects.files.budget import Budget, check_name, one_line
 from grus.dialects.files.contents import Array
 from grus.dialects.files.extras import missing
 from grus.errors import InputError
@@ -103,6 +103,7 @@ class Hdf5:
             raise InputError(f"{shown} is packed with a filter that is not read")
         if math.prod(found.chunks or ()) * found.dtype.itemsize > MAX_CHUNK:
             raise InputError(f"{shown} is packed in chunks of more than {MAX_CHUNK} bytes")
+        check_name(path)
         self.budget.take_array(path, found.shape, found.dtype.itemsize)
         plain = found.dtype.newbyteorder("=")
         self.tensors[path] = np.asarray(found[()], plain)

@@ -67,7 +67,9 @@ def find_layers(contents: Contents, among: Iterable[Dialect] = DIALECTS) -> tupl
             if said is None or not _has_matrices(dialect, own):
                 continue
             try:
-                network = said.dialect.read(tensors, reverse=said.reverse)
+                # NaN and infinity are refused below; two biases may add up to infinity.
+                with np.errstate(over="ignore", invalid="ignore"):
+                    network = said.dialect.read(tensors, reverse=said.reverse)
             except InputError:
                 continue
             full = tuple(names[name] for name in own.values())

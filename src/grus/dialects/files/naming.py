@@ -10,7 +10,7 @@ from grus.dialects.dialect import Dialect
 
 KERAS_VARIABLES = ("kernel", "recurrent_kernel", "bias")
 """What Keras 3 numbers 0, 1, 2."""
-KERAS_CELL = r"(?:gru|lstm|simple_rnn|c_u_d_n_n_gru)_cell(?:_\d+)?"
+KERAS_CELL = r"(?:gru|lstm|simple_rnn)_cell(?:_\d+)?"
 NUMBERED = re.compile(rf"(?P<path>.+?)(?:/cell|(?P<cell>/{KERAS_CELL}))/vars/(?P<number>[012])")
 LEGACY = re.compile(rf"(?P<path>.+)/{KERAS_CELL}/(?P<name>kernel|recurrent_kernel|bias)(?::0)?")
 SIDE = re.compile(r"/(forward|backward)_(?!layer$)[^/]+$")

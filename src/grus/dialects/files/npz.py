@@ -14,7 +14,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from grus.dialects.files.archive import Archive
-from grus.dialects.files.budget import Budget, one_line
+from grus.dialects.files.budget import Budget, check_name, one_line
 from grus.dialects.files.contents import Array, Contents
 from grus.errors import InputError
 
@@ -44,6 +44,7 @@ def read(path: Path) -> Contents:
                 aside.append(one_line(member))
                 continue
             name = member.removesuffix(".npy")
+            check_name(name)
             tensors[name] = _array(name, archive.read(member), budget)
     if not tensors:
         raise InputError("not an .npz file: an archive without arrays (.npy)")

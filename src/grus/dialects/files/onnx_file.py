@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from grus.dialects.files import onnx_model
-from grus.dialects.files.budget import Budget, check_name, one_line
+from grus.dialects.files.budget import Budget, one_line
 from grus.dialects.files.contents import Array, Contents
+from grus.errors import InputError
 
 KINDS = ("GRU", "LSTM", "RNN")
 WEIGHTS = {1: "W", 2: "R", 3: "B", 7: "P"}
@@ -24,7 +25,10 @@ def read(path: Path) -> Contents:
     """
     model = onnx_model.load(path)
     budget = Budget.of(path)
-    stored = {one_line(t.name): t for t in _tensors(model.graph)}
+    every = list(_tensors(model.graph))
+    stored = {tensor.name: tensor for tensor in every}
+    if len(stored) < len(every):
+        raise InputError("two tensors of one name")
     tensors: dict[str, Array] = {}
     described: dict[str, dict[str, Any]] = {}
     aside = [f"{one_line(n.name)[:80]} (sparse)" for n in _sparse(model.graph)]
@@ -32,7 +36,7 @@ def read(path: Path) -> Contents:
     for node_path, node in _nodes(model.graph):
         described[node_path] = _attributes(node) | {"class_name": node.op_type}
         for place, letter in WEIGHTS.items():
-            source = one_line(node.input[place]) if place < len(node.input) else ""
+            source = node.input[place] if place < len(node.input) else ""
             if source in stored:
                 used.add(source)
                 tensors[f"{node_path}/{letter}"] = onnx_model.array(
@@ -48,11 +52,13 @@ def read(path: Path) -> Contents:
     for name, tensor in stored.items():
         if name in used:
             continue
+        shown = one_line(name)
+        if shown in tensors:
+            raise InputError(f"two tensors are called {shown[:80]!r}")
         if tensor.data_type in onnx_model.TYPES:
-            check_name(name)
-            tensors[name] = onnx_model.array(tensor, path.parent, budget)
+            tensors[shown] = onnx_model.array(tensor, path.parent, budget)
         else:
-            aside.append(f"{name[:80]} (no numbers)")
+            aside.append(f"{shown[:80]} (no numbers)")
     return Contents("onnx", tensors, _metadata(model), described, tuple(aside))
 
 
@@ -65,7 +71,6 @@ def _nodes(graph: Any) -> Iterator[tuple[str, Any]]:
         name = one_line(node.name) or f"{node.op_type}_{number}"
         if name in met:
             name = f"{name}_{number}"
-        check_name(name.strip("/"))
         met.add(name)
         yield name.strip("/"), node
 

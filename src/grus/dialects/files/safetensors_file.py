@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from grus.dialects.files.budget import Budget, one_line
+from grus.dialects.files.budget import Budget, check_name, one_line
 from grus.dialects.files.contents import Array, Contents, widen_bfloat16
 from grus.errors import InputError
 
@@ -34,6 +34,7 @@ def read(path: Path) -> Contents:
             metadata = {one_line(k): str(v) for k, v in (file.metadata() or {}).items()}
             for name in file.keys():  # noqa: SIM118  it is no mapping
                 part = file.get_slice(name)
+                check_name(name)
                 budget.take_array(name, part.get_shape(), 8)
         parts = deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
     except SafetensorError as error:

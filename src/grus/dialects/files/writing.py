@@ -74,13 +74,14 @@ class Saved:
     holds, both run in float64 over random x and initial states."""
 
 
-def save(path: Path, done: Converted) -> Saved:
+def save(path: Path | str, done: Converted) -> Saved:
     """Write what was converted.
 
     The file is first written elsewhere and read back: it must hold the same numbers, bit for bit.
     Then it appears whole, or not at all. Raises InputError where the format is not the target's,
     or the path cannot be written.
     """
+    path = Path(path)
     found = writer(path)
     if found.framework not in ("", done.target.framework):
         raise InputError(
@@ -89,6 +90,9 @@ def save(path: Path, done: Converted) -> Saved:
         )
     if path.is_dir() or not path.parent.is_dir():
         raise InputError(f"{path} must be a file in a folder that exists")
+    for name, array in done.tensors.items():
+        if not np.isfinite(array).all():
+            raise InputError(f"{path}: {name} would hold infinity, the sum of numbers too large")
     network = done.target.read(done.tensors, reverse=done.network.reverse)
     content = found.content(done, network)
     held = _read_back(path, content, done, network)

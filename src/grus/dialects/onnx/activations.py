@@ -10,19 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from grus.equations import (
-    Const,
-    Expr,
-    Name,
-    exp,
-    hard_sigmoid,
-    maximum,
-    minimum,
-    positive,
-    relu,
-    sigmoid,
-    tanh,
-)
+from grus.dialects.activation import KINDS as SHARED
+from grus.equations import Apply, Const, Expr, Name, exp, maximum, relu
 from grus.errors import InputError
 
 Equations = list[tuple[str, Expr]]
@@ -65,28 +54,16 @@ class Kind:
 KINDS = {
     kind.name.lower(): kind
     for kind in (
-        Kind("Relu", None, None, True, _plain(lambda a, _, __: relu(a))),
-        Kind("Tanh", None, None, True, _plain(lambda a, _, __: tanh(a))),
-        Kind("Sigmoid", None, None, True, _plain(lambda a, _, __: sigmoid(a))),
-        Kind("Affine", 1.0, 0.0, True, _plain(lambda a, alpha, beta: alpha * a + beta)),
-        Kind(
-            "LeakyRelu", 0.01, None, False, _plain(lambda a, alpha, _: relu(a) - alpha * relu(-a))
-        ),
-        # Not a * positive(...): minus infinity times zero is no zero.
-        Kind(
-            "ThresholdedRelu", 1.0, None, False,
-            _plain(lambda a, alpha, _: maximum(a, alpha) * positive(a - alpha)),
-        ),
-        Kind(
-            "ScaledTanh", "required", "required", True,
-            _plain(lambda a, alpha, beta: alpha * tanh(beta * a)),
-        ),
-        Kind("HardSigmoid", 0.2, 0.5, True, _plain(hard_sigmoid)),
-        Kind(
-            "Elu", 1.0, None, False,
-            _plain(lambda a, alpha, _: relu(a) + alpha * (exp(minimum(a, 0)) - 1)),
-        ),
-        Kind("Softsign", None, None, False, _plain(lambda a, _, __: a / (1 + maximum(a, -a)))),
+        Kind("Relu", None, None, True, _plain(SHARED["relu"].make)),
+        Kind("Tanh", None, None, True, _plain(SHARED["tanh"].make)),
+        Kind("Sigmoid", None, None, True, _plain(SHARED["sigmoid"].make)),
+        Kind("Affine", 1.0, 0.0, True, _plain(SHARED["affine"].make)),
+        Kind("LeakyRelu", 0.01, None, False, _plain(SHARED["leaky_relu"].make)),
+        Kind("ThresholdedRelu", 1.0, None, False, _plain(SHARED["thresholded_relu"].make)),
+        Kind("ScaledTanh", "required", "required", True, _plain(SHARED["scaled_tanh"].make)),
+        Kind("HardSigmoid", 0.2, 0.5, True, _plain(SHARED["hard_sigmoid"].make)),
+        Kind("Elu", 1.0, None, False, _plain(SHARED["elu"].make)),
+        Kind("Softsign", None, None, False, _plain(SHARED["softsign"].make)),
         Kind("Softplus", None, None, False, lambda name, a, _, __: _softplus(name, a)),
     )
 }  # fmt: skip
@@ -109,7 +86,7 @@ class Activation:
     def equations(self, name: str, argument: Expr) -> Equations:
         """``name = act(argument)``, with the equations that it needs before."""
         kind = KINDS[self.name.lower()]
-        if kind.once:
+        if kind.once or not isinstance(argument, Apply):
             return list(kind.write(name, argument, self.alpha, self.beta))
         inner = Name(f"{name.removesuffix('_next')}_in")
         written = kind.write(name, inner, self.alpha, self.beta)

@@ -11,6 +11,7 @@ from grus.dialects.activation import Activation as Chosen, factor
 from grus.dialects.network import Unrepresentable
 from grus.dialects.onnx.activations import KINDS, Activation
 from grus.dialects.onnx.cells import DEFAULTS, Form, cell_of
+from grus.dialects.records_run import ONNX_WORDS
 from grus.equations import CELLS, Cell
 
 MIRRORED = {"gru_admit": "gru", "gru_reset_before_admit": "gru_reset_before"}
@@ -25,11 +26,7 @@ OPERATORS = {
     "rnn_relu": "RNN",
 }
 """The cells of the house -> the operator; activations aside."""
-NAMES = {
-    "sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "Relu", "hard_sigmoid": "HardSigmoid",
-    "softsign": "Softsign", "scaled_tanh": "ScaledTanh", "leaky_relu": "LeakyRelu",
-    "thresholded_relu": "ThresholdedRelu", "elu": "Elu", "affine": "Affine",
-}  # fmt: skip
+NAMES = {known.name: word for word, known in ONNX_WORDS.items()}
 """Activations of `grus.dialects.activation` -> ONNX's names."""
 
 
