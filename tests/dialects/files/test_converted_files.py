@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from sample_files import need, onnx_model, safetensors_of, tensors, write
 
-from grus.dialects import Network, convert, find
+from grus.dialects import Network, TorchRecord, convert, find
 from grus.dialects.activation import Activation
 from grus.dialects.files import safetensors_file, torch_file
 from grus.dialects.files.contents import Contents
@@ -295,3 +295,35 @@ def test_onnx_keeps_the_numbers_of_activations_in_float32_and_the_difference_say
     assert 0 < saved.difference < 1e-7
     one = network(CELLS["gru"], dtype="float64")
     assert save(tmp_path / "model.onnx", convert(one, None, "onnx")).difference == 0
+
+
+def checkpoint_of(cell: Cell, folder: Path) -> Path:
+    """A file as `grus train` writes it: weights under "recurrent", and the optimiser's beside."""
+    record, sizes = TorchRecord(cell), {"input": 3, "hidden": 4}
+    rng = np.random.default_rng(8)
+    names = [f"{before}recurrent.{name}_l0" for before in ("", "adam.exp_avg.")
+             for name in record.shapes(sizes)]  # fmt: skip
+    shapes = [*record.shapes(sizes).values()] * 2
+    arrays = {n: rng.normal(0, 0.5, s).astype("f4") for n, s in zip(names, shapes, strict=True)}
+    header = json.dumps({"cell": {"name": "anything", "equations": str(cell)}})
+    return write(folder, ".safetensors", safetensors_file.content(arrays, {"grus": header}))
+
+
+@pytest.mark.parametrize("name", [n for n, c in CELLS.items() if set(c.families) <= set("WUbd")])
+def test_a_checkpoint_is_of_the_cell_that_it_prints(name: str, tmp_path: Path) -> None:
+    """All of them have torch's names and shapes; read as torch's GRU most would be wrong."""
+    cell = CELLS[name]
+    contents = load(checkpoint_of(cell, tmp_path))
+    (layer,) = find_layers(contents)
+    (reading,) = layer.readings
+    assert (layer.path, reading.network.cell) == ("recurrent", cell)
+    plain = {n.split(".")[1][:-3]: a for n, a in contents.tensors.items() if n[:4] != "adam"}
+    families = TorchRecord(cell).families(plain, 4, lambda n: np.zeros(n, "f4"), np.concatenate)
+    for family, array in families.items():
+        assert np.array_equal(reading.network.layers[0][0][family], array)
+
+
+def test_a_checkpoint_of_a_cell_of_one_s_own_is_refused(tmp_path: Path) -> None:
+    own = Cell.parse("h_next = tanh(W.a @ x + U.a @ h + b.a) * 0.5")
+    with pytest.raises(InputError, match="a cell of one's own"):
+        find_layers(load(checkpoint_of(own, tmp_path)))

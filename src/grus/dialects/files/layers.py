@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from grus.dialects.dialect import Dialect
-from grus.dialects.files import description
+from grus.dialects.files import checkpoint, description
 from grus.dialects.files.contents import Array, Contents
 from grus.dialects.files.naming import places, spelled
 from grus.dialects.files.settings import Said, by_keras, by_onnx
@@ -59,6 +59,8 @@ def find_layers(contents: Contents, among: Iterable[Dialect] = DIALECTS) -> tupl
     whose settings no cell here has.
     """
     names = _spelled(contents.tensors)
+    if checkpoint.KEY in contents.metadata:
+        names = {k: n for k, n in names.items() if not n.startswith(checkpoint.OPTIMIZER)}
     found: dict[str, list[tuple[Reading, tuple[str, ...], tuple[str, ...]]]] = {}
     for dialect in _possible(contents, among):
         for path, own in places(dialect, names).items():
@@ -102,6 +104,9 @@ def _spelled(tensors: Iterable[str]) -> dict[str, str]:
 def _possible(contents: Contents, among: Iterable[Dialect]) -> list[Dialect]:
     """The dialects that such a file can be in."""
     every = [dialect for dialect in among if dialect.tensors]
+    own = checkpoint.cell_of(contents.metadata)
+    if own is not None:
+        return [checkpoint.torch_layout(own)]
     frameworks: tuple[str, ...] = FRAMEWORKS.get(contents.format, ())
     if contents.format == "h5":
         new = any(name.startswith(KERAS_3) for name in contents.tensors)
