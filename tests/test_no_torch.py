@@ -75,6 +75,14 @@ def test_explain_prints_the_posted_worksheet() -> None:
     assert "-0.46280" in done.stdout
 
 
+def test_dialects_are_listed_and_compared() -> None:
+    done = grus("dialects", "torch")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "torch: PyTorch nn.GRU" in done.stdout
+    done = python("import grus; print(bool(grus.equivalent('torch', 'keras')))")
+    assert (done.stdout.strip(), done.stderr) == ("True", "")
+
+
 def test_convert_reads_and_writes_files_of_torch(tmp_path: Path) -> None:
     shapes = {"weight_ih_l0": (12, 3), "weight_hh_l0": (12, 4), "bias_ih_l0": (12,)}
     np.savez(tmp_path / "in.npz", **{name: np.ones(shape) for name, shape in shapes.items()})

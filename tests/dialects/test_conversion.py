@@ -302,3 +302,18 @@ def test_one_r_for_all_units_makes_the_resets_place_invisible() -> None:
     tensors["weight_ih_l0"][0, 0] += 1
     with pytest.raises(Unrepresentable, match="resets before the product"):
         convert(tensors, "torch", "haiku")
+
+
+PROVEN_GRUS = [one for one in STORED if one.proven and one.cell_name.startswith("gru")]
+
+
+@pytest.mark.parametrize("target", PROVEN_GRUS, ids=lambda one: one.title)
+def test_a_torch_gru_that_every_dialect_can_hold_comes_back_from_each(target: Dialect) -> None:
+    """No inner bias, U.n diagonal: neither the place of the reset nor the inner bias is missed."""
+    tensors = diagonal(draw(TORCH, 1, 1))
+    if target.activations.gates != Activation("sigmoid"):
+        target = target.activated(gates="sigmoid")
+    there = convert(tensors, "torch", target)
+    back = convert(there.tensors, there.target, "torch")
+    assert there.difference <= SAME
+    assert distance(TORCH.read(tensors), TORCH.read(back.tensors)) <= SAME

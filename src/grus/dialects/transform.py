@@ -1,10 +1,10 @@
 """What can be said otherwise, exactly: a network in the terms of another dialect.
 
-    z keeps or admits      negate W.z, U.z and the biases of z    if f(-v) = 1 - f(v)
-    a hard sigmoid's slope the gates' weights times the ratio     if nothing is clipped
-    tanh(beta v)           the candidate's weights times beta     if nothing is clipped
-    reset before or after  nothing to do               if units that U.n joins have one r; no d
-    gates of another make  renamed, tied (MGU), always open (no reset)    if `search` finds a map
+    z keeps or admits       negate W.z, U.z, the biases of z   if f(-v) = 1 - f(v)
+    a hard sigmoid's slope  the gates' weights times a ratio   if nothing is clipped
+    tanh(beta v)            the candidate's weights times beta if nothing is clipped
+    reset before or after   nothing                            if joined units share r, and no d
+    gates of another make   renamed, tied, always open         if `search` finds the map
 
 Everything else is refused by name. Orders, sides and biases are the matter of `storage`.
 """
