@@ -46,7 +46,27 @@ def everywhere(dtype: str) -> Array:
     top = int(np.array(np.inf, dtype).view(bits))
     rng = np.random.default_rng(0)
     found = rng.integers(0, top, 200_000, dtype=bits).view(dtype)
-    ends = [0.0, 0.5, 1.0, 9.0, 17.3, 19.1, 37.4, 43.5, 87, 87.4, 88, 88.8, 354, 708, 709, 745]
+    ends = [
+        0.0,
+        0.5,
+        1.0,
+        9.0,
+        17.3,
+        19.1,
+        37.4,
+        43.5,
+        87,
+        87.4,
+        88,
+        88.5,
+        88.7,
+        88.8,
+        354,
+        708,
+        709,
+        709.5,
+        745,
+    ]
     ends += [k * np.log(2) / 2 for k in range(-40, 40)]
     near = np.array(ends, dtype)
     near = np.concatenate(
@@ -101,6 +121,14 @@ def check_saturation(dtype: str) -> None:
     assert apply("tanh(b.h)", ends).tolist() == [1, -1]
     assert apply("sigmoid(b.h)", ends).tolist() == [1, 0]
     assert apply("exp(b.h)", ends).tolist() == [np.inf, 0]
+    # The last number whose exponential the type holds, and the next one.
+    last = np.array([k.highest], dtype)
+    beyond = np.nextafter(last, np.array(np.inf, dtype))
+    assert np.isfinite(apply("exp(b.h)", last)).all()
+    assert np.isinf(apply("exp(b.h)", beyond)).all()
+    with np.errstate(over="ignore"):
+        assert np.isfinite(np.exp(last)).all()
+        assert np.isinf(np.exp(beyond)).all()
 
 
 def check_nan(dtype: str) -> None:

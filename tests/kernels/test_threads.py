@@ -7,6 +7,7 @@ import pytest
 
 import child
 from child import SETUP, needs_torch, needs_two
+from grus.kernels import split, threads
 
 CHECK = """
 want = parts(forward(one_row, threads=1)) + parts(forward(many_rows, threads=1))
@@ -14,6 +15,15 @@ found = parts(forward(one_row, threads=None)) + parts(forward(many_rows, threads
 same("threads", found, want)
 print(seen[-2:])
 """
+
+
+def test_a_cell_without_products_shares_its_rows_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "limit", lambda: 2)
+    long, short = (1000, 32, 256), (10, 2, 16)
+    for (steps, batch, hidden), wanted in ((long, 2), (short, 1)):
+        held = split.Split.choose(0, steps, batch, hidden, hidden // 16, None)
+        with held as found:
+            assert found.threads == wanted
 
 
 @needs_torch

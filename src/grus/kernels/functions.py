@@ -37,7 +37,9 @@ class Precision:
     lowest: float
     """Below it e^v is taken as 0 (its logarithm is that of the smallest normal number)."""
     highest: float
-    """Above it e^v is infinite."""
+    """Above it e^v is infinite: the largest number whose exponential is not."""
+    twice: float
+    """From here on 2^n may be infinite where e^v is not; half of it is used, twice."""
 
 
 SINGLE = Precision(
@@ -48,7 +50,8 @@ SINGLE = Precision(
     mantissa=23,
     bias=127,
     lowest=-87.0,
-    highest=88.0,
+    highest=float.fromhex("0x1.62e42ep+6"),
+    twice=88.0,
 )
 DOUBLE = Precision(
     terms=13,
@@ -58,7 +61,8 @@ DOUBLE = Precision(
     mantissa=52,
     bias=1023,
     lowest=-708.0,
-    highest=709.0,
+    highest=float.fromhex("0x1.62e42fefa39efp+9"),
+    twice=709.0,
 )
 
 
@@ -93,12 +97,19 @@ def choose(f: Function, relation: str, v: str, bound: float, yes: str, no: str) 
 
 
 def exp(f: Function, v: str) -> str:
-    """e^v: 0 below -87 (-708 in double) and infinite above 88 (709), a little before it must be."""
+    """e^v: 0 below -87 (-708 in double), infinite where the number type cannot hold it."""
     t, k = f.target, precision(f)
     inside = choose(f, "olt", v, k.lowest, t.splat(k.lowest), v)
     inside = choose(f, "ogt", inside, k.highest, t.splat(k.highest), inside)
     scale, series = scale_and_series(f, inside)
+    high = f.let(f"fcmp ogt {t.vector} {inside}, {t.splat(k.twice)}")
+    bits = f.let(f"bitcast {t.vector} {scale} to {t.integers}")
+    less = f.let(f"sub {t.integers} {bits}, {t.splat_int(1 << k.mantissa)}")
+    bits = f.let(f"select {t.mask} {high}, {t.integers} {less}, {t.integers} {bits}")
+    scale = f.let(f"bitcast {t.integers} {bits} to {t.vector}")
     value = f.multiply_add(scale, series, scale)
+    double = f.let(f"fadd {t.vector} {value}, {value}")
+    value = f.let(f"select {t.mask} {high}, {t.vector} {double}, {t.vector} {value}")
     value = choose(f, "olt", v, k.lowest, "zeroinitializer", value)
     return choose(f, "ogt", v, k.highest, t.splat(math.inf), value)
 

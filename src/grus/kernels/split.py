@@ -12,6 +12,8 @@ from grus.kernels import threads
 
 ONE_THREAD_BELOW = 400_000
 """Multiply-adds of a whole call below which waking a second thread costs more than it brings."""
+ELEMENTWISE = 64
+"""What a unit costs, in multiply-adds, in a cell without any product."""
 BARRIER_ABOVE = 40_000
 """Multiply-adds of one step above which a barrier costs less than it saves."""
 ROWS_PER_THREAD = 4
@@ -36,7 +38,7 @@ class Split:
     ) -> Held:
         """The split of a call with so many products a step and at most ``most`` threads (None: as
         many as there are)."""
-        step = products * batch * hidden * hidden
+        step = batch * hidden * (products * hidden or ELEMENTWISE)
         if most == 1 or step * steps < ONE_THREAD_BELOW:
             return ALONE
         available = min(threads.limit(), most or tiles * batch)

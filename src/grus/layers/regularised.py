@@ -117,8 +117,10 @@ def mask(like: Tensor, rate: float, seed: int, stream: int) -> Tensor:
     return torch.where(kept < round((1 - rate) * 2**32), value, 0.0).to(like)
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def drawn(steps: Steps) -> Steps:
-    """The steps of one call with a seed from torch's generator."""
+    """The steps of one call with a seed from torch's generator; the same where torch compiles,
+    which breaks the graph here, because a seed is a number that only the generator knows."""
     return replace(steps, seed=int(torch.randint(2**63 - 1, ())))
 
 
