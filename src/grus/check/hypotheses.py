@@ -25,6 +25,7 @@ from grus.check.mistakes import (
     biased,
     by_length,
     each_layer,
+    empty_last,
     empty_zero,
     first_layer,
     fixed,
@@ -41,7 +42,6 @@ from grus.check.mistakes import (
     outer_in,
     packed_left,
     per_gate,
-    raw,
     reset_reaches,
     reshaped,
     rows_by_direction,
@@ -226,7 +226,12 @@ def _of_padding() -> Iterator[Hypothesis]:
 
     yield Hypothesis("lengths and masks ignored", answer=ignored_padding)
     yield Hypothesis("padding repeats the last output", answer=held)
-    yield Hypothesis("padding is not zeroed in the output", answer=raw)
+    yield Hypothesis("the cell runs on through padding", how=How(run_on=True))
+    yield Hypothesis(
+        "the cell runs on through padding, and a row of length 0 ends after it",
+        how=How(run_on=True),
+        answer=empty_last,
+    )
     yield Hypothesis("the final state is read after the padding", answer=last_step)
     yield Hypothesis("a row of length 0 ends with zeros", answer=empty_zero)
     yield Hypothesis("lengths one too short", case=lengths(-1))

@@ -45,6 +45,8 @@ class How:
     """Results of the backward direction stand in the order of time."""
     backward: bool = True
     """The second direction runs backward at all."""
+    run_on: bool = False
+    """The cell runs on through padding; only the final state stops in time."""
     first_start: float = 0.0
     """What a state beyond h begins with."""
 
@@ -119,7 +121,8 @@ def _forward(cell: Cell, case: Case, how: How) -> tuple[Array, list[Array], list
         masks |= {FRESH.name: masks["alive"], "alive": np.ones_like(masks["alive"])}
     valid = masks["valid"][:, :, :1]
     # Padding may hold anything; it is replaced before it can meet a number.
-    x = case.x if not how.align else np.where(valid > 0, case.x, 0.0)
+    noisy = how.run_on or not how.align
+    x = case.x if noisy else np.where(valid > 0, case.x, 0.0)
     whole, finals, layers = masked(cell), [], []
     for k in range(case.num_layers):
         rows, outputs = [], []
@@ -128,10 +131,14 @@ def _forward(cell: Cell, case: Case, how: How) -> tuple[Array, list[Array], list
             here = masks if how.align or d == 0 else masks | {"valid": np.ones_like(masks["valid"])}
             here = {n: m[::-1] for n, m in here.items()} if flip else dict(here)
             row = k * case.directions + d
-            problem, result = _run(whole, cell, case, x[::-1] if flip else x, f"_l{k}{end}", row,
-                                   here, how)  # fmt: skip
+            clean = x if not how.run_on else np.where(valid > 0, x, 0.0)
+            problem, result = _run(whole, cell, case, clean[::-1] if flip else clean,
+                                   f"_l{k}{end}", row, here, how)  # fmt: skip
             output = result.output[::-1] if flip and how.turn_back else result.output
-            outputs.append(output * valid if how.turn_back else output)
+            if how.run_on and case.lengths is not None:
+                outputs.append(_run_on(whole, cell, case, x, f"_l{k}{end}", row, flip, masks, how))
+            else:
+                outputs.append(output * valid if how.turn_back else output)
             finals.append(result.state[0])
             rows.append(_Row(problem, flip, f"_l{k}{end}", {}))
         x = np.concatenate(outputs, axis=2)
@@ -148,6 +155,22 @@ def _run(
     start = (h0, *(zeros + how.first_start for _ in cell.states[1:]))
     result = run(whole, weights, x, start, masks=masks)
     return Problem(weights, x, start, masks, zeros, ()), result
+
+
+def _run_on(
+    whole: Cell, cell: Cell, case: Case, x: Array, end: str, row: int, flip: bool, masks: Any,
+    how: How,
+) -> Array:  # fmt: skip
+    """The output of a cell that reads the padding after each row's own steps."""
+    steps = np.arange(len(x))[:, None]
+    assert case.lengths is not None
+    # Backward: the row's own steps from its last, then the padding from its far end.
+    order = (len(x) - 1 - steps + case.lengths) % len(x) if flip else steps
+    order = np.broadcast_to(order, x.shape[:2])[:, :, None]
+    every = masks | {"valid": np.ones_like(masks["valid"])}
+    turned = np.take_along_axis(x, order, axis=0)
+    _, result = _run(whole, cell, case, turned, end, row, every, how)
+    return np.take_along_axis(result.output, order, axis=0)
 
 
 def families(cell: Cell, weights: Weights, end: str, hidden: int) -> dict[str, Array]:

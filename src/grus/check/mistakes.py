@@ -238,9 +238,13 @@ def unmasked(cell: Cell, case: Case) -> Answer:
     return answer(cell, again(case, case.name, case.why, x=clean, lengths=None, mask=None))
 
 
-def raw(cell: Cell, case: Case, given: Answer) -> Answer:
-    """The cell runs on through padding; only the final state stops in time."""
-    return Answer(unmasked(cell, case).output, given.h_n)
+def empty_last(cell: Cell, case: Case, given: Answer) -> Answer:
+    """A row without a step ends with what the last step of its padding gave."""
+    h_n, empty = given.h_n.copy(), ~np.any(counted(case), axis=0)
+    for d in range(case.directions):
+        last = given.output[0 if d else -1, :, d * case.hidden : (d + 1) * case.hidden]
+        h_n[d - case.directions, empty] = last[empty]
+    return Answer(given.output, h_n)
 
 
 def last_step(cell: Cell, case: Case, given: Answer) -> Answer:
