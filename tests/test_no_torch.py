@@ -93,6 +93,12 @@ def test_convert_reads_and_writes_files_of_torch(tmp_path: Path) -> None:
     assert "weight_hh [12, 4]" in done.stdout
 
 
+def test_the_check_kit_writes_its_vectors(tmp_path: Path) -> None:
+    done = grus("check", "--write", str(tmp_path / "vectors.json"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "vectors.json").stat().st_size > 10_000
+
+
 def test_help_names_every_command() -> None:
     done = grus("--help")
     assert done.returncode == 0

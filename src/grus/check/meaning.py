@@ -88,7 +88,6 @@ class _Row:
     problem: Problem
     flip: bool
     end: str
-    extra: Mapping[str, Array]
 
 
 def answer(cell: Cell, case: Case, how: How | None = None, gradients: bool = False) -> Answer:
@@ -140,7 +139,7 @@ def _forward(cell: Cell, case: Case, how: How) -> tuple[Array, list[Array], list
             else:
                 outputs.append(output * valid if how.turn_back else output)
             finals.append(result.state[0])
-            rows.append(_Row(problem, flip, f"_l{k}{end}", {}))
+            rows.append(_Row(problem, flip, f"_l{k}{end}"))
         x = np.concatenate(outputs, axis=2)
         layers.append(rows)
     return x, finals, layers
