@@ -15,7 +15,7 @@ import pytest
 from refusal import read_in_child, refused
 from sample_files import SUFFIXES, need, safetensors_of, sample, unzipped, write, zipped
 
-from grus.dialects.files import npz
+from grus.dialects.files import npz, safetensors_file, torch_file
 from grus.dialects.files.archive import Archive
 from grus.dialects.files.budget import FREE_BYTES, MAX_RATIO, Budget
 from grus.dialects.files.reading import load
@@ -134,6 +134,31 @@ def test_a_changed_byte_of_the_data_is_seen(tmp_path: Path) -> None:
     content = bytearray(sample(".npz"))
     content[zipfile.ZipFile(io.BytesIO(content)).infolist()[0].header_offset + 200] ^= 1
     assert "damaged" in refused(write(tmp_path, ".npz", bytes(content)))
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".pt", ".h5"])
+def test_memory_that_is_taken_is_seen(suffix: str, tmp_path: Path) -> None:
+    """The measure of the tests below: 48 MiB of numbers take at least that, a small file none."""
+    numbers = {"a": np.random.default_rng(0).normal(size=(6, MIB))}
+    made = {
+        ".npz": lambda: npz.content(numbers),
+        ".safetensors": lambda: safetensors_file.content(numbers, {}),
+        ".pt": lambda: torch_file.content(numbers),
+        ".h5": lambda: hdf5_of(numbers["a"]),
+    }
+    large = read_in_child(write(tmp_path, suffix, made[suffix]()))
+    assert large.said == ""
+    assert large.grown > 48 * MIB
+    small = read_in_child(write(tmp_path, suffix, sample(suffix)))
+    assert small.grown < 16 * MIB
+
+
+def hdf5_of(array: Any) -> bytes:
+    """An HDF5 file of one dataset."""
+    stream = io.BytesIO()
+    with need("h5py").File(stream, "w") as file:
+        file["a"] = array
+    return stream.getvalue()
 
 
 def bomb(size: int) -> bytes:

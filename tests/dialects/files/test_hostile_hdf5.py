@@ -110,7 +110,9 @@ def test_a_forged_file_is_refused_and_little_memory_taken(
         content = zipped(members | {"model.weights.h5": content})
     path = write(tmp_path, suffix, content)
     assert told in refused(path)
-    assert read_in_child(path).grown < 64 * MIB
+    found = read_in_child(path)
+    assert told in found.said
+    assert found.grown < 64 * MIB
 
 
 def test_links_inside_and_texts_are_set_aside_and_said(tmp_path: Path) -> None:
