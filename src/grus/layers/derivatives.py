@@ -42,20 +42,27 @@ def pullback(
 
 
 def replayed(
-    f: Function,
-    steps: Steps,
-    needs: Sequence[bool],
-    tensors: Sequence[Tensor],
-    given: Sequence[Tensor],
+    f: Function, fixed: tuple[Any, ...], at: Sequence[Tensor], given: Sequence[Tensor]
 ) -> list[Tensor | None]:
-    """The gradients that ``needs`` names by ordinary autograd, through ``f(steps, *tensors)`` run
-    anew."""
-    with torch.enable_grad():
-        results = f(steps, *tensors)
-    wanted = [t for t, need in zip(tensors, needs, strict=True) if need]
+    """The same by ordinary autograd, outside of every transform: None where no gradient is due."""
     again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        # Views, because one of ``at`` may itself have been computed from another one.
+        at = [t.view_as(t) if t.requires_grad else t for t in at]
+        results = f(*fixed, *at)
+    wanted = [t for t in at if t.requires_grad]
     found = iter(torch.autograd.grad(results, wanted, given, create_graph=again, allow_unused=True))
-    return [next(found) if need else None for need in needs]
+    return [next(found) if t.requires_grad else None for t in at]
+
+
+def replayed_gradients(
+    bound: Binding, steps: Steps, needs: tuple[bool, ...], *rest: Tensor
+) -> tuple[Tensor, ...]:
+    """`gradients` by ordinary autograd, to be differentiated by it once more."""
+    given, tensors = rest[: 1 + bound.states], rest[1 + bound.states :]
+    found = replayed(bound.composite, (steps,), tensors, given)
+    pairs = zip(found, tensors, needs, strict=True)
+    return tuple(torch.zeros_like(t) if g is None else g for g, t, need in pairs if need)
 
 
 def pushed(
@@ -63,17 +70,20 @@ def pushed(
 ) -> tuple[Tensor, ...]:
     """The tangent of ``f(*fixed, *at)`` where ``at`` moves by ``moved`` (None: it stands still).
 
-    A gradient is linear in what it is given, and the transpose of that linear map is the tangent;
-    forward mode would not nest where torch has only one level of it.
+    Under functorch, forward mode nests. Outside of it torch has one level of it, which is taken
+    here; but a gradient is linear in what it is given, and the transpose of that map is the
+    tangent.
     """
     tangents = tuple(
         torch.zeros_like(t) if m is None else m.contiguous() for t, m in zip(at, moved, strict=True)
     )
     # torch turns forward mode off here, which would silently end an outer jvp of this one.
-    # torch turns forward mode off here, which would silently end an outer jvp of this one.
     with forward_ad._set_fwd_grad_enabled(True):
-        at = [_unpack(t, level=0).primal for t in at]
+        at = tuple(_unpack(t, level=0).primal for t in at)
+        if torch._C._are_functorch_transforms_active():
+            found: tuple[Tensor, ...] = torch.func.jvp(lambda *t: f(*fixed, *t), at, tangents)[1]
+            return found
         results, pull = _vjp(lambda *tensors: f(*fixed, *tensors), *at)
         _, transpose = _vjp(pull, tuple(torch.zeros_like(r) for r in results))
-        (found,) = transpose(tangents)
-    return tuple(found)
+        (transposed,) = transpose(tangents)
+    return tuple(transposed)

@@ -19,7 +19,7 @@ from grus.dialects import TorchRecord
 from grus.kernels.steps import PLAIN, Steps
 from grus.layers import folding, kernel
 from grus.layers.binding import Binding, bind
-from grus.layers.derivatives import gradients, pullback, pushed, replayed
+from grus.layers.derivatives import gradients, pullback, pushed, replayed, replayed_gradients
 
 _transformed = torch._C._are_functorch_transforms_active
 """What autograd functions themselves ask to know whether vmap, grad, jvp ... are under way."""
@@ -100,7 +100,7 @@ def _backward(
     """The gradients of the tensors, as something to differentiate where anything might."""
     bound, steps = ctx.bound, ctx.steps
     if any(map(_batched, given)):
-        return replayed(bound.composite, steps, needs, tensors, given)
+        return replayed(bound.composite, (steps,), tensors, given)
     if not (torch.is_grad_enabled() or _transformed() or tangents()):
         dy, *dfinal = given
         return kernel.backward(
@@ -174,8 +174,10 @@ class _Gradients(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *given: Tensor) -> tuple[Any, ...]:
-        found = pullback(gradients, (ctx.bound, ctx.steps, ctx.needs), ctx.saved_tensors, given)
-        return (None,) * 5 + found
+        fixed, at = (ctx.bound, ctx.steps, ctx.needs), ctx.saved_tensors
+        if _transformed() or tangents():
+            return (None,) * 5 + pullback(gradients, fixed, at, given)
+        return (None,) * 5 + tuple(replayed(replayed_gradients, fixed, at, given))
 
     @staticmethod
     def jvp(ctx: Any, *moved: Any) -> tuple[Tensor, ...]:
