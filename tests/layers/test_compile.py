@@ -25,9 +25,8 @@ from grus.layers import operator  # noqa: E402
 
 pytestmark = [
     pytest.mark.torch,
-    # What torch itself does when forward mode is first used, and while it compiles.
+    # What torch itself does while it compiles.
     pytest.mark.filterwarnings("ignore::DeprecationWarning:torch"),
-    pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning"),
 ]
 T, B, I, H = 5, 2, 3, 4  # noqa: E741
 

@@ -21,11 +21,7 @@ from torch.utils._pytree import tree_leaves  # noqa: E402
 import grus  # noqa: E402
 from grus.layers import function  # noqa: E402
 
-pytestmark = [
-    pytest.mark.torch,
-    # What torch itself does when forward mode is first used.
-    pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning"),
-]
+pytestmark = pytest.mark.torch
 TIME, BATCH, INPUT, HIDDEN = 4, 2, 3, 3
 CELLS = ("gru", "gru_reset_before", "lstm", "rnn")
 

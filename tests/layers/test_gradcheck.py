@@ -23,11 +23,7 @@ from grus.equations import Cell  # noqa: E402
 from grus.kernels import Steps, UnsupportedCellError, make_plan  # noqa: E402
 from grus.layers import doors  # noqa: E402
 
-pytestmark = [
-    pytest.mark.torch,
-    # What torch itself does when forward mode is first used.
-    pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning"),
-]
+pytestmark = pytest.mark.torch
 TIME, BATCH = 3, 2
 SIZE = {"inputs": 2, "hidden": 2, "projection": 1}
 

@@ -22,11 +22,7 @@ from torch.utils._pytree import tree_leaves, tree_map  # noqa: E402
 import grus  # noqa: E402
 from cells import ALL_CELLS  # noqa: E402
 
-pytestmark = [
-    pytest.mark.torch,
-    # What torch itself does when forward mode is first used.
-    pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning"),
-]
+pytestmark = pytest.mark.torch
 T, B, I, H = 6, 3, 4, 5  # noqa: E741
 
 kinds = pytest.mark.parametrize("kind", ["tensor", "array"])
