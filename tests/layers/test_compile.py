@@ -17,7 +17,10 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from torch import Tensor, func  # noqa: E402
+from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 from torch.autograd import forward_ad  # noqa: E402
+from torch.fx.experimental.proxy_tensor import make_fx  # noqa: E402
+from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils._pytree import tree_leaves  # noqa: E402
 
 import grus  # noqa: E402
@@ -233,3 +236,84 @@ def test_a_program_keeps_its_state_dict_and_its_cell() -> None:
     program = torch.export.load(file)
     assert program.state_dict.keys() == module.state_dict().keys()
     same(tree_leaves(program.module()(data())), tree_leaves(module(data())))
+
+
+# Tracing without a compiler.
+
+
+def gradient(module: Any) -> Callable[[Tensor], Tensor]:
+    def run(x: Tensor) -> Tensor:
+        x = x.detach().requires_grad_()
+        return torch.autograd.grad(module(x, lengths=LENGTHS)[0].square().sum(), x)[0]
+
+    return run
+
+
+TRACED: dict[str, Callable[[Any], Callable[[Tensor], Any]]] = {
+    "values": lambda m: lambda x: m(x, resets=RESETS)[0].detach(),
+    "gradient": gradient,
+    "func.grad": lambda m: func.grad(lambda v: m(v)[0].square().sum()),
+    "jvp": jvp,
+}
+
+
+@pytest.mark.parametrize("name", TRACED)
+def test_a_trace_computes_and_holds_no_numbers_of_the_input_it_was_made_with(name: str) -> None:
+    module = grus.LSTM(I, H).double().requires_grad_(False)
+    run = TRACED[name](module)
+    graph = make_fx(run)(data().double())
+    other = data().double().cos()
+    for one, want in zip(tree_leaves(graph(other)), tree_leaves(run(other)), strict=True):
+        assert (one - want).abs().max() <= 1e-12  # float64, numbers of about 1
+
+
+def test_a_gradient_alone_can_be_traced() -> None:
+    module = grus.GRU(I, H).double()
+    x = data().double().requires_grad_()
+    y, _ = module(x)
+
+    def pull(dy: Tensor) -> Tensor:
+        return torch.autograd.grad(y, x, dy, retain_graph=True)[0]
+
+    graph = make_fx(pull)(torch.ones_like(y))
+    other = y.detach().sin()
+    assert (graph(other) - pull(other)).abs().max() <= 1e-12
+
+
+# What torch's own constant folding says of its own graph.
+@pytest.mark.filterwarnings("ignore:Attempted to insert a get_attr Node:UserWarning")
+def test_a_linearised_layer_is_its_tangent() -> None:
+    module, x = grus.GRU(I, H).double().requires_grad_(False), data().double()
+    value, push = func.linearize(lambda v: module(v)[0], x)
+    assert (value - module(x)[0]).abs().max() <= 1e-12
+    want = func.jvp(lambda v: module(v)[0], (x,), (x.cos(),))[1]
+    assert (push(x.cos()) - want).abs().max() <= 1e-12
+
+
+def test_fake_tensors_have_shapes_only() -> None:
+    with FakeTensorMode():
+        module = grus.LSTM(I, H, 2, bidirectional=True)
+        y, (h, c) = module(torch.empty(T, B, I))
+        y.sum().backward()
+        assert (y.shape, h.shape, c.shape) == ((T, B, 2 * H), (4, B, H), (4, B, H))
+        assert all(p.grad is not None and p.grad.shape == p.shape for p in module.parameters())
+
+
+class Count(TorchDispatchMode):
+    """What runs while it is on."""
+
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        self.seen = [*getattr(self, "seen", []), str(operation)]
+        return operation(*args, **(kwargs or {}))
+
+
+def test_a_dispatch_mode_sees_the_sequence_as_one_operator() -> None:
+    module = grus.GRU(I, H)
+    want = trained(module, module, data())
+    with Count() as mode:
+        found = trained(module, module, data())
+    same(found, want)
+    assert mode.seen.count("grus.sequence.default") == 1
+    assert mode.seen.count("grus.sequence_backward.default") == 1

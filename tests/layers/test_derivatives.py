@@ -8,6 +8,7 @@ what goes wrong here, is off by 1e-3 and more.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -255,3 +256,54 @@ def test_a_derivative_that_is_silently_zero_is_seen(
     for run in runs:
         with pytest.raises(AssertionError):
             agree(RUNS[run](ours, data()), RUNS[run](slow, data()))
+
+
+def strided(x: Tensor) -> Tensor:
+    """The same numbers, no two of them side by side."""
+    return torch.stack([x, x], -1)[..., 0].mT.contiguous().mT
+
+
+def test_tangents_and_values_of_any_layout_are_read() -> None:
+    ours, _ = pair("gru")
+    x, v = data(), data().cos()
+    want = func.jvp(ours, (x,), (v,))
+    for one, other in ((strided(x), v), (x, strided(v)), (x, v.new_ones(1).expand_as(v))):
+        want = func.jvp(ours, (x,), (other.contiguous(),))
+        agree(func.jvp(ours, (one,), (other,)), want)
+    agree(func.vmap(tangent(ours), 2)(strided(samples(x, 2))), func.vmap(tangent(ours))(samples(x)))
+
+
+@every
+def test_no_result_shares_memory_with_another(cell: str) -> None:
+    ours, _ = pair(cell)
+    x = data()[:1, :1]  # one step of one row: output and final state are the same numbers
+    kinds = (
+        lambda: ours(x),
+        lambda: func.vmap(ours)(x[None]),
+        lambda: func.vjp(ours, x)[0],
+        lambda: func.jvp(ours, (x,), (x,)),
+        lambda: torch.compile(ours, backend="aot_eager", fullgraph=True)(x),
+    )
+    for run in kinds:
+        found = tree_leaves(run())
+        addresses = [r.untyped_storage().data_ptr() for r in found]
+        assert len(set(addresses)) == len(found)
+
+
+def test_several_threads_train_one_layer_at_once() -> None:
+    ours, _ = pair("gru")
+    torch.set_num_threads(2)
+    wide = torch.randn(30, 16, INPUT, dtype=torch.float64)
+    given = [wide * k for k in range(1, 5)]
+
+    def run(x: Tensor) -> list[Tensor]:
+        leaf = x.clone().requires_grad_()
+        value = loss(ours, leaf)
+        found = torch.autograd.grad(value, [leaf, *ours.parameters()], retain_graph=True)
+        return [*found, *func.vmap(func.grad(of_x(ours)))(samples(x[:3]))]
+
+    want = [run(x) for x in given]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            for found, expected in zip(pool.map(run, given), want, strict=True):
+                assert all(map(torch.equal, found, expected))

@@ -2,7 +2,8 @@
 arithmetic.
 
 An eager call and every ``torch.func`` transform go through autograd functions (`function`), what
-is compiled or exported through operators of the dispatcher (`operator`): neither serves both.
+is compiled, exported or traced through operators of the dispatcher (`operator`): neither serves
+both.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from grus.dialects import TorchRecord
 from grus.errors import InputError
 from grus.kernels.steps import PLAIN, Steps
 from grus.layers import composite, function, native, operator
-from grus.layers.path import NARROW, WIDE, Path, choose
+from grus.layers.path import NARROW, WIDE, Path, choose, traced
 
 Row = tuple[Tensor, ...]
 
@@ -51,7 +52,7 @@ def sequence(
 def _kernels(
     record: TorchRecord, x: Tensor, start: Row, named: dict[str, Tensor], steps: Steps
 ) -> tuple[Tensor, Row]:
-    if torch.compiler.is_compiling():
+    if traced():
         return operator.sequence(record, x, start, named, steps)
     return function.sequence(record, x, start, named, steps)
 

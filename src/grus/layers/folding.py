@@ -32,7 +32,7 @@ def sequence(
 
     What is saved by a folded call stays folded, without an axis of samples.
     """
-    if not shares_weights(bound, dims):
+    if not shares_weights(bound, steps, dims):
         each = [apply(bound, steps, *picked(tensors, dims, k)) for k in range(samples)]
         stacked = tuple(torch.stack(found) for found in zip(*each, strict=True))
         return stacked, (0,) * len(stacked)
@@ -56,7 +56,7 @@ def gradients(
     places = dims[3:]
     count = 3 + bound.states
     given, tensors = rest[2:count], rest[count:]
-    folded = is_folded(bound, places[count:])
+    folded = is_folded(bound, steps, places[count:])
     if folded and not any(needs[1 + bound.states :]):
         found = apply(
             bound,
@@ -88,14 +88,14 @@ def _fold_given(given: tuple[Tensor, ...], dims: Dims, samples: int) -> tuple[Te
     return tuple(fold(t, dim, axis, samples) for t, dim, axis in places)
 
 
-def shares_weights(bound: Binding, dims: Dims) -> bool:
-    """True where no weight has an axis of samples."""
-    return all(dim is None for dim in dims[1 + bound.states :])
+def shares_weights(bound: Binding, steps: Steps, dims: Dims) -> bool:
+    """True where no weight has an axis of samples; masks that are drawn would differ by row."""
+    return steps.seed is None and all(dim is None for dim in dims[1 + bound.states :])
 
 
-def is_folded(bound: Binding, dims: Dims) -> bool:
+def is_folded(bound: Binding, steps: Steps, dims: Dims) -> bool:
     """True where `sequence` folded: samples differ in x or in the initial states alone."""
-    return shares_weights(bound, dims) and any(dim is not None for dim in dims)
+    return shares_weights(bound, steps, dims) and any(dim is not None for dim in dims)
 
 
 def picked(tensors: tuple[Tensor, ...], dims: Dims, k: int) -> tuple[Tensor, ...]:

@@ -20,6 +20,7 @@ from grus.kernels.steps import PLAIN, Steps
 from grus.layers import folding, kernel
 from grus.layers.binding import Binding, bind
 from grus.layers.derivatives import gradients, pullback, pushed, replayed, replayed_gradients
+from grus.layers.path import traced
 
 _transformed = torch._C._are_functorch_transforms_active
 """What autograd functions themselves ask to know whether vmap, grad, jvp ... are under way."""
@@ -99,7 +100,7 @@ def _backward(
 ) -> list[Tensor | None]:
     """The gradients of the tensors, as something to differentiate where anything might."""
     bound, steps = ctx.bound, ctx.steps
-    if any(map(_batched, given)):
+    if any(map(_batched, given)) or traced():
         return replayed(bound.composite, (steps,), tensors, given)
     if not (torch.is_grad_enabled() or _transformed() or tangents()):
         dy, *dfinal = given

@@ -47,15 +47,20 @@ def sequence(
     named: dict[str, Tensor],
     steps: Steps,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """As `function.sequence`, through the operator. ``steps`` may hold tensors."""
+    """As `function.sequence`, through the operator. ``steps`` may hold tensors, whose values are
+    looked at when the operator runs."""
     tensors = [x, *start, *named.values()]
     keep = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
     found = _sequence(
-        spelled(record), " ".join(named), keep, tensors, len(start),
-        steps.lengths, steps.resets, steps.reset_to, steps.reverse, steps.seed, steps.recompute,
+        spelled(record), " ".join(named), keep, tensors, len(start), _tensor(steps.lengths),
+        _tensor(steps.resets), steps.reset_to, steps.reverse, steps.seed, steps.recompute,
     )  # fmt: skip
     output, *final = found[: 1 + len(start)]
     return output, tuple(final)
+
+
+def _tensor(value: Any) -> Tensor | None:
+    return value if value is None or isinstance(value, Tensor) else torch.from_numpy(value)
 
 
 def _steps(

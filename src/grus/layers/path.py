@@ -4,8 +4,9 @@
   float32 and the results rounded once (`doors`).
 - "torch": torch's own functions, cuDNN there, for the cells that torch has on a CUDA device.
 - "composite": the reference's evaluator over torch operations, for everything else: other devices
-  and dtypes, other cells on a GPU, a ``torch.func`` transform or forward mode inside
-  ``torch.compile``, and whatever asks for it by ``backend="composite"`` or GRUS_BACKEND=reference.
+  and dtypes, other cells on a GPU, a ``torch.func`` transform or forward mode inside what is
+  compiled or traced, and whatever asks for it by ``backend="composite"`` or
+  GRUS_BACKEND=reference.
 
 A cell that the kernels cannot run is an error, never a silent change of speed.
 """
@@ -50,15 +51,24 @@ def choose(x: Tensor, asked: Path | None, cell: Cell, steps: Steps = PLAIN) -> P
     """
     if asked is not None:
         return asked
-    compiling = torch.compiler.is_compiling()
-    if compiling and differentiated():
+    recorded = traced()
+    if recorded and differentiated():
         return "composite"
     if x.is_cpu:
         runs = x.dtype in WIDE or x.dtype in NARROW
         return "kernels" if runs and _switch() == "kernels" else "composite"
-    if x.is_cuda and not compiling and not differentiated() and native.has(cell, steps):
+    if x.is_cuda and not recorded and not differentiated() and native.has(cell, steps):
         return "torch"
     return "composite"
+
+
+def traced() -> bool:
+    """True where torch writes down or replaces the operations that run: in ``torch.compile``,
+    ``torch.export``, ``make_fx``, with fake tensors, in any dispatch mode."""
+    if torch.compiler.is_compiling():
+        return True
+    modes: int = torch._C._len_torch_dispatch_stack()
+    return modes > 0
 
 
 def differentiated() -> bool:

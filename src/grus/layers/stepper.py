@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from grus import kernels
+from grus.equations import expected
 from grus.errors import InputError
 from grus.kernels.arrays import address
 from grus.kernels.backend import backend
@@ -37,8 +38,8 @@ class Stepper:
     tensors, arrays for arrays, in the layer's dtype, with the bits of ``layer.step`` and of the
     whole sequence. With ``out=(output, states)`` the results are written there and nothing is
     allocated; the states written may be the states read. Weights that change later do not count:
-    take another stepper. It has no dropout and no gradients, runs on the thread that calls it,
-    and lets one caller in at a time.
+    take another stepper. Its masks are their means, it has no dropout and no gradients, runs on
+    the thread that calls it, and lets one caller in at a time.
 
     Raises InputError for a layer of two directions, of another dtype than float32 or float64 or
     not on the CPU, for what does not have the shape or dtype, and where a derivative is wanted.
@@ -53,7 +54,7 @@ class Stepper:
                 "a stepper runs torch.float32 and torch.float64 on the CPU's kernels, the layer is"
                 f" {first.dtype} on {first.device} ({backend()})"
             )
-        self._cell, self._kind = layer.cell, first.dtype
+        self._cell, self._kind = expected(layer.cell), first.dtype
         self._dtype = np.dtype(str(first.dtype).removeprefix("torch."))
         self._weights = [_snapshot(layer, k) for k in range(layer.num_layers)]
         self._inputs, self._sizes = layer.input_size, layer._state_sizes
