@@ -15,6 +15,7 @@ from grus.dialects.activation import Activation, activated
 from grus.dialects.network import Unrepresentable
 from grus.dialects.onnx import proof, save
 from grus.dialects.onnx.export import build
+from grus.dialects.onnx.forms import written
 from grus.dialects.onnx.modules import given
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: make test-peers")
@@ -85,8 +86,11 @@ def test_lengths_are_an_input_that_may_be_left_out(kind: str, both: bool, tmp_pa
     close(run(None, {"x": x.numpy(), "lengths": lengths}), [output, *states(hn)], 5)
 
 
-@pytest.mark.parametrize("cell", list(grus.CELLS))
-def test_every_cell_of_the_house_is_written(cell: str, tmp_path: Path) -> None:
+OPERATORS = ["gru", "gru_admit", "gru_reset_before", "gru_reset_before_admit", "lstm", "rnn"]
+
+
+@pytest.mark.parametrize("cell", [*OPERATORS, "rnn_relu"])
+def test_every_cell_that_onnx_has_is_written(cell: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     one = grus.Recurrent(cell, SIZE, HIDDEN, 2, bidirectional=True)
     grus.onnx.save(one, tmp_path / "m.onnx")
@@ -170,6 +174,12 @@ def test_what_cannot_be_written_is_refused(made: Any, said: str, tmp_path: Path)
     with pytest.raises(grus.InputError, match=said):
         grus.onnx.save(made(), tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [n for n in grus.CELLS if n not in (*OPERATORS, "rnn_relu")])
+def test_every_other_cell_of_the_house_is_refused(name: str) -> None:
+    with pytest.raises(Unrepresentable, match="ONNX has no operator"):
+        written(grus.CELLS[name])
 
 
 def test_a_cell_that_onnx_has_not_is_refused_by_its_equation(tmp_path: Path) -> None:
