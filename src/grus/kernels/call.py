@@ -10,7 +10,7 @@ import array
 import math
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -29,6 +29,10 @@ from grus.kernels.split import Held, Split
 Array = np.ndarray[Any, np.dtype[Any]]
 Place = tuple[int, int, int]
 """Where an array lies: its address, its bytes from step to step and from row to row."""
+Part = tuple[int, int, int, int]
+"""The same in a buffer: which one, bytes from its beginning, from step to step, row to row."""
+Template = tuple[Frame, "array.array[int]", list[int]]
+"""A frame, a block, and the slots in it that count from the memory's beginning."""
 Source = tuple[int, int, int, int]
 """Of a weight: its tensor and its gate there, and the same of a vector's second part; -1 is no
 tensor."""
@@ -102,6 +106,24 @@ class Kernel:
         tiles = -(-hidden // self.target.lanes)
         return Split.choose(self.products, steps, batch, hidden, tiles, most_threads)
 
+    def run(self, frame: Frame, block: array.array[int], offsets: list[int], split: Split) -> Array:
+        """Run a block whose ``offsets`` still count from the memory's beginning. Gives the sums."""
+        memory = np.empty(frame.bytes + ALIGN, np.uint8)
+        start: int = memory.__array_interface__["data"][0]
+        base = start + -start % ALIGN
+        if split.threads > 1 or self.sums:
+            memory[base - start : base - start + frame.zeroed] = 0
+        for slot in offsets:
+            block[slot] += base
+        self.compiled.call(block.buffer_info()[0])
+        if not self.sums:
+            return memory[:0]
+        first = base - start + frame.sums
+        size = math.prod(frame.shape) * self.target.item
+        sums = memory[first : first + size].view(self.dtype).reshape(frame.shape)
+        total: Array = sums.sum(axis=0) if len(sums) > 1 else sums[0]
+        return total
+
     def _frame(self, sizes: Sizes, split: Split, ahead: int) -> tuple[Frame, list[int], list[int]]:
         """A frame, the block with its constants and offsets, and the slots that are offsets."""
         kept = (split.threads, split.by_hidden)
@@ -157,14 +179,7 @@ class Launcher:
         """
         kernel = self.kernel
         frame, template, offsets = self.template(sizes, split, CHUNK_BYTES, tensors)
-        memory = np.empty(frame.bytes + ALIGN, np.uint8)
-        start: int = memory.__array_interface__["data"][0]
-        skip = -start % ALIGN
-        if split.threads > 1 or kernel.sums:
-            memory[skip : skip + frame.zeroed] = 0
-        block, base, at = template[:], start + skip, kernel.at
-        for slot in offsets:
-            block[slot] += base
+        block, at = template[:], kernel.at
         for name, (address, time, row) in arrays.items():
             if name in at:
                 slot = at[name]
@@ -175,14 +190,65 @@ class Launcher:
         if tables:
             for name, address in tables.items():
                 block[at[name]] = address
-        kernel.compiled.call(block.buffer_info()[0])
-        if not kernel.sums:
-            return memory[:0]
-        first = skip + frame.sums
-        size = math.prod(frame.shape) * kernel.target.item
-        sums = memory[first : first + size].view(kernel.dtype).reshape(frame.shape)
-        total: Array = sums.sum(axis=0)
-        return total
+        return kernel.run(frame, block, offsets, split)
+
+    def prepare(
+        self,
+        sizes: Sizes,
+        tensors: tuple[int, ...],
+        arrays: Mapping[str, Part],
+        states: Sequence[tuple[int, int]],
+    ) -> Prepared:
+        """A call that is made often: all but the addresses of its buffers. ``arrays`` are by slot
+        name, ``states`` (buffer, bytes of a row) of h0, hn; the rest is as in a call."""
+        return Prepared(self, sizes, tensors, arrays, states)
+
+
+class Prepared:
+    """A call at certain sizes, of certain parameters: ``prepared(buffers)`` makes it."""
+
+    def __init__(
+        self,
+        launcher: Launcher,
+        sizes: Sizes,
+        tensors: tuple[int, ...],
+        arrays: Mapping[str, Part],
+        states: Sequence[tuple[int, int]],
+    ) -> None:
+        self.launcher, self.kernel = launcher, launcher.kernel
+        self.sizes, self.tensors = sizes, tensors
+        at = self.kernel.at
+        self.strides: list[tuple[int, int]] = []
+        self.moving: list[tuple[int, int, int]] = []
+        for name, (buffer, offset, time, row) in arrays.items():
+            if name in at:
+                slot = at[name]
+                self.moving.append((slot, buffer, offset))
+                self.strides += [(slot + 1, time), (slot + 2, row)]
+        for slot, (buffer, row) in zip(self.kernel.states, states, strict=True):
+            self.moving.append((slot, buffer, 0))
+            self.strides.append((slot + 1, row))
+        self.templates: dict[tuple[Split, int], Template] = {}
+
+    def _template(self, split: Split) -> Template:
+        key = split, CHUNK_BYTES
+        if key not in self.templates:
+            frame, block, offsets = self.launcher._template(
+                self.sizes, split, CHUNK_BYTES, self.tensors
+            )
+            for slot, stride in self.strides:
+                block[slot] = stride
+            self.templates[key] = frame, block, offsets
+        return self.templates[key]
+
+    def __call__(self, *buffers: int) -> Array:
+        """Run with the buffers at these addresses; gives the sums as `Launcher` does."""
+        with self.kernel.split(self.sizes) as split:
+            frame, template, offsets = self._template(split)
+            block = template[:]
+            for slot, buffer, offset in self.moving:
+                block[slot] = buffers[buffer] + offset
+            return self.kernel.run(frame, block, offsets, split)
 
 
 @lru_cache(maxsize=256)

@@ -50,7 +50,10 @@ def layout(cell: Cell) -> Layout:
     order = {weight: k for k, weight in enumerate(cell.weights)}
     wanted.sort(key=lambda w: order[w.weight])
     names = [w.adjoint for w in wanted] + [name for _, name in derived.dx]
-    sums = dict.fromkeys(w.adjoint for w in derived.weights if w.operand is None)
+    # By family, so that the gradient of a whole family is a stretch of the sums.
+    vectors = [w for w in derived.weights if w.operand is None]
+    vectors.sort(key=lambda w: (w.weight.family, order[w.weight]))
+    sums = dict.fromkeys(w.adjoint for w in vectors)
     adjoints = tuple(dict.fromkeys(names))
     return Layout(derived, saved, adjoints, tuple(sums), _axes(cell, derived))
 

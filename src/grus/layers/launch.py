@@ -1,11 +1,14 @@
 """A layer's call on the kernels straight from torch's tensors: every row of one length, no resets.
 
-What most calls are, and as little as they can cost: addresses go to the kernel, nothing is copied
-but what is not laid out in rows.
+What most calls are, and as little as they can cost. All that follows from shapes, strides and where
+the parameters lie is worked out once and kept; a call allocates its results and hands over
+addresses. Numbers are never kept: parameters are packed anew in each call.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,14 +16,38 @@ import torch
 from torch import Tensor
 
 from grus import kernels
-from grus.kernels.call import Kernel, Launcher, Place, kernel
+from grus.kernels.call import Kernel, Launcher, Part, Prepared, kernel
 from grus.kernels.machine import DType
-from grus.kernels.products import Matmul, Products, recipe, vectors
+from grus.kernels.products import Matmul, Products, Recipe, recipe, vectors
 
 if TYPE_CHECKING:
     from grus.layers.binding import Binding
 
-Sizes = tuple[int, int, int, int, int]
+MOST = 256
+"""Prepared calls kept; beyond it all are forgotten and made again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """A prepared forward call: its buffers are x, output, saved, then h0 and hn of each state."""
+
+    run: Prepared
+    output: tuple[int, ...]
+    states: tuple[tuple[int, ...], ...]
+    saved: int
+
+
+@dataclass(frozen=True, slots=True)
+class Backward:
+    """A prepared backward call: its buffers are x, output, saved, dy, adjoints, then the adjoints
+    of the states, final and initial."""
+
+    run: Prepared
+    flat: tuple[int, int]
+    states: tuple[tuple[int, ...], ...]
+    recipe: Recipe
+    operands: tuple[tuple[str, int, int], ...]
+    """Saved values that products read: name, first number, size."""
 
 
 class Launch:
@@ -32,11 +59,12 @@ class Launch:
         self.dtype = cast("DType", str(dtype).removeprefix("torch."))
         self.layout = kernels.layout(self.cell)
         self.gates = tuple(bound.record.gates(name) for name in bound.names)
-        self.axes = bound.axes
-        self.out = f"out.{self.cell.output}"
-        self.output_axis = str(self.cell.shapes.values[self.cell.output])
-        back = self.layout.derived.cell
-        self.places = [back.states.index(f"d{s}") for s in self.cell.states]
+        self.count = 1 + bound.states
+        back = self.layout.derived.cell.states
+        self.places = [back.index(f"d{s}") for s in self.cell.states]
+        self.order = [self.places.index(k) for k in range(len(self.places))]
+        self.forwards: dict[Any, Forward] = {}
+        self.backwards: dict[Any, Backward] = {}
 
     @cached_property
     def inference(self) -> Launcher:
@@ -50,91 +78,58 @@ class Launch:
         return self._launcher(kernel(self.cell, self.dtype, stores))
 
     @cached_property
-    def backward_launcher(self) -> Launcher:
+    def returning(self) -> Launcher:
         """Backward."""
         plan = self.layout
-        return self._launcher(
-            kernel(plan.derived.cell, self.dtype, plan.adjoints, plan.sums, self.cell)
-        )
+        program = kernel(plan.derived.cell, self.dtype, plan.adjoints, plan.sums, self.cell)
+        return self._launcher(program)
 
     def _launcher(self, program: Kernel) -> Launcher:
         places = self.bound.record.places(self.bound.names)
         weights = program.plan.cell.weights
         return Launcher(program, tuple(places[w.family, w.gate] for w in weights))
 
-    def sizes(self, x: Tensor, tensors: tuple[Tensor, ...]) -> dict[str, int]:
-        """The size of each axis."""
-        found = {"input": x.shape[2], "one": 1}
-        for axis, (tensor, dim, parts) in self.axes.items():
-            found[axis] = tensors[tensor].shape[dim] // parts
-        return found
-
-    def weights(self, tensors: tuple[Tensor, ...]) -> tuple[int, ...]:
-        """Address, bytes of a row, bytes of a gate of each parameter."""
-        found: list[int] = []
-        for tensor, gates in zip(tensors, self.gates, strict=True):
-            row = tensor.stride(0) * self.item
-            found += (tensor.data_ptr(), row, tensor.shape[0] // gates * row)
-        return tuple(found)
-
-    def place(self, tensor: Tensor, backwards: bool) -> Place:
-        """Where a tensor of [time, batch, axis] lies, its last step first if ``backwards``."""
-        time, row, _ = tensor.stride()
-        time, row, first = time * self.item, row * self.item, tensor.data_ptr()
-        if backwards and len(tensor):
-            return first + (len(tensor) - 1) * time, -time, row
-        return first, time, row
-
-    def blocks(
-        self, base: int, names: dict[str, int], lead: tuple[int, int], backwards: bool
-    ) -> dict[str, Place]:
-        """Where arrays of [time, batch, size] lie that follow each other from ``base`` on."""
-        time, batch = lead
-        found = {}
-        for name, size in names.items():
-            row = size * self.item
-            step = batch * row
-            found[name] = (base + (time - 1) * step, -step, row) if backwards else (base, step, row)
-            base += time * step
-        return found
-
     def forward(
         self, tensors: tuple[Tensor, ...], *, reverse: bool, keep: bool
     ) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None]:
         """(output, final states, what `backward` reads or None)."""
-        launcher = self.training if keep else self.inference
-        count = 1 + self.bound.states
-        tensors = tuple(map(by_rows, tensors))
-        x, start, parameters = tensors[0], tensors[1:count], tensors[count:]
-        sizes = self.sizes(x, parameters)
-        time, batch, inputs = x.shape
-        output = x.new_empty((time, batch, sizes[self.output_axis]))
-        final = tuple(s.new_empty(s.shape) for s in start)
-        where = self.place(x, reverse)
-        arrays = {"x": where, "in.x": where, self.out: self.place(output, reverse)}
-        saved = None
-        if keep:
-            axes = self.layout.axes
-            names = {f"out.{n}": sizes[axes[n]] for n in self.layout.saved}
-            saved = x.new_empty(time * batch * sum(names.values()))
-            arrays |= self.blocks(saved.data_ptr(), names, (time, batch), reverse)
-        self._run(launcher, (time, batch, inputs), sizes, parameters, arrays, (*start, *final))
+        key: list[Any] = [keep, reverse]
+        for tensor in tensors:
+            key += (tensor.shape, tensor.stride())
+        for tensor in tensors[self.count :]:
+            key.append(tensor.data_ptr())
+        call = self.forwards.get(tuple(key))
+        if call is None:
+            rows = tuple(map(by_rows, tensors))
+            if any(one is not other for one, other in zip(rows, tensors, strict=True)):
+                return self.forward(rows, reverse=reverse, keep=keep)
+            call = self._forward(tensors, reverse, keep)
+            _remember(self.forwards, tuple(key), call)
+        x, count = tensors[0], self.count
+        output = x.new_empty(call.output)
+        final = tuple([x.new_empty(shape) for shape in call.states])
+        saved = x.new_empty(call.saved) if keep else None
+        where = [x.data_ptr(), output.data_ptr(), 0 if saved is None else saved.data_ptr()]
+        where += [t.data_ptr() for t in tensors[1:count]]
+        call.run(*where, *[t.data_ptr() for t in final])
         return output, final, saved
 
-    def _run(
-        self,
-        launcher: Launcher,
-        shape: tuple[int, int, int],
-        sizes: dict[str, int],
-        parameters: tuple[Tensor, ...],
-        arrays: dict[str, Place],
-        states: tuple[Tensor, ...],
-    ) -> Any:
-        program = launcher.kernel
-        all_sizes = program.sizes((*shape, sizes["hidden"], sizes.get("projection", 0)))
-        numbers = [n for s in states for n in (s.data_ptr(), s.stride(0) * self.item)]
-        with program.split(all_sizes) as split:
-            return launcher(all_sizes, split, self.weights(parameters), arrays, numbers)
+    def _forward(self, tensors: tuple[Tensor, ...], reverse: bool, keep: bool) -> Forward:
+        launcher = self.training if keep else self.inference
+        x, start = tensors[0], tensors[1 : self.count]
+        sizes = self._sizes(tensors)
+        time, batch = x.shape[:2]
+        output = (time, batch, sizes[str(self.cell.shapes.values[self.cell.output])])
+        strides = (batch * output[2] * self.item, output[2] * self.item)
+        parts = {"x": self._part(0, x, reverse), "in.x": self._part(0, x, reverse)}
+        parts[f"out.{self.cell.output}"] = _turned(1, 0, strides, time, reverse)
+        saved = {f"out.{n}": sizes[self.layout.axes[n]] for n in self.layout.saved if keep}
+        parts |= self._blocks(2, saved, (time, batch), reverse)
+        shapes = tuple(tuple(s.shape) for s in start)
+        rows = [(3 + k, s.stride(0) * self.item) for k, s in enumerate(start)]
+        rows += [(3 + len(start) + k, s[1] * self.item) for k, s in enumerate(shapes)]
+        run = self._prepared(launcher, sizes, tensors, parts, rows)
+        return Forward(run, output, shapes, time * batch * sum(saved.values()))
 
     def backward(
         self,
@@ -150,52 +145,130 @@ class Launch:
     ) -> tuple[Tensor | None, list[Tensor], dict[str, Any], dict[str, Any]]:
         """(dL/dx if needed, dL/d(initial states), dL/d(matrices by family), the same of vectors
         as arrays: both empty unless a parameter needs its gradient)."""
-        plan, launcher = self.layout, self.backward_launcher
-        count = 1 + self.bound.states
-        tensors = tuple(map(by_rows, tensors))
-        x, parameters = tensors[0], tensors[count:]
-        sizes = self.sizes(x, parameters)
-        time, batch, inputs = x.shape
-        lead, going = (time, batch), not reverse
-        dy, output = by_rows(dy), by_rows(output)
-        names = {f"in.{n}": sizes[plan.axes[n]] for n in plan.saved}
-        arrays = self.blocks(saved.data_ptr(), names, lead, going)
-        arrays |= {"in.dy": self.place(dy, going), "in.x": self.place(x, going)}
-        arrays[f"in.{self.cell.output}"] = self.place(output, going)
-        columns = plan.columns(sizes)
-        flat = x.new_empty((time * batch, columns))
-        step, row = batch * columns * self.item, columns * self.item
-        first = flat.data_ptr() + ((time - 1) * step if going else 0)
-        for name in plan.adjoints:
-            at, _ = plan.place(name, sizes)
-            arrays[f"out.{name}"] = (first + at * self.item, -step if going else step, row)
-        begin = [by_rows(d) for d in dfinal]
-        end = [x.new_empty(d.shape) for d in begin]
-        order = [self.places.index(k) for k in range(len(self.places))]
-        states = (*(begin[k] for k in order), *(end[k] for k in order))
-        sums = self._run(launcher, (time, batch, inputs), sizes, parameters, arrays, states)
-        how = recipe(self.cell, tuple(sizes.items()))
-        products = Products(how, cast(Any, flat), matmul, x.new_empty)
+        count = self.count
+        given = tuple(map(by_rows, (tensors[0], output, dy, *dfinal)))
+        x, output, dy, *begin = given
+        parameters = tuple(map(by_rows, tensors[count:]))
+        key: list[Any] = [reverse, *[t.stride() for t in given], *[t.shape for t in given]]
+        for tensor in parameters:
+            key += (tensor.shape, tensor.stride(), tensor.data_ptr())
+        call = self.backwards.get(tuple(key))
+        if call is None:
+            call = self._backward(x, output, dy, tuple(begin), parameters, reverse)
+            _remember(self.backwards, tuple(key), call)
+        flat = x.new_empty(call.flat)
+        end = [x.new_empty(shape) for shape in call.states]
+        where = [t.data_ptr() for t in (x, output, saved, dy, flat)]
+        where += [begin[k].data_ptr() for k in self.order]
+        sums = call.run(*where, *[end[k].data_ptr() for k in self.order])
+        products = Products(call.recipe, cast(Any, flat), matmul, x.new_empty)
         found: dict[str, Any] = {}
         if any(needs[count:]):
-            found = products.matrices(self._kept(x, output, saved, sizes))
+            kept: dict[str, Any] = {"x": x, self.cell.output: output}
+            rows = call.flat[0]
+            for name, first, size in call.operands:
+                kept[name] = saved[first : first + rows * size].view(rows, size)
+            found = products.matrices(kept)
         dx = None
         if needs[0]:
-            by_family = self.bound.matrices(parameters)
-            dx = cast(Tensor, products.x(by_family, inputs)).view(time, batch, inputs)
-        return dx, end, found, vectors(how, sums) if found else {}
+            weights = self.bound.matrices(parameters)
+            dx = cast(Tensor, products.x(weights, x.shape[2])).view(x.shape)
+        return dx, end, found, vectors(call.recipe, sums) if found else {}
 
-    def _kept(
-        self, x: Tensor, output: Tensor, saved: Tensor, sizes: dict[str, int]
-    ) -> dict[str, Any]:
-        """What products read, [steps and rows, axis]."""
-        rows = x.shape[0] * x.shape[1]
-        found, first = {"x": x, self.cell.output: output}, 0
+    def _backward(
+        self,
+        x: Tensor,
+        output: Tensor,
+        dy: Tensor,
+        begin: tuple[Tensor, ...],
+        parameters: tuple[Tensor, ...],
+        reverse: bool,
+    ) -> Backward:
+        plan, going = self.layout, not reverse
+        sizes = self._sizes((x, *begin, *parameters))
+        time, batch = x.shape[:2]
+        columns = plan.columns(sizes)
+        parts = {"in.x": self._part(0, x, going), "in.dy": self._part(3, dy, going)}
+        parts[f"in.{self.cell.output}"] = self._part(1, output, going)
+        saved = {f"in.{n}": sizes[plan.axes[n]] for n in plan.saved}
+        parts |= self._blocks(2, saved, (time, batch), going)
+        strides = (batch * columns * self.item, columns * self.item)
+        for name in plan.adjoints:
+            at, _ = plan.place(name, sizes)
+            parts[f"out.{name}"] = _turned(4, at * self.item, strides, time, going)
+        shapes = tuple(tuple(d.shape) for d in begin)
+        states = len(begin)
+        rows = [(5 + k, begin[o].stride(0) * self.item) for k, o in enumerate(self.order)]
+        rows += [(5 + states + k, shapes[o][1] * self.item) for k, o in enumerate(self.order)]
+        run = self._prepared(self.returning, sizes, (x, *begin, *parameters), parts, rows)
+        how = recipe(self.cell, tuple(sizes.items()))
+        return Backward(run, (time * batch, columns), shapes, how, self._operands(how, sizes, x))
+
+    def _operands(
+        self, how: Recipe, sizes: Mapping[str, int], x: Tensor
+    ) -> tuple[tuple[str, int, int], ...]:
+        read = {one.operand for _, _, stretches in how.matrices for one in stretches}
+        found, first = [], 0
         for name in self.layout.saved:
             size = sizes[self.layout.axes[name]]
-            found[name] = saved[first : first + rows * size].view(rows, size)
-            first += rows * size
+            if name in read:
+                found.append((name, first, size))
+            first += x.shape[0] * x.shape[1] * size
+        return tuple(found)
+
+    def _sizes(self, tensors: tuple[Tensor, ...]) -> dict[str, int]:
+        """The size of each axis, and of a single number."""
+        parameters, found = tensors[self.count :], {"input": tensors[0].shape[2], "one": 1}
+        for axis, (tensor, dim, parts) in self.bound.axes.items():
+            found[axis] = parameters[tensor].shape[dim] // parts
         return found
+
+    def _part(self, buffer: int, tensor: Tensor, backwards: bool) -> Part:
+        """Where a tensor of [time, batch, axis] lies, its last step first if ``backwards``."""
+        time, row, _ = tensor.stride()
+        return _turned(buffer, 0, (time * self.item, row * self.item), len(tensor), backwards)
+
+    def _blocks(
+        self, buffer: int, names: dict[str, int], lead: tuple[int, int], backwards: bool
+    ) -> dict[str, Part]:
+        """Where arrays of [time, batch, size] lie that follow each other in a buffer."""
+        (time, batch), found, first = lead, {}, 0
+        for name, size in names.items():
+            row = size * self.item
+            found[name] = _turned(buffer, first, (batch * row, row), time, backwards)
+            first += time * batch * row
+        return found
+
+    def _prepared(
+        self,
+        launcher: Launcher,
+        sizes: dict[str, int],
+        tensors: tuple[Tensor, ...],
+        parts: dict[str, Part],
+        rows: list[tuple[int, int]],
+    ) -> Prepared:
+        x = tensors[0]
+        axes = (x.shape[0], x.shape[1], x.shape[2], sizes["hidden"], sizes.get("projection", 0))
+        places: list[int] = []
+        for tensor, gates in zip(tensors[self.count :], self.gates, strict=True):
+            row = tensor.stride(0) * self.item
+            places += (tensor.data_ptr(), row, tensor.shape[0] // gates * row)
+        return launcher.prepare(launcher.kernel.sizes(axes), tuple(places), parts, rows)
+
+
+def _turned(buffer: int, first: int, strides: tuple[int, int], steps: int, backwards: bool) -> Part:
+    time, row = strides
+    return (
+        (buffer, first + (steps - 1) * time, -time, row)
+        if backwards
+        else (buffer, first, time, row)
+    )
+
+
+def _remember(calls: dict[Any, Any], key: tuple[Any, ...], call: object) -> None:
+    if len(calls) >= MOST:
+        calls.clear()
+    calls[key] = call
 
 
 def by_rows(tensor: Tensor) -> Tensor:
