@@ -12,7 +12,7 @@ from torch import Tensor
 
 from grus import kernels
 from grus.dialects import TorchRecord
-from grus.equations import Cell
+from grus.equations import Cell, expected
 from grus.kernels.steps import Steps
 from grus.layers import composite
 from grus.layers.launch import Launch
@@ -59,6 +59,11 @@ class Binding:
             np.concatenate,
             kernels.add,
         )
+
+    @cached_property
+    def expected(self) -> Binding:
+        """The binding of the cell with its masks replaced by their means."""
+        return bind(TorchRecord(expected(self.cell)), self.names)
 
     @cached_property
     def axes(self) -> dict[str, tuple[int, int, int]]:

@@ -17,7 +17,9 @@ def forward(
     bound: Binding, steps: Steps, tensors: tuple[Tensor, ...], *, keep: bool
 ) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None]:
     """(output, final states, what `backward` needs or None)."""
-    if _dense(steps, bound):
+    if bound.cell.masks and steps.seed is None:
+        bound = bound.expected
+    if _dense(bound, steps):
         return bound.launch(tensors[0].dtype).forward(tensors, reverse=steps.reverse, keep=keep)
     cell, x, start = bound.cell, tensors[0], bound.start(tensors)
     weights = bound.arrays(tensors)
@@ -49,7 +51,9 @@ def backward(
     tensors: tuple[Tensor, ...],
 ) -> list[Tensor | None]:
     """The gradient of each of ``tensors`` that ``needs`` one."""
-    if _dense(steps, bound):
+    if bound.cell.masks and steps.seed is None:
+        bound = bound.expected
+    if _dense(bound, steps):
         return _launched(bound, steps, needs, output, saved, dy, dfinal, tensors)
     first = 1 + bound.states
     found = kernels.backward(
@@ -75,13 +79,13 @@ def backward(
     ]
 
 
-def _dense(steps: Steps, bound: Binding) -> bool:
-    """Whether every row has all steps and none begins anew, and no mask is drawn."""
-    if bound.cell.masks:
-        return False
+def _dense(bound: Binding, steps: Steps) -> bool:
+    """Whether every row has all steps, none begins anew, and no mask is drawn."""
     if steps is PLAIN:
         return True
-    return steps.lengths is None and steps.resets is None and not steps.recompute
+    if steps.recompute or (bound.cell.masks and steps.seed is not None):
+        return False
+    return steps.lengths is None and steps.resets is None
 
 
 def _launched(
