@@ -36,11 +36,13 @@ def peak():
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 before = peak()
-try:
-    load(sys.argv[1])
-    said = ""
-except InputError as error:
-    said = str(error)
+said = []
+for path in sys.argv[1].split("|"):
+    try:
+        load(path)
+        said.append("")
+    except InputError as error:
+        said.append(str(error))
 # A process that reads HDF5 starts with this one's peak and loads the same libraries.
 child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
 print(json.dumps({"said": said, "grown": max(peak(), child) - before}))
@@ -56,12 +58,15 @@ class Outcome:
     grown: int
 
 
-def read_in_child(path: Path, allowed: int = 512 * 2**20) -> Outcome:
-    """Read a file where no more than ``allowed`` bytes may be mapped beyond the libraries'."""
+def read_in_child(*paths: Path, allowed: int = 512 * 2**20) -> Outcome:
+    """Read files where no more than ``allowed`` bytes may be mapped beyond the libraries'.
+
+    ``said`` is what was said of the last; where there are several, each must be refused.
+    """
     if not Path("/proc/self/statm").exists():
         pytest.skip("memory is measured through /proc, which this system does not have")
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, str(path), str(allowed)],
+        [sys.executable, "-c", CHILD, "|".join(map(str, paths)), str(allowed)],
         capture_output=True,
         text=True,
         timeout=SECONDS,
@@ -70,7 +75,8 @@ def read_in_child(path: Path, allowed: int = 512 * 2**20) -> Outcome:
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    return Outcome(found["said"], found["grown"])
+    assert len(paths) == 1 or all(found["said"])
+    return Outcome(found["said"][-1], found["grown"])
 
 
 def refused(path: Path) -> str:
