@@ -219,6 +219,18 @@ def test_the_projected_lstm_runs_on_the_kernels_as_torchs(bias: bool, bidirectio
         assert (found - want).abs().max() < 1e-12
 
 
+@every
+def test_a_projected_lstm_takes_every_option(given: dict[str, Any]) -> None:
+    one, two = (layer("lstm", given, proj_size=3, backend=b) for b in ("kernels", "composite"))
+    two.load_state_dict(one.state_dict())
+    x, outcomes = data(), []
+    for module in (one, two):
+        y = run(module, x)
+        outcomes.append([y, *torch.autograd.grad(y.cos().sum(), [x, *module.parameters()])])
+    for found, want in zip(*outcomes, strict=True):
+        assert (found - want).abs().max() < 1e-11
+
+
 WRONG = [
     ({"zoneout": 1.0}, "zoneout must be a probability from 0 up and below 1, got 1.0"),
     ({"zoneout": {"q": 0.1}}, "cell gru has no state q, it has h"),

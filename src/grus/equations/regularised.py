@@ -117,7 +117,7 @@ def split_norm(cell: Cell) -> Cell:
     """
     groups: dict[Expr, list[Weight]] = {}
     for node in cell.nodes:
-        if _is_product(node):
+        if _is_normal(node):
             weight, operand = parts(node)
             assert isinstance(weight, Weight)
             found = groups.setdefault(operand, [])
@@ -126,7 +126,7 @@ def split_norm(cell: Cell) -> Cell:
     done: dict[Expr, Expr] = {}
 
     def normal(node: Expr) -> Expr | None:
-        if not _is_product(node):
+        if not _is_normal(node):
             return None
         if node not in done:
             at = list(groups).index(parts(node)[1])
@@ -227,6 +227,13 @@ def _fresh(cell: Cell, name: str) -> str:
 
 def _is_product(node: Expr) -> bool:
     return isinstance(node, Apply) and OPERATORS[node.op].kind == "linear"
+
+
+def _is_normal(node: Expr) -> bool:
+    """True for a product of the families W and U; a projection is not normalised."""
+    return _is_product(node) and any(
+        isinstance(part, Weight) and part.family in ("W", "U") for part in parts(node)
+    )
 
 
 def _terms(expr: Expr) -> list[Expr]:
