@@ -41,6 +41,7 @@ class GRU(Recurrent):
         cell: str | Cell | type[Cell] = "gru",
         gate_bias: Mapping[str, float] | None = None,
         backend: Path | None = None,
+        recompute: bool = False,
         **options: Unpack[Options],
     ) -> None:
         super().__init__(
@@ -54,6 +55,7 @@ class GRU(Recurrent):
             bidirectional,
             gate_bias=gate_bias,
             backend=backend,
+            recompute=recompute,
             device=device,
             dtype=dtype,
             **options,
@@ -90,6 +92,7 @@ class LSTM(Recurrent):
         *,
         gate_bias: Mapping[str, float] | None = None,
         backend: Path | None = None,
+        recompute: bool = False,
         **options: Unpack[Options],
     ) -> None:
         super().__init__(
@@ -104,6 +107,7 @@ class LSTM(Recurrent):
             proj_size=proj_size,
             gate_bias=gate_bias,
             backend=backend,
+            recompute=recompute,
             device=device,
             dtype=dtype,
             **options,
@@ -136,6 +140,7 @@ class RNN(Recurrent):
         *,
         gate_bias: Mapping[str, float] | None = None,
         backend: Path | None = None,
+        recompute: bool = False,
         **options: Unpack[Options],
     ) -> None:
         super().__init__(
@@ -149,6 +154,7 @@ class RNN(Recurrent):
             bidirectional,
             gate_bias=gate_bias,
             backend=backend,
+            recompute=recompute,
             device=device,
             dtype=dtype,
             **options,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Unpack, cast
 
 import torch
@@ -38,6 +39,9 @@ class Recurrent(TorchSurface):
 
     ``backend`` picks the path ("kernels" or "composite"); None follows the rules of `layers.path`.
 
+    ``recompute`` keeps the states of a few steps only and runs the others again in backward: a
+    layer keeps less than half as much for about a third more time.
+
     ``options`` normalise and regularise (`layers.regularised.Regularised` has all of them):
     ``layer_norm="split"`` or ``"joint"``, and the probabilities ``zoneout``, ``recurrent_dropout``,
     ``candidate_dropout``, ``input_dropout``, ``weight_dropout``. Each call in training draws its
@@ -47,6 +51,8 @@ class Recurrent(TorchSurface):
     them, an unknown gate, a gate without a bias, an unknown backend, an option that the cell
     cannot have, or a cell that a layer cannot hold (masks that are given).
     """
+
+    recompute = False
 
     def __init__(
         self,
@@ -62,6 +68,7 @@ class Recurrent(TorchSurface):
         proj_size: int = 0,
         gate_bias: Mapping[str, float] | None = None,
         backend: Path | None = None,
+        recompute: bool = False,
         device: Any = None,
         dtype: torch.dtype | None = None,
         **options: Unpack[Options],
@@ -70,6 +77,7 @@ class Recurrent(TorchSurface):
         regularised = Regularised.of(options)
         arguments.check_dropout(dropout, num_layers)
         arguments.check_flags(bias=bias, batch_first=batch_first, bidirectional=bidirectional)
+        arguments.check_flags(recompute=recompute)
         arguments.check_sizes(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
         arguments.check_backend(backend)
         self.configure(
@@ -86,6 +94,7 @@ class Recurrent(TorchSurface):
             gate_bias=gate_bias,
             regularised=regularised,
         )
+        self.recompute = recompute
         for k, names in enumerate(self._rows):
             shapes = self.record.shapes(self._axes(k), bias)
             parameters.declare(self, names, shapes, device, dtype)
@@ -245,6 +254,8 @@ class Recurrent(TorchSurface):
             steps = drawn(steps)
             x, named = self.regularised.outside(x, named, cast("int", steps.seed))
             record = self._drawn or record
+        if self.recompute:
+            steps = replace(steps, recompute=True)
         return doors.sequence(record, x, start, named, steps, self.backend)
 
     @property
