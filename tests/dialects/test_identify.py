@@ -11,6 +11,7 @@ import pytest
 import grus
 from grus.dialects import DIALECTS, Dialect, Network, find
 from grus.dialects.identify import Answer, identify
+from grus.equations import CELLS
 from grus.errors import InputError
 
 Array = Any
@@ -70,6 +71,8 @@ def test_a_dialect_is_identified_from_one_example_and_a_perturbed_one_fits_nothi
         dialect = STORED[int(rng.integers(len(STORED)))]
         sizes = int(rng.integers(1, 7)), int(rng.integers(1, 6))
         example = draw(dialect, rng, sizes, int(rng.integers(2, 6)), int(rng.integers(1, 4)))
+        while dialect.cell == CELLS["rnn_relu"] and example.y.all():
+            example = draw(dialect, rng, sizes, 4, 3)  # relu of positive numbers is no relu
         named = k % 2 == 0
         answer = example.identify(named)
         assert len(answer.matches) == 1, (dialect.name, sizes, str(answer))
@@ -98,6 +101,20 @@ def test_the_tolerance_is_where_a_match_ends() -> None:
     answer = example.identify(y=outside.astype(np.float32))
     assert not answer.matches
     assert answer.nearest[0].dialects[0] == "torch"
+
+
+def test_a_network_that_turns_rounding_into_more_decides_nothing() -> None:
+    """Weights so large that rounding grows from step to step: its scatter is no tolerance."""
+    dialect = find("torch_rnn")
+    example = draw(dialect, np.random.default_rng(15), (6, 2), 80, 1)
+    weights = {f: 20 * w for f, w in example.network.layers[0][0].items()}
+    network = Network(dialect.cell, ((weights,),))
+    y = network.run(example.x).output.astype(np.float32)
+    answer = identify(dialect.write(network), example.x, y + np.float32(0.01))
+    assert not answer.matches
+    assert all(one.tolerance < 2e-3 for one in answer.nearest)
+    shown = [one for one in answer.known if "torch_rnn" in one.dialects]
+    assert shown[0].error < 0.011  # it is the one, and is not called so
 
 
 def test_float64_arrays_are_held_to_float64() -> None:
