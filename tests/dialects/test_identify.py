@@ -106,8 +106,9 @@ def test_the_tolerance_is_where_a_match_ends() -> None:
 def test_a_network_that_turns_rounding_into_more_decides_nothing() -> None:
     """Weights so large that rounding grows from step to step: its scatter is no tolerance."""
     dialect = find("torch_rnn")
-    example = draw(dialect, np.random.default_rng(15), (6, 2), 80, 1)
-    weights = {f: 20 * w for f, w in example.network.layers[0][0].items()}
+    example = draw(dialect, np.random.default_rng(15), (32, 2), 600, 1)
+    size = {"W": 0.01, "U": 1.0, "b": 0.0}  # chaotic: U of a spectral radius of 3
+    weights = {f: np.float32(size[f]) * w for f, w in example.network.layers[0][0].items()}
     network = Network(dialect.cell, ((weights,),))
     y = network.run(example.x).output.astype(np.float32)
     answer = identify(dialect.write(network), example.x, y + np.float32(0.01))
