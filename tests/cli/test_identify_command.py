@@ -118,7 +118,25 @@ def test_a_layer_that_is_not_there_names_what_is(
         capsys, str(folder / "gru.npz"), "--layer", "no", *POSTED[4:], "--y", "1"
     )
     assert code == 2
-    assert "has no tensors in no; it has encoder.weight_ih_l0" in err
+    assert "gru.npz has no layer no; it has encoder" in err
+
+
+def test_the_one_recurrent_layer_of_a_file_is_found_among_other_tensors(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    with np.load(folder / "gru.npz") as held:
+        tensors = {name: held[name] for name in held.files}
+    others = {"embedding.weight": np.ones((4, 2), np.float32)}
+    np.savez(folder / "gru.npz", **others, **tensors)
+    words = files(folder)
+    code, out, err = identify(capsys, words[0], *words[3:])  # no --layer
+    assert (code, err) == (0, "")
+    assert "\n  torch, " in out
+    second = {name.replace("encoder", "decoder"): t for name, t in tensors.items()}
+    np.savez(folder / "gru.npz", **others, **tensors, **second)
+    code, _, err = identify(capsys, words[0], *words[3:])
+    assert code == 2
+    assert "has 2 recurrent layers; say --layer: decoder, encoder" in err
 
 
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00", b"PK\x03\x04", b"(lp0\nS'x'\n."])

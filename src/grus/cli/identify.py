@@ -10,6 +10,8 @@ import numpy as np
 import typer
 
 from grus.dialects import SECOND
+from grus.dialects.files.contents import Contents
+from grus.dialects.files.layers import find_layers
 from grus.dialects.files.reading import load
 from grus.dialects.identify import identify as find
 from grus.errors import InputError
@@ -94,14 +96,23 @@ def _tensors(file: Path | None, layer: str, pasted: dict[str, str]) -> dict[str,
         }
     if given:
         raise InputError(f"the weights come from {file} or from --W and --U, not from both")
-    tensors = dict(load(file).tensors)
-    if not layer:
-        return tensors
-    found = {}
-    for name, array in tensors.items():
-        match = re.match(rf"{re.escape(layer.rstrip('./'))}[./](.+)", name)
-        if match:
-            found[match[1]] = array
-    if not found:
-        raise InputError(f"{file} has no tensors in {layer}; it has {', '.join(list(tensors)[:9])}")
-    return found
+    return _layer(file, load(file), layer)
+
+
+def _layer(file: Path, contents: Contents, wanted: str) -> dict[str, Array]:
+    """The tensors of one recurrent layer, by its own names where some dialect has such names."""
+    found = find_layers(contents)
+    named = [one for one in found if not wanted or one.path.rstrip("./") == wanted.rstrip("./")]
+    if len(named) > 1:
+        paths = ", ".join(one.shown for one in named[:9])
+        raise InputError(f"{file} has {len(named)} recurrent layers; say --layer: {paths}")
+    if named:
+        return dict(named[0].readings[0].tensors)
+    if not wanted:
+        return dict(contents.tensors)
+    below = re.compile(rf"{re.escape(wanted.rstrip('./'))}[./](.+)")
+    matched = {m[1]: t for name, t in contents.tensors.items() if (m := below.match(name))}
+    if not matched:
+        listed = ", ".join(one.shown for one in found) or ", ".join(list(contents.tensors)[:9])
+        raise InputError(f"{file} has no layer {wanted}; it has {listed}")
+    return matched

@@ -13,6 +13,7 @@ from grus.errors import InputError
 
 Array = Any
 MAX_NUMBERS = 200_000_000
+BACKWARD = "backward, "
 PRINTED = 4  # decimals: PyTorch prints 4, NumPy 8
 
 
@@ -38,6 +39,11 @@ class View:
     """[time, batch, hidden], or [batch, hidden] for the last output."""
     start: tuple[Array, ...] | None
     said: str
+
+    @property
+    def forward(self) -> bool:
+        """True where the steps are taken in the order of x."""
+        return not self.said.startswith(BACKWARD)
 
 
 def weights_of(tensors: Mapping[str, Array] | Sequence[Array]) -> tuple[Given, ...]:
@@ -115,18 +121,18 @@ def views(
         if outputs is not None:
             yield View(steps, outputs, states, "y is every output" + axes)
             if time > 1:
-                yield View(steps[::-1], outputs[::-1], states, "backward, y is every output" + axes)
+                yield View(steps[::-1], outputs[::-1], states, f"{BACKWARD}y is every output{axes}")
                 yield View(
                     steps[::-1],
                     outputs,
                     states,
-                    "backward, y is every output in the order of processing" + axes,
+                    f"{BACKWARD}y is every output in the order of processing{axes}",
                 )
         last = _last(y, batch, hidden)
         if last is not None and not (outputs is not None and time == 1):
             yield View(steps, last, states, "y is the last output" + axes)
             if time > 1:
-                yield View(steps[::-1], last, states, "backward, y is the last output" + axes)
+                yield View(steps[::-1], last, states, f"{BACKWARD}y is the last output{axes}")
 
 
 def _sequences(x: Array, inputs: int) -> Iterable[tuple[Array, bool]]:

@@ -65,11 +65,12 @@ def search(
 
 
 def trial(function: Function, x: Array, y: Array, start: tuple[Array, ...] | None) -> Trial | None:
-    """A function in the first reading of the example, or None where there is none."""
-    for view in _views(function, x, y, start):
+    """A function in the forward reading of the example that fits it best; None: there is none."""
+    found = []
+    for view in (one for one in _views(function, x, y, start) if one.forward):
         made = Trial(function, view, np.inf)
-        return replace(made, error=float(_error(made.outputs()[None], view.y)[0]))
-    return None
+        found.append(replace(made, error=float(_error(made.outputs()[None], view.y)[0])))
+    return min(found, key=lambda one: one.error, default=None)
 
 
 def _rough(
