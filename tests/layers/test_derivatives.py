@@ -169,6 +169,10 @@ RUNS: dict[str, Run] = {
     )(stacked(m)),
     "jacrev": lambda m, x: func.jacrev(output(m))(x),
     "jacfwd": lambda m, x: func.jacfwd(output(m))(x),
+    "vjp of grad": lambda m, x: func.vjp(func.grad(of_x(m)), x)[1](x.cos()),
+    "vjp of vjp": lambda m, x: func.vjp(lambda v: func.vjp(output(m), v)[1](output(m)(v))[0], x)[1](
+        x.cos()
+    ),
     "vmap of jacrev": lambda m, x: func.vmap(func.jacrev(output(m)))(samples(x)),
     "hessian": lambda m, x: func.hessian(of_x(m))(x),
     "hessian of the weights": lambda m, x: func.hessian(lambda p: loss(m, x, p))(weights(m)),

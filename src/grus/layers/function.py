@@ -24,6 +24,9 @@ from grus.layers.path import traced
 
 _transformed = torch._C._are_functorch_transforms_active
 """What autograd functions themselves ask to know whether vmap, grad, jvp ... are under way."""
+_wrapped = torch._C._functorch.is_functorch_wrapped_tensor
+"""True for a transform's own tensors, which a pullback of ``func.vjp`` still holds when the
+transform is over."""
 _batched = torch._C._functorch.is_legacy_batchedtensor
 """True for the gradients of ``torch.autograd.grad(..., is_grads_batched=True)``, which come from an
 older vmap that asks no function for its rule."""
@@ -100,8 +103,11 @@ def _backward(
 ) -> list[Tensor | None]:
     """The gradients of the tensors, as something to differentiate where anything might."""
     bound, steps = ctx.bound, ctx.steps
-    if any(map(_batched, given)) or traced():
+    if any(map(_batched, given)):
         return replayed(bound.composite, (steps,), tensors, given)
+    if traced():
+        every = pullback(bound.composite, (steps,), tensors, given)
+        return [g if need else None for g, need in zip(every, needs, strict=True)]
     if not (torch.is_grad_enabled() or _transformed() or tangents()):
         dy, *dfinal = given
         return kernel.backward(
@@ -176,7 +182,7 @@ class _Gradients(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *given: Tensor) -> tuple[Any, ...]:
         fixed, at = (ctx.bound, ctx.steps, ctx.needs), ctx.saved_tensors
-        if _transformed() or tangents():
+        if _transformed() or tangents() or any(map(_wrapped, at)):
             return (None,) * 5 + pullback(gradients, fixed, at, given)
         return (None,) * 5 + tuple(replayed(replayed_gradients, fixed, at, given))
 
