@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from grus.equations import Cell
-from grus.kernels.call import Kernel, Place
+from grus.kernels.call import Kernel, Place, drawn
 from grus.kernels.frame import Sizes
-from grus.kernels.masks import LOW
 from grus.kernels.rows import Packing, Rows, flags
 from grus.kernels.split import Split
 
@@ -90,12 +89,12 @@ def _dense(
 ) -> Array:
     places = {n: place(a, backwards=order.backwards) for n, a in arrays.items()}
     tables: dict[str, int] = {}
-    found, rows, starts = None, None, None
+    found = None
+    lengths = np.full(sizes[1], sizes[0])
+    masks = drawn(kernel, np.arange(sizes[1]), _starts(lengths, order), _sign(order))
     if kernel.streams:
-        rows, starts = np.arange(sizes[1]), _starts(np.full(sizes[1], sizes[0]), order)
-        tables |= _drawn(kernel, rows, starts, order)
+        tables |= masks.slots(order.seed)
     if order.resets is not None:
-        lengths = np.full(sizes[1], sizes[0])
         found = flags(order.resets, lengths, backwards=order.backwards, ahead=order.ahead)
         tables["clear"] = address(found)
     states = _states(start, final, order.base)
@@ -132,9 +131,9 @@ def _ragged(
     end = tuple(np.empty_like(b) for b in begin)
     base = tuple(b[rows.order] for b in order.base)
     where = {name: address(table) for name, table in tables.items()}
-    starts = _starts(rows.lengths, order)
+    masks = drawn(kernel, rows.order, _starts(rows.lengths, order), _sign(order))
     if kernel.streams:
-        where |= _drawn(kernel, rows.order, starts, order)
+        where |= masks.slots(order.seed)
     states = _states(begin, end, base)
     sums = kernel.by_family(sizes, split, tensors, places, states, where)
     for theirs, ours in zip((*final, *order.base), (*end, *base), strict=True):
@@ -147,16 +146,8 @@ def _starts(lengths: Array, order: Order) -> Array:
     return order.first + (lengths - 1 if order.backwards else np.zeros_like(lengths))
 
 
-def _drawn(kernel: Kernel, rows: Array, starts: Array, order: Order) -> dict[str, int]:
-    """The slots that masks depend on; ``rows`` are the caller's, in the kernel's order."""
-    return {
-        "seed.low": order.seed & LOW,
-        "seed.high": order.seed >> 32 & LOW,
-        "mask.rows": address(rows),
-        "mask.first": address(starts),
-        "mask.sign": -1 if order.backwards else 1,
-        **kernel.streams,
-    }
+def _sign(order: Order) -> int:
+    return -1 if order.backwards else 1
 
 
 def _states(*groups: tuple[Array, ...]) -> list[int]:

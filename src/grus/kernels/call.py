@@ -11,6 +11,7 @@ import math
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -21,6 +22,7 @@ from grus.kernels import threads
 from grus.kernels.frame import ALIGN, Frame, Sizes, lay_out
 from grus.kernels.ir import Target
 from grus.kernels.machine import DType
+from grus.kernels.masks import LOW
 from grus.kernels.plan import Plan, make_plan
 from grus.kernels.program import Program
 from grus.kernels.slots import DENSE, Variant, groups, vector
@@ -198,10 +200,13 @@ class Launcher:
         tensors: tuple[int, ...],
         arrays: Mapping[str, Part],
         states: Sequence[tuple[int, int]],
+        first: Array,
+        sign: int,
     ) -> Prepared:
         """A call that is made often: all but the addresses of its buffers. ``arrays`` are by slot
-        name, ``states`` (buffer, bytes of a row) of h0, hn; the rest is as in a call."""
-        return Prepared(self, sizes, tensors, arrays, states)
+        name, ``states`` (buffer, bytes of a row) of h0, hn; the rest is as in a call. Masks are
+        drawn for steps from ``first`` [batch] on, 1 or -1 (``sign``) from step to step."""
+        return Prepared(self, sizes, tensors, arrays, states, first, sign)
 
 
 class Prepared:
@@ -214,9 +219,12 @@ class Prepared:
         tensors: tuple[int, ...],
         arrays: Mapping[str, Part],
         states: Sequence[tuple[int, int]],
+        first: Array,
+        sign: int,
     ) -> None:
         self.launcher, self.kernel = launcher, launcher.kernel
         self.sizes, self.tensors = sizes, tensors
+        self.drawn = drawn(self.kernel, np.arange(sizes[1]), first, sign)
         at = self.kernel.at
         self.strides: list[tuple[int, int]] = []
         self.moving: list[tuple[int, int, int]] = []
@@ -241,14 +249,45 @@ class Prepared:
             self.templates[key] = frame, block, offsets
         return self.templates[key]
 
-    def __call__(self, *buffers: int) -> Array:
-        """Run with the buffers at these addresses; gives the sums as `Launcher` does."""
+    def __call__(self, *buffers: int, seed: int = 0) -> Array:
+        """Run with the buffers at these addresses; gives the sums as `Launcher` does. ``seed`` is
+        that of drawn masks."""
         with self.kernel.split(self.sizes) as split:
             frame, template, offsets = self._template(split)
             block = template[:]
             for slot, buffer, offset in self.moving:
                 block[slot] = buffers[buffer] + offset
+            if self.kernel.streams:
+                for name, number in self.drawn.slots(seed).items():
+                    block[self.kernel.at[name]] = number
             return self.kernel.run(frame, block, offsets, split)
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """What drawn masks depend on, beside the unit: [batch] the caller's row and the time of the
+    first step of each row, 1 or -1 from step to step, the stream of each mask."""
+
+    rows: Array
+    first: Array
+    sign: int
+    streams: Mapping[str, int]
+
+    def slots(self, seed: int) -> dict[str, int]:
+        """The slots and what they hold; the arrays live as long as this does."""
+        return {
+            "seed.low": seed & LOW,
+            "seed.high": seed >> 32 & LOW,
+            "mask.rows": self.rows.__array_interface__["data"][0],
+            "mask.first": self.first.__array_interface__["data"][0],
+            "mask.sign": self.sign,
+            **self.streams,
+        }
+
+
+def drawn(kernel: Kernel, rows: Array, first: Array, sign: int) -> Drawn:
+    """The masks of a call; ``rows`` are the caller's, in the kernel's order."""
+    return Drawn(rows, first, sign, kernel.streams)
 
 
 @lru_cache(maxsize=256)

@@ -19,8 +19,8 @@ def forward(
     """(output, final states, what `backward` needs or None)."""
     if bound.cell.masks and steps.seed is None:
         bound = bound.expected
-    if _dense(bound, steps):
-        return bound.launch(tensors[0].dtype).forward(tensors, reverse=steps.reverse, keep=keep)
+    if _dense(steps):
+        return bound.launch(tensors[0].dtype).forward(tensors, steps, keep=keep)
     cell, x, start = bound.cell, tensors[0], bound.start(tensors)
     weights = bound.arrays(tensors)
     output = x.new_empty((*x.shape[:2], kernels.output_size(cell, weights)))
@@ -53,7 +53,7 @@ def backward(
     """The gradient of each of ``tensors`` that ``needs`` one."""
     if bound.cell.masks and steps.seed is None:
         bound = bound.expected
-    if _dense(bound, steps):
+    if _dense(steps):
         return _launched(bound, steps, needs, output, saved, dy, dfinal, tensors)
     first = 1 + bound.states
     found = kernels.backward(
@@ -79,13 +79,11 @@ def backward(
     ]
 
 
-def _dense(bound: Binding, steps: Steps) -> bool:
-    """Whether every row has all steps, none begins anew, and no mask is drawn."""
+def _dense(steps: Steps) -> bool:
+    """Whether every row has all steps, and none begins anew."""
     if steps is PLAIN:
         return True
-    if steps.recompute or (bound.cell.masks and steps.seed is not None):
-        return False
-    return steps.lengths is None and steps.resets is None
+    return steps.lengths is None and steps.resets is None and not steps.recompute
 
 
 def _launched(
@@ -100,7 +98,7 @@ def _launched(
 ) -> list[Tensor | None]:
     launch = bound.launch(tensors[0].dtype)
     dx, start, matrices, vectors = launch.backward(
-        needs, output, saved, dy, dfinal, tensors, reverse=steps.reverse, matmul=_mm
+        needs, output, saved, dy, dfinal, tensors, steps, _mm
     )
     found: dict[str, Any] = {}
     if matrices:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from grus import kernels
 from grus.kernels.call import Kernel, Launcher, Part, Prepared, kernel
 from grus.kernels.machine import DType
 from grus.kernels.products import Matmul, Products, Recipe, recipe, vectors
+from grus.kernels.steps import Steps
 
 if TYPE_CHECKING:
     from grus.layers.binding import Binding
@@ -90,10 +92,10 @@ class Launch:
         return Launcher(program, tuple(places[w.family, w.gate] for w in weights))
 
     def forward(
-        self, tensors: tuple[Tensor, ...], *, reverse: bool, keep: bool
+        self, tensors: tuple[Tensor, ...], steps: Steps, *, keep: bool
     ) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None]:
         """(output, final states, what `backward` reads or None)."""
-        key: list[Any] = [keep, reverse]
+        key: list[Any] = [keep, steps.reverse, steps.first]
         for tensor in tensors:
             key += (tensor.shape, tensor.stride())
         for tensor in tensors[self.count :]:
@@ -102,8 +104,8 @@ class Launch:
         if call is None:
             rows = tuple(map(by_rows, tensors))
             if any(one is not other for one, other in zip(rows, tensors, strict=True)):
-                return self.forward(rows, reverse=reverse, keep=keep)
-            call = self._forward(tensors, reverse, keep)
+                return self.forward(rows, steps, keep=keep)
+            call = self._forward(tensors, steps, keep)
             _remember(self.forwards, tuple(key), call)
         x, count = tensors[0], self.count
         output = x.new_empty(call.output)
@@ -111,10 +113,11 @@ class Launch:
         saved = x.new_empty(call.saved) if keep else None
         where = [x.data_ptr(), output.data_ptr(), 0 if saved is None else saved.data_ptr()]
         where += [t.data_ptr() for t in tensors[1:count]]
-        call.run(*where, *[t.data_ptr() for t in final])
+        call.run(*where, *[t.data_ptr() for t in final], seed=steps.seed or 0)
         return output, final, saved
 
-    def _forward(self, tensors: tuple[Tensor, ...], reverse: bool, keep: bool) -> Forward:
+    def _forward(self, tensors: tuple[Tensor, ...], steps: Steps, keep: bool) -> Forward:
+        reverse = steps.reverse
         launcher = self.training if keep else self.inference
         x, start = tensors[0], tensors[1 : self.count]
         sizes = self._sizes(tensors)
@@ -128,7 +131,7 @@ class Launch:
         shapes = tuple(tuple(s.shape) for s in start)
         rows = [(3 + k, s.stride(0) * self.item) for k, s in enumerate(start)]
         rows += [(3 + len(start) + k, s[1] * self.item) for k, s in enumerate(shapes)]
-        run = self._prepared(launcher, sizes, tensors, parts, rows)
+        run = self._prepared(launcher, sizes, tensors, parts, rows, steps.first, reverse)
         return Forward(run, output, shapes, time * batch * sum(saved.values()))
 
     def backward(
@@ -139,8 +142,7 @@ class Launch:
         dy: Tensor,
         dfinal: tuple[Tensor, ...],
         tensors: tuple[Tensor, ...],
-        *,
-        reverse: bool,
+        steps: Steps,
         matmul: Matmul,
     ) -> tuple[Tensor | None, list[Tensor], dict[str, Any], dict[str, Any]]:
         """(dL/dx if needed, dL/d(initial states), dL/d(matrices by family), the same of vectors
@@ -149,18 +151,24 @@ class Launch:
         given = tuple(map(by_rows, (tensors[0], output, dy, *dfinal)))
         x, output, dy, *begin = given
         parameters = tuple(map(by_rows, tensors[count:]))
-        key: list[Any] = [reverse, *[t.stride() for t in given], *[t.shape for t in given]]
+        key: list[Any] = [
+            steps.reverse,
+            steps.first,
+            *[t.stride() for t in given],
+            *[t.shape for t in given],
+        ]
         for tensor in parameters:
             key += (tensor.shape, tensor.stride(), tensor.data_ptr())
         call = self.backwards.get(tuple(key))
         if call is None:
-            call = self._backward(x, output, dy, tuple(begin), parameters, reverse)
+            call = self._backward(x, output, dy, tuple(begin), parameters, steps)
             _remember(self.backwards, tuple(key), call)
         flat = x.new_empty(call.flat)
         end = [x.new_empty(shape) for shape in call.states]
         where = [t.data_ptr() for t in (x, output, saved, dy, flat)]
         where += [begin[k].data_ptr() for k in self.order]
-        sums = call.run(*where, *[end[k].data_ptr() for k in self.order])
+        last = [end[k].data_ptr() for k in self.order]
+        sums = call.run(*where, *last, seed=steps.seed or 0)
         products = Products(call.recipe, cast(Any, flat), matmul, x.new_empty)
         found: dict[str, Any] = {}
         if any(needs[count:]):
@@ -182,9 +190,9 @@ class Launch:
         dy: Tensor,
         begin: tuple[Tensor, ...],
         parameters: tuple[Tensor, ...],
-        reverse: bool,
+        steps: Steps,
     ) -> Backward:
-        plan, going = self.layout, not reverse
+        plan, going = self.layout, not steps.reverse
         sizes = self._sizes((x, *begin, *parameters))
         time, batch = x.shape[:2]
         columns = plan.columns(sizes)
@@ -200,7 +208,8 @@ class Launch:
         states = len(begin)
         rows = [(5 + k, begin[o].stride(0) * self.item) for k, o in enumerate(self.order)]
         rows += [(5 + states + k, shapes[o][1] * self.item) for k, o in enumerate(self.order)]
-        run = self._prepared(self.returning, sizes, (x, *begin, *parameters), parts, rows)
+        given = (x, *begin, *parameters)
+        run = self._prepared(self.returning, sizes, given, parts, rows, steps.first, going)
         how = recipe(self.cell, tuple(sizes.items()))
         return Backward(run, (time * batch, columns), shapes, how, self._operands(how, sizes, x))
 
@@ -246,14 +255,21 @@ class Launch:
         tensors: tuple[Tensor, ...],
         parts: dict[str, Part],
         rows: list[tuple[int, int]],
+        first: int,
+        backwards: bool,
     ) -> Prepared:
         x = tensors[0]
-        axes = (x.shape[0], x.shape[1], x.shape[2], sizes["hidden"], sizes.get("projection", 0))
+        time, batch = x.shape[:2]
+        starts = np.full(batch, first + (time - 1 if backwards else 0))
+        sign = -1 if backwards else 1
+        axes = (time, batch, x.shape[2], sizes["hidden"], sizes.get("projection", 0))
         places: list[int] = []
         for tensor, gates in zip(tensors[self.count :], self.gates, strict=True):
             row = tensor.stride(0) * self.item
             places += (tensor.data_ptr(), row, tensor.shape[0] // gates * row)
-        return launcher.prepare(launcher.kernel.sizes(axes), tuple(places), parts, rows)
+        return launcher.prepare(
+            launcher.kernel.sizes(axes), tuple(places), parts, rows, starts, sign
+        )
 
 
 def _turned(buffer: int, first: int, strides: tuple[int, int], steps: int, backwards: bool) -> Part:
