@@ -56,7 +56,7 @@ demo: $(READY)
 	$(BIN)/python -c $(VALIDATION) "$$run/metrics.jsonl"
 
 test: $(READY)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: $(READY)
 	@$(BIN)/ruff format --check

@@ -79,6 +79,8 @@ class Cost:
     """Numbers that come from outside at each step: x, masks, states. Weights come on top."""
     saved: Count
     """Numbers that the forward step keeps for the backward step."""
+    states: Count
+    """Numbers of all states."""
 
 
 def cost(cell: Cell) -> Cost:
@@ -100,6 +102,7 @@ def cost(cell: Cell) -> Cost:
             ]
         ),
         saved=total(Count.of(seen(Input(name))) for name in back.saved),
+        states=total(Count.of(cell.shapes.states[state]) for state in cell.states),
     )
 
 

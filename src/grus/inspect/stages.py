@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from grus.equations import Cell, Name, State, explain_name
 from grus.gradients import WeightGradient, backward
 from grus.inspect.cost import ITEM_BYTES, LETTERS, Cost, Count, cost
+from grus.kernels.steps import Steps, windows
 
 
 def equations_text(cell: Cell, asked: str = "") -> str:
@@ -86,6 +87,8 @@ def _cost_rows(
         return label, str(count), f"{one:,}{word}", f"{every:,}{word}"
 
     parameters = counted.parameters.at(sizes)
+    # What `recompute=True` keeps: the states where a window of steps begins.
+    cut = len(windows(Steps(recompute=True), steps)) * counted.states.at(sizes) * size * batch
     return [
         ("parameters", str(counted.parameters), f"{parameters:,}", f"{parameters * size:,} bytes"),
         row("operations, forward", counted.forward, True, 1),
@@ -94,6 +97,7 @@ def _cost_rows(
         row("read, weights", counted.parameters, False, size),
         row("read, x and states", counted.read, True, size),
         row("kept for backward", counted.saved, True, size),
+        ("kept with recompute", f"{counted.states} a window", "", f"{cut:,} bytes"),
     ]
 
 
