@@ -82,7 +82,9 @@ def test_the_weights_load_into_one_torch_stack() -> None:
     torch.testing.assert_close(torch.cat(state), last, rtol=0, atol=1e-13)
 
 
-@pytest.mark.parametrize("cell", list(CELLS))
+@pytest.mark.parametrize(
+    "cell", [n for n, c in CELLS.items() if set(c.shapes.states.values()) == {"hidden"}]
+)
 def test_steps_and_pieces_give_what_the_whole_gives(cell: str) -> None:
     """The state that is handed on is the state: whole, in two pieces, and step by step."""
     with torch.no_grad():
@@ -95,6 +97,11 @@ def test_steps_and_pieces_give_what_the_whole_gives(cell: str) -> None:
         for k, symbols in enumerate(ids()):
             scores, state = layered.step(symbols, state)
             torch.testing.assert_close(scores, whole[k], rtol=0, atol=1e-13)
+
+
+def test_a_state_of_another_size_is_refused() -> None:
+    with pytest.raises(InputError, match="an axis \\['projection'\\]"):
+        model("lstm_projected")
 
 
 def test_one_hot_is_an_embedding_of_unit_vectors() -> None:
