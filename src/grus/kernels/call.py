@@ -204,8 +204,9 @@ class Launcher:
         sign: int,
     ) -> Prepared:
         """A call that is made often: all but the addresses of its buffers. ``arrays`` are by slot
-        name, ``states`` (buffer, bytes of a row) of h0, hn; the rest is as in a call. Masks are
-        drawn for steps from ``first`` [batch] on, 1 or -1 (``sign``) from step to step."""
+        name, ``states`` (buffer, bytes of a row) of h0, hn, and what resets need; the rest is as
+        in a call. Masks are drawn for steps from ``first`` [batch] on, 1 or -1 (``sign``) from step
+        to step."""
         return Prepared(self, sizes, tensors, arrays, states, first, sign)
 
 
@@ -236,6 +237,8 @@ class Prepared:
         for slot, (buffer, row) in zip(self.kernel.states, states, strict=True):
             self.moving.append((slot, buffer, 0))
             self.strides.append((slot + 1, row))
+        if "clear" in at:
+            self.moving.append((at["clear"], -1, 0))
         self.templates: dict[tuple[Split, int], Template] = {}
 
     def _template(self, split: Split) -> Template:
@@ -251,7 +254,7 @@ class Prepared:
 
     def __call__(self, *buffers: int, seed: int = 0) -> Array:
         """Run with the buffers at these addresses; gives the sums as `Launcher` does. ``seed`` is
-        that of drawn masks."""
+        that of drawn masks; where states are put back, the last buffer holds the flags."""
         with self.kernel.split(self.sizes) as split:
             frame, template, offsets = self._template(split)
             block = template[:]

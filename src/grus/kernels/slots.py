@@ -30,6 +30,9 @@ TABLES = ("lengths", "starts", "active", "steps")
 still under way; [time] offsets of the steps of x."""
 
 
+Clear = Literal["", "zero", "copy", "collect"]
+
+
 @dataclass(frozen=True, slots=True)
 class Variant:
     """What a program does beside stepping all rows through all steps.
@@ -40,7 +43,7 @@ class Variant:
     """
 
     ragged: bool = False
-    clear: Literal["", "zero", "copy", "collect"] = ""
+    clear: Clear = ""
 
 
 DENSE = Variant()

@@ -80,10 +80,8 @@ def backward(
 
 
 def _dense(steps: Steps) -> bool:
-    """Whether every row has all steps, and none begins anew."""
-    if steps is PLAIN:
-        return True
-    return steps.lengths is None and steps.resets is None and not steps.recompute
+    """Whether every row has all steps, in one pass."""
+    return steps is PLAIN or (steps.lengths is None and not steps.recompute)
 
 
 def _launched(

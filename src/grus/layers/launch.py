@@ -1,4 +1,4 @@
-"""A layer's call on the kernels straight from torch's tensors: every row of one length, no resets.
+"""A layer's call on the kernels straight from torch's tensors: every row of one length.
 
 What most calls are, and as little as they can cost. All that follows from shapes, strides and where
 the parameters lie is worked out once and kept; a call allocates its results and hands over
@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -20,10 +19,14 @@ from grus import kernels
 from grus.kernels.call import Kernel, Launcher, Part, Prepared, kernel
 from grus.kernels.machine import DType
 from grus.kernels.products import Matmul, Products, Recipe, recipe, vectors
+from grus.kernels.slots import Clear, Variant
 from grus.kernels.steps import Steps
 
 if TYPE_CHECKING:
     from grus.layers.binding import Binding
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Kind = Literal["inference", "training", "backward"]
 
 MOST = 256
 """Prepared calls kept; beyond it all are forgotten and made again."""
@@ -65,26 +68,23 @@ class Launch:
         back = self.layout.derived.cell.states
         self.places = [back.index(f"d{s}") for s in self.cell.states]
         self.order = [self.places.index(k) for k in range(len(self.places))]
+        self.launchers: dict[tuple[Kind, Clear], Launcher] = {}
         self.forwards: dict[Any, Forward] = {}
         self.backwards: dict[Any, Backward] = {}
 
-    @cached_property
-    def inference(self) -> Launcher:
-        """Forward, keeping nothing."""
-        return self._launcher(kernel(self.cell, self.dtype, (self.cell.output,)))
+    def launcher(self, kind: Kind, clear: Clear) -> Launcher:
+        """The calls of a kind, compiled when first asked for."""
+        if (kind, clear) not in self.launchers:
+            self.launchers[kind, clear] = self._launcher(self._kernel(kind, Variant(clear=clear)))
+        return self.launchers[kind, clear]
 
-    @cached_property
-    def training(self) -> Launcher:
-        """Forward, keeping what backward reads."""
-        stores = (self.cell.output, *self.layout.saved)
-        return self._launcher(kernel(self.cell, self.dtype, stores))
-
-    @cached_property
-    def returning(self) -> Launcher:
-        """Backward."""
-        plan = self.layout
-        program = kernel(plan.derived.cell, self.dtype, plan.adjoints, plan.sums, self.cell)
-        return self._launcher(program)
+    def _kernel(self, kind: Kind, variant: Variant) -> Kernel:
+        plan, output = self.layout, self.cell.output
+        if kind == "backward":
+            back = plan.derived.cell
+            return kernel(back, self.dtype, plan.adjoints, plan.sums, self.cell, variant)
+        stores = (output,) if kind == "inference" else (output, *plan.saved)
+        return kernel(self.cell, self.dtype, stores, variant=variant)
 
     def _launcher(self, program: Kernel) -> Launcher:
         places = self.bound.record.places(self.bound.names)
@@ -95,7 +95,7 @@ class Launch:
         self, tensors: tuple[Tensor, ...], steps: Steps, *, keep: bool
     ) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None]:
         """(output, final states, what `backward` reads or None)."""
-        key: list[Any] = [keep, steps.reverse, steps.first]
+        key: list[Any] = [keep, steps.reverse, steps.first, cleared(steps, "copy")]
         for tensor in tensors:
             key += (tensor.shape, tensor.stride())
         for tensor in tensors[self.count :]:
@@ -112,13 +112,21 @@ class Launch:
         final = tuple([x.new_empty(shape) for shape in call.states])
         saved = x.new_empty(call.saved) if keep else None
         where = [x.data_ptr(), output.data_ptr(), 0 if saved is None else saved.data_ptr()]
-        where += [t.data_ptr() for t in tensors[1:count]]
-        call.run(*where, *[t.data_ptr() for t in final], seed=steps.seed or 0)
+        start = tensors[1:count]
+        if steps.resets is None:
+            where += [t.data_ptr() for t in (*start, *final)]
+            call.run(*where, seed=steps.seed or 0)
+            return output, final, saved
+        begun, flags = first(steps, start), following(steps)
+        base = start if steps.reset_to == "h0" else ()
+        where += [t.data_ptr() for t in (*begun, *final, *base)]
+        call.run(*where, flags.ctypes.data, seed=steps.seed or 0)
         return output, final, saved
 
     def _forward(self, tensors: tuple[Tensor, ...], steps: Steps, keep: bool) -> Forward:
         reverse = steps.reverse
-        launcher = self.training if keep else self.inference
+        clear = cleared(steps, "copy")
+        launcher = self.launcher("training" if keep else "inference", clear)
         x, start = tensors[0], tensors[1 : self.count]
         sizes = self._sizes(tensors)
         time, batch = x.shape[:2]
@@ -130,7 +138,12 @@ class Launch:
         parts |= self._blocks(2, saved, (time, batch), reverse)
         shapes = tuple(tuple(s.shape) for s in start)
         rows = [(3 + k, s.stride(0) * self.item) for k, s in enumerate(start)]
+        if clear:  # the states of the first step are made for it
+            rows = [(3 + k, s[1] * self.item) for k, s in enumerate(shapes)]
         rows += [(3 + len(start) + k, s[1] * self.item) for k, s in enumerate(shapes)]
+        if clear == "copy":
+            at = 3 + 2 * len(start)
+            rows += [(at + k, s.stride(0) * self.item) for k, s in enumerate(start)]
         run = self._prepared(launcher, sizes, tensors, parts, rows, steps.first, reverse)
         return Forward(run, output, shapes, time * batch * sum(saved.values()))
 
@@ -151,9 +164,11 @@ class Launch:
         given = tuple(map(by_rows, (tensors[0], output, dy, *dfinal)))
         x, output, dy, *begin = given
         parameters = tuple(map(by_rows, tensors[count:]))
+        clear = cleared(steps, "collect")
         key: list[Any] = [
             steps.reverse,
             steps.first,
+            clear,
             *[t.stride() for t in given],
             *[t.shape for t in given],
         ]
@@ -167,8 +182,16 @@ class Launch:
         end = [x.new_empty(shape) for shape in call.states]
         where = [t.data_ptr() for t in (x, output, saved, dy, flat)]
         where += [begin[k].data_ptr() for k in self.order]
-        last = [end[k].data_ptr() for k in self.order]
-        sums = call.run(*where, *last, seed=steps.seed or 0)
+        where += [end[k].data_ptr() for k in self.order]
+        base = [x.new_zeros(shape) for shape in call.states] if clear == "collect" else []
+        where += [base[k].data_ptr() for k in self.order if base]
+        if steps.resets is None:
+            sums = call.run(*where, seed=steps.seed or 0)
+        else:
+            flags = np.ascontiguousarray(steps.resets if steps.reverse else steps.resets[::-1])
+            sums = call.run(*where, flags.ctypes.data, seed=steps.seed or 0)
+        if base:
+            end = [d + b for d, b in zip(end, base, strict=True)]
         products = Products(call.recipe, cast(Any, flat), matmul, x.new_empty)
         found: dict[str, Any] = {}
         if any(needs[count:]):
@@ -207,9 +230,13 @@ class Launch:
         shapes = tuple(tuple(d.shape) for d in begin)
         states = len(begin)
         rows = [(5 + k, begin[o].stride(0) * self.item) for k, o in enumerate(self.order)]
-        rows += [(5 + states + k, shapes[o][1] * self.item) for k, o in enumerate(self.order)]
+        clear = cleared(steps, "collect")
+        for group in range(1, 3 if clear == "collect" else 2):
+            at = 5 + group * states
+            rows += [(at + k, shapes[o][1] * self.item) for k, o in enumerate(self.order)]
         given = (x, *begin, *parameters)
-        run = self._prepared(self.returning, sizes, given, parts, rows, steps.first, going)
+        launcher = self.launcher("backward", clear)
+        run = self._prepared(launcher, sizes, given, parts, rows, steps.first, going)
         how = recipe(self.cell, tuple(sizes.items()))
         return Backward(run, (time * batch, columns), shapes, how, self._operands(how, sizes, x))
 
@@ -285,6 +312,32 @@ def _remember(calls: dict[Any, Any], key: tuple[Any, ...], call: object) -> None
     if len(calls) >= MOST:
         calls.clear()
     calls[key] = call
+
+
+def cleared(steps: Steps, kept: Literal["copy", "collect"]) -> Clear:
+    """What a program does at a reset; ``kept`` where the state goes back to h0."""
+    if steps.resets is None:
+        return ""
+    return kept if steps.reset_to == "h0" else "zero"
+
+
+def first(steps: Steps, start: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The states at the first step, one row after the other: zero where it is a reset to zero."""
+    rows = tuple(s.contiguous() for s in start)
+    if steps.resets is None or steps.reset_to == "h0" or not len(steps.resets):
+        return rows
+    begins = steps.resets[-1 if steps.reverse else 0]
+    if not begins.any():
+        return rows
+    return tuple(s.masked_fill(torch.from_numpy(begins)[:, None], 0.0) for s in rows)
+
+
+def following(steps: Steps) -> Array:
+    """For each step, in the order in which they are taken, whether the next one is a reset."""
+    assert steps.resets is not None
+    flags = np.zeros(steps.resets.shape, bool)
+    flags[:-1] = steps.resets[-2::-1] if steps.reverse else steps.resets[1:]
+    return flags
 
 
 def by_rows(tensor: Tensor) -> Tensor:
