@@ -7,7 +7,6 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from grus import kernels
@@ -15,7 +14,6 @@ from grus.dialects import TorchRecord
 from grus.equations import Cell, expected
 from grus.kernels.steps import Steps
 from grus.layers import composite
-from grus.layers.launch import Launch
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -88,17 +86,6 @@ class Binding:
         return {
             f: named[self.record.tensor(f)] for f in cell.families if len(cell.family_axes(f)) == 2
         }
-
-    def launch(self, dtype: torch.dtype) -> Launch:
-        """The calls in this dtype."""
-        if dtype not in self.launches:
-            self.launches[dtype] = Launch(self, dtype)
-        return self.launches[dtype]
-
-    @cached_property
-    def launches(self) -> dict[torch.dtype, Launch]:
-        """By dtype, made when first asked for."""
-        return {}
 
     def composite(self, steps: Steps, *tensors: Tensor) -> tuple[Tensor, ...]:
         """(output, *final states) by torch's own differentiable operations."""

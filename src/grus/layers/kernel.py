@@ -11,6 +11,7 @@ from torch import Tensor
 from grus import kernels
 from grus.kernels.steps import PLAIN, Steps
 from grus.layers.binding import Array, Binding, array
+from grus.layers.launch import launch
 
 
 def forward(
@@ -20,7 +21,7 @@ def forward(
     if bound.cell.masks and steps.seed is None:
         bound = bound.expected
     if _dense(steps):
-        return bound.launch(tensors[0].dtype).forward(tensors, steps, keep=keep)
+        return launch(bound, tensors[0].dtype).forward(tensors, steps, keep=keep)
     cell, x, start = bound.cell, tensors[0], bound.start(tensors)
     weights = bound.arrays(tensors)
     output = x.new_empty((*x.shape[:2], kernels.output_size(cell, weights)))
@@ -94,8 +95,7 @@ def _launched(
     dfinal: tuple[Tensor, ...],
     tensors: tuple[Tensor, ...],
 ) -> list[Tensor | None]:
-    launch = bound.launch(tensors[0].dtype)
-    dx, start, matrices, vectors = launch.backward(
+    dx, start, matrices, vectors = launch(bound, tensors[0].dtype).backward(
         needs, output, saved, dy, dfinal, tensors, steps, _mm
     )
     found: dict[str, Any] = {}

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from functools import lru_cache
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -21,9 +22,7 @@ from grus.kernels.machine import DType
 from grus.kernels.products import Matmul, Products, Recipe, recipe, vectors
 from grus.kernels.slots import Clear, Variant
 from grus.kernels.steps import Steps
-
-if TYPE_CHECKING:
-    from grus.layers.binding import Binding
+from grus.layers.binding import Binding
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Kind = Literal["inference", "training", "backward"]
@@ -312,6 +311,12 @@ def _remember(calls: dict[Any, Any], key: tuple[Any, ...], call: object) -> None
     if len(calls) >= MOST:
         calls.clear()
     calls[key] = call
+
+
+@lru_cache(maxsize=512)
+def launch(bound: Binding, dtype: torch.dtype) -> Launch:
+    """The calls of a binding in a dtype, made once."""
+    return Launch(bound, dtype)
 
 
 def cleared(steps: Steps, kept: Literal["copy", "collect"]) -> Clear:
