@@ -99,8 +99,8 @@ def _resets(resets: Any, sizes: dict[str, int], axes: Axes) -> Array | None:
     _shaped("resets", array, sizes, axes)
     if array.dtype.kind not in "biuf":
         raise KindError(f"resets must be bool, or 0 and 1, got {array.dtype}")
-    found = array == 1
-    if not (found | (array == 0)).all():
+    found = array if array.dtype == bool else array == 1
+    if found is not array and not (found | (array == 0)).all():
         raise InputError("resets must be bool, or 0 and 1")
     if not found.any():
         return None
