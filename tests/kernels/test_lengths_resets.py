@@ -15,6 +15,7 @@ from cells import ALL_CELLS
 from grus import InputError, kernels, reference
 from grus.kernels import Steps, arrays, call, clear, split, steps as module_of_steps
 from grus.kernels.layout import saved_size
+from grus.kernels.rows import dense_flags, flags
 from grus.kernels.split import Split
 from test_agreement import KERNEL_CELLS
 from test_bits import splits  # noqa: F401  a fixture
@@ -213,11 +214,25 @@ def test_resets_may_be_bool_or_0_and_1_and_nothing_else() -> None:
 def test_a_reset_that_comes_one_step_late_is_noticed(
     recompiled: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = arrays.flags
-    monkeypatch.setattr(arrays, "flags", lambda *a, ahead, **k: right(*a, ahead=ahead - 1, **k))
+    right = arrays.dense_flags
+    monkeypatch.setattr(
+        arrays, "dense_flags", lambda *a, ahead, **k: right(*a, ahead=ahead - 1, **k)
+    )
     p, steps = case("gru", SIZES[0], "float32", (0, 1, "zero", False))
     with pytest.raises(AssertionError):
         same("late", parts(run(p, steps)), parts(pieces.forward(p, steps)))
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("ahead", [0, 1])
+@pytest.mark.parametrize("steps", [0, 1, 7])
+def test_flags_of_full_rows_are_those_of_rows_with_lengths(
+    steps: int, ahead: int, backwards: bool
+) -> None:
+    resets = np.random.default_rng(steps).random((steps, 5)) < 0.4
+    want = flags(resets, np.full(5, steps), backwards=backwards, ahead=ahead)
+    found = dense_flags(resets, backwards=backwards, ahead=ahead)
+    assert found.tobytes() == want.tobytes()
 
 
 def test_a_state_that_is_not_put_back_is_noticed(

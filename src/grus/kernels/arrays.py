@@ -11,7 +11,7 @@ import numpy as np
 from grus.equations import Cell
 from grus.kernels.call import Kernel, Place, drawn
 from grus.kernels.frame import Sizes
-from grus.kernels.rows import Packing, Rows, flags
+from grus.kernels.rows import Packing, Rows, dense_flags
 from grus.kernels.split import Split
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -95,7 +95,7 @@ def _dense(
     if kernel.streams:
         tables |= masks.slots(order.seed)
     if order.resets is not None:
-        found = flags(order.resets, lengths, backwards=order.backwards, ahead=order.ahead)
+        found = dense_flags(order.resets, backwards=order.backwards, ahead=order.ahead)
         tables["clear"] = address(found)
     states = _states(start, final, order.base)
     return kernel.by_family(sizes, split, tensors, places, states, tables)

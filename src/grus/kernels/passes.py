@@ -16,7 +16,7 @@ from grus.kernels.layout import axis_sizes, layout, views
 from grus.kernels.machine import DType
 from grus.kernels.plan import UnsupportedCellError
 from grus.kernels.products import Matmul, Products, recipe, vectors
-from grus.kernels.rows import Packing
+from grus.kernels.rows import Packing, begins
 from grus.kernels.slots import Variant
 from grus.kernels.steps import Steps
 
@@ -156,7 +156,7 @@ class _Going:
         if self.resets is None or not self.time:
             return start
         if not self.packing:
-            cleared = self.resets[-1 if self.reverse else 0]
+            cleared = begins(self.resets, backwards=self.reverse)
         else:
             lengths = self.packing.lengths
             at = np.maximum(lengths - 1, 0) if self.reverse else np.zeros_like(lengths)

@@ -85,6 +85,20 @@ class Rows:
         return flags(resets[:, self.order], self.lengths, backwards=backwards, ahead=ahead)
 
 
+def begins(resets: Array, *, backwards: bool) -> Array:
+    """[batch] bool: whether the step that is taken first is a reset, where rows have all steps."""
+    found: Array = resets[-1 if backwards else 0]
+    return found
+
+
+def dense_flags(resets: Array, *, backwards: bool, ahead: int) -> Array:
+    """What `flags` gives where rows have all steps."""
+    taken = resets[::-1] if backwards else resets
+    found = np.zeros(taken.shape, bool)
+    found[: len(taken) - ahead] = taken[ahead:]
+    return found.view(np.uint8)
+
+
 def flags(resets: Array, lengths: Array, *, backwards: bool, ahead: int) -> Array:
     """For each step, in the order in which they are taken, whether the step ``ahead`` of it is a
     reset: bytes, 0 past the end. ``lengths`` [batch] are the rows'."""

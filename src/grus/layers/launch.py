@@ -20,11 +20,11 @@ from grus import kernels
 from grus.kernels.call import Kernel, Launcher, Part, Prepared, kernel
 from grus.kernels.machine import DType
 from grus.kernels.products import Matmul, Products, Recipe, recipe, vectors
+from grus.kernels.rows import begins, dense_flags
 from grus.kernels.slots import Clear, Variant
 from grus.kernels.steps import Steps
 from grus.layers.binding import Binding
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Kind = Literal["inference", "training", "backward"]
 
 MOST = 256
@@ -116,7 +116,8 @@ class Launch:
             where += [t.data_ptr() for t in (*start, *final)]
             call.run(*where, seed=steps.seed or 0)
             return output, final, saved
-        begun, flags = first(steps, start), following(steps)
+        begun = first(steps, start)
+        flags = dense_flags(steps.resets, backwards=steps.reverse, ahead=1)
         base = start if steps.reset_to == "h0" else ()
         where += [t.data_ptr() for t in (*begun, *final, *base)]
         call.run(*where, flags.ctypes.data, seed=steps.seed or 0)
@@ -187,7 +188,7 @@ class Launch:
         if steps.resets is None:
             sums = call.run(*where, seed=steps.seed or 0)
         else:
-            flags = np.ascontiguousarray(steps.resets if steps.reverse else steps.resets[::-1])
+            flags = dense_flags(steps.resets, backwards=not steps.reverse, ahead=0)
             sums = call.run(*where, flags.ctypes.data, seed=steps.seed or 0)
         if base:
             end = [d + b for d, b in zip(end, base, strict=True)]
@@ -196,8 +197,8 @@ class Launch:
         if any(needs[count:]):
             kept: dict[str, Any] = {"x": x, self.cell.output: output}
             rows = call.flat[0]
-            for name, first, size in call.operands:
-                kept[name] = saved[first : first + rows * size].view(rows, size)
+            for name, at, size in call.operands:
+                kept[name] = saved[at : at + rows * size].view(rows, size)
             found = products.matrices(kept)
         dx = None
         if needs[0]:
@@ -331,18 +332,10 @@ def first(steps: Steps, start: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     rows = tuple(s.contiguous() for s in start)
     if steps.resets is None or steps.reset_to == "h0" or not len(steps.resets):
         return rows
-    begins = steps.resets[-1 if steps.reverse else 0]
-    if not begins.any():
+    cleared = begins(steps.resets, backwards=steps.reverse)
+    if not cleared.any():
         return rows
-    return tuple(s.masked_fill(torch.from_numpy(begins)[:, None], 0.0) for s in rows)
-
-
-def following(steps: Steps) -> Array:
-    """For each step, in the order in which they are taken, whether the next one is a reset."""
-    assert steps.resets is not None
-    flags = np.zeros(steps.resets.shape, bool)
-    flags[:-1] = steps.resets[-2::-1] if steps.reverse else steps.resets[1:]
-    return flags
+    return tuple(s.masked_fill(torch.from_numpy(cleared)[:, None], 0.0) for s in rows)
 
 
 def by_rows(tensor: Tensor) -> Tensor:
