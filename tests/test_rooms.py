@@ -23,10 +23,16 @@ BELOW = {
     "layers": "equations reference gradients kernels dialects",
     "models": "equations reference gradients kernels dialects layers",
     "inspect": "equations reference gradients kernels dialects layers models",
-    "cli": "equations reference gradients kernels dialects layers models inspect sequence check",
+    "traces": "equations reference gradients kernels dialects layers models",
+    "pictures": "equations dialects inspect traces",
+    "comparison": "equations reference gradients kernels dialects layers models inspect traces"
+    " pictures",
+    "page": "equations reference kernels dialects layers models inspect traces pictures",
+    "cli": "equations reference gradients kernels dialects layers models inspect sequence check"
+    " traces pictures comparison page",
     "sequence": "equations reference kernels",
     "onnx": "dialects",
-    "__init__": "equations sequence layers dialects onnx",
+    "__init__": "equations sequence layers dialects onnx traces",
     "__main__": "cli",
 }
 PACKAGES = {
@@ -38,15 +44,30 @@ PACKAGES = {
     "layers": "torch numpy",
     "models": "torch numpy safetensors",
     "inspect": "numpy",
+    "traces": "numpy",
+    "pictures": "numpy",
+    "comparison": "numpy",
+    "page": "numpy",
     "cli": "typer rich numpy",
 }
 LATE = {
     "dialects": "safetensors h5py onnx",
     "inspect": "torch matplotlib",
+    "traces": "torch",
+    "pictures": "matplotlib plotly",
+    "comparison": "torch matplotlib",
+    "page": "torch starlette uvicorn plotly",
     "cli": "torch",
 }
 # A room that loads without torch takes these rooms inside functions only.
-LATE_ROOMS = {"inspect": "layers", "cli": "layers", "__init__": "layers sequence dialects"}
+LATE_ROOMS = {
+    "inspect": "layers",
+    "traces": "layers models",
+    "comparison": "layers models",
+    "page": "layers models",
+    "cli": "layers",
+    "__init__": "layers sequence dialects traces",
+}
 ONE_FILE = {"llvmlite": "kernels/jit.py"}
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 50
