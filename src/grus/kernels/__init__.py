@@ -11,6 +11,7 @@ from grus.kernels.passes import Gradients
 from grus.kernels.plan import Plan, UnsupportedCellError, make_plan
 from grus.kernels.run import Result, backward, forward, run
 from grus.kernels.steps import Steps
+from grus.kernels.values import values
 
 __all__ = [
     "Gradients",
@@ -29,4 +30,5 @@ __all__ = [
     "output_size",
     "run",
     "saved_size",
+    "values",
 ]

@@ -48,23 +48,43 @@ def forward(
     """`run.forward` in one pass; resets go back to ``base``."""
     axes = axis_sizes(cell, weights)
     kept = {} if saved is None else views(cell, saved, x.shape, axes, steps)
+    store(cell, weights, x, start, {cell.output: output, **kept}, final, steps, threads, base)
+    if steps.lengths is not None:
+        for row in np.flatnonzero(steps.lengths < len(x)):
+            output[steps.lengths[row] :, row] = 0
+
+
+def store(
+    cell: Cell,
+    weights: Mapping[str, Array],
+    x: Array,
+    start: States,
+    into: Mapping[str, Array],
+    final: States,
+    steps: Steps,
+    threads: int | None,
+    base: States,
+) -> None:
+    """Run forward; the program itself writes the values named in ``into`` there, step by step.
+
+    Arrays are [time, batch, axis], or with lengths [valid steps, axis], any strides but along the
+    last axis. Nothing is written past a row's end. A state's own name is the state as a step finds
+    it. Arguments are already checked; resets go back to ``base``.
+    """
     going = _Going(steps, x.shape)
-    program = kernel(cell, _dtype(x), (cell.output, *kept), variant=going.variant("copy"))
+    program = kernel(cell, _dtype(x), tuple(into), variant=going.variant("copy"))
     for name in program.plan.step_inputs:
         if name != "x":
             raise UnsupportedCellError(
                 f"cell {cell.name}: the kernels take no mask per step yet ({name})"
             )
-    arrays = {"x": x, f"out.{cell.output}": output}
-    arrays |= {f"out.{name}": array for name, array in kept.items()}
+    arrays = {"x": x} | {f"out.{name}": array for name, array in into.items()}
     if "x" in program.plan.step_inputs:
         arrays["in.x"] = x
     order = going.order(backwards=steps.reverse, ahead=1, base=base)
     first = going.first(start, base)
-    call(program, cell, going.sizes(x, axes), weights, arrays, first, final, order, threads)
-    if going.packing:
-        for row in np.flatnonzero(going.packing.lengths < len(x)):
-            output[going.packing.lengths[row] :, row] = 0
+    sizes = going.sizes(x, axis_sizes(cell, weights))
+    call(program, cell, sizes, weights, arrays, first, final, order, threads)
 
 
 def backward(

@@ -1,0 +1,156 @@
+"""`Trace`: the recorded values of a layer, immutable arrays with named axes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from grus.equations import Cell
+from grus.equations.checks import NEXT
+from grus.errors import InputError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+AXES = ("layer", "direction", "time", "batch", "unit")
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """The values of one sequence through the layers of a cell.
+
+    ``values`` maps names to arrays with the axes `axes`, in the layer's dtype, NaN past a row's
+    end; a state is recorded under its own name ("h") and is what a step leaves behind. A value that
+    is one number for each row has one unit. ``start`` maps each state to the one that the sequence
+    began with, [layer, direction, batch, unit]; in direction 1 it is the one before the last step.
+
+    Along the axes stand ``layers``, ``directions`` (0 forward, 1 backward in time), ``steps`` and
+    ``units``: which ones were recorded, int64, counted from 0. ``units`` are those of the hidden
+    axis; a value along another axis is recorded whole. ``lengths`` [batch] int64 is how many steps
+    each row has in the whole sequence. ``tokens`` are labels of the recorded steps, or None.
+
+    All arrays are read-only. Raises InputError where shapes do not fit each other.
+    """
+
+    cell: Cell
+    values: Mapping[str, Array]
+    start: Mapping[str, Array]
+    layers: Array
+    directions: Array
+    steps: Array
+    units: Array
+    lengths: Array
+    tokens: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("layers", "directions", "steps", "units", "lengths"):
+            array = np.asarray(getattr(self, name))
+            if array.ndim != 1 or array.dtype.kind not in "iu":
+                raise InputError(f"a trace's {name} must be a list of whole numbers")
+            object.__setattr__(self, name, _fixed(array.astype(np.int64)))
+        for name in ("values", "start"):
+            arrays = {key: _fixed(array) for key, array in getattr(self, name).items()}
+            object.__setattr__(self, name, MappingProxyType(arrays))
+        if self.tokens is not None:
+            object.__setattr__(self, "tokens", tuple(self.tokens))
+        self._check()
+
+    def _check(self) -> None:
+        known = {*self.cell.states, *(name for name, _ in self.cell.equations)}
+        rows, batch = (len(self.layers), len(self.directions)), (len(self.lengths),)
+        for arrays, lead in (
+            (self.values, (*rows, len(self.steps), *batch)),
+            (self.start, (*rows, *batch)),
+        ):
+            for name, array in arrays.items():
+                if name not in known:
+                    raise InputError(f"cell {self.cell.name} has no value {name[:80]!r}")
+                if array.ndim != len(lead) + 1 or array.shape[:-1] != lead:
+                    raise InputError(f"{name} must be {lead} and its units, got {array.shape}")
+                if self._along_hidden(name) and array.shape[-1] != len(self.units):
+                    raise InputError(
+                        f"{name} must have {len(self.units)} units, got {array.shape[-1]}"
+                    )
+        if self.tokens is not None and len(self.tokens) != len(self.steps):
+            raise InputError(f"{len(self.steps)} steps need as many tokens, got {len(self.tokens)}")
+
+    def _along_hidden(self, name: str) -> bool:
+        shapes = self.cell.shapes
+        return (shapes.states.get(name) or shapes.values.get(name)) == "hidden"
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The names of the axes of every value."""
+        return AXES
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The values that were recorded, a state under its own name."""
+        return tuple(self.values)
+
+    def __getitem__(self, name: str) -> Array:
+        """The array of a value; a state also as its equation calls it ("h_next").
+
+        Raises InputError for a value that was not recorded.
+        """
+        own = name.removesuffix(NEXT)
+        found = self.values.get(own if own in self.cell.states else name)
+        if found is None:
+            raise InputError(
+                f"{str(name)[:80]!r} was not recorded; there are {', '.join(self.names)}"
+            )
+        return found
+
+    def units_of(self, name: str) -> Array:
+        """The number of each unit of a value: `units`, or 0, 1, ... along another axis."""
+        array = self[name]
+        own = name.removesuffix(NEXT)
+        hidden = self._along_hidden(own if own in self.cell.states else name)
+        return self.units if hidden else np.arange(array.shape[-1])
+
+    def select(
+        self,
+        name: str,
+        *,
+        layer: int | None = None,
+        direction: int | None = None,
+        time: int | None = None,
+        batch: int | None = None,
+        unit: int | None = None,
+    ) -> Array:
+        """A value at some layer, direction, step, row or unit: what is left of its axes, in order.
+
+        Numbers are those of the sequence, not places in the array: ``time=100`` is step 100 even
+        where only steps 90 to 110 were recorded. Raises InputError for what was not recorded.
+        """
+        array = self[name]
+        numbers = (self.layers, self.directions, self.steps, np.arange(len(self.lengths)))
+        places: list[Any] = []
+        asked = (layer, direction, time, batch, unit)
+        for axis, number, known in zip(AXES, asked, (*numbers, self.units_of(name)), strict=True):
+            if number is None:
+                places.append(slice(None))
+                continue
+            at = np.flatnonzero(known == number)
+            if not len(at):
+                raise InputError(f"{axis} {number} of {name} was not recorded; {_some(known)}")
+            places.append(int(at[0]))
+        found: Array = array[tuple(places)]
+        return found
+
+
+def _fixed(array: Array) -> Array:
+    """A view that cannot be written to."""
+    view = np.asarray(array).view()
+    view.flags.writeable = False
+    return view
+
+
+def _some(known: Array) -> str:
+    if not len(known):
+        return "there are none"
+    several = len(known) > 1 and (np.diff(known) == 1).all()
+    said = f"{known[0]} to {known[-1]}" if several else ", ".join(map(str, known[:20]))
+    return f"there are {said}{', ...' if not several and len(known) > 20 else ''}"
