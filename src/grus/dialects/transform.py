@@ -45,6 +45,10 @@ MOVED = {
 }
 
 
+class OtherKind(Unrepresentable):
+    """A network of another kind of cell than the dialect's, an LSTM for a GRU."""
+
+
 @dataclass(frozen=True, eq=False)
 class Fitted:
     """A network in the terms of a dialect, the dialect with its activations, and what was done."""
@@ -91,7 +95,7 @@ def _mapped(network: Network, dialect: Dialect) -> Fitted:
             )
             made = replace(network, cell=other.cell, layers=layers, pairs=())
             return Fitted(made, other, found.lines)
-    raise Unrepresentable(
+    raise OtherKind(
         f"{dialect.title} is the cell {dialect.cell_name}; {network.cell.name} is another kind"
     )
 
