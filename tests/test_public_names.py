@@ -33,6 +33,7 @@ PUBLIC = [
     "check_rollout",
     "convert",
     "equivalent",
+    "hold",
     "identify",
     "last_state",
     "onnx",

@@ -8,7 +8,7 @@ loaded when they are first asked for.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from grus.equations import CELLS, Cell, CellError, cell
+from grus.equations import CELLS, Cell, CellError, cell, hold
 from grus.errors import InputError
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ __all__ = [
     "check_rollout",
     "convert",
     "equivalent",
+    "hold",
     "identify",
     "last_state",
     "onnx",

@@ -160,7 +160,8 @@ def _start(cell: Cell, unpacked: Unpacked, text: str) -> tuple[Array, ...] | Non
     if not text:
         return None
     found = read_numbers(text, "--h0")
-    sizes = [unpacked.sizes[cell.shapes.states[s]] for s in cell.states]
+    alone = found.size // len(cell.states)  # where no weight tells the size
+    sizes = [unpacked.sizes.get(cell.shapes.states[s], alone) for s in cell.states]
     if found.size != sum(sizes) or (found.ndim > 1 and len(found) not in (1, len(sizes))):
         wanted = " and ".join(f"{n} for {s}" for s, n in zip(cell.states, sizes, strict=True))
         count = f"{found.size} number{'' if found.size == 1 else 's'}"

@@ -16,7 +16,7 @@ from grus.dialects.formula import formula
 from grus.dialects.maps import WeightMap
 from grus.dialects.records import DIALECTS, find
 from grus.dialects.search import Search, Side, sizes_for
-from grus.equations import CELLS, KNOWN_AS, Cell, cell as find_cell
+from grus.equations import CELLS, KNOWN_AS, Cell, cell as find_cell, held
 from grus.errors import InputError
 
 Array = Any
@@ -99,6 +99,9 @@ def equivalent(a: str | Cell | Dialect, b: str | Cell | Dialect) -> Equivalence:
             f"{one.label} has {len(one.cell.states)} states, {other.label}"
             f" {len(other.cell.states)}: there is nothing to compare"
         )
+    for side in (one, other):
+        if not side.cell.weights:
+            raise InputError(f"{side.label} has no weights: there is nothing to map")
     forth, back = Search(one, other), Search(other, one)
     to_b, to_a = forth.found(), back.found()
     example = None
@@ -119,7 +122,8 @@ def _side(spec: str | Cell | Dialect) -> Side:
         raise InputError(f"a cell, a dialect's name or a formula, not {type(spec).__name__}")
     if spec and any(spec in (one.framework, one.named) for one in DIALECTS):
         return _side(find(spec))
-    if spec in CELLS or spec in KNOWN_AS or ".py:" in spec:
+    name = held(spec)[0]
+    if name in CELLS or name in KNOWN_AS or ".py:" in name:
         return Side(spec, find_cell(spec))
     if spec.isidentifier():
         raise InputError(

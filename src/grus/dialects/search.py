@@ -59,6 +59,8 @@ class Search:
         state = tuple(
             rng.normal(size=(batch, self.sizes[cell.shapes.states[s]])) for s in cell.states
         )
+        if "x" not in inputs:  # the other cell may read it
+            inputs["x"] = rng.normal(size=(batch, self.sizes["input"]))
         return inputs, state
 
     def run(self, cell: Cell, single: Single) -> Array:
@@ -69,7 +71,8 @@ class Search:
 
     def found(self) -> WeightMap | None:
         """The first map that fits."""
-        if {i.name for i in self.source.cell.inputs} != {i.name for i in self.target.cell.inputs}:
+        masks = [{i.name for i in s.cell.inputs} - {"x"} for s in (self.source, self.target)]
+        if masks[0] != masks[1]:
             raise InputError("the two cells take different masks: there is nothing to compare")
         for renamed, made in maps(self.source.cell, self.target.cell):
             self.tried += 1

@@ -40,7 +40,8 @@ from grus.equations.expr import (
     walk,
     x,
 )
-from grus.equations.names import KNOWN_AS, KnownAs, cell, explain_name
+from grus.equations.hold import held_at, hold_weights
+from grus.equations.names import KNOWN_AS, KnownAs, cell, explain_name, held, hold, separate
 from grus.equations.shapes import CellError, Shapes
 
 __all__ = [
@@ -72,12 +73,17 @@ __all__ = [
     "explain_name",
     "h",
     "hard_sigmoid",
+    "held",
+    "held_at",
+    "hold",
+    "hold_weights",
     "maximum",
     "mean",
     "minimum",
     "p",
     "positive",
     "relu",
+    "separate",
     "sequence",
     "sigmoid",
     "sqrt",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from grus.equations.cell import Cell
 from grus.equations.cells import CELLS
+from grus.equations.hold import held_at, read_values
 from grus.equations.shapes import CellError
 
 
@@ -62,6 +63,7 @@ def cell(spec: str | Cell | type[Cell]) -> Cell:
 
     Accepts a cell, one of `CELLS` (``"gru"``), a name people know (``"chung2014"``), or
     ``"FILE.py:Name"``, which runs that file as Python and takes the cell called Name from it.
+    Any of these with values in brackets, ``"gru[r=1,z=0]"``, is that cell with them held (`hold`).
 
     Raises CellError listing the choices when nothing is called that.
     """
@@ -69,6 +71,9 @@ def cell(spec: str | Cell | type[Cell]) -> Cell:
         return spec
     if not isinstance(spec, str):
         raise CellError(f"a cell is a name or a Cell, not {type(spec).__name__}")
+    base, values = held(spec)
+    if values:
+        return held_at(cell(base), values)
     if ":" in spec:
         return _from_file(spec)
     if spec in KNOWN_AS:
@@ -81,9 +86,47 @@ def cell(spec: str | Cell | type[Cell]) -> Cell:
     )
 
 
+def hold(spec: str | Cell | type[Cell], /, **values: float) -> Cell:
+    """A cell with gates, or other named values, held at numbers: a cell like any other.
+
+    ``spec`` is whatever `cell` takes. The numbers are put into the equations, and what they make
+    trivial goes, with the weights that nothing reads any more: ``hold("gru", r=1, z=0)`` is the
+    plain network n = tanh(W.n @ x + b.n + m), h_next = n, and r=0, z=1 the constant state
+    h_next = h. States keep their order, and the output stays the same one. `hold_weights` takes the
+    weights that are left from those of the whole cell, `layers.held.hold_layer` those of a layer.
+
+    Raises CellError for a name that the cell has not, a state or an output (they are results), a
+    number that is not finite, and where nothing is left that could be a cell.
+    """
+    return held_at(cell(spec), values)
+
+
+def held(spec: str) -> tuple[str, dict[str, float]]:
+    """The name of a cell and what is held in it: ``"gru[r=1,z=0]"`` is ("gru", {r: 1, z: 0}).
+
+    Raises CellError for brackets that hold anything else.
+    """
+    base, bracket, inside = spec.rstrip().removesuffix("]").rpartition("[")
+    if not (bracket and spec.rstrip().endswith("]")):
+        return spec, {}
+    return base, read_values(inside)
+
+
+def separate(specs: str) -> list[str]:
+    """The names of cells in a list, divided by commas outside brackets."""
+    found, depth = [""], 0
+    for letter in specs:
+        depth += (letter == "[") - (letter == "]")
+        if letter == "," and depth <= 0:
+            found.append("")
+        else:
+            found[-1] += letter
+    return [name.strip() for name in found if name.strip()]
+
+
 def explain_name(spec: str) -> str:
     """One line that says which cell a name means and why; empty for a cell's own name."""
-    known = KNOWN_AS.get(spec)
+    known = KNOWN_AS.get(held(spec)[0])
     return f"{known.name} is the cell {known.cell}: {known.why}." if known else ""
 
 

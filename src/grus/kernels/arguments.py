@@ -30,7 +30,7 @@ def check(
         raise InputError(
             f"weights must hold the families {sorted(cell.families)}, got {sorted(weights)}"
         )
-    sizes = _sizes(cell, weights, x.shape[2])
+    sizes = _sizes(cell, weights, x.shape[2], h0)
     for axis, size in sizes.items():
         if size < 1:
             raise InputError(f"the {axis} size must be at least 1, got {size}")
@@ -57,8 +57,11 @@ def check(
     return x, checked, start
 
 
-def _sizes(cell: Cell, weights: Mapping[str, Array], inputs: int) -> dict[str, int]:
-    """The size of each axis, from x and the first weights that have it."""
+def _sizes(
+    cell: Cell, weights: Mapping[str, Array], inputs: int, h0: Array | tuple[Array, ...] | None
+) -> dict[str, int]:
+    """The size of each axis, from x and the first weights that have it; of a state that no weight
+    tells the size of, from ``h0``."""
     found = {"input": inputs}
     for family, gates in cell.families.items():
         first, *rest = cell.family_axes(family)
@@ -71,9 +74,16 @@ def _sizes(cell: Cell, weights: Mapping[str, Array], inputs: int) -> dict[str, i
         found.setdefault(first, shape[0] // len(gates))
         for axis, size in zip(rest, shape[1:], strict=True):
             found.setdefault(axis, size)
-    for state, axis in cell.shapes.states.items():
+    given = h0 if isinstance(h0, tuple) else () if h0 is None else (h0,)
+    for k, state in enumerate(cell.states):
+        axis = cell.shapes.states[state]
+        if axis not in found and (k >= len(given) or np.ndim(given[k]) != 2):
+            raise InputError(
+                f"cell {cell.name}: no weight tells the size of state {state}; give h0"
+                " [batch, size]"
+            )
         if axis not in found:
-            raise InputError(f"cell {cell.name}: no weight tells the size of state {state}")
+            found[axis] = given[k].shape[1]
     return found
 
 

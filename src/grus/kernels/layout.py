@@ -106,16 +106,21 @@ def views(
     return found
 
 
-def axis_sizes(cell: Cell, weights: Mapping[str, Array]) -> dict[str, int]:
-    """The size of each axis that the weights have, and of a single number."""
+def axis_sizes(
+    cell: Cell, weights: Mapping[str, Array], states: tuple[Array, ...] = ()
+) -> dict[str, int]:
+    """The size of each axis that the weights have, and of a single number; axes that no weight has
+    are as long as the ``states`` say, arrays of [batch, axis]."""
     found = {ONE: 1}
     for family, gates in cell.families.items():
         first, *rest = cell.family_axes(family)
         found[first] = weights[family].shape[0] // len(gates)
         found |= dict(zip(rest, weights[family].shape[1:], strict=True))
+    for axis, state in zip(map(cell.shapes.states.get, cell.states), states, strict=False):
+        found.setdefault(str(axis), state.shape[-1])
     return found
 
 
-def output_size(cell: Cell, weights: Mapping[str, Array]) -> int:
+def output_size(cell: Cell, weights: Mapping[str, Array], states: tuple[Array, ...] = ()) -> int:
     """The length of the output's axis."""
-    return axis_sizes(cell, weights)[str(cell.shapes.values[cell.output])]
+    return axis_sizes(cell, weights, states)[str(cell.shapes.values[cell.output])]

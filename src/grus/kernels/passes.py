@@ -46,7 +46,7 @@ def forward(
     base: States,
 ) -> None:
     """`run.forward` in one pass; resets go back to ``base``."""
-    axes = axis_sizes(cell, weights)
+    axes = axis_sizes(cell, weights, start)
     kept = {} if saved is None else views(cell, saved, x.shape, axes, steps)
     store(cell, weights, x, start, {cell.output: output, **kept}, final, steps, threads, base)
     if steps.lengths is not None:
@@ -104,7 +104,7 @@ def backward(
     """`run.backward` in one pass, and dL/dh0 of all resets to h0 (nothing without them)."""
     plan = layout(cell)
     cell_back = plan.derived.cell
-    axes = axis_sizes(cell, weights)
+    axes = axis_sizes(cell, weights, dfinal)
     going = _Going(steps, x.shape)
     kept = views(cell, saved, x.shape, axes, steps) | {cell.output: output, "x": x}
     variant = going.variant("collect")

@@ -77,7 +77,7 @@ def backward(
     """`passes.backward`, window by window, each run forward once more."""
     parts = windows(steps, len(x))
     kept = _states(saved, len(parts), dfinal)
-    axes = axis_sizes(cell, weights)
+    axes = axis_sizes(cell, weights, dfinal)
     total = {f: np.zeros_like(w) for f, w in weights.items()} if need_weights else {}
     dx = np.zeros(x.shape, x.dtype) if need_x else None
     dbase = tuple(np.zeros_like(d) for d in dfinal)

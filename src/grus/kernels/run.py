@@ -60,7 +60,7 @@ def run(
     check_threads(threads)
     steps = check_steps(lengths, resets, reset_to, x.shape[:2], reverse=reverse)
     steps = replace(steps, seed=seed)
-    output = np.empty((*x.shape[:2], output_size(cell, weights)), x.dtype)
+    output = np.empty((*x.shape[:2], output_size(cell, weights, start)), x.dtype)
     final = tuple(np.empty(s.shape, x.dtype) for s in start)
     forward(cell, weights, x, start, output, final, steps=steps, threads=threads)
     return Result(output, final)

@@ -65,6 +65,8 @@ def families(record: TorchRecord, named: Mapping[str, Tensor]) -> dict[str, Tens
     """A layer's tensors by the cell's families of weights."""
     if torch.compiler.is_compiling():
         found(record)
+    if not named:
+        return {}
     like = next(iter(named.values()))
     return record.families(named, record.bias_size(named), like.new_zeros, torch.cat)
 

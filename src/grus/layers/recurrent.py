@@ -24,6 +24,9 @@ from grus.layers.stepper import Stepper
 from grus.layers.stepping import BOTH, ResetTo, directions
 from grus.layers.surface import TorchSurface
 
+BLANK = "blank"
+"""A buffer of no numbers: the dtype and device of a layer whose cell has no weights."""
+
 
 class Recurrent(TorchSurface):
     """A stack of layers of any cell.
@@ -98,6 +101,9 @@ class Recurrent(TorchSurface):
         for k, names in enumerate(self._rows):
             shapes = self.record.shapes(self._axes(k), bias)
             parameters.declare(self, names, shapes, device, dtype)
+        if not self._rows[0]:
+            blank = torch.empty(0, device=device, dtype=dtype)
+            self.register_buffer(self._first, blank, persistent=False)
         self.reset_parameters()
 
     def configure(
@@ -130,7 +136,7 @@ class Recurrent(TorchSurface):
         own = tuple(self.record.shapes(self._axes(0), bias))
         ends = parameters.suffixes(num_layers, bidirectional)
         self._rows = [{name: name + end for name in own} for end in ends]
-        self._first = next(iter(self._rows[0].values()))
+        self._first = next(iter(self._rows[0].values()), BLANK)
         axes = self._axes(0)
         self._state_sizes = tuple(axes[cell.shapes.states[s]] for s in cell.states)
         self._unpacking_seen = len(cell.states) > 1
@@ -158,7 +164,7 @@ class Recurrent(TorchSurface):
     def layer_weights(self, row: int) -> dict[str, Tensor]:
         """The weights of one row of h_n by family, as the cell's equations name them."""
         tensors = self.layer_tensors(row)
-        like = next(iter(tensors.values()))
+        like = parameters.one(self, self._first)
         return self.record.families(tensors, self.hidden_size, like.new_zeros, torch.cat)
 
     def forward(

@@ -17,6 +17,7 @@ from grus.errors import InputError
 from grus.kernels.arrays import address
 from grus.kernels.backend import backend
 from grus.kernels.stepper import PackedStep
+from grus.layers import parameters
 from grus.layers.binding import array
 from grus.layers.path import WIDE, differentiated
 
@@ -46,7 +47,7 @@ class Stepper:
     """
 
     def __init__(self, layer: Recurrent) -> None:
-        first = next(iter(layer.layer_tensors(0).values()))
+        first = parameters.one(layer, layer._first)
         if layer.bidirectional:
             raise InputError("a layer of two directions cannot take one step at a time")
         if first.dtype not in WIDE or not first.is_cpu or backend() != "kernels":
@@ -54,6 +55,8 @@ class Stepper:
                 "a stepper runs torch.float32 and torch.float64 on the CPU's kernels, the layer is"
                 f" {first.dtype} on {first.device} ({backend()})"
             )
+        if not layer.cell.families:
+            raise InputError(f"cell {layer.cell.name} has no weights for a stepper to pack")
         self._cell, self._kind = expected(layer.cell), first.dtype
         self._dtype = np.dtype(str(first.dtype).removeprefix("torch."))
         self._weights = [_snapshot(layer, k) for k in range(layer.num_layers)]

@@ -61,7 +61,7 @@ def run(
         raise InputError(f"x must be [time, batch, input], got shape {x.shape}")
     stacked = {family: _float64(f"weights {family}", w) for family, w in weights.items()}
     single = split(cell, stacked)
-    size = sizes(cell, stacked, x.shape[2])
+    size = sizes(cell, stacked, x.shape[2], h0)
     steps, batch = x.shape[:2]
     drawn = draw(cell, size, steps, batch, seed, first) if seed is not None else {}
     return loop(
@@ -130,8 +130,14 @@ def _select(
     return tuple(ops.where(rows[:, None], one, other) for one, other in pairs)
 
 
-def sizes(cell: Cell, weights: Mapping[str, Array], inputs: int) -> dict[str, int]:
-    """The size of each axis, read from the weights' shapes."""
+def sizes(
+    cell: Cell,
+    weights: Mapping[str, Array],
+    inputs: int,
+    h0: Array | tuple[Array, ...] | None = None,
+) -> dict[str, int]:
+    """The size of each axis, read from the weights' shapes; of a state that no weight tells the
+    size of, from ``h0`` [batch, size]."""
     found = {"input": inputs}
     for family, gates in cell.families.items():
         shape = weights[family].shape
@@ -147,9 +153,16 @@ def sizes(cell: Cell, weights: Mapping[str, Array], inputs: int) -> dict[str, in
                 f"cell {cell.name} uses x element by element: {one} and {other} must be of one"
                 f" size, got {found[one]} and {found[other]}"
             )
-    for state, axis in cell.shapes.states.items():
+    given = h0 if isinstance(h0, tuple) else () if h0 is None else (h0,)
+    for k, state in enumerate(cell.states):
+        axis = cell.shapes.states[state]
+        if axis not in found and (k >= len(given) or np.ndim(given[k]) != 2):
+            raise InputError(
+                f"cell {cell.name}: no weight tells the size of state {state}; give h0"
+                " [batch, size]"
+            )
         if axis not in found:
-            raise InputError(f"cell {cell.name}: no weight tells the size of state {state}")
+            found[axis] = np.shape(given[k])[1]
     return found
 
 

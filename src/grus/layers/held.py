@@ -1,0 +1,59 @@
+"""A layer with values held, its weights kept: what does the network do without this gate?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from grus.equations import held_at, hold_weights
+from grus.layers.recurrent import Recurrent
+
+
+@torch.no_grad()
+def hold_layer(layer: Recurrent, values: Mapping[str, float]) -> Recurrent:
+    """A layer of the held cell (`grus.hold`) with copies of the weights that are left.
+
+    ``layer`` is any grus layer, never modified; layers, directions, bias, dtype and device are its
+    own. It is what the layer does in ``eval()``: masks that training draws are not kept. Raises
+    CellError as `grus.hold` does.
+    """
+    cell = layer.cell
+    held = held_at(cell, values)
+    like = getattr(layer, layer._first)
+    made = Recurrent(
+        held,
+        layer.input_size,
+        layer.hidden_size,
+        layer.num_layers,
+        layer.bias,
+        layer.batch_first,
+        bidirectional=layer.bidirectional,
+        proj_size=layer.proj_size if "projection" in held.shapes.states.values() else 0,
+        backend=layer.backend,
+        device=like.device,
+        dtype=like.dtype,
+    )
+    for row in range(len(layer._rows)):
+        weights = cast("dict[str, Tensor]", hold_weights(cell, held, layer.layer_weights(row)))
+        _set(made, row, weights)
+    return made.train(layer.training)
+
+
+def _set(layer: Recurrent, row: int, weights: Mapping[str, Tensor]) -> None:
+    """Set the parameters of a row of h_n from weights by family; a gate's bias, where torch has two
+    of it, is the first one, the second is zero."""
+    record, tensors = layer.record, layer.layer_tensors(row)
+    inner = record.cell.families.get("d", ())
+    for family, stacked in weights.items():
+        if family != "d" and record.tensor(family) in tensors:
+            tensors[record.tensor(family)].copy_(stacked)
+    if "bias_hh" not in tensors:
+        return
+    blocks = tensors["bias_hh"].view(len(record.gates_hh), -1)
+    blocks.zero_()
+    for k, gate in enumerate(record.gates_hh):
+        if gate in inner:
+            blocks[k] = weights["d"].view(len(inner), -1)[inner.index(gate)]
