@@ -43,6 +43,7 @@ PUBLIC = [
     "restore",
     "run",
     "split_directions",
+    "trace",
 ]
 NEED_TORCH = ("layers", "models")
 ROOMS = sorted(m.name for m in pkgutil.iter_modules(grus.__path__) if m.ispkg)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         split_directions,
     )
     from grus.sequence import run
+    from grus.traces import trace
 
 __version__ = "0.1.0"
 __all__ = [
@@ -67,6 +68,7 @@ __all__ = [
     "restore",
     "run",
     "split_directions",
+    "trace",
 ]
 
 # Loaded when first asked for: layers bring torch, run brings NumPy and the compiler.
@@ -95,6 +97,7 @@ _LATE = {
     "equivalent": "grus.dialects",
     "identify": "grus.dialects.identify",
     "run": "grus.sequence",
+    "trace": "grus.traces",
 }
 
 

@@ -83,7 +83,7 @@ def store(
         arrays["in.x"] = x
     order = going.order(backwards=steps.reverse, ahead=1, base=base)
     first = going.first(start, base)
-    sizes = going.sizes(x, axis_sizes(cell, weights))
+    sizes = going.sizes(x, axis_sizes(cell, weights, start))
     call(program, cell, sizes, weights, arrays, first, final, order, threads)
 
 

@@ -49,7 +49,7 @@ def values(
     # In the order of the equations, so that no order of asking compiles anew.
     into = {
         name: np.empty((*x.shape[:2], size), x.dtype)
-        for name, size in value_sizes(cell, weights).items()
+        for name, size in value_sizes(cell, weights, start).items()
         if name in wanted.values()
     }
     for array in into.values():
@@ -83,9 +83,12 @@ def equation(cell: Cell, name: str) -> str:
     return f"{name}_next" if name in cell.states else name
 
 
-def value_sizes(cell: Cell, weights: Mapping[str, Array]) -> dict[str, int]:
-    """The length of each equation's value; 1 for one number for each row."""
-    sizes = axis_sizes(cell, weights)
+def value_sizes(
+    cell: Cell, weights: Mapping[str, Array], states: tuple[Array, ...] = ()
+) -> dict[str, int]:
+    """The length of each equation's value, from weights and states [batch, axis]; 1 for what is
+    one number for each row."""
+    sizes = axis_sizes(cell, weights, states)
     return {name: sizes[cell.shapes.values[name] or ONE] for name, _ in cell.equations}
 
 

@@ -48,12 +48,15 @@ class Binding:
 
     def arrays(self, tensors: tuple[Tensor, ...]) -> dict[str, Array]:
         """The weights by family, as arrays."""
-        named = {name: array(t) for name, t in self.named(tensors).items()}
-        first = next(iter(named.values()))
+        return self.weights(tensors[1 + self.states :])
+
+    def weights(self, parameters: tuple[Tensor, ...]) -> dict[str, Array]:
+        """The same of the parameters alone."""
+        named = {n: array(t) for n, t in zip(self.names, parameters, strict=True)}
         return self.record.families(
             named,
             self.record.bias_size(named),
-            lambda n: np.zeros(n, first.dtype),
+            lambda n: np.zeros(n, next(iter(named.values())).dtype),
             np.concatenate,
             kernels.add,
         )

@@ -18,7 +18,7 @@ from grus.kernels.arrays import address
 from grus.kernels.backend import backend
 from grus.kernels.stepper import PackedStep
 from grus.layers import parameters
-from grus.layers.binding import array
+from grus.layers.binding import bind
 from grus.layers.path import WIDE, differentiated
 
 if TYPE_CHECKING:
@@ -165,15 +165,8 @@ class Stepper:
 
 def _snapshot(layer: Recurrent, row: int) -> dict[str, Array]:
     """The weights of a layer by family, copied."""
-    named = {name: array(t) for name, t in layer.layer_tensors(row).items()}
-    dtype = next(iter(named.values())).dtype
-    families = layer.record.families(
-        named,
-        layer.record.bias_size(named),
-        lambda n: np.zeros(n, dtype),
-        np.concatenate,
-        kernels.add,
-    )
+    named = layer.layer_tensors(row)
+    families = bind(layer.record, tuple(named)).weights(tuple(named.values()))
     return {family: np.array(weights, order="C") for family, weights in families.items()}
 
 

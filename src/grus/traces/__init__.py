@@ -4,6 +4,7 @@ In: a layer, or a trained run, and a sequence. Out: a `Trace`. Imports all rooms
 functions only, so that a trace that was saved is read and drawn without it.
 """
 
-from grus.traces.trace import Trace
+from grus.traces.layer import trace
+from grus.traces.recorded import Trace
 
-__all__ = ["Trace"]
+__all__ = ["Trace", "trace"]

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from grus.equations import Cell
-from grus.equations.checks import NEXT
 from grus.errors import InputError
+from grus.traces.request import state_name
 
 Array = np.ndarray[Any, np.dtype[Any]]
 AXES = ("layer", "direction", "time", "batch", "unit")
@@ -95,8 +95,7 @@ class Trace:
 
         Raises InputError for a value that was not recorded.
         """
-        own = name.removesuffix(NEXT)
-        found = self.values.get(own if own in self.cell.states else name)
+        found = self.values.get(state_name(self.cell, name))
         if found is None:
             raise InputError(
                 f"{str(name)[:80]!r} was not recorded; there are {', '.join(self.names)}"
@@ -106,8 +105,7 @@ class Trace:
     def units_of(self, name: str) -> Array:
         """The number of each unit of a value: `units`, or 0, 1, ... along another axis."""
         array = self[name]
-        own = name.removesuffix(NEXT)
-        hidden = self._along_hidden(own if own in self.cell.states else name)
+        hidden = self._along_hidden(state_name(self.cell, name))
         return self.units if hidden else np.arange(array.shape[-1])
 
     def select(

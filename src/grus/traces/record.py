@@ -1,0 +1,197 @@
+"""Recording: a stack of layers run window by window, the kernels writing what is asked for.
+
+A window is a stretch of steps. One direction: all layers run over a window before any runs over
+the next, so of the layers below nothing longer than a window is kept. Two directions: the layer
+above reads both from its first step on, and the one that comes from the end is there only when it
+is finished; so each layer runs over the whole sequence, and its output is kept for the next layer
+and no longer, which is what running the stack takes anyway.
+
+Values go straight into the result where all units of all steps of a window are asked for, else
+through a window's buffer. However it is cut, the bits are those of one run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from grus.equations import Cell
+from grus.kernels import passes
+from grus.kernels.steps import Steps, part
+from grus.kernels.values import value_sizes
+from grus.traces.request import Request
+
+Array = np.ndarray[Any, np.dtype[Any]]
+States = tuple[Array, ...]
+WINDOW_BYTES = 8 * 2**20
+"""What the buffers of a window take together, about."""
+SHORTEST = 64
+"""Steps of a window below which packing the weights anew would be felt."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """Layers of a cell: weights by family of each row of h_n, checked, of one dtype."""
+
+    cell: Cell
+    rows: tuple[Mapping[str, Array], ...]
+    bidirectional: bool = False
+
+    @property
+    def directions(self) -> int:
+        """How many."""
+        return 2 if self.bidirectional else 1
+
+    @property
+    def layers(self) -> int:
+        """How many."""
+        return len(self.rows) // self.directions
+
+
+def record(
+    stack: Stack,
+    x: Array,
+    start: Sequence[States],
+    steps: tuple[Steps, Steps],
+    request: Request,
+    window: int | None = None,
+) -> dict[str, Array]:
+    """The values that ``request`` names, each [layer, direction, time, batch, unit].
+
+    ``x`` [time, batch, input], last axis contiguous; ``start`` are the initial states of each row
+    of h_n; ``steps`` are those forward and backward in time. ``window`` is the steps of a window;
+    None chooses. Raises UnsupportedCellError for what the kernels cannot run.
+    """
+    sizes = value_sizes(stack.cell, stack.rows[0], start[0])
+    lead = (len(request.layers), len(request.directions), len(request.steps), x.shape[1])
+    units = {name: _units(stack.cell, name, sizes[name], request) for name in request.names}
+    found = {n: np.empty((*lead, len(u)), x.dtype) for n, u in units.items()}
+    if not all(lead[:3]) or not request.names:
+        return found
+
+    def row(k: int) -> _Row:
+        layer, direction = divmod(k, stack.directions)
+        at = (request.layers == layer, request.directions == direction)
+        wanted = at[0].any() and at[1].any()
+        place = tuple(int(np.argmax(one)) for one in at)
+        into = {n: (a[place], units[n]) for n, a in found.items()} if wanted else {}
+        return _Row(stack.cell, stack.rows[k], start[k], steps[direction], request.steps, into)
+
+    rows = [row(k) for k in range((int(request.layers[-1]) + 1) * stack.directions)]
+    if window is None:
+        size = max(one.size for one in rows) * x.shape[1] * x.itemsize * len(rows)
+        window = max(SHORTEST, WINDOW_BYTES // max(size, 1))
+    run = _both_ways if stack.bidirectional else _one_way
+    run(rows, x, request, window)
+    for one in rows:
+        one.finish()
+    return found
+
+
+def _one_way(rows: Sequence[_Row], x: Array, request: Request, window: int) -> None:
+    for first, end in windows(0, int(request.steps[-1]) + 1, request.steps, window):
+        now = x[first:end]
+        for k, row in enumerate(rows):
+            now = row.run(now, first, end, needed=k + 1 < len(rows))
+
+
+def _both_ways(rows: Sequence[_Row], x: Array, request: Request, window: int) -> None:
+    time = len(x)
+    for k in range(0, len(rows), 2):
+        last = k + 2 == len(rows)
+        size = rows[k].sizes[rows[k].cell.output]
+        output = None if last else np.empty((*x.shape[:2], 2 * size), x.dtype)
+        for direction in request.directions if last else (0, 1):
+            ends = (0, time)
+            if last:
+                ends = (
+                    (int(request.steps[0]), time) if direction else (0, int(request.steps[-1]) + 1)
+                )
+            found = list(windows(*ends, request.steps, window))
+            for first, end in reversed(found) if direction else found:
+                into = None
+                if output is not None:
+                    into = output[first:end, :, direction * size : (direction + 1) * size]
+                rows[k + direction].run(x[first:end], first, end, into, needed=not last)
+        x = x if output is None else output
+
+
+def windows(first: int, end: int, steps: Array, size: int) -> Iterator[tuple[int, int]]:
+    """First step and end of each window from ``first`` to ``end``, ``size`` steps at most; none
+    holds both steps before, between and after those recorded."""
+    cuts = {first, end, *(c for c in (int(steps[0]), int(steps[-1]) + 1) if first < c < end)}
+    edges = sorted(cuts)
+    for begin, stop in pairwise(edges):
+        for at in range(begin, stop, size):
+            yield at, min(at + size, stop)
+
+
+def _units(cell: Cell, name: str, size: int, request: Request) -> Array:
+    """The units of a value that are recorded: those asked for along the hidden axis, else all."""
+    return request.units if cell.shapes.values[name] == "hidden" else np.arange(size)
+
+
+class _Row:
+    """One layer in one direction on its way through the windows."""
+
+    def __init__(
+        self,
+        cell: Cell,
+        weights: Mapping[str, Array],
+        start: States,
+        steps: Steps,
+        recorded: Array,
+        into: Mapping[str, tuple[Array, Array]],
+    ) -> None:
+        self.cell, self.weights, self.steps = cell, weights, steps
+        self.start, self.state = start, start
+        self.recorded, self.into = recorded, into
+        self.sizes = value_sizes(cell, weights, start)
+        self.size = sum(self.sizes[name] for name in {*into, cell.output})
+        self.buffers: dict[str, Array] = {}
+
+    def run(
+        self, x: Array, first: int, end: int, output: Array | None = None, *, needed: bool
+    ) -> Array:
+        """Take the steps of a window; gives the output there (into ``output`` if it is given) where
+        it is ``needed``, else ``x``."""
+        low, high = np.searchsorted(self.recorded, (first, end))
+        arrays, aside = {}, []
+        for name, (into, units) in self.into.items():
+            if high - low == len(x) and len(units) == self.sizes[name]:
+                arrays[name] = into[low:high]
+            else:
+                arrays[name] = self.buffer(name, x)
+                aside.append(name)
+        own = self.cell.output
+        if needed and own not in arrays:
+            arrays[own] = self.buffer(own, x) if output is None else output
+        after = tuple(map(np.empty_like, self.state))
+        inner = part(self.steps, first, end)
+        passes.store(self.cell, self.weights, x, self.state, arrays, after, inner, None, self.start)
+        self.state = after
+        picked = self.recorded[low:high] - first
+        for name in aside:
+            into, units = self.into[name]
+            into[low:high] = arrays[name][picked][:, :, units]
+        if needed and output is not None and arrays[own] is not output:
+            output[...] = arrays[own]
+        return arrays[own] if needed else x
+
+    def buffer(self, name: str, x: Array) -> Array:
+        """Memory for a window as long as ``x``."""
+        shape = (*x.shape[:2], self.sizes[name])
+        if name not in self.buffers or len(self.buffers[name]) < len(x):
+            self.buffers[name] = np.empty(shape, x.dtype)
+        return self.buffers[name][: len(x)]
+
+    def finish(self) -> None:
+        """Put NaN past each row's end."""
+        if self.steps.lengths is not None:
+            past = self.recorded[:, None] >= self.steps.lengths
+            for into, _ in self.into.values():
+                into[past] = np.nan
