@@ -1,0 +1,108 @@
+"""Gradient flow: how much of a loss' gradient reaches the state of k steps before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from grus.errors import InputError
+from grus.pictures import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Array = np.ndarray[Any, np.dtype[Any]]
+FAR = 1e3  # a thousand times smaller or larger than at lag 0
+LEAST = 1e-12  # the lowest end of the axis, as a share of lag 0
+
+
+class FlowLike(Protocol):
+    """Lags k [lag] and the norm of d(loss at t)/d(h at t-k) for each."""
+
+    @property
+    def lags(self) -> Any:
+        """Steps back, from 0 up."""
+
+    @property
+    def norms(self) -> Any:
+        """The norm at each lag."""
+
+
+def gradient_flow(
+    flows: Mapping[str, FlowLike], *, ax: Axes | None = None, title: str = "Gradient flow"
+) -> Axes:
+    """The norm of d(loss at t)/d(h at t-k) against k, as a share of the first; log scale.
+
+    ``flows`` maps a label to ``lags`` and ``norms`` (`traces.flow.gradient_flow`, or anything with
+    these two). Below a thousandth the gradient is marked as vanishing, above a thousand times as
+    exploding, and where a curve first enters one of them it has a cross. Zeros and what overflowed
+    are drawn at the axis' ends. Returns the axes.
+
+    Raises InputError where there is nothing to draw, or a first norm is not a positive number.
+    """
+    if not flows:
+        raise InputError("there is no gradient flow to draw")
+    shares = {label: _share(label, flow) for label, flow in flows.items()}
+    ax = style.axes(ax, 8.0, 4.4)
+    low, high = _ends([share for _, share in shares.values()])
+    for k, (label, (lags, share)) in enumerate(shares.items()):
+        look = style.series(k) | {"markevery": max(1, len(lags) // 10), "markersize": 5}
+        drawn = np.clip(np.nan_to_num(share, nan=high, posinf=high), low, high)
+        ax.plot(lags, drawn, label=f"{label}{_crossing(lags, share)}", linewidth=1.8, **look)
+        far = np.flatnonzero((share < 1 / FAR) | ~(share <= FAR))[:1]
+        ax.plot(lags[far], drawn[far], "x", color=look["color"], markersize=11, markeredgewidth=2.5)
+    _zones(ax, low, high)
+    ax.set_xlim(min(lags[0] for lags, _ in shares.values()), None)
+    ax.set_xlabel("lag k, steps back")
+    ax.set_ylabel("norm of d loss(t) / d h(t-k),\nas a share of that at lag 0")
+    ax.set_title(title, loc="left", fontsize=12)
+    style.legend(ax)
+    return ax
+
+
+def _share(label: str, flow: FlowLike) -> tuple[Array, Array]:
+    lags, norms = np.asarray(flow.lags, np.float64), np.asarray(flow.norms, np.float64)
+    if lags.ndim != 1 or lags.shape != norms.shape or not len(lags):
+        raise InputError(
+            f"{label}: lags and norms must be two lists of one length, got shapes {lags.shape} and"
+            f" {norms.shape}"
+        )
+    if not (np.isfinite(norms[0]) and norms[0] > 0):
+        raise InputError(f"{label}: the norm at the first lag must be positive, got {norms[0]}")
+    return lags, norms / norms[0]
+
+
+def _ends(shares: Sequence[Array]) -> tuple[float, float]:
+    """The axis' ends: all that is finite and positive, and some of both zones."""
+    every = np.concatenate(shares)
+    inside = every[np.isfinite(every) & (every > 0)]
+    low = max(LEAST, min(float(inside.min()), 1 / FAR) / 30)
+    return low, max(float(inside.max()), 3.0) * 10
+
+
+def _crossing(lags: Array, share: Array) -> str:
+    """In words for the key: where the curve first enters a zone."""
+    gone = np.flatnonzero(share < 1 / FAR)
+    burst = np.flatnonzero(~(share <= FAR))
+    if len(burst) and (not len(gone) or burst[0] < gone[0]):
+        return f"\nexplodes at lag {lags[burst[0]]:g}"
+    return f"\nvanishes at lag {lags[gone[0]]:g}" if len(gone) else ""
+
+
+def _zones(ax: Axes, low: float, high: float) -> None:
+    """Shade what has vanished or exploded, and say so."""
+    ax.set_yscale("log")
+    style.plain(ax)
+    ax.axhline(1.0, color=style.GREY, linewidth=1, linestyle=":")
+    zones = [("vanishing: below 1/1000", low, 1 / FAR)]
+    if high > FAR:
+        zones.append(("exploding: above 1000", FAR, high))
+    for said, bottom, top in zones:
+        ax.axhspan(bottom, top, color=style.PALE, zorder=0)
+        # At the left, where every curve is still near 1.
+        at, side = (bottom, "bottom") if top <= 1 else (top, "top")
+        look: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "color": style.GREY}
+        ax.text(0.01, at, said, va=side, fontsize=style.SMALL, **look)
+    ax.set_ylim(low, high)

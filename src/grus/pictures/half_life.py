@@ -1,0 +1,106 @@
+"""Memory half-lives of units as a histogram."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from grus.errors import InputError
+from grus.pictures import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Array = np.ndarray[Any, np.dtype[Any]]
+PER_OCTAVE = 2  # bins for each doubling
+SHORTEST, LONGEST = 0.25, 2.0**20  # steps; what is beyond stands in the first and last bin
+
+
+def half_lives(
+    lives: Mapping[str, Sequence[float] | Array],
+    *,
+    ax: Axes | None = None,
+    title: str = "Memory half-life of the units",
+) -> Axes:
+    """How many units have which half-life, in steps, on a scale of doublings.
+
+    ``lives`` maps a label ("layer 0") to its units' half-lives in steps: the time after which half
+    of a state is left, ``ln 2 / -mean(ln kept)``. Infinite ones (a unit that keeps all) and
+    those beyond the axis stand in the bin at its end. NaN is left out and counted in the key.
+    Medians are marked by a line down to the axis. Returns the axes.
+
+    Raises InputError where there is no half-life, or a negative one.
+    """
+    checked = {label: _checked(label, values) for label, values in lives.items()}
+    every = np.concatenate([v[~np.isnan(v)] for v in checked.values()] or [np.empty(0)])
+    if not len(every):
+        raise InputError("there are no half-lives to draw")
+    ax = style.axes(ax, 8.0, 4.0)
+    edges = _edges(every)
+    last = 0.0
+    for k, (label, values) in enumerate(checked.items()):
+        known = values[~np.isnan(values)]
+        count, _ = np.histogram(np.clip(known, edges[0], edges[-1]), edges)
+        look = {"color": style.COLOURS[k % 6], "linestyle": style.DASHES[k % 6]}
+        ax.stairs(count, edges, fill=True, color=look["color"], alpha=0.25 / len(checked) + 0.05)
+        middle = float(np.median(known)) if len(known) else np.nan
+        ax.stairs(count, edges, label=_label(label, values, middle), linewidth=1.8, **look)
+        if np.isfinite(middle):
+            at = float(np.clip(middle, edges[0], edges[-1]))
+            ax.plot([at], [0], marker="^", color=look["color"], markersize=10, clip_on=False)
+        last = max(last, float(count.max()))
+    _scale(ax, edges, last, every)
+    ax.set_title(title, loc="left", fontsize=12)
+    style.legend(ax, "▲ median")
+    return ax
+
+
+def _checked(label: str, values: Any) -> Array:
+    found = np.asarray(values, np.float64).ravel()
+    if (found < 0).any():
+        raise InputError(f"{label}: a half-life cannot be negative, got {found.min()}")
+    return found
+
+
+def _edges(every: Array) -> Array:
+    """Bins of half a doubling around all values."""
+    inside = np.clip(every, SHORTEST, LONGEST)
+    finite = inside[np.isfinite(every)]
+    low = np.floor(np.log2(finite.min())) if len(finite) else 0.0
+    high = np.ceil(np.log2(finite.max()) + 1e-9) if len(finite) else 1.0
+    high = max(high, low + 1) + bool(np.isinf(every).any())
+    found: Array = 2.0 ** np.linspace(low, high, int(high - low) * PER_OCTAVE + 1)
+    return found
+
+
+def _label(label: str, values: Array, middle: float) -> str:
+    known = values[~np.isnan(values)]
+    without = len(values) - len(known)
+    said = f"{label}: {len(known)} units, median {middle:.3g} steps"
+    endless = int(np.isinf(known).sum())
+    said += f"\n{endless} without end" if endless else ""
+    return said + (f"\n{without} unknown" if without else "")
+
+
+def _scale(ax: Axes, edges: Array, most: float, lives: Array) -> None:
+    """Doublings along x, whole units up."""
+    from matplotlib.ticker import MaxNLocator, NullLocator
+
+    ax.set_xscale("log", base=2)
+    style.plain(ax)
+    every = max(1, round(np.log2(edges[-1] / edges[0]) / 10))
+    ticks = edges[:: -PER_OCTAVE * every][::-1]
+    labels = [f"{tick:g}" for tick in ticks]
+    if lives.min() < edges[0]:
+        labels[0] = f"≤ {labels[0]}"
+    if np.isinf(lives).any() and ticks[-1] == edges[-1]:
+        labels[-1] = "∞"
+    ax.set_xticks(ticks, labels)
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_xlim(edges[0], edges[-1])
+    ax.set_ylim(0, most * 1.08)
+    ax.set_xlabel("half-life, steps")
+    ax.set_ylabel("units")

@@ -1,0 +1,160 @@
+"""Half-lives, gradient flow, learning curves, and the files they are saved in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from grus import InputError
+from grus.pictures import gradient_flow, half_lives, learning_curves, save
+
+STEPS = [10, 20, 30]
+
+
+def flow(norms: Any) -> Any:
+    return SimpleNamespace(lags=np.arange(len(norms)), norms=np.asarray(norms, np.float64))
+
+
+def key(ax: Any) -> list[str]:
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def test_curves_show_the_median_and_reach_from_lowest_to_highest() -> None:
+    seeds = [(STEPS, [3, 2, 1]), (STEPS, [5, 4, 3]), (STEPS, [9, 9, 9])]
+    ax = learning_curves({"gru": seeds, "rnn": seeds[:1]}, y="loss, nats")
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), [5, 4, 3])
+    np.testing.assert_array_equal(ax.lines[1].get_ydata(), [3, 2, 1])
+    (band,) = ax.collections
+    corners = {tuple(c) for c in band.get_paths()[0].vertices.tolist()}
+    assert corners >= {(10, 3), (20, 2), (30, 1), (10, 9), (30, 9)}
+    assert key(ax) == ["gru (3 seeds)", "rnn"]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("step", "loss, nats")
+
+
+def test_seeds_measured_at_other_steps_are_read_between_theirs() -> None:
+    ax = learning_curves({"gru": [([0, 10, 20], [4, 2, 0]), ([5, 15], [1, 1])]})
+    np.testing.assert_array_equal(ax.lines[0].get_xdata(), [5, 10, 15])
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), [2, 1.5, 1])
+
+
+def test_a_loss_that_is_not_finite_is_a_gap() -> None:
+    ax = learning_curves({"gru": [(STEPS, [3, np.inf, 1])]})
+    assert np.isnan(np.asarray(ax.lines[0].get_ydata())).tolist() == [False, True, False]
+
+
+def test_flow_is_a_share_of_lag_0_and_marks_where_it_vanishes_and_explodes() -> None:
+    lags = np.arange(50)
+    ax = gradient_flow(
+        {"rnn": flow(5 * 0.5**lags), "big": flow(2.0**lags), "gru": flow(1 / (1 + lags))}
+    )
+    np.testing.assert_array_equal(ax.lines[0].get_ydata()[:3], [1, 0.5, 0.25])
+    assert ax.get_yscale() == "log"
+    # 2^-10 is the first below a thousandth, 2^10 the first above a thousand.
+    assert key(ax) == ["rnn\nvanishes at lag 10", "big\nexplodes at lag 10", "gru"]
+    crosses = [line.get_xdata().tolist() for line in ax.lines if line.get_marker() == "x"]
+    assert crosses == [[10], [10], []]
+    said = [text.get_text() for text in ax.texts]
+    assert said == ["vanishing: below 1/1000", "exploding: above 1000"]
+
+
+def test_flow_that_is_zero_or_overflows_is_drawn_at_the_ends() -> None:
+    ax = gradient_flow({"a": flow([1, 0, 0]), "b": flow([1, np.inf, np.nan])})
+    low, high = ax.get_ylim()
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), [1, low, low])
+    np.testing.assert_array_equal(ax.lines[2].get_ydata(), [1, high, high])
+    assert key(ax) == ["a\nvanishes at lag 1", "b\nexplodes at lag 1"]
+
+
+def test_half_lives_are_counted_on_a_scale_of_doublings() -> None:
+    ax = half_lives({"layer 0": [1.1, 1.2, 2.5, 7.0, np.nan]})
+    outline = ax.patches[-1]
+    counts, edges, _ = outline.get_data()
+    assert counts.sum() == 4
+    np.testing.assert_allclose(edges[::2], [1, 2, 4, 8])
+    assert counts.tolist() == [2, 0, 1, 0, 0, 1]
+    assert key(ax) == ["layer 0: 4 units, median 1.85 steps\n1 unknown"]
+
+
+def test_endless_and_very_short_half_lives_stand_at_the_ends() -> None:
+    ax = half_lives({"layer 0": [0, 1, np.inf, np.inf]})
+    counts, _, _ = ax.patches[-1].get_data()
+    assert (counts[0], counts[-1], counts.sum()) == (1, 2, 4)
+    labels = [t.get_text() for t in ax.get_xticklabels()]
+    assert labels[0].startswith("≤ ")
+    assert labels[-1] == "∞"
+    assert half_lives({"layer 0": [np.inf]}).patches
+
+
+BAD: dict[str, tuple[Any, str]] = {
+    "no curves": (lambda: learning_curves({}), "there are no learning curves"),
+    "no seeds": (lambda: learning_curves({"a": []}), "a: there is no seed"),
+    "unequal": (lambda: learning_curves({"a": [([1, 2], [1])]}), "two lists of one length"),
+    "back": (lambda: learning_curves({"a": [([2, 1], [1, 1])]}), "steps must go up"),
+    "apart": (
+        lambda: learning_curves({"a": [([1, 2], [1, 1]), ([5, 6], [1, 1])]}),
+        "no steps in common",
+    ),
+    "no flow": (lambda: gradient_flow({}), "there is no gradient flow"),
+    "no norm": (lambda: gradient_flow({"a": flow([0, 1])}), "must be positive, got 0.0"),
+    "no lives": (lambda: half_lives({"a": [np.nan]}), "there are no half-lives"),
+    "negative": (lambda: half_lives({"a": [-1]}), "cannot be negative, got -1"),
+}
+
+
+@pytest.mark.parametrize("name", list(BAD))
+def test_what_cannot_be_drawn_is_said(name: str) -> None:
+    draw, said = BAD[name]
+    with pytest.raises(InputError, match=said):
+        draw()
+
+
+def figures() -> dict[str, Any]:
+    return {
+        "curves": learning_curves({"gru": [(STEPS, [3, 2, 1])]}, ax=Figure().subplots()),
+        "flow": gradient_flow({"gru": flow([1.0, 0.5])}),
+        "lives": half_lives({"layer 0": [1.0, 3.0]}),
+    }
+
+
+@pytest.mark.parametrize("form", ["svg", "png"])
+@pytest.mark.parametrize("name", ["curves", "flow", "lives"])
+def test_a_figure_is_saved_the_same_every_time(name: str, form: str, tmp_path: Path) -> None:
+    first, second = tmp_path / f"a.{form}", tmp_path / f"b.{form}"
+    save(figures()[name], first)
+    save(figures()[name].figure, second)
+    content = first.read_bytes()
+    assert content == second.read_bytes()
+    assert content.startswith(b"\x89PNG" if form == "png" else b"<?xml")
+
+
+def test_saving_says_what_it_cannot(tmp_path: Path) -> None:
+    ax = figures()["flow"]
+    with pytest.raises(InputError, match=r"must be a file .svg, .png"):
+        save(ax, tmp_path / "a.jpg")
+    with pytest.raises(InputError, match="in a folder that exists"):
+        save(ax, tmp_path / "none" / "a.svg")
+    with pytest.raises(InputError, match="got axes of 2"):
+        save([ax, figures()["flow"]], tmp_path / "a.svg")
+
+
+@pytest.mark.parametrize("name", ["curves", "flow", "lives"])
+def test_nothing_is_smaller_than_nine_points_and_nothing_overlaps(name: str) -> None:
+    ax = figures()[name]
+    canvas = FigureCanvasAgg(ax.figure)
+    canvas.draw()
+    renderer = canvas.get_renderer()
+    texts = [ax.title, ax.xaxis.label, ax.yaxis.label, *ax.get_legend().get_texts(), *ax.texts]
+    texts += [t for t in ax.get_xticklabels() if t.get_text()]
+    boxes = {t.get_text(): t.get_window_extent(renderer) for t in texts if t.get_text()}
+    assert min(t.get_fontsize() for t in texts) >= 9
+    names = list(boxes)
+    clashes = [
+        (a, b) for k, a in enumerate(names) for b in names[k + 1 :] if boxes[a].overlaps(boxes[b])
+    ]
+    assert clashes == []
