@@ -6,7 +6,18 @@ import sys
 
 import typer
 
-from grus.cli import bench, check, convert, dialects, explain, identify, sample, show, train
+from grus.cli import (
+    bench,
+    check,
+    compare,
+    convert,
+    dialects,
+    explain,
+    identify,
+    sample,
+    show,
+    train,
+)
 from grus.errors import InputError
 
 app = typer.Typer(
@@ -25,6 +36,7 @@ app.command("convert")(convert.convert)
 app.command("dialects")(dialects.dialects)
 app.command("bench")(bench.bench)
 app.command("check")(check.check)
+app.command("compare")(compare.compare)
 
 
 def run() -> None:

@@ -73,6 +73,13 @@ class LanguageModel(nn.Module):
             x = self._drop(x, generator)
         return self.linear(x), after
 
+    def loss(
+        self, ids: Tensor, following: Tensor, state: State | None, generator: torch.Generator | None
+    ) -> tuple[Tensor, State]:
+        """The mean cross-entropy in nats of the characters ``following``, both [time, batch]."""
+        scores, state = self(ids, state, generator)  # [time, batch, symbols]
+        return functional.cross_entropy(scores.flatten(0, 1), following.flatten()), state
+
     def step(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """One character per row, without dropout: ``ids`` [batch] -> scores [batch, symbols]."""
         x = self._features(ids)

@@ -49,6 +49,10 @@ class Metrics:
     validation_perplexity: float | None
 
 
+class NotFiniteError(InputError):
+    """The weights of a run are no longer finite."""
+
+
 class Run:
     """The state of a run between two steps; `train.train` takes the steps."""
 
@@ -174,7 +178,7 @@ class Run:
     def _check_finite(self) -> None:
         tensors = [self.loss_sum, *self.parameters]
         if not all(bool(t.isfinite().all()) for t in tensors):
-            raise InputError(
+            raise NotFiniteError(
                 f"the weights are no longer finite at step {self.progress.step}: lower --lr or"
                 f" --clip; what was saved last is in {self.folder}"
             )

@@ -1,33 +1,83 @@
-"""The training loop, in the order in which it happens."""
+"""The training loop, in the order in which it happens; for text and for whatever else trains."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, TypeVar
 
 import torch
-from torch import Tensor
-from torch.nn import functional
+from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
-from grus.models.language import LanguageModel, State, detached
+from grus.models.language import State, detached
 from grus.models.run import Metrics, Run
+from grus.models.settings import Progress, Settings
 
 SAVE_EVERY_SECONDS = 30.0
 
 
-class Watch(Protocol):
+class Learner(Protocol):
+    """A model that knows its own loss."""
+
+    def loss(
+        self, x: Tensor, y: Tensor, state: State | None, generator: torch.Generator | None
+    ) -> tuple[Tensor, State]:
+        """The mean loss on one chunk and the states after it."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """What is learned."""
+
+
+class Trainable(Protocol):
+    """A run that `train` can take the steps of: `Run`, or a run on another task."""
+
+    settings: Settings
+    progress: Progress
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
+    state: State | None
+
+    @property
+    def model(self) -> Learner:
+        """What learns."""
+
+    @property
+    def report_every(self) -> int:
+        """Steps from report to report."""
+
+    @property
+    def done(self) -> float:
+        """The share of the budget that is spent; the run is finished at 1."""
+
+    def chunk(self) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of the next step."""
+
+    def advance(self, loss: Tensor, state: State, seconds: float) -> None:
+        """Note that a step was taken."""
+
+    def report(self) -> Any:
+        """Measure how good the model is."""
+
+    def save(self) -> None:
+        """Keep the run as it stands, where it is kept."""
+
+
+R = TypeVar("R", bound=Trainable)
+R_contra = TypeVar("R_contra", contravariant=True)
+
+
+class Watch(Protocol[R_contra]):
     """Who is shown the run while it goes on."""
 
-    def step(self, run: Run) -> None:
+    def step(self, run: R_contra) -> None:
         """A step was taken."""
 
-    def report(self, run: Run, metrics: Metrics) -> None:
-        """A report was made."""
+    def report(self, run: R_contra, metrics: Any) -> None:
+        """A report was made: `Metrics` of a text, or what another task measures."""
 
 
-def train(run: Run, watch: Watch, stop: Callable[[], bool]) -> None:
+def train(run: R, watch: Watch[R], stop: Callable[[], bool]) -> None:
     """Train until the budget is spent or ``stop()`` says so; either way the run is saved.
 
     Raises InputError when the weights are no longer finite; what was saved before is kept.
@@ -55,7 +105,7 @@ def train(run: Run, watch: Watch, stop: Callable[[], bool]) -> None:
 
 
 def learn(
-    model: LanguageModel,
+    model: Learner,
     optimizer: torch.optim.Optimizer,
     x: Tensor,
     y: Tensor,
@@ -63,9 +113,8 @@ def learn(
     clip: float,
     generator: torch.Generator | None,
 ) -> tuple[Tensor, State]:
-    """One step on one chunk [time, batch]: (mean loss in nats, the state to carry on)."""
-    scores, state = model(x, state, generator)  # [time, batch, symbols]
-    loss = functional.cross_entropy(scores.flatten(0, 1), y.flatten())
+    """One step on one chunk [time, batch]: (the model's mean loss, the state to carry on)."""
+    loss, state = model.loss(x, y, state, generator)
     optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(loss)
     if clip:

@@ -1,0 +1,177 @@
+"""Every cell trained with every seed, on the same data with the same budget."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Protocol
+
+from grus.comparison.contestants import Contestant, match_params, match_time
+from grus.comparison.tasks import Course
+
+if TYPE_CHECKING:
+    from grus.models.train import Trainable
+
+WARM_UP, MEASURED = 2, 7
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One cell trained with one seed.
+
+    ``losses`` are validation losses at ``steps``, in the course's unit; ``best`` is the lowest,
+    infinity where the run diverged before the first. ``step_seconds`` is the median time of a
+    training step, validation apart. ``diverged`` says at which step it did, "" for a sound run.
+    """
+
+    name: str
+    seed: int
+    steps: tuple[int, ...]
+    losses: tuple[float, ...]
+    best: float
+    step_seconds: float
+    seconds: float
+    diverged: str = ""
+
+
+@dataclass
+class Outcome:
+    """All trials so far; ``finished`` is False where somebody stopped them."""
+
+    contestants: tuple[Contestant, ...]
+    seeds: tuple[int, ...]
+    trials: list[Trial] = field(default_factory=list)
+    finished: bool = False
+
+    def of(self, name: str) -> list[Trial]:
+        """The trials of one cell, by seed."""
+        return [trial for trial in self.trials if trial.name == name]
+
+    def best(self) -> dict[str, list[float]]:
+        """The best validation losses of each cell that has a trial."""
+        return {
+            c.name: [t.best for t in self.of(c.name)] for c in self.contestants if self.of(c.name)
+        }
+
+
+class Audience(Protocol):
+    """Who is shown the comparison while it goes on."""
+
+    def progress(self, name: str, seed: int, done: float) -> None:
+        """Which run goes on, and the share of all runs that is done."""
+
+    def trial(self, trial: Trial) -> None:
+        """A run ended."""
+
+
+class _Record:
+    """A watch that keeps what a trial is made of."""
+
+    def __init__(self, course: Course, told: Callable[[float], None]) -> None:
+        self.course, self.told = course, told
+        self.steps: list[int] = []
+        self.losses: list[float] = []
+        self.times: list[float] = []
+        self.at = time.perf_counter()
+
+    def step(self, run: Trainable) -> None:
+        """Note how long it took, with a report where there was one."""
+        now = time.perf_counter()
+        self.times.append(now - self.at)
+        self.at = now
+        self.told(min(1.0, run.done))
+
+    def report(self, run: Trainable, metrics: Any) -> None:
+        """Keep the validation loss."""
+        self.steps.append(run.progress.step)
+        self.losses.append(self.course.loss(metrics))
+
+
+def sized(course: Course, found: Sequence[Contestant], match: str) -> tuple[Contestant, ...]:
+    """The contestants with their sizes and parameters. ``match`` "time" measures."""
+    if match == "params":
+        found = match_params(found, course.parameters)
+    elif match == "time":
+        found = match_time(found, lambda one: step_seconds(course, one))
+    return tuple(replace(c, parameters=course.parameters(c.cell, c.hidden)) for c in found)
+
+
+def step_seconds(course: Course, one: Contestant) -> float:
+    """The median time of a few training steps, measured here and now on a model of its own."""
+    from grus.models.train import learn
+
+    times = []
+    with TemporaryDirectory() as folder:
+        run = course.start(one, 0, Path(folder))
+        x, y = run.chunk()
+        for _ in range(WARM_UP + MEASURED):
+            began = time.perf_counter()
+            learn(run.model, run.optimizer, x, y, None, run.settings.clip, run.generator)
+            times.append(time.perf_counter() - began)
+    return statistics.median(times[WARM_UP:])
+
+
+def compare(
+    course: Course,
+    found: Sequence[Contestant],
+    seeds: Sequence[int],
+    audience: Audience,
+    stop: Callable[[], bool],
+) -> Outcome:
+    """Train each contestant with each seed: all of them with one seed, then with the next.
+
+    A run that ``stop()`` breaks off is left out of the outcome, since it did not have its budget.
+    A run whose weights are no longer finite keeps what it reached before.
+    """
+    outcome = Outcome(tuple(found), tuple(seeds))
+    pairs = [(one, seed) for seed in seeds for one in found]
+    for done, (one, seed) in enumerate(pairs):
+
+        def told(share: float, one: Contestant = one, seed: int = seed, done: int = done) -> None:
+            audience.progress(one.name, seed, (done + share) / len(pairs))
+
+        trial = _trial(course, one, seed, told, stop)
+        if trial is None:
+            return outcome
+        outcome.trials.append(trial)
+        audience.trial(trial)
+    outcome.finished = True
+    return outcome
+
+
+def _trial(
+    course: Course,
+    one: Contestant,
+    seed: int,
+    told: Callable[[float], None],
+    stop: Callable[[], bool],
+) -> Trial | None:
+    """One run to the end of its budget; None where it was stopped before."""
+    from grus.models.run import NotFiniteError
+    from grus.models.train import train
+
+    diverged, began = "", time.perf_counter()
+    with TemporaryDirectory() as folder:
+        run = course.start(one, seed, Path(folder))
+        record = _Record(course, told)
+        try:
+            train(run, record, stop)
+        except NotFiniteError:
+            diverged = f"not finite at step {run.progress.step}"
+        if run.done < 1 and not diverged:
+            return None
+    return Trial(
+        name=one.name,
+        seed=seed,
+        steps=tuple(record.steps),
+        losses=tuple(record.losses),
+        best=min(record.losses, default=math.inf),
+        step_seconds=statistics.median(record.times),
+        seconds=time.perf_counter() - began,
+        diverged=diverged,
+    )

@@ -1,0 +1,157 @@
+"""What the cells are trained on: a synthetic task, or the next character of a text.
+
+A course has a ``title``; a ``unit`` of its losses, lower being better; ``baseline``, the loss of
+whoever knows nothing on the sequences that validate, ``expected``, the same on all sequences where
+that is another number, and ``nothing``, what that one does; and
+``solved``, the loss below which the task counts as solved, None where there is no such thing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from grus.comparison.contestants import Contestant
+from grus.equations import Cell
+from grus.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+
+    from grus.models.architecture import Architecture
+    from grus.models.settings import Settings
+    from grus.models.tasks import Task
+    from grus.models.text import Source, Text
+    from grus.models.train import Trainable
+
+MOST_HELD_OUT = 100_000
+
+
+@dataclass
+class TaskCourse:
+    """The adding problem or the copy task. Solved below a tenth of what knowing nothing gives."""
+
+    task: Task
+    settings: Settings
+    SOLVED_SHARE: ClassVar[float] = 0.1
+    input_gradient: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        from grus.models.task_run import held_out
+
+        task = self.task
+        self.title, self.unit, self.nothing = (
+            f"{task.name}, lag {task.lag}",
+            task.unit,
+            task.nothing,
+        )
+        self.validation = held_out(task)
+        self.baseline = task.baseline(self.validation[1])
+        self.expected: float | None = task.expected
+        self.solved: float | None = self.SOLVED_SHARE * self.baseline
+        self.inputs, self.length = task.inputs, task.length
+
+    def parameters(self, cell: Cell, hidden: int) -> int:
+        """The layer's and the linear map's."""
+        from grus.models.tasks import TaskModel
+
+        return _count(TaskModel(self.task, cell, hidden, device="meta"))
+
+    def start(self, one: Contestant, seed: int, folder: Path) -> Trainable:
+        """A run in memory; ``folder`` is not used."""
+        from grus.models.task_run import TaskRun
+
+        settings = replace(self.settings, seed=seed, gate_bias=dict(one.gate_bias))
+        return TaskRun(self.task, one.cell, one.hidden, settings, self.validation)
+
+    def loss(self, metrics: Any) -> float:
+        """As the task measures it."""
+        return float(metrics.validation_loss)
+
+    def validate(self, run: Any) -> float:
+        """As a report measures it."""
+        return float(run.validate())
+
+    def layer(self, run: Any) -> tuple[Module, Tensor]:
+        """The layer, and the first rows that validate."""
+        return run.model.layer, self.validation[0][:, : self.settings.batch]
+
+
+@dataclass
+class TextCourse:
+    """The next character of a text, by `grus train`'s model and loop, without dropout.
+
+    The last tenth is held out, at most 100,000 characters. Whoever knows nothing but how often each
+    symbol comes in the training part (each counted once more than seen) gets ``baseline``.
+    """
+
+    source: Source
+    text: Text
+    settings: Settings
+    embedding: int = 64
+    unit: ClassVar[str] = "bits per character"
+    nothing: ClassVar[str] = "character frequencies"
+    solved: ClassVar[float | None] = None
+    expected: ClassVar[float | None] = None
+    input_gradient: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        count = len(self.text.ids)
+        share = min(self.settings.holdout, MOST_HELD_OUT / count)
+        self.settings = replace(self.settings, holdout=share)
+        self.title = f"the next character of {self.source.name}, {count:,} characters"
+        self.inputs, self.length = self.embedding, self.settings.seq_len
+        self.baseline = self._frequencies(int(count * share))
+
+    def _frequencies(self, tail: int) -> float:
+        if not tail:
+            raise InputError(f"{self.source.name} is too short to hold a tail out")
+        seen, held = self.text.ids[:-tail], self.text.ids[-tail:]
+        counts = np.bincount(seen, minlength=len(self.text.vocabulary)) + 1.0
+        return float(-np.log2(counts / counts.sum())[held].mean())
+
+    def parameters(self, cell: Cell, hidden: int) -> int:
+        """The embedding's, the layer's and the linear map's."""
+        from grus.models.language import LanguageModel
+
+        return _count(LanguageModel(self._architecture(cell, hidden), device="meta"))
+
+    def _architecture(self, cell: Cell, hidden: int) -> Architecture:
+        from grus.models.architecture import Architecture
+
+        return Architecture(cell, self.text.vocabulary, hidden, embedding=self.embedding)
+
+    def start(self, one: Contestant, seed: int, folder: Path) -> Trainable:
+        """A run of `grus train` in ``folder``."""
+        from grus.models import run
+
+        settings = replace(self.settings, seed=seed, gate_bias=dict(one.gate_bias))
+        architecture = self._architecture(one.cell, one.hidden)
+        return run.start(folder, self.source, self.text, architecture, settings)
+
+    def loss(self, metrics: Any) -> float:
+        """Nats to bits."""
+        return float(metrics.validation_loss) / math.log(2)
+
+    def validate(self, run: Any) -> float:
+        """As a report measures it."""
+        from grus.models.evaluate import bits, mean_loss
+
+        return bits(mean_loss(run.model, *run.held_out))
+
+    def layer(self, run: Any) -> tuple[Module, Tensor]:
+        """The layer, and the embedded first characters that validate."""
+        ids = run.held_out[0][: self.length, : self.settings.batch]
+        return run.model.layers[0], run.model.embedding(ids).detach()
+
+
+Course = TaskCourse | TextCourse
+
+
+def _count(model: Module) -> int:
+    return sum(p.numel() for p in model.parameters())

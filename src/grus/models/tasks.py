@@ -1,0 +1,155 @@
+"""The adding problem and the copy task: sequences that ask for a long memory, and a model for them.
+
+Both are drawn anew for every step, so nothing can be learned by heart.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from grus.equations import Cell
+from grus.layers import Recurrent
+from grus.models.fields import check
+from grus.models.language import State
+
+MAX_LAG = 1_000_000
+LETTERS, BLANK, DELIMITER, COPIED = 8, 8, 9, 10
+
+
+@dataclass(frozen=True)
+class Adding:
+    """The adding problem: two numbers are marked, and their sum is asked for at the end.
+
+    At each of ``lag`` steps the input is a number from U[0, 1] and a mark; one mark lies in the
+    first half, one in the second, each anywhere in it (Hochreiter & Schmidhuber 1997 without their
+    noise; Le, Jaitly & Hinton 2015, arXiv 1504.00941; the halves are Arjovsky et al.'s 2016). The
+    loss is the mean squared error of the answer after the last step. Whoever knows nothing says 1
+    and gets the variance of the sum of two such numbers, 1/6 = 0.167.
+    """
+
+    lag: int
+    name: ClassVar[str] = "adding"
+    unit: ClassVar[str] = "mean squared error"
+    nothing: ClassVar[str] = "always 1"
+    expected: ClassVar[float | None] = 1 / 6
+    inputs: ClassVar[int] = 2
+    outputs: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        check(2 <= self.lag <= MAX_LAG, f"--lag must lie in 2..{MAX_LAG}, got {self.lag}")
+
+    @property
+    def length(self) -> int:
+        """Time steps of a sequence."""
+        return self.lag
+
+    def draw(self, rows: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Inputs [time, rows, 2] and the sums asked for [rows], float32."""
+        half, every = self.lag // 2, torch.arange(rows)
+        numbers = torch.rand(self.lag, rows, generator=generator)
+        first = torch.randint(half, (rows,), generator=generator)
+        second = torch.randint(half, self.lag, (rows,), generator=generator)
+        marks = torch.zeros(self.lag, rows)
+        marks[first, every] = marks[second, every] = 1.0
+        return torch.stack([numbers, marks], -1), numbers[first, every] + numbers[second, every]
+
+    def loss(self, linear: nn.Module, y: Tensor, target: Tensor) -> Tensor:
+        """The mean squared error of what ``linear`` makes of the last output."""
+        return functional.mse_loss(linear(y[-1])[:, 0], target)
+
+    def baseline(self, target: Tensor) -> float:
+        """The loss of the best answer that does not look, on these sequences."""
+        return float((target.double() - 1).square().mean())
+
+
+@dataclass(frozen=True)
+class Copying:
+    """The copy task: ten letters are shown, and asked for after ``lag`` steps.
+
+    Ten letters out of eight, ``lag`` - 1 blanks, a delimiter, ten blanks; the answer is a blank at
+    each of the first ``lag`` + 10 steps, then the ten letters (Hochreiter & Schmidhuber 1997; in
+    the form of Arjovsky, Shah & Bengio 2016, arXiv 1511.06464). The loss is the mean cross-entropy
+    of all ``lag`` + 20 steps in nats. Whoever remembers nothing answers blanks and then guesses:
+    10 ln 8 / (lag + 20).
+    """
+
+    lag: int
+    name: ClassVar[str] = "copy"
+    unit: ClassVar[str] = "nats per step"
+    nothing: ClassVar[str] = "blanks, then guesses"
+    expected: ClassVar[float | None] = None
+    inputs: ClassVar[int] = DELIMITER + 1
+    outputs: ClassVar[int] = BLANK + 1
+
+    def __post_init__(self) -> None:
+        check(1 <= self.lag <= MAX_LAG, f"--lag must lie in 1..{MAX_LAG}, got {self.lag}")
+
+    @property
+    def length(self) -> int:
+        """Time steps of a sequence."""
+        return self.lag + 2 * COPIED
+
+    def draw(self, rows: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Inputs [time, rows, 10], one-hot float32, and the answers [time, rows], int64."""
+        letters = torch.randint(LETTERS, (COPIED, rows), generator=generator)
+        shown = torch.full((self.length, rows), BLANK)
+        shown[:COPIED] = letters
+        shown[COPIED + self.lag - 1] = DELIMITER
+        asked = torch.full((self.length, rows), BLANK)
+        asked[-COPIED:] = letters
+        return functional.one_hot(shown, self.inputs).float(), asked
+
+    def loss(self, linear: nn.Module, y: Tensor, target: Tensor) -> Tensor:
+        """The mean cross-entropy of what ``linear`` makes of every output."""
+        return functional.cross_entropy(linear(y).flatten(0, 1), target.flatten())
+
+    def baseline(self, target: Tensor) -> float:
+        """The loss of blanks and then guesses."""
+        return COPIED * math.log(LETTERS) / len(target)
+
+
+Task = Adding | Copying
+TASKS: dict[str, type[Task]] = {kind.name: kind for kind in (Adding, Copying)}
+
+
+class TaskModel(nn.Module):
+    """One recurrent layer of any cell and a linear map, which answers a task."""
+
+    def __init__(
+        self,
+        task: Task,
+        cell: Cell,
+        hidden: int,
+        gate_bias: Mapping[str, float] | None = None,
+        device: Any = None,
+    ) -> None:
+        super().__init__()
+        self.task = task
+        self.layer = Recurrent(cell, task.inputs, hidden, gate_bias=gate_bias, device=device)
+        self.linear = nn.Linear(hidden, task.outputs, device=device)
+
+    def loss(
+        self,
+        x: Tensor,
+        y: Tensor,
+        state: State | None = None,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, State]:
+        """The task's mean loss on ``x`` [time, batch, inputs]; every sequence begins from zero."""
+        return self.task.loss(self.linear, self.layer(x)[0], y), []
+
+    @torch.no_grad()
+    def mean_loss(self, x: Tensor, y: Tensor, rows: int) -> float:
+        """The mean loss over all sequences, ``rows`` of them at a time."""
+        total = 0.0
+        pairs = zip(torch.split(x, rows, 1), torch.split(y, rows, -1), strict=True)
+        for some_x, some_y in pairs:
+            total += float(self.loss(some_x, some_y)[0]) * some_x.shape[1]
+        return total / x.shape[1]
