@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -18,22 +18,30 @@ PER_OCTAVE = 2  # bins for each doubling
 SHORTEST, LONGEST = 0.25, 2.0**20  # steps; what is beyond stands in the first and last bin
 
 
+class HasHalfLives(Protocol):
+    """Measures that know the half-lives of units, by label."""
+
+    def half_lives(self) -> Mapping[str, Array]:
+        """Label -> half-lives in steps [unit]."""
+
+
 def half_lives(
-    lives: Mapping[str, Sequence[float] | Array],
+    lives: HasHalfLives | Mapping[str, Sequence[float] | Array],
     *,
     ax: Axes | None = None,
     title: str = "Memory half-life of the units",
 ) -> Axes:
     """How many units have which half-life, in steps, on a scale of doublings.
 
-    ``lives`` maps a label ("layer 0") to its units' half-lives in steps: the time after which half
-    of a state is left, ``ln 2 / -mean(ln kept)``. Infinite ones (a unit that keeps all) and
-    those beyond the axis stand in the bin at its end. NaN is left out and counted in the key.
-    Medians are marked by a line down to the axis. Returns the axes.
+    ``lives`` is what `traces.measures.measures` found, or maps a label ("layer 0") to its units'
+    half-lives: the steps after which half of a state is left, ``ln 2 / -mean(ln kept)``. Infinite
+    ones (a unit that keeps all) and those beyond the axis stand in the bin at its end. NaN is left
+    out and counted in the key. Medians are marked on the axis. Returns the axes.
 
     Raises InputError where there is no half-life, or a negative one.
     """
-    checked = {label: _checked(label, values) for label, values in lives.items()}
+    given = lives if isinstance(lives, Mapping) else lives.half_lives()
+    checked = {label: _checked(label, values) for label, values in given.items()}
     every = np.concatenate([v[~np.isnan(v)] for v in checked.values()] or [np.empty(0)])
     if not len(every):
         raise InputError("there are no half-lives to draw")
