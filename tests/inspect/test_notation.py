@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.cells import ALL_CELLS
 
+from cells import ALL_CELLS
 from grus.dialects import DIALECTS, Dialect, Network, Unrepresentable, sense
 from grus.dialects.conversion import distance, rounding
 from grus.equations import CELLS, Cell

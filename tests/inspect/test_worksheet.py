@@ -1,15 +1,20 @@
-"""A worksheet's lines are true: each stage, worked out by itself, is the reference's value."""
+"""A worksheet's values are the kernels', and each stage, worked out by itself, comes to them."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import cells
+from grus import kernels
 from grus.equations import Apply, Cell, Const, Expr
 from grus.errors import InputError
-from grus.inspect.worksheet import MAX_LINES, MAX_TERMS, Worksheet, worksheet
-from grus.reference import NUMPY, run
+from grus.inspect.decimals import decimal
+from grus.inspect.filling import ELIDED
+from grus.inspect.worksheet import MAX_LINES, MOST_TERMS, Line, Worksheet, worksheet
+from grus.reference import NUMPY
 
 WITHOUT_MASKS = {
     name: cell
@@ -31,44 +36,82 @@ def worked(expr: Expr) -> float:
     return float(np.mean(args) if expr.op == "mean" else NUMPY.table[expr.op](*args))
 
 
-def sheet_of(cell: Cell, hidden: int = 2) -> tuple[Worksheet, dict[str, np.ndarray], np.ndarray]:
+def sheet_of(
+    cell: Cell, hidden: int = 2, dtype: str = "float64", reverse: bool = False
+) -> tuple[Worksheet, dict[str, np.ndarray], tuple[dict[str, np.ndarray], tuple[np.ndarray, ...]]]:
     rng = np.random.default_rng(7)
     size = cells.sizes(cell, 2, hidden, 3)
-    weights = cells.draw_weights(cell, size, rng)
-    x = rng.normal(size=(STEPS, size["input"]))
-    start = tuple(s[0] for s in cells.draw_states(cell, size, 1, rng))
-    done = run(cell, weights, x[:, None], tuple(s[None] for s in start))
-    return worksheet(cell, weights, x, start), weights, done
-
-
-@every_cell
-@pytest.mark.parametrize("hidden", [1, 2, 3])
-def test_every_value_is_the_references(cell: Cell, hidden: int) -> None:
-    sheet, _, done = sheet_of(cell, hidden)
-    for step, values in zip(sheet.steps, done.values, strict=True):
-        for equation in step.equations:
-            shown = [line.value for line in equation.lines]
-            assert np.array_equal(shown, values[equation.name][0])
-    assert list(sheet.final) == list(cell.states)
-    for name, state in zip(cell.states, done.state, strict=True):
-        assert np.array_equal(sheet.final[name], state[0])
-    assert np.array_equal(sheet.output, done.output[-1, 0])
+    weights = {f: w.astype(dtype) for f, w in cells.draw_weights(cell, size, rng).items()}
+    x = rng.normal(size=(STEPS, size["input"])).astype(dtype)
+    start = tuple(s.astype(dtype) for s in cells.draw_states(cell, size, 1, rng))
+    done = kernels.values(cell, weights, x[:, None], start, reverse=reverse)
+    alone = tuple(s[0] for s in start)
+    return worksheet(cell, weights, x, alone, reverse=reverse), weights, done
 
 
 @every_cell
 @pytest.mark.parametrize("hidden", [1, 3])
-def test_every_stage_and_product_comes_to_the_value_that_follows_it(
-    cell: Cell, hidden: int
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "backward"])
+def test_every_value_is_the_kernels_bit_for_bit(
+    cell: Cell, hidden: int, dtype: str, reverse: bool
 ) -> None:
-    sheet, _, _ = sheet_of(cell, hidden)
+    sheet, _, (values, final) = sheet_of(cell, hidden, dtype, reverse)
+    assert sheet.by == f"the compiled kernels in {dtype}"
+    assert [step.number for step in sheet.steps] == ([3, 2, 1] if reverse else [1, 2, 3])
     for step in sheet.steps:
         for equation in step.equations:
-            for line in equation.lines:
-                size = max(1, abs(line.value))
-                for stage in line.stages:
-                    assert worked(stage) == pytest.approx(line.value, abs=NEAR * size)
-                for product in line.products:
-                    assert worked(product.terms) == pytest.approx(product.value, abs=NEAR)
+            shown = [line.value for line in equation.lines]
+            assert np.array_equal(shown, values[equation.name][step.number - 1, 0])
+    assert list(sheet.final) == list(cell.states)
+    for name, state in zip(cell.states, final, strict=True):
+        assert np.array_equal(sheet.final[name], state[0])
+    last = 0 if reverse else -1
+    assert np.array_equal(sheet.output, values[cell.output][last, 0])
+
+
+def far(line: Line, near: float) -> bool:
+    """True where a stage does not come to the line's value, or a product's terms to its own."""
+    size = max(1, abs(line.value))
+    return any(abs(worked(stage) - line.value) > near * size for stage in line.stages) or any(
+        abs(worked(p.terms) - p.value) > NEAR for p in line.products
+    )
+
+
+def lines_of(sheet: Worksheet) -> list[Line]:
+    return [line for s in sheet.steps for equation in s.equations for line in equation.lines]
+
+
+@every_cell
+@pytest.mark.parametrize("hidden", [1, 3])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_stage_and_product_comes_to_the_value_that_follows_it(
+    cell: Cell, hidden: int, dtype: str
+) -> None:
+    sheet, _, _ = sheet_of(cell, hidden, dtype)
+    # The stages are exact to NEAR in float64; a value of the kernels carries its dtype's rounding.
+    near = NEAR * 2.0 ** (53 - 24) if dtype == "float32" else NEAR
+    assert not any(far(line, near) for line in lines_of(sheet))
+
+
+@every_cell
+def test_what_is_printed_last_is_the_kernels_number_to_every_digit(cell: Cell) -> None:
+    """The last stage, worked out, prints as the value below it does: nothing to explain away."""
+    sheet, _, _ = sheet_of(cell, 3)
+    for line in lines_of(sheet):
+        for stage in line.stages[-1:]:
+            assert decimal(worked(stage), 5) == decimal(line.value, 5)
+
+
+def test_a_changed_value_and_a_swapped_gate_do_not_pass() -> None:
+    cell = cells.ALL_CELLS["gru"]
+    sheet, weights, (values, _) = sheet_of(cell)
+    line = lines_of(sheet)[0]
+    assert far(replace(line, value=line.value + 1e-9), NEAR)
+    swapped = weights | {"W": np.roll(weights["W"], 2, axis=0)}
+    other = worksheet(cell, swapped, np.array([step.x for step in sheet.steps]))
+    shown = [line.value for line in other.steps[0].equations[0].lines]
+    assert not np.allclose(shown, values["r"][0, 0], atol=1e-3)
 
 
 @every_cell
@@ -146,12 +189,56 @@ RNN = cells.ALL_CELLS["rnn"]
 
 
 def test_what_no_person_follows_is_refused_before_it_is_built() -> None:
-    with pytest.raises(InputError, match=f"a row of {MAX_TERMS + 1} weights is more than"):
-        worksheet(RNN, weights_of(MAX_TERMS + 1), np.zeros((1, 1)))
-    with pytest.raises(InputError, match=f"1 units has {MAX_LINES + 1} lines.* give fewer steps"):
+    with pytest.raises(InputError, match=f"1 units has {MAX_LINES + 1} lines.* choose fewer"):
         worksheet(RNN, weights_of(1), np.zeros((MAX_LINES + 1, 1)))
     with pytest.raises(InputError, match="at least one step"):
         worksheet(RNN, weights_of(1), np.zeros((0, 1)))
+    with pytest.raises(InputError, match="steps: there is no 2; they are 0 to 1"):
+        worksheet(RNN, weights_of(1), np.zeros((2, 1)), steps=[2])
+    with pytest.raises(InputError, match="units: none is asked for; they are 0 to 2"):
+        worksheet(RNN, weights_of(3), np.zeros((2, 1)), units=[])
+
+
+def wide(hidden: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    rng = np.random.default_rng(3)
+    shapes = {"W": (hidden, 5), "U": (hidden, hidden), "b": (hidden,)}
+    weights = {f: rng.normal(0, 0.1, s).astype("float32") for f, s in shapes.items()}
+    return weights, rng.normal(size=(6, 5)).astype("float32")
+
+
+@pytest.mark.parametrize("hidden", [MOST_TERMS, MOST_TERMS + 1, 700])
+def test_a_long_sum_is_shortened_and_its_value_is_that_of_all_terms(hidden: int) -> None:
+    weights, x = wide(hidden)
+    sheet = worksheet(RNN, weights, x, steps=[4], units=[2, hidden - 1])
+    (step,) = sheet.steps
+    assert [line.unit for line in step.equations[0].lines] == [3, hidden]
+    for line in step.equations[0].lines:
+        product = line.products[1]
+        k = (line.unit or 0) - 1
+        exact = np.float64(weights["U"][k]) @ np.float64(step.before["h"])
+        # Two orders of adding `hidden` products.
+        assert abs(product.value - exact) <= hidden * 2.0**-52 * np.abs(weights["U"][k]).sum()
+        assert (ELIDED.name in str(product.terms)) == (hidden > MOST_TERMS)
+
+
+def test_a_step_in_the_middle_is_the_same_alone() -> None:
+    weights, x = wide(4)
+    every = worksheet(RNN, weights, x)
+    alone = worksheet(RNN, weights, x, steps=[3], units=[1])
+    assert alone.total == every.total == 6
+    assert alone.final == every.final
+    assert alone.steps[0].before == every.steps[2].after
+    assert alone.steps[0].equations[0].lines == every.steps[3].equations[0].lines[1:2]
+
+
+def test_where_the_kernels_are_off_the_sheet_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights, x = wide(3)
+    fast = worksheet(RNN, weights, x)
+    monkeypatch.setenv("GRUS_BACKEND", "reference")
+    slow = worksheet(RNN, weights, x)
+    assert slow.by.startswith("the slow reference in float64, not the kernels (GRUS_BACKEND=ref")
+    assert slow.final["h"] == pytest.approx(fast.final["h"], abs=1e-5)
+    assert slow.final != fast.final
 
 
 def test_numbers_that_overflow_say_where() -> None:

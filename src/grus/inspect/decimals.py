@@ -30,7 +30,16 @@ def decimal(value: float, digits: int) -> str:
     return fixed
 
 
+SHOWN = 12
+"""Numbers of a vector that are all shown; of a longer one the first three and the last are."""
+
+
+def short(shown: Sequence[str], gap: str) -> list[str]:
+    """The first three and the last of more than `SHOWN`, with ``gap`` between them."""
+    return list(shown) if len(shown) <= SHOWN else [*shown[:3], gap, shown[-1]]
+
+
 def vector(values: Sequence[float], digits: int) -> str:
-    """One number as it is, several in brackets."""
-    shown = [decimal(value, digits) for value in values]
+    """One number as it is, several in brackets; of many the first three and the last."""
+    shown = short([decimal(value, digits) for value in values], "...")
     return shown[0] if len(shown) == 1 else f"[{', '.join(shown)}]"

@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from grus.equations import OPERATORS, Apply, Const, Expr
+from grus.equations import OPERATORS, Apply, Const, Expr, Name
 from grus.reference import evaluate
 
 Array = Any
+ELIDED = Name("...")
+"""Stands in a long sum for the terms that are not shown."""
+FIRST = 3
 
 
 @dataclass(frozen=True)
@@ -21,14 +24,18 @@ class Product:
 
     symbols: Expr
     terms: Expr
+    """A sum; where it is long its first terms, `ELIDED` and its last."""
     value: float
+    """Of all terms."""
 
 
 class Filling:
-    """Puts numbers into an expression, for one unit of a batch of one."""
+    """Puts numbers into an expression, for one unit of a batch of one; a sum of more than
+    ``most`` terms is shortened."""
 
-    def __init__(self, leaves: Mapping[Expr, Array]) -> None:
-        self.leaves = leaves
+    def __init__(self, leaves: Mapping[Expr, Array], most: int) -> None:
+        self.leaves, self.most = leaves, most
+        self.worked: dict[Expr, Array] = {}
 
     def stages(self, expr: Expr, unit: int) -> tuple[Expr, ...]:
         """The expression with numbers, then with its terms and its argument worked out."""
@@ -43,8 +50,20 @@ class Filling:
         """What the expression is for this unit, by the reference."""
         if isinstance(expr, Const):
             return expr
-        found = np.ravel(evaluate(expr, self.leaves))
+        found = self.every(expr)
         return Const(float(found[unit if len(found) > 1 else 0]))
+
+    def every(self, expr: Expr) -> Array:
+        """What the expression is for all units, by the reference."""
+        if expr not in self.worked:
+            self.worked[expr] = np.ravel(evaluate(expr, self.leaves))
+        return self.worked[expr]
+
+    def shown(self, count: int) -> list[int | None]:
+        """Which of so many terms are shown; None stands for those between."""
+        if count <= self.most:
+            return list(range(count))
+        return [*range(FIRST), None, count - 1]
 
     def products(self, expr: Expr, unit: int) -> Iterator[Product]:
         """The long products of this unit, each once; not those inside another or a mean, whose
@@ -65,7 +84,10 @@ class Filling:
         weight, operand = product.args
         matrix = self.leaves[weight]
         row = matrix[unit] if product.op == "matmul" else matrix[:, unit]
-        terms = (Const(float(w)) * self.filled(operand, k) for k, w in enumerate(row))
+        terms = (
+            ELIDED if k is None else Const(float(row[k])) * self.filled(operand, k)
+            for k in self.shown(len(row))
+        )
         return reduce(lambda total, term: total + term, terms)
 
     def filled(self, expr: Expr, unit: int) -> Expr:
@@ -82,8 +104,9 @@ class Filling:
         """Sums and functions stay; each of their terms is worked out."""
         if isinstance(expr, Apply) and OPERATORS[expr.op].kind == "reduction":
             (part,) = expr.args
-            units = range(np.size(evaluate(part, self.leaves)))
-            return Apply(expr.op, tuple(self.value(part, k) for k in units))
+            units = self.shown(len(self.every(part)))
+            parts = tuple(ELIDED if k is None else self.value(part, k) for k in units)
+            return Apply(expr.op, parts)
         if isinstance(expr, Apply) and (_is_function(expr) or expr.op in ("add", "sub")):
             return Apply(expr.op, tuple(self.summed(a, unit) for a in expr.args))
         return self.value(expr, unit)

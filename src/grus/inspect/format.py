@@ -1,22 +1,22 @@
-"""A worksheet as plain text or Markdown; `latex_page` has the third form."""
+"""A worksheet as plain text or Markdown; `latex_page` and `html_page` have the other forms."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from grus.equations import text
 from grus.inspect.decimals import decimal, vector
 from grus.inspect.head import Head
+from grus.inspect.html_page import HtmlPage
 from grus.inspect.latex_page import LatexPage
 from grus.inspect.readings import Reading
+from grus.inspect.said import COMPUTED, OTHERWISE, ROUNDED, last, title
 from grus.inspect.worksheet import Equation, Line, Step, Worksheet
 
-Format = Literal["text", "markdown", "latex"]
+Format = Literal["text", "markdown", "latex", "html"]
 WIDTH = 100
-OTHERWISE = "The same numbers, read otherwise, end at another last state:"
-ROUNDED = "Numbers are rounded to {} decimals in print only; a whole number is exact."
 
 
 def render(
@@ -27,8 +27,8 @@ def render(
     digits: int = 5,
 ) -> str:
     """The whole worksheet; its first line says how x was read."""
-    pages: dict[Format, type[TextPage | LatexPage]]
-    pages = {"text": TextPage, "markdown": MarkdownPage, "latex": LatexPage}
+    pages: dict[Format, type[TextPage | LatexPage | HtmlPage]]
+    pages = {"text": TextPage, "markdown": MarkdownPage, "latex": LatexPage, "html": HtmlPage}
     return "\n".join(pages[form](digits).lines(head, sheet, readings)) + "\n"
 
 
@@ -41,12 +41,13 @@ class TextPage:
     def lines(self, head: Head, sheet: Worksheet, readings: Sequence[Reading]) -> Iterator[str]:
         """The whole page, line by line."""
         yield head.first
-        for note in [*head.notes, ROUNDED.format(self.digits)]:
+        for note in [*head.notes, COMPUTED.format(sheet.by), ROUNDED.format(self.digits)]:
             yield from self.note(note)
-        yield from self.table(head.columns, head.rows)
+        if head.rows:
+            yield from self.table(head.columns, head.rows)
         for step in sheet.steps:
             yield ""
-            yield from self.step(step, len(sheet.steps))
+            yield from self.step(step, sheet.total)
         yield ""
         yield from self.last(sheet)
         if readings:
@@ -67,19 +68,10 @@ class TextPage:
 
     def step(self, step: Step, total: int) -> Iterator[str]:
         """One step: what it reads, its equations, what it leaves."""
-        yield from textwrap.wrap(self.title(step, total), WIDTH, subsequent_indent="  ")
+        yield from textwrap.wrap(title(step, total, self.digits), WIDTH, subsequent_indent="  ")
         for equation in step.equations:
             yield ""
             yield from self.equation(equation)
-
-    def title(self, step: Step, total: int) -> str:
-        """``step 2 of 4: x = 2, h = -0.03``."""
-        reads = {"x": step.x, **step.before}
-        return f"step {step.number} of {total}: {self.named(reads)}"
-
-    def named(self, values: Mapping[str, Sequence[float]]) -> str:
-        """``h = 0.1, c = [0.2, 0.3]``."""
-        return ", ".join(f"{name} = {vector(v, self.digits)}" for name, v in values.items())
 
     def equation(self, equation: Equation) -> Iterator[str]:
         """The line in symbols, then each unit with numbers."""
@@ -120,9 +112,7 @@ class TextPage:
 
     def last(self, sheet: Worksheet) -> Iterator[str]:
         """The last state, and the output where it is another value."""
-        yield f"last state: {self.named(sheet.final)}"
-        if sheet.cell.output == "y":
-            yield f"last output: y = {vector(sheet.output, self.digits)}"
+        yield from last(sheet, self.digits)
 
     def otherwise(
         self, readings: Sequence[Reading]
@@ -156,7 +146,7 @@ class MarkdownPage(TextPage):
 
     def step(self, step: Step, total: int) -> Iterator[str]:
         """A heading and a fenced block."""
-        yield f"## {self.plain(self.title(step, total))}"
+        yield f"## {self.plain(title(step, total, self.digits))}"
         yield ""
         yield "```text"
         for k, equation in enumerate(step.equations):

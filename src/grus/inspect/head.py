@@ -10,6 +10,7 @@ import numpy as np
 from grus.dialects import Dialect, Layout, Unpacked, sense
 from grus.dialects.layout import in_order
 from grus.equations import CELLS, Cell, Weight, text
+from grus.inspect.notation import Spoken
 from grus.reference import split
 
 Array = Any
@@ -46,13 +47,21 @@ class Given:
     dialect: Dialect | None
     layout: Layout
     h0: tuple[Array, ...] | None
+    source: str = ""
+    """Where the weights were read, if not pasted."""
+    spoken: Spoken | None = None
+    """The same in the notation that the sheet speaks."""
+    notes: tuple[str, ...] = ()
+    """What is shown of a larger whole."""
 
 
 def head(cell: Cell, given: Given, unpacked: Unpacked, x: Array) -> Head:
     """The head for weights that `unpack` has read and an input [time, features]."""
     notes = [given.explained] if given.explained else []
     notes.append(f"cell {cell.name}: {cell.doc}" if cell.doc else f"cell {cell.name}")
-    notes += [*_sense(cell), _read(given, unpacked), *_biases(cell, unpacked), _start(cell, given)]
+    biases = _held_biases(cell) if given.source else _biases(cell, unpacked)
+    notes += [*_spoken(given.spoken), *_sense(given.spoken.cell if given.spoken else cell)]
+    notes += [_read(given, unpacked), *biases, _start(cell, given), *given.notes]
     notes.append(
         "W.z @ x is a matrix times a vector, * goes element by element; h is the state that a"
         " step finds, h_next the one it leaves"
@@ -88,11 +97,32 @@ def _sense(cell: Cell) -> list[str]:
     return [f"sense of {gate}: near 1 it takes the new state, near 0 it keeps the old: {line}"]
 
 
+def _spoken(said: Spoken | None) -> list[str]:
+    """Whose names the sheet has, and what had to be changed for them."""
+    if said is None:
+        return []
+    gates = [f"W.{a} is W.{b}" for a, b in said.notation.gates.items() if a != b]
+    values = [f"{a} is {b}" for a, b in said.notation.values.items()]
+    spelled = ", ".join([*gates, *values]) or "the names are the same"
+    return [f"notation: {said.dialect.title}; {spelled}", *said.notes]
+
+
+def _held_biases(cell: Cell) -> list[str]:
+    """What the biases of a file became."""
+    if "d" not in cell.families:
+        return []
+    return [
+        f"biases: d.{gate} is the part that the reset multiplies" for gate in cell.families["d"]
+    ]
+
+
 def _read(given: Given, unpacked: Unpacked) -> str:
     who = given.dialect.title if given.dialect else "as told by --order"
+    if given.source:
+        who = f"{given.source} ({who})" if given.dialect else given.source
     order, side = given.layout.order, unpacked.gates_in
     if not order:
-        return f"weights: {who}; one tensor for each gate"
+        return f"weights: {who}" + ("" if given.source else "; one tensor for each gate")
     if len(order) == 1:
         return f"weights: {who}; one gate, {order[0]}"
     shape, use = ("[{} H, I]", "W @ x") if side == "rows" else ("[I, {} H]", "x @ W")
@@ -142,6 +172,8 @@ def _table(
         f"in {given.dialect.framework if given.dialect else ''}": letters
         and {gate: letters.get(gate, gate) for gate in gates},
     }
+    if given.spoken and set(given.spoken.notation.gates) == set(gates):
+        columns[f"said in {given.spoken.dialect.name}"] = dict(given.spoken.notation.gates)
     for family in cell.families:
         theirs = names.get(family, family)
         if theirs == family or (unpacked.biases == 2 and family in "bd"):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from grus.equations import latex
-from grus.inspect.decimals import decimal
+from grus.equations import Expr, latex
+from grus.inspect.decimals import decimal, short
+from grus.inspect.filling import ELIDED
 from grus.inspect.head import Head
 from grus.inspect.readings import Reading
 from grus.inspect.worksheet import Equation, Line, Step, Worksheet
@@ -38,10 +39,12 @@ class LatexPage:
             yield ""
             yield plain(note)
         yield ""
+        yield f"Values are those of {plain(sheet.by)}."
         yield f"Numbers are rounded to {self.digits} decimals in print only."
-        yield from self.table(head.columns, head.rows)
+        if head.rows:
+            yield from self.table(head.columns, head.rows)
         for step in sheet.steps:
-            yield from self.step(step, len(sheet.steps))
+            yield from self.step(step, sheet.total)
         yield ""
         yield f"Last state: ${self.named(sheet.final, 't')}$."
         if sheet.cell.output == "y":
@@ -67,7 +70,8 @@ class LatexPage:
         """One step: what it reads, then an ``align*`` for its equations."""
         reads = f"{self.named({'x': step.x}, 't')},\\; {self.named(step.before, 't-1')}"
         yield ""
-        yield f"\\subsection*{{Step {step.number} of {total}: ${reads}$}}"
+        token = "" if step.token is None else f" ({plain(repr(step.token))})"
+        yield f"\\subsection*{{Step {step.number} of {total}{token}: ${reads}$}}"
         for equation in step.equations:
             yield "\\begin{align*}"
             yield " \\\\\n".join(self.equation(equation))
@@ -84,13 +88,18 @@ class LatexPage:
         """One unit: its long products, the line with numbers, its value."""
         name = left.removesuffix("}") + f",{line.unit}}}" if line.unit else ""
         for product in line.products:
-            shown = latex.show(product.terms, self.states, self.number)
+            shown = self.show(product.terms)
             symbols = latex.show(product.symbols, self.states)
             symbols = rf"\left({symbols}\right)_{{{line.unit}}}" if line.unit else symbols
             yield f"{symbols} &= {shown} = {self.number(product.value)}"
-        shown_stages = [latex.show(s, self.states, self.number) for s in line.stages]
+        shown_stages = [self.show(stage) for stage in line.stages]
         for k, shown in enumerate([*shown_stages, self.number(line.value)]):
             yield f"{name if k == 0 else ''} &= {shown}".lstrip()
+
+    def show(self, expr: Expr) -> str:
+        """An expression of numbers."""
+        shown = latex.show(expr, self.states, self.number)
+        return shown.replace(latex.value(ELIDED.name, ()), r"\cdots")
 
     def number(self, value: float) -> str:
         """A number as this page prints it."""
@@ -98,7 +107,7 @@ class LatexPage:
 
     def vector(self, values: Sequence[float]) -> str:
         """One number as it is, several as a row."""
-        shown = [self.number(value) for value in values]
+        shown = short([self.number(value) for value in values], r"\ldots")
         return shown[0] if len(shown) == 1 else "[" + ",\\, ".join(shown) + "]"
 
     def named(self, values: Mapping[str, Sequence[float]], time: str) -> str:
