@@ -35,6 +35,7 @@ def test_names_axes_and_tokens() -> None:
     assert trace.names == ("z", "h")
     assert trace.tokens == ("a", "b")
     assert trace.steps.tolist() == [5, 7]
+    assert repr(trace) == "<Trace of gru: z, h [layer 2, direction 1, time 2, batch 3, unit 3]>"
 
 
 def test_a_state_is_found_by_both_of_its_names() -> None:

@@ -16,6 +16,7 @@ from grus.cli import (
     identify,
     sample,
     show,
+    trace,
     train,
 )
 from grus.errors import InputError
@@ -37,6 +38,7 @@ app.command("dialects")(dialects.dialects)
 app.command("bench")(bench.bench)
 app.command("check")(check.check)
 app.command("compare")(compare.compare)
+app.command("trace")(trace.trace)
 
 
 def run() -> None:

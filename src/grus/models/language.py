@@ -63,7 +63,7 @@ class LanguageModel(nn.Module):
         ``state`` holds one state per layer, None is zeros. In training mode dropout draws from
         ``generator``.
         """
-        x = self._features(ids)
+        x = self.features(ids)
         if self.architecture.input == "embedding":
             x = self._drop(x, generator)
         after: State = []
@@ -82,14 +82,15 @@ class LanguageModel(nn.Module):
 
     def step(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """One character per row, without dropout: ``ids`` [batch] -> scores [batch, symbols]."""
-        x = self._features(ids)
+        x = self.features(ids)
         after: State = []
         for k, layer in enumerate(self.layers):
             x, layer_state = cast(Recurrent, layer).step(x, state[k] if state else None)
             after.append(layer_state)
         return self.linear(x), after
 
-    def _features(self, ids: Tensor) -> Tensor:
+    def features(self, ids: Tensor) -> Tensor:
+        """What the first layer reads for ``ids`` [time, batch]: [time, batch, features]."""
         if self.architecture.input == "embedding":
             return cast(Tensor, self.embedding(ids))
         return functional.one_hot(ids, self.linear.out_features).to(self.linear.weight.dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from os import PathLike
 from types import MappingProxyType
 from typing import Any
 
@@ -17,7 +18,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 AXES = ("layer", "direction", "time", "batch", "unit")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Trace:
     """The values of one sequence through the layers of a cell.
 
@@ -47,7 +48,7 @@ class Trace:
     def __post_init__(self) -> None:
         for name in ("layers", "directions", "steps", "units", "lengths"):
             array = np.asarray(getattr(self, name))
-            if array.ndim != 1 or array.dtype.kind not in "iu":
+            if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
                 raise InputError(f"a trace's {name} must be a list of whole numbers")
             object.__setattr__(self, name, _fixed(array.astype(np.int64)))
         for name in ("values", "start"):
@@ -79,6 +80,11 @@ class Trace:
     def _along_hidden(self, name: str) -> bool:
         shapes = self.cell.shapes
         return (shapes.states.get(name) or shapes.values.get(name)) == "hidden"
+
+    def __repr__(self) -> str:
+        sizes = map(len, (self.layers, self.directions, self.steps, self.lengths, self.units))
+        said = ", ".join(f"{axis} {size}" for axis, size in zip(AXES, sizes, strict=True))
+        return f"<Trace of {self.cell.name}: {', '.join(self.names)} [{said}]>"
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -137,6 +143,24 @@ class Trace:
             places.append(int(at[0]))
         found: Array = array[tuple(places)]
         return found
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the trace as .npz, whole or not at all. Raises InputError when it cannot."""
+        from grus.traces import saving
+
+        saving.save(self, path)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Trace:
+        """Read a saved trace; the file may come from anyone. Raises InputError."""
+        from grus.traces import saving
+
+        return saving.load(path)
+
+    def _repr_html_(self) -> str:
+        from grus.traces import summary
+
+        return summary.html(self)
 
 
 def _fixed(array: Array) -> Array:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from grus.errors import InputError
 
@@ -14,10 +16,15 @@ def replace(path: Path, content: bytes) -> None:
     The bytes reach the disk under another name first; then the name is switched, and the folder's
     entry reaches the disk too. Raises InputError when the disk refuses; the old file is kept.
     """
+    replace_by(path, lambda file: file.write(content))
+
+
+def replace_by(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """The same with what ``write`` puts into an open file."""
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
         with unfinished.open("wb") as file:
-            file.write(content)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(unfinished, path)

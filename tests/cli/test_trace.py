@@ -1,0 +1,77 @@
+"""`grus trace` as a person meets it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+from grus.cli.main import run
+from grus.traces import Trace
+from small_run import finish, start
+
+pytestmark = pytest.mark.torch
+
+
+@pytest.fixture(autouse=True)
+def _a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    finish(start(tmp_path, layers=2), after=2)
+    monkeypatch.chdir(tmp_path)
+
+
+def grus(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """The exit code of the command, run in this process."""
+    monkeypatch.setattr(sys, "argv", ["grus", "trace", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        run()
+    return int(ended.value.code or 0)
+
+
+def test_the_range_of_each_value_is_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert grus(monkeypatch, "run", "--text", "lazy dog", "--values", "z, h") == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line.split() for line in lines[2:6]]
+    assert [row[:2] for row in rows] == [["z", "0"], ["z", "1"], ["h", "0"], ["h", "1"]]
+    for _, _, low, mean, high in rows:
+        assert float(low) < float(mean) < float(high)
+    assert lines[-1] == "cell gru, 8 steps, 12 of its units"
+
+
+def test_a_trace_is_written_as_arrays(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--layers", "1", "--steps", "2:6", "--units", "0:3", "--out", "t.npz"]
+    assert grus(monkeypatch, "run", "--text", "lazy dog", *options) == 0
+    assert capsys.readouterr().out == ""
+    trace = Trace.load("t.npz")
+    assert trace["r"].shape == (1, 1, 4, 1, 3)
+    assert trace.tokens == tuple("zy d")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("nowhere", "--text", "a"), "there is no such run"),
+        (("run", "--text", ""), "there is no text to trace"),
+        (("run", "--text", "lazy", "--values", "q"), "gru has no value 'q'"),
+        (("run", "--text", "lazy", "--layers", "2"), "layers: there is no 2"),
+        (("run", "--text", "lazy", "--out", "t.csv"), "--out takes FILE.npz"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_nothing_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    said: str,
+) -> None:
+    assert grus(monkeypatch, *arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("grus: ")
+    assert said in error
+    assert error.count("\n") == 1
+    assert not list(Path().glob("t.*"))
