@@ -12,8 +12,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from grus.kernels.call import compiling
 from grus.kernels.code import Code
+from grus.kernels.compiling import compiling
 from grus.kernels.ir import Target
 from grus.kernels.machine import DType
 from grus.kernels.slots import Slots

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from grus.equations import Cell
-from grus.kernels.call import Kernel, Place, drawn
+from grus.kernels.call import Kernel, Place
 from grus.kernels.frame import Sizes
+from grus.kernels.prepared import drawn
 from grus.kernels.rows import Packing, Rows, dense_flags
 from grus.kernels.split import Split
 

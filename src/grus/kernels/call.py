@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import array
 import math
-import os
-import threading
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -19,10 +16,10 @@ import numpy as np
 
 from grus.equations import Cell
 from grus.kernels import threads
+from grus.kernels.compiling import compiling
 from grus.kernels.frame import ALIGN, Frame, Sizes, lay_out
 from grus.kernels.ir import Target
 from grus.kernels.machine import DType
-from grus.kernels.masks import LOW
 from grus.kernels.plan import Plan, make_plan
 from grus.kernels.program import Program
 from grus.kernels.slots import DENSE, Variant, groups, vector
@@ -31,25 +28,16 @@ from grus.kernels.split import Held, Split
 Array = np.ndarray[Any, np.dtype[Any]]
 Place = tuple[int, int, int]
 """Where an array lies: its address, its bytes from step to step and from row to row."""
-Part = tuple[int, int, int, int]
-"""The same in a buffer: which one, bytes from its beginning, from step to step, row to row."""
 Template = tuple[Frame, "array.array[int]", list[int]]
 """A frame, a block, and the slots in it that count from the memory's beginning."""
+Memory = tuple[Array, int]
+"""Bytes, and the address of the first."""
 Source = tuple[int, int, int, int]
 """Of a weight: its tensor and its gate there, and the same of a vector's second part; -1 is no
 tensor."""
 
 CHUNK_BYTES = 256 * 1024
 """Products with x computed ahead of the time loop: what stays in half of a 512 KiB L2."""
-
-compiling = threading.Lock()
-if hasattr(os, "register_at_fork"):
-    # A fork waits for a compilation under way: the child would inherit a lock that nobody opens.
-    os.register_at_fork(
-        before=compiling.acquire,
-        after_in_parent=compiling.release,
-        after_in_child=compiling.release,
-    )
 
 
 class Kernel:
@@ -110,21 +98,37 @@ class Kernel:
 
     def run(self, frame: Frame, block: array.array[int], offsets: list[int], split: Split) -> Array:
         """Run a block whose ``offsets`` still count from the memory's beginning. Gives the sums."""
+        memory, _ = held = self.memory(frame)
+        self.work(held, frame, block, offsets, split)
+        if not self.sums:
+            return memory[:0]
+        size = math.prod(frame.shape) * self.target.item
+        sums = memory[frame.sums : frame.sums + size].view(self.dtype).reshape(frame.shape)
+        total: Array = sums.sum(axis=0) if len(sums) > 1 else sums[0]
+        return total
+
+    def memory(self, frame: Frame) -> Memory:
+        """What a call works in, and where it begins."""
         memory = np.empty(frame.bytes + ALIGN, np.uint8)
         start: int = memory.__array_interface__["data"][0]
-        base = start + -start % ALIGN
+        skipped = -start % ALIGN
+        return memory[skipped : skipped + frame.bytes], start + skipped
+
+    def work(
+        self,
+        held: Memory,
+        frame: Frame,
+        block: array.array[int],
+        offsets: list[int],
+        split: Split,
+    ) -> None:
+        """Run a block in memory of its own; ``offsets`` as in `run`."""
+        memory, base = held
         if split.threads > 1 or self.sums:
-            memory[base - start : base - start + frame.zeroed] = 0
+            memory[: frame.zeroed] = 0
         for slot in offsets:
             block[slot] += base
         self.compiled.call(block.buffer_info()[0])
-        if not self.sums:
-            return memory[:0]
-        first = base - start + frame.sums
-        size = math.prod(frame.shape) * self.target.item
-        sums = memory[first : first + size].view(self.dtype).reshape(frame.shape)
-        total: Array = sums.sum(axis=0) if len(sums) > 1 else sums[0]
-        return total
 
     def _frame(self, sizes: Sizes, split: Split, ahead: int) -> tuple[Frame, list[int], list[int]]:
         """A frame, the block with its constants and offsets, and the slots that are offsets."""
@@ -193,104 +197,6 @@ class Launcher:
             for name, address in tables.items():
                 block[at[name]] = address
         return kernel.run(frame, block, offsets, split)
-
-    def prepare(
-        self,
-        sizes: Sizes,
-        tensors: tuple[int, ...],
-        arrays: Mapping[str, Part],
-        states: Sequence[tuple[int, int]],
-        first: Array,
-        sign: int,
-    ) -> Prepared:
-        """A call that is made often: all but the addresses of its buffers. ``arrays`` are by slot
-        name, ``states`` (buffer, bytes of a row) of h0, hn, and what resets need; the rest is as
-        in a call. Masks are drawn for steps from ``first`` [batch] on, 1 or -1 (``sign``) from step
-        to step."""
-        return Prepared(self, sizes, tensors, arrays, states, first, sign)
-
-
-class Prepared:
-    """A call at certain sizes, of certain parameters: ``prepared(buffers)`` makes it."""
-
-    def __init__(
-        self,
-        launcher: Launcher,
-        sizes: Sizes,
-        tensors: tuple[int, ...],
-        arrays: Mapping[str, Part],
-        states: Sequence[tuple[int, int]],
-        first: Array,
-        sign: int,
-    ) -> None:
-        self.launcher, self.kernel = launcher, launcher.kernel
-        self.sizes, self.tensors = sizes, tensors
-        self.drawn = drawn(self.kernel, np.arange(sizes[1]), first, sign)
-        at = self.kernel.at
-        self.strides: list[tuple[int, int]] = []
-        self.moving: list[tuple[int, int, int]] = []
-        for name, (buffer, offset, time, row) in arrays.items():
-            if name in at:
-                slot = at[name]
-                self.moving.append((slot, buffer, offset))
-                self.strides += [(slot + 1, time), (slot + 2, row)]
-        for slot, (buffer, row) in zip(self.kernel.states, states, strict=True):
-            self.moving.append((slot, buffer, 0))
-            self.strides.append((slot + 1, row))
-        if "clear" in at:
-            self.moving.append((at["clear"], -1, 0))
-        self.templates: dict[tuple[Split, int], Template] = {}
-
-    def _template(self, split: Split) -> Template:
-        key = split, CHUNK_BYTES
-        if key not in self.templates:
-            frame, block, offsets = self.launcher._template(
-                self.sizes, split, CHUNK_BYTES, self.tensors
-            )
-            for slot, stride in self.strides:
-                block[slot] = stride
-            self.templates[key] = frame, block, offsets
-        return self.templates[key]
-
-    def __call__(self, *buffers: int, seed: int = 0) -> Array:
-        """Run with the buffers at these addresses; gives the sums as `Launcher` does. ``seed`` is
-        that of drawn masks; where states are put back, the last buffer holds the flags."""
-        with self.kernel.split(self.sizes) as split:
-            frame, template, offsets = self._template(split)
-            block = template[:]
-            for slot, buffer, offset in self.moving:
-                block[slot] = buffers[buffer] + offset
-            if self.kernel.streams:
-                for name, number in self.drawn.slots(seed).items():
-                    block[self.kernel.at[name]] = number
-            return self.kernel.run(frame, block, offsets, split)
-
-
-@dataclass(frozen=True, eq=False)
-class Drawn:
-    """What drawn masks depend on, beside the unit: [batch] the caller's row and the time of the
-    first step of each row, 1 or -1 from step to step, the stream of each mask."""
-
-    rows: Array
-    first: Array
-    sign: int
-    streams: Mapping[str, int]
-
-    def slots(self, seed: int) -> dict[str, int]:
-        """The slots and what they hold; the arrays live as long as this does."""
-        return {
-            "seed.low": seed & LOW,
-            "seed.high": seed >> 32 & LOW,
-            "mask.rows": self.rows.__array_interface__["data"][0],
-            "mask.first": self.first.__array_interface__["data"][0],
-            "mask.sign": self.sign,
-            **self.streams,
-        }
-
-
-def drawn(kernel: Kernel, rows: Array, first: Array, sign: int) -> Drawn:
-    """The masks of a call; ``rows`` are the caller's, in the kernel's order."""
-    return Drawn(rows, first, sign, kernel.streams)
 
 
 @lru_cache(maxsize=256)

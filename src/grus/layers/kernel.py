@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,7 +9,8 @@ from torch import Tensor
 from grus import kernels
 from grus.kernels.steps import PLAIN, Steps
 from grus.layers.binding import Array, Binding, array
-from grus.layers.launch import launch
+from grus.layers.launch_backward import backwards
+from grus.layers.launch_forward import forwards
 
 
 def forward(
@@ -21,7 +20,7 @@ def forward(
     if bound.cell.masks and steps.seed is None:
         bound = bound.expected
     if _dense(steps):
-        return launch(bound, tensors[0].dtype).forward(tensors, steps, keep=keep)
+        return forwards(bound, tensors[0].dtype).forward(tensors, steps, keep=keep)
     cell, x, start = bound.cell, tensors[0], bound.start(tensors)
     weights = bound.arrays(tensors)
     output = x.new_empty((*x.shape[:2], kernels.output_size(cell, weights)))
@@ -55,7 +54,8 @@ def backward(
     if bound.cell.masks and steps.seed is None:
         bound = bound.expected
     if _dense(steps):
-        return _launched(bound, steps, needs, output, saved, dy, dfinal, tensors)
+        launch = backwards(bound, tensors[0].dtype)
+        return launch.backward(needs, output, saved, dy, dfinal, tensors, steps, _mm)
     first = 1 + bound.states
     found = kernels.backward(
         bound.cell,
@@ -83,27 +83,6 @@ def backward(
 def _dense(steps: Steps) -> bool:
     """Whether every row has all steps, in one pass."""
     return steps is PLAIN or (steps.lengths is None and not steps.recompute)
-
-
-def _launched(
-    bound: Binding,
-    steps: Steps,
-    needs: tuple[bool, ...],
-    output: Tensor,
-    saved: Tensor,
-    dy: Tensor,
-    dfinal: tuple[Tensor, ...],
-    tensors: tuple[Tensor, ...],
-) -> list[Tensor | None]:
-    dx, start, matrices, vectors = launch(bound, tensors[0].dtype).backward(
-        needs, output, saved, dy, dfinal, tensors, steps, _mm
-    )
-    found: dict[str, Any] = {}
-    if matrices:
-        grads = bound.record.gradients(matrices | vectors, list(bound.names), np.concatenate)
-        found = {n: g if isinstance(g, Tensor) else torch.from_numpy(g) for n, g in grads.items()}
-    each = [dx, *start, *(found.get(name) for name in bound.names)]
-    return [g if need else None for g, need in zip(each, needs, strict=True)]
 
 
 def _mm(a: Tensor, b: Tensor, out: Tensor) -> None:

@@ -1,0 +1,139 @@
+"""Calls that are made often: all is laid out but where their buffers lie."""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from grus.kernels.call import CHUNK_BYTES, Kernel, Launcher, Memory, Template
+from grus.kernels.few import Few
+from grus.kernels.frame import Frame, Sizes
+from grus.kernels.masks import LOW
+from grus.kernels.split import Split
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Part = tuple[int, int, int, int]
+"""Where an array lies in a buffer: which one, bytes from its beginning, from step to step and from
+row to row."""
+Finish = Callable[[Frame], Few]
+"""What is made of the sums of a call, and of its buffers, in its frame."""
+
+SPARE_BYTES = 64 * 1024
+"""Memory up to this size is kept for the next call of the same sizes."""
+
+
+class Prepared:
+    """A call at certain sizes, of certain parameters: ``prepared(buffers)`` makes it.
+
+    ``sizes`` and ``tensors`` are as in a `Launcher`'s call; ``arrays`` are by slot name, ``states``
+    (buffer, bytes of a row) of h0, hn, and what resets need. Masks are drawn for steps from
+    ``first`` [batch] on, 1 or -1 (``sign``) from step to step. ``finish`` makes what follows each
+    call.
+    """
+
+    def __init__(
+        self,
+        launcher: Launcher,
+        sizes: Sizes,
+        tensors: tuple[int, ...],
+        arrays: Mapping[str, Part],
+        states: Sequence[tuple[int, int]],
+        first: Array,
+        sign: int,
+        finish: Finish | None = None,
+    ) -> None:
+        self.launcher, self.kernel = launcher, launcher.kernel
+        self.finish = finish
+        self.sizes, self.tensors = sizes, tensors
+        self.drawn = drawn(self.kernel, np.arange(sizes[1]), first, sign)
+        at = self.kernel.at
+        self.strides: list[tuple[int, int]] = []
+        self.moving: list[tuple[int, int, int]] = []
+        for name, (buffer, offset, time, row) in arrays.items():
+            if name in at:
+                slot = at[name]
+                self.moving.append((slot, buffer, offset))
+                self.strides += [(slot + 1, time), (slot + 2, row)]
+        for slot, (buffer, row) in zip(self.kernel.states, states, strict=True):
+            self.moving.append((slot, buffer, 0))
+            self.strides.append((slot + 1, row))
+        if "clear" in at:
+            self.moving.append((at["clear"], -1, 0))
+        self.templates: dict[tuple[Split, int], tuple[Template, list[Memory], Few | None]] = {}
+
+    def _template(self, split: Split) -> tuple[Template, list[Memory], Few | None]:
+        """The template, memory that no call works in now, and what follows the call."""
+        key = split, CHUNK_BYTES
+        if key not in self.templates:
+            frame, block, offsets = self.launcher._template(
+                self.sizes, split, CHUNK_BYTES, self.tensors
+            )
+            for slot, stride in self.strides:
+                block[slot] = stride
+            few = self.finish(frame) if self.finish else None
+            self.templates[key] = (frame, block, offsets), [], few
+        return self.templates[key]
+
+    def _block(
+        self, template: array.array[int], buffers: Sequence[int], seed: int
+    ) -> array.array[int]:
+        block = template[:]
+        for slot, buffer, offset in self.moving:
+            block[slot] = buffers[buffer] + offset
+        if self.kernel.streams:
+            for name, number in self.drawn.slots(seed).items():
+                block[self.kernel.at[name]] = number
+        return block
+
+    def __call__(self, *buffers: int, seed: int = 0) -> Array:
+        """Run with the buffers at these addresses; gives the sums as `Launcher` does. ``seed`` is
+        that of drawn masks; where states are put back, the last buffer holds the flags."""
+        with self.kernel.split(self.sizes) as split:
+            (frame, template, offsets), _, _ = self._template(split)
+            return self.kernel.run(frame, self._block(template, buffers, seed), offsets, split)
+
+    def run(self, buffers: Sequence[int], seed: int = 0, results: Sequence[int] = ()) -> None:
+        """Run, and what follows, whose buffers are these, the sums, 0, then ``results``."""
+        with self.kernel.split(self.sizes) as split:
+            (frame, template, offsets), spare, few = self._template(split)
+            block = self._block(template, buffers, seed)
+            try:
+                held = spare.pop()
+            except IndexError:
+                held = self.kernel.memory(frame)
+            self.kernel.work(held, frame, block, offsets, split)
+            if few is not None:
+                few((*buffers, held[1] + frame.sums, 0, *results))
+            if frame.bytes <= SPARE_BYTES:
+                spare.append(held)
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """What drawn masks depend on, beside the unit: [batch] the caller's row and the time of the
+    first step of each row, 1 or -1 from step to step, the stream of each mask."""
+
+    rows: Array
+    first: Array
+    sign: int
+    streams: Mapping[str, int]
+
+    def slots(self, seed: int) -> dict[str, int]:
+        """The slots and what they hold; the arrays live as long as this does."""
+        return {
+            "seed.low": seed & LOW,
+            "seed.high": seed >> 32 & LOW,
+            "mask.rows": self.rows.__array_interface__["data"][0],
+            "mask.first": self.first.__array_interface__["data"][0],
+            "mask.sign": self.sign,
+            **self.streams,
+        }
+
+
+def drawn(kernel: Kernel, rows: Array, first: Array, sign: int) -> Drawn:
+    """The masks of a call; ``rows`` are the caller's, in the kernel's order."""
+    return Drawn(rows, first, sign, kernel.streams)

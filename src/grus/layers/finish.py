@@ -1,0 +1,139 @@
+"""What follows a backward kernel of few rows: every gradient, as terms of one compiled call.
+
+The terms say what `kernels.products` says, for buffers that are addresses: the adjoints times what
+the products read, the sums, the adjoints times the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from grus.kernels.few import Few, Side, Term
+from grus.kernels.frame import Frame
+from grus.kernels.machine import DType
+from grus.kernels.products import Recipe
+from grus.layers.binding import Binding
+
+MOST = 1 << 17
+"""Multiply-adds up to which the terms are faster than a library's products."""
+ONES = {name: np.ones(1, name) for name in ("float32", "float64")}
+
+
+@dataclass(frozen=True)
+class Finish:
+    """The terms of one prepared backward call.
+
+    Its buffers are those of the call, the sums, 0, then dL/dx and the parameters' gradients.
+    """
+
+    bound: Binding
+    dtype: DType
+    recipe: Recipe
+    rows: int
+    """Steps times rows of the batch."""
+    columns: int
+    """Of the adjoints, which are buffer ``flat``."""
+    flat: int
+    sums: int
+    operands: Mapping[str, tuple[int, int, int]]
+    """What products read: buffer, bytes from its beginning, bytes of a row."""
+    parameters: tuple[tuple[int, int], ...]
+    """Address and bytes of a row, in the binding's order."""
+    sizes: Mapping[str, int]
+    """Of the axes."""
+    dx: bool
+
+    @property
+    def operations(self) -> int:
+        """Multiply-adds of the products."""
+        adjoints = sum(s.length for _, _, stretches in self.recipe.matrices for s in stretches)
+        widest = max(self.sizes.values())
+        return 2 * self.rows * adjoints * widest
+
+    def __call__(self, frame: Frame) -> Few:
+        """The terms where the sums stand as in ``frame``."""
+        terms = [*self._x()] if self.dx else []
+        for k, name in enumerate(self.bound.names):
+            terms += self._parameter(self.sums + 3 + k, name, frame)
+        return Few(self.dtype, terms)
+
+    @property
+    def item(self) -> int:
+        """Bytes of a number."""
+        return ONES[self.dtype].itemsize
+
+    @property
+    def one(self) -> Side:
+        """The number 1, for every i and k."""
+        return (self.sums + 1, ONES[self.dtype].ctypes.data, 0, 0)
+
+    def _parameter(self, result: int, name: str, frame: Frame) -> Iterator[Term]:
+        for family, whole, stretches in self.recipe.matrices:
+            if self.bound.record.tensor(family) != name:
+                continue
+            columns = self.sizes[self.bound.cell.family_axes(family)[1]]
+            row = columns * self.item
+            if not whole:
+                rows = max(s.row + s.length for s in stretches)
+                yield Term(self.one, self.one, (result, 0, row), (rows, columns, 0))
+            for one in stretches:
+                buffer, first, stride = self.operands[one.operand]
+                yield Term(
+                    (self.flat, one.column * self.item, self.columns * self.item, self.item),
+                    (buffer, first, stride, 0),
+                    (result, one.row * row, row),
+                    (one.length, columns, self.rows),
+                    adds=not whole,
+                )
+        yield from self._vectors(result, name, frame)
+
+    def _vectors(self, result: int, name: str, frame: Frame) -> Iterator[Term]:
+        """Sums over time and batch, a part of them in each slice."""
+        slices, names, padded = frame.shape
+        row = padded * self.item
+        for gate, (size, sums) in enumerate(self._gates(name)):
+            into = (result, gate * size * self.item, 0)
+            if not sums:
+                yield Term(self.one, self.one, into, (1, size, 0))
+            for k, one in enumerate(sums):
+                held = (self.sums, one * row, names * row, 0)
+                yield Term(self.one, held, into, (1, size, slices), adds=k > 0)
+
+    def _gates(self, name: str) -> list[tuple[int, tuple[int, ...]]]:
+        """(size, sums) of each gate in a tensor of vectors; nothing for one of matrices."""
+        record, families = self.bound.record, self.bound.cell.families
+        made = {family: (size, gates) for family, size, gates in self.recipe.vectors}
+        if name == "bias_hh":
+            inner = families.get("d", ())
+            where = [("d" if gate in inner else "b", gate) for gate in record.gates_hh]
+        else:
+            family = next(f for f in families if f != "d" and record.tensor(f) == name)
+            where = [(family, gate) for gate in families[family]] if family in made else []
+        return [
+            (made[family][0], made[family][1][families[family].index(gate)])
+            for family, gate in where
+        ]
+
+    def _x(self) -> Iterator[Term]:
+        result, inputs = self.sums + 2, self.sizes["input"]
+        row, adjoints = inputs * self.item, self.columns * self.item
+        begun = False
+        for one in self.recipe.x:
+            at = self.bound.names.index(self.bound.record.tensor(one.family))
+            address, stride = self.parameters[at]
+            yield Term(
+                (self.flat, one.column * self.item, self.item, adjoints),
+                (self.sums + 1, address + one.row * stride, stride, 0),
+                (result, 0, row),
+                (self.rows, inputs, one.length),
+                adds=begun,
+            )
+            begun = True
+        if not begun:
+            yield Term(self.one, self.one, (result, 0, row), (self.rows, inputs, 0))
+        for column, size in self.recipe.direct:
+            held = (self.flat, column * self.item, 0, adjoints)
+            yield Term(self.one, held, (result, 0, row), (self.rows, size, 1), adds=True)
