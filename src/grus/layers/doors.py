@@ -41,12 +41,22 @@ def sequence(
     path = choose(x, asked, record.cell, steps)
     if path == "kernels":
         dtype = x.dtype
-        if dtype in WIDE and all(t.dtype is dtype for t in (*start, *named.values())):
+        if dtype in WIDE and _of_one_dtype(dtype, start, named):
             return _kernels(record, x, start, named, steps)
         return _converted(record, x, start, named, steps)
     if path == "torch":
         return native.sequence(record, x, start, named, steps)
     return composite.sequence(record.cell, composite.families(record, named), x, start, steps)
+
+
+def _of_one_dtype(dtype: torch.dtype, start: Row, named: dict[str, Tensor]) -> bool:
+    for tensor in start:
+        if tensor.dtype is not dtype:
+            return False
+    for tensor in named.values():  # noqa: SIM110  a generator costs as much as a small kernel
+        if tensor.dtype is not dtype:
+            return False
+    return True
 
 
 def _kernels(

@@ -133,7 +133,17 @@ def _change_class(module: nn.Module, to: type[nn.Module]) -> None:
 
 # What `configure` sets and torch's modules have not.
 _ADDED = {
-    *("cell", "record", "backend", "gate_bias", "_rows", "_names", "_first", "_state_sizes"),
+    *(
+        "cell",
+        "record",
+        "backend",
+        "gate_bias",
+        "_rows",
+        "_names",
+        "_own",
+        "_first",
+        "_state_sizes",
+    ),
     *("_unpacking_seen", "_torch_class", "regularised", "_drawn"),
 }
 

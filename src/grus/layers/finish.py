@@ -94,13 +94,14 @@ class Finish:
         """Sums over time and batch, a part of them in each slice."""
         slices, names, padded = frame.shape
         row = padded * self.item
-        for gate, (size, sums) in enumerate(self._gates(name)):
-            into = (result, gate * size * self.item, 0)
+        for gate, count, size, sums in _merged(self._gates(name)):
+            own = size * self.item
+            into = (result, gate * own, own)
             if not sums:
-                yield Term(self.one, self.one, into, (1, size, 0))
+                yield Term(self.one, self.one, into, (count, size, 0))
             for k, one in enumerate(sums):
-                held = (self.sums, one * row, names * row, 0)
-                yield Term(self.one, held, into, (1, size, slices), adds=k > 0)
+                held = (self.sums, one * row, names * row, row)
+                yield Term(self.one, held, into, (count, size, slices), adds=k > 0)
 
     def _gates(self, name: str) -> list[tuple[int, tuple[int, ...]]]:
         """(size, sums) of each gate in a tensor of vectors; nothing for one of matrices."""
@@ -137,3 +138,18 @@ class Finish:
         for column, size in self.recipe.direct:
             held = (self.flat, column * self.item, 0, adjoints)
             yield Term(self.one, held, (result, 0, row), (self.rows, size, 1), adds=True)
+
+
+def _merged(
+    gates: list[tuple[int, tuple[int, ...]]],
+) -> Iterator[tuple[int, int, int, tuple[int, ...]]]:
+    """(first gate, how many, size, sums of the first), gates together whose single sums follow on
+    each other."""
+    at = 0
+    while at < len(gates):
+        size, sums = gates[at]
+        end = at + 1
+        while len(sums) == 1 and gates[end : end + 1] == [(size, (sums[0] + end - at,))]:
+            end += 1
+        yield at, end - at, size, sums
+        at = end

@@ -60,9 +60,8 @@ class Backwards(Launch):
     ) -> Gradients:
         """The gradient of each of ``tensors`` that ``needs`` one."""
         count = self.count
-        x, output, dy, *begin = given = tuple(map(by_rows, (tensors[0], output, dy, *dfinal)))
-        parameters = tuple(map(by_rows, tensors[count:]))
-        training = any(needs[count:])
+        x, parameters, training = tensors[0], tensors[count:], any(needs[count:])
+        given = (x, output, dy, *dfinal)
         key: list[Any] = [steps.reverse, steps.first, cleared(steps, "collect"), needs[0], training]
         for tensor in given:
             key += (tensor.stride(), tensor.shape)
@@ -70,12 +69,17 @@ class Backwards(Launch):
             key += (tensor.shape, tensor.stride(), tensor.data_ptr())
         call: Backward | None = self.calls.get(tuple(key))
         if call is None:
-            call = self._prepare(x, output, dy, tuple(begin), parameters, steps, needs)
+            rows, own = tuple(map(by_rows, given)), tuple(map(by_rows, tensors[1:]))
+            if any(a is not b for a, b in zip((*rows, *own), (*given, *tensors[1:]), strict=True)):
+                x, output, dy, *begin = rows
+                tensors = (x, *own)
+                return self.backward(needs, output, saved, dy, tuple(begin), tensors, steps, matmul)
+            call = self._prepare(x, output, dy, dfinal, parameters, steps, needs)
             self.remember(tuple(key), call)
         flat = x.new_empty(call.flat)
         end = [x.new_empty(shape) for shape in call.states]
         where = [t.data_ptr() for t in (x, output, saved, dy, flat)]
-        where += [begin[k].data_ptr() for k in self.order]
+        where += [dfinal[k].data_ptr() for k in self.order]
         where += [end[k].data_ptr() for k in self.order]
         if call.finish is not None:
             return self._few(call, where, x, end, parameters, needs, steps)

@@ -43,7 +43,7 @@ class Forwards(Launch):
             rows = tuple(map(by_rows, tensors))
             if any(one is not other for one, other in zip(rows, tensors, strict=True)):
                 return self.forward(rows, steps, keep=keep)
-            call = self._forward(tensors, steps, keep)
+            call = self.prepare(tensors, steps, keep=keep)
             self.remember(tuple(key), call)
         x, count = tensors[0], self.count
         output = x.new_empty(call.output)
@@ -62,7 +62,8 @@ class Forwards(Launch):
         call.run(*where, flags.ctypes.data, seed=steps.seed or 0)
         return output, final, saved
 
-    def _forward(self, tensors: tuple[Tensor, ...], steps: Steps, keep: bool) -> Forward:
+    def prepare(self, tensors: tuple[Tensor, ...], steps: Steps, *, keep: bool) -> Forward:
+        """The call for tensors of these shapes, strides and, of parameters, addresses."""
         reverse = steps.reverse
         clear = cleared(steps, "copy")
         launcher = self.launcher("training" if keep else "inference", clear)

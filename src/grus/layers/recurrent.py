@@ -14,7 +14,7 @@ from grus.dialects import TorchRecord
 from grus.equations import Cell, cell as find_cell, expected
 from grus.errors import InputError
 from grus.kernels.steps import PLAIN, Steps
-from grus.layers import arguments, doors, inputs, parameters, stack, unpacking
+from grus.layers import arguments, doors, inputs, parameters, ready, stack, unpacking
 from grus.layers.errors import ShapeError
 from grus.layers.packed import Packing
 from grus.layers.path import Path, choose
@@ -136,7 +136,8 @@ class Recurrent(TorchSurface):
         own = tuple(self.record.shapes(self._axes(0), bias))
         ends = parameters.suffixes(num_layers, bidirectional)
         self._rows = [{name: name + end for name in own} for end in ends]
-        self._first = next(iter(self._rows[0].values()), BLANK)
+        self._names, self._own = own, tuple(self._rows[0].values())
+        self._first = next(iter(self._own), BLANK)
         axes = self._axes(0)
         self._state_sizes = tuple(axes[cell.shapes.states[s]] for s in cell.states)
         self._unpacking_seen = len(cell.states) > 1
@@ -199,6 +200,10 @@ class Recurrent(TorchSurface):
             unpacking.check(type(self).__name__, self.cell.states[0])
         if isinstance(input, PackedSequence):
             return self._packed(input, hx, lengths, resets)
+        if len(self._rows) == 1 and lengths is None and resets is None:
+            found = self._inference(input, hx)
+            if found is not None:
+                return found
         dims = input.dim()
         weight = parameters.one(self, self._first)
         x = inputs.time_first(input, weight, self.input_size, self.batch_first)
@@ -216,6 +221,23 @@ class Recurrent(TorchSurface):
         elif self.batch_first:
             y = y.transpose(0, 1)
         return y, final(rows, dims)
+
+    def _inference(self, input: Tensor, hx: State | None) -> tuple[Tensor, State] | None:
+        """What `forward` gives, where the call is one of those that are `ready`."""
+        held: dict[str, Any] = self._parameters
+        if self.backend not in (None, "kernels") or (self.training and self._random):
+            return None
+        try:
+            given = [held[own] for own in self._own]
+        except KeyError:  # a parametrization or a hook has taken a parameter's place
+            return None
+        if not self.batch_first:
+            return ready.inference(self.record, self._names, self.input_size, given, input, hx)
+        if input.dim() != 3:
+            return None
+        x = input.transpose(0, 1)
+        found = ready.inference(self.record, self._names, self.input_size, given, x, hx)
+        return None if found is None else (found[0].transpose(0, 1), found[1])
 
     def _stack(
         self,

@@ -1,0 +1,135 @@
+"""Inference calls of one layer that are ready: a look-up between the module and the kernel.
+
+A small call costs as much as the Python before it. What most are (one layer in one direction,
+nothing recorded, nothing replaced, no lengths, no resets) is recognised by a few flags and by
+where its tensors lie; everything else takes the way through `doors`, which gives the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from grus.dialects import TorchRecord
+from grus.kernels.backend import backend
+from grus.kernels.prepared import Prepared
+from grus.kernels.steps import PLAIN
+from grus.layers.binding import bind
+from grus.layers.launch import by_rows
+from grus.layers.launch_forward import forwards
+from grus.layers.path import WIDE
+from grus.layers.states import State
+
+MOST = 256
+"""Calls kept for one layer's parameters' names and cell; beyond it all are forgotten."""
+
+PLAIN_TENSORS = (torch.nn.Parameter, Tensor)
+_transformed = torch._C._are_functorch_transforms_active
+_replaced = torch._C._len_torch_dispatch_stack
+_intercepted = torch._C._is_torch_function_mode_enabled
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A prepared call; ``start`` are zeros for a call without states, which nobody writes to."""
+
+    run: Prepared
+    output: tuple[int, ...]
+    states: tuple[tuple[int, ...], ...]
+    start: tuple[Tensor, ...]
+
+
+def inference(
+    record: TorchRecord,
+    names: tuple[str, ...],
+    inputs: int,
+    parameters: Sequence[Tensor],
+    x: Tensor,
+    hx: State | None,
+) -> tuple[Tensor, State] | None:
+    """(output, final states [1, batch, size]) for ``x`` [time, batch, input], or None where this is
+    not a plain call of inference whose arguments all fit; nothing has happened then.
+
+    ``parameters`` are in the order of ``names``, for ``inputs`` features."""
+    if (
+        torch.compiler.is_compiling()
+        or _transformed()
+        or _replaced()
+        or _intercepted()
+        or forward_ad._current_level >= 0
+    ):
+        return None
+    given = () if hx is None else (hx,) if isinstance(hx, Tensor) else tuple(hx)
+    tensors = (x, *given, *parameters)
+    if torch.is_grad_enabled():
+        for tensor in tensors:
+            if tensor.requires_grad:
+                return None
+    key: list[Any] = []
+    for tensor in tensors:
+        key += (type(tensor), tensor.shape, tensor.stride(), tensor.dtype, tensor.is_cpu)
+    for tensor in parameters:
+        key.append(tensor.data_ptr())
+    calls = _calls(record, names, inputs)
+    call = calls.get(tuple(key))
+    if call is None:
+        call = _prepare(record, names, inputs, x, given, tuple(parameters))
+        if call is None:
+            return None
+        if len(calls) >= MOST:
+            calls.clear()
+        calls[tuple(key)] = call
+    if backend() != "kernels":
+        return None
+    output = x.new_empty(call.output)
+    final = [x.new_empty(shape) for shape in call.states]
+    where = [x.data_ptr(), output.data_ptr(), 0]
+    for tensor in given or call.start:
+        where.append(tensor.data_ptr())
+    for tensor in final:
+        where.append(tensor.data_ptr())
+    call.run.run(where)
+    return output, final[0] if len(final) == 1 else tuple(final)
+
+
+@lru_cache(maxsize=256)
+def _calls(record: TorchRecord, names: tuple[str, ...], inputs: int) -> dict[Any, Ready]:
+    del record, names, inputs
+    return {}
+
+
+def _prepare(
+    record: TorchRecord,
+    names: tuple[str, ...],
+    inputs: int,
+    x: Tensor,
+    given: tuple[Tensor, ...],
+    parameters: tuple[Tensor, ...],
+) -> Ready | None:
+    """The call, if its arguments are such that the kernels take them as they are."""
+    bound = bind(record, names)
+    every = (x, *given, *parameters)
+    plain = all(
+        type(t) in PLAIN_TENSORS
+        and t.dtype is x.dtype
+        and t.is_cpu
+        and t.layout is torch.strided
+        and by_rows(t) is t
+        for t in every
+    )
+    if not plain or x.dtype not in WIDE or x.dim() != 3 or x.shape[2] != inputs:
+        return None
+    launch = forwards(bound, x.dtype)
+    sizes = launch.sizes((x, *[x] * bound.states, *parameters))
+    shapes = [(1, x.shape[1], sizes[a]) for a in bound.cell.shapes.states.values()]
+    if given and [tuple(t.shape) for t in given] != shapes:
+        return None
+    start = given or tuple(x.new_zeros(shape) for shape in shapes)
+    call = launch.prepare((x, *[s[0] for s in start], *parameters), PLAIN, keep=False)
+    return Ready(call.run, call.output, tuple(shapes), start if not given else ())

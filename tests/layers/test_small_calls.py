@@ -1,0 +1,251 @@
+"""Small calls: those that are ready give what the long way gives, to the bit; gradients of few rows
+are those of the library's products."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch.nn.utils import parametrizations  # noqa: E402
+
+import grus  # noqa: E402
+from cells import ALL_CELLS  # noqa: E402
+from grus.kernels.few import Term  # noqa: E402
+from grus.layers import finish, launch_backward, ready  # noqa: E402
+from grus.layers.launch_backward import backwards  # noqa: E402
+
+pytestmark = pytest.mark.torch
+
+NAMED = [name for name, cell in ALL_CELLS.items() if {i.name for i in cell.inputs} == {"x"}]
+
+
+def made(name: str, **options: Any) -> Any:
+    """Of 5 features and units, for cells that read x element by element, too."""
+    projected = {"proj_size": 3} if "projected" in name else {}
+    return grus.Recurrent(ALL_CELLS[name], 5, 5, **projected, **options)
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+def long_way(layer: Any, x: Any, hx: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    with monkeypatch.context() as patch, torch.no_grad():
+        patch.setattr(ready, "inference", lambda *_: None)
+        return layer(x, hx)
+
+
+def flat(result: Any) -> list[bytes]:
+    output, state = result
+    states = state if isinstance(state, tuple) else (state,)
+    return [t.contiguous().numpy().tobytes() for t in (output, *states)]
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether each call was ready."""
+    found: list[bool] = []
+    real = ready.inference
+
+    def one(*given: Any) -> Any:
+        result = real(*given)
+        found.append(result is not None)
+        return result
+
+    monkeypatch.setattr(ready, "inference", one)
+    return found
+
+
+@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_a_ready_call_has_the_bits_of_the_long_way(
+    name: str,
+    given: bool,
+    batch_first: bool,
+    counted: list[bool],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    layer = made(name, batch_first=batch_first)
+    x = torch.randn(3, 4, 5)
+    state = layer(x)[1] if given else None
+    hx = None if state is None else torch.utils._pytree.tree_map(torch.detach, state)
+    with torch.no_grad():
+        found = layer(x, hx)
+        again = layer(x, hx)
+    assert counted[-2:] == [True, True]
+    assert flat(found) == flat(again) == flat(long_way(layer, x, hx, monkeypatch))
+    shapes = [t.shape for t in (found[0], *torch.utils._pytree.tree_leaves(found[1]))]
+    want = long_way(layer, x, hx, monkeypatch)
+    assert shapes == [t.shape for t in (want[0], *torch.utils._pytree.tree_leaves(want[1]))]
+
+
+def test_parameters_are_read_as_they_are_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, x = grus.GRU(4, 6), torch.randn(2, 3, 4)
+
+    def same() -> None:
+        with torch.no_grad():
+            assert flat(layer(x)) == flat(long_way(layer, x, None, monkeypatch))
+
+    same()
+    with torch.no_grad():
+        layer.weight_hh_l0.mul_(2)
+    same()
+    layer.weight_ih_l0.data = torch.randn(4, 18).T  # columns lie one after the other
+    same()
+    layer.weight_hh_l0.data = layer.weight_hh_l0.data.clone()
+    same()
+    layer.double()
+    x = x.double()
+    same()
+
+
+def test_what_is_not_plain_goes_the_long_way(counted: list[bool]) -> None:
+    x = torch.randn(2, 3, 4)
+    layer = grus.GRU(4, 6)
+    layer(x)  # a derivative is recorded
+    with torch.no_grad():
+        torch.func.functional_call(layer, dict(layer.named_parameters()), (x,))
+        assert counted == [False, True]
+        torch.vmap(layer, randomness="error")(x.expand(2, 2, 3, 4))
+        with torch.autograd.forward_ad.dual_level():
+            layer(x)
+        assert counted == [False, True, False, False]
+        layer(x[:, 0])  # one sequence
+        with pytest.raises(grus.InputError, match="input must be"):
+            layer(x[..., :3])
+        with pytest.raises(grus.InputError, match="hx of state h must be"):
+            layer(x, torch.zeros(1, 2, 6))
+        with pytest.raises(grus.InputError, match="hx must be one tensor"):
+            layer(x, (torch.zeros(1, 3, 6),) * 2)
+        with pytest.raises(ValueError, match="does not match weight dtype"):
+            layer(x.double())
+        assert not any(counted[2:])
+        frozen = grus.GRU(4, 6).requires_grad_(False)
+    frozen(x)
+    assert counted[-1]
+
+
+def test_parametrized_and_dropped_layers_go_the_long_way(counted: list[bool]) -> None:
+    x = torch.randn(2, 3, 4)
+    layer = parametrizations.weight_norm(grus.GRU(4, 6), "weight_hh_l0")
+    with torch.no_grad():
+        layer(x)
+        grus.GRU(4, 6, zoneout=0.5)(x)
+        assert counted == []
+        grus.GRU(4, 6, zoneout=0.5).eval()(x)
+        assert counted == [True]
+
+
+def test_the_switch_is_read_at_each_call(
+    counted: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer, x = grus.GRU(4, 6), torch.randn(2, 3, 4)
+    with torch.no_grad():
+        layer(x)
+        monkeypatch.setenv("GRUS_BACKEND", "reference")
+        layer(x)
+    assert counted == [True, False]
+
+
+def test_results_share_no_memory_and_zeros_stay_zeros() -> None:
+    layer, x = grus.GRU(4, 6), torch.randn(1, 3, 4)
+    with torch.no_grad():
+        output, state = layer(x)
+        kept = output.clone()
+        state.fill_(7)
+        assert output.equal(kept)
+        output.fill_(9)
+        assert layer(x)[0].equal(kept)
+        assert layer(x, torch.zeros(1, 3, 6))[0].equal(kept)
+
+
+def test_threads_may_call_one_layer_at_once() -> None:
+    layer = grus.GRU(8, 8)
+    inputs = [torch.randn(5, 1, 8) for _ in range(8)]
+    with torch.no_grad():
+        want = [layer(x)[0].clone() for x in inputs]
+    wrong: list[int] = []
+
+    def work(k: int) -> None:
+        with torch.no_grad():
+            for _ in range(300):
+                if not layer(inputs[k])[0].equal(want[k]):
+                    wrong.append(k)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def gradients(name: Any, dtype: Any, strided: bool) -> list[Any]:
+    torch.manual_seed(1)
+    layer = made(name, dtype=dtype)
+    x = torch.randn(3, 2, 5, dtype=dtype)
+    if strided:
+        x = x.transpose(0, 1).contiguous().transpose(0, 1)
+    x.requires_grad_()
+    output, _ = layer(x)
+    dy = torch.linspace(-1, 1, output.numel(), dtype=dtype).view_as(output)
+    return list(torch.autograd.grad(output, [x, *layer.parameters()], dy))
+
+
+def agree(name: str, dtype: Any, found: list[Any], want: list[Any]) -> None:
+    for one, other in zip(found, want, strict=True):
+        # Sums of at most 6 rows and 4 gates' 20 columns, each term rounded once, in two orders.
+        bound = 4 * 20 * torch.finfo(dtype).eps * max(1.0, float(other.abs().max()))
+        assert (one - other).abs().max() <= bound, name
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("name", NAMED)
+def test_gradients_of_few_rows_are_those_of_a_librarys_products(
+    name: str, dtype: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[int] = []
+    real = finish.Finish.__call__
+    monkeypatch.setattr(finish.Finish, "__call__", lambda s, f: used.append(1) or real(s, f))
+    backwards.cache_clear()
+    found = gradients(name, dtype, strided=False)
+    assert used, "the few rows were not worked out in the call"
+    monkeypatch.setattr(launch_backward, "MOST", -1)
+    backwards.cache_clear()
+    used.clear()
+    want = gradients(name, dtype, strided=False)
+    assert not used
+    backwards.cache_clear()
+    agree(name, dtype, found, want)
+    agree(name, dtype, gradients(name, dtype, strided=True), want)
+    backwards.cache_clear()
+
+
+def _dropped_sum(self: Any, result: int, name: str, frame: Any) -> Iterator[Term]:
+    del self, result, name, frame
+    yield from ()
+
+
+@pytest.mark.parametrize("broken", ["rows", "sums"])
+def test_a_wrong_term_is_noticed(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    want = gradients("gru", torch.float64, strided=False)
+    if broken == "rows":
+        less = lambda self: iter([replace(t, size=(*t.size[:2], 1)) for t in real(self)])  # noqa: E731
+        real = finish.Finish._x
+        monkeypatch.setattr(finish.Finish, "_x", less)
+    else:
+        monkeypatch.setattr(finish.Finish, "_vectors", _dropped_sum)
+    backwards.cache_clear()
+    try:
+        with pytest.raises(AssertionError):
+            agree("gru", torch.float64, gradients("gru", torch.float64, strided=False), want)
+    finally:
+        backwards.cache_clear()
