@@ -123,7 +123,7 @@ def _prepare(
         and by_rows(t) is t
         for t in every
     )
-    if not plain or x.dtype not in WIDE or x.dim() != 3 or x.shape[2] != inputs:
+    if not parameters or not plain or x.dtype not in WIDE or x.dim() != 3 or x.shape[2] != inputs:
         return None
     launch = forwards(bound, x.dtype)
     sizes = launch.sizes((x, *[x] * bound.states, *parameters))
