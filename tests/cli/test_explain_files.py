@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import cells
 from grus.cli.main import run
 from grus.dialects import Network, convert
 from grus.dialects.files.writing import save
@@ -134,7 +135,16 @@ def test_many_units_are_shortened_and_said(
     assert re.search(r"\(U\.i @ h\)\[1\] = [^=]* \+ \.\.\.\s+\+ [^=]* = ", out)
 
 
-@pytest.mark.parametrize("model", [{}, {"layers": 2}, {"input": "onehot"}, {"dtype": "float64"}])
+MODELS: dict[str, dict[str, object]] = {
+    "usual": {},
+    "two layers": {"layers": 2},
+    "one-hot": {"input": "onehot"},
+    "float64": {"dtype": "float64"},
+    "a cell of one's own": {"cell": cells.ALL_CELLS["layer_norm_gru"]},
+}
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 def test_a_run_reads_text_and_ends_where_its_model_ends(
     model: dict[str, object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

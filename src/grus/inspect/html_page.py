@@ -33,6 +33,8 @@ STYLE = """
 .grus .last { font-weight: 600; margin-top: 2em; }
 .grus nav a { margin-right: .8em; color: #00509d; }
 @media print { .grus { max-width: none; padding: 0; font-size: 11pt; } .grus nav { display: none; }
+  .grus .wide { overflow: visible; } .grus .data { font-size: 9pt; }
+  .grus .data th, .grus .data td { padding-right: .6em; }
   .grus .work { font-size: 9.5pt; } .grus h2 { break-after: avoid; } }
 """.strip()
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
