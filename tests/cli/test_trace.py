@@ -53,6 +53,16 @@ def test_a_trace_is_written_as_arrays(
     assert trace.tokens == tuple("zy d")
 
 
+def test_a_trace_is_written_as_a_page(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("plotly")
+    assert grus(monkeypatch, "run", "--text", "lazy dog", "--out", "gates.html") == 0
+    assert capsys.readouterr().out == ""
+    page = Path("gates.html").read_text("utf-8")
+    assert page.lstrip().lower().startswith("<!doctype html>")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -60,7 +70,7 @@ def test_a_trace_is_written_as_arrays(
         (("run", "--text", ""), "there is no text to trace"),
         (("run", "--text", "lazy", "--values", "q"), "gru has no value 'q'"),
         (("run", "--text", "lazy", "--layers", "2"), "layers: there is no 2"),
-        (("run", "--text", "lazy", "--out", "t.csv"), "--out takes FILE.npz"),
+        (("run", "--text", "lazy", "--out", "t.csv"), "--out takes FILE.npz or FILE.html"),
     ],
 )
 def test_what_is_wrong_is_one_line_and_nothing_is_written(

@@ -319,8 +319,6 @@ def _the_state_before_the_step(patch: pytest.MonkeyPatch) -> None:
 
 
 def _one_step_late(patch: pytest.MonkeyPatch) -> None:
-    right = record.part
-    patch.setattr(record, "part", right)
     run = record._Row.run
 
     def late(row, x, first, end, output=None, *, needed):

@@ -24,13 +24,15 @@ def trace(
     layers: Annotated[str, typer.Option("--layers", help="Which layers: 0, 0,2 or 0:2")] = "",
     steps: Annotated[str, typer.Option("--steps", help="Which steps: 10:20")] = "",
     units: Annotated[str, typer.Option("--units", help="Which units: 3,7 or 0:16")] = "",
-    out: Annotated[Path | None, typer.Option("--out", help="Write the arrays to FILE.npz")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write FILE.npz (arrays) or FILE.html (a page)")
+    ] = None,
 ) -> None:
     """Record the gates and states of a trained model while it reads a text."""
     from grus.traces.checkpoint import trace_text
 
-    if out is not None and out.suffix != ".npz":
-        raise InputError(f"--out takes FILE.npz, got {out}")
+    if out is not None and out.suffix not in (".npz", ".html"):
+        raise InputError(f"--out takes FILE.npz or FILE.html, got {out}")
     found = trace_text(
         run,
         text,
@@ -41,8 +43,12 @@ def trace(
     )
     if out is None:
         _print(found)
-    else:
+    elif out.suffix == ".npz":
         found.save(out)
+    else:
+        from grus.pictures import report
+
+        report.write(found, out)
 
 
 def _print(trace: Trace) -> None:
