@@ -199,7 +199,7 @@ def test_a_mask_one_lane_too_long_is_seen(
     recompiled: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     right = Function.lanes_below
-    monkeypatch.setattr(Function, "lanes_below", lambda f, count: right(f, f.add(count, 1)))
+    monkeypatch.setattr(Function, "lanes_below", lambda f, k, *n: right(f, f.add(k, 1), *n))
     p = draw(GRU, (3, 3, 5, 17), "float32")
 
     def with_room(array: Array) -> Array:

@@ -16,10 +16,11 @@ from cells import ALL_CELLS
 from grus.equations import Cell, Expr, Weight
 from grus.kernels import functions, packing
 from grus.kernels.elementwise import SPELLINGS
+from grus.kernels.hoisted import HoistedTile
 from grus.kernels.ir import Function
 from grus.kernels.plan import Chain, Group, Stage
 from grus.kernels.products import Products, Stretch
-from grus.kernels.tile import Accumulators, Equations, HoistedTile, StageTile, Tile
+from grus.kernels.tile import Accumulators, Equations, StageTile, Tile
 
 GRU, BEFORE = ALL_CELLS["gru"], ALL_CELLS["gru_reset_before"]
 Break = Callable[[pytest.MonkeyPatch], None]

@@ -14,7 +14,7 @@ import numpy as np
 
 from grus.kernels.code import Code
 from grus.kernels.compiling import compiling
-from grus.kernels.ir import Target
+from grus.kernels.ir import ATTRIBUTES, Target
 from grus.kernels.machine import DType
 from grus.kernels.slots import Slots
 
@@ -56,7 +56,7 @@ def text(target: Target) -> str:
 
     f.loop(0, count, target.lanes, body)
     f.leave_float_mode(before)
-    return "\n\n".join([*sorted(f.externals), f.text(), "attributes #0 = { nounwind }"]) + "\n"
+    return "\n\n".join([*sorted(f.externals), f.text(), ATTRIBUTES]) + "\n"
 
 
 def _compiled(dtype: DType) -> Any:

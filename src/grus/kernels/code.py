@@ -7,7 +7,9 @@ from collections.abc import Callable
 from grus.kernels.ir import Function, Target
 from grus.kernels.slots import MOVED, MOVING, Slots
 
-Columns = Callable[[str, int], None]
+Widths = tuple[int, ...]
+Shapes = tuple[tuple[int, Widths], ...]
+Tiles = Callable[[int, int, str, str], None]
 
 
 class Code(Function):
@@ -54,17 +56,24 @@ class Code(Function):
         whole = self.let(f"sdiv i64 {self.sub(end, first)}, {rows}")
         return self.add(first, self.mul(whole, rows))
 
-    def columns(self, start: str, end: str, widths: tuple[int, ...], body: Columns) -> None:
-        """Cover the hidden tiles start to end with the widest tiles that fit."""
-        for width in widths:
-            stop = self.cover(start, end, width)
+    def tiled(
+        self, first: str, end: str, columns: tuple[str, str], shapes: Shapes, body: Tiles
+    ) -> None:
+        """Cover rows and columns by tiles, the largest that fit first: ``body(rows, width, lines,
+        columns)`` covers what both its ranges span, each the text of two arguments."""
+        for rows, widths in shapes:
+            last = self.cover(first, end, rows)
+            lines = f"i64 {first}, i64 {last}"
 
-            def each(j: str, _: list[str], width: int = width) -> list[str]:
-                body(j, width)
-                return []
+            def part(lines: str = lines, rows: int = rows, widths: Widths = widths) -> None:
+                begin = columns[0]
+                for width in widths:
+                    stop = self.cover(begin, columns[1], width)
+                    body(rows, width, lines, f"i64 {begin}, i64 {stop}")
+                    begin = stop
 
-            self.loop(start, stop, width, each)
-            start = stop
+            self.when(self.let(f"icmp slt i64 {first}, {last}"), part)
+            first = last
 
     def barrier(self, parties: str) -> None:
         """Wait for all parties."""

@@ -7,14 +7,17 @@ from dataclasses import dataclass, field
 from grus.equations import Weight
 from grus.kernels import means
 from grus.kernels.code import Code
+from grus.kernels.hoisted import HoistedTile
 from grus.kernels.ir import Function, Target
 from grus.kernels.packing import pack_function
 from grus.kernels.plan import ONE, Plan
 from grus.kernels.slots import Slots, groups, operand_axis, size_slot, tiles_slot, vector
-from grus.kernels.tile import HoistedTile, StageTile
+from grus.kernels.tile import EquationsTile, StageTile
 
 ELEMENTWISE_TILES = ((1, (2, 1)),)
 """A stage without products has nothing to share between rows."""
+SHAPED = ("i64 %r0", "i64 %r1", "i64 %rows", "i64 %j0", "i64 %j1", "i64 %width")
+"""A range of rows and of columns, and the shape of the tiles that cover it."""
 
 
 @dataclass
@@ -32,9 +35,11 @@ class Module:
         self.functions.append(f.text())
         self.externals |= f.externals
 
-    def code(self, name: str, *parameters: str, private: bool = True) -> Code:
-        """A new function of the context and more parameters."""
-        return Code(self.target, name, ["ptr %ctx", *parameters], self.slots, private)
+    def code(self, name: str, *parameters: str, private: bool = True, quick: bool = False) -> Code:
+        """A new function of the context and more parameters; ``quick`` for what runs once."""
+        f = Code(self.target, name, ["ptr %ctx", *parameters], self.slots, private)
+        f.quick = quick
+        return f
 
 
 def hoisted(module: Module) -> None:
@@ -46,31 +51,43 @@ def hoisted(module: Module) -> None:
     for rows, widths in shapes:
         for width in widths:
             module.add(HoistedTile(module.target, module.plan, module.slots, rows, width).f)
-    names = ["ptr %x", "ptr %p", "i64 %n", "i64 %g", "i64 %j0", "i64 %j1"]
-    f = module.code("hoisted", *names)
+    _hoisted_tiles(module)
+    f = module.code(
+        "hoisted", "ptr %x", "ptr %p", "i64 %n", "i64 %g", "i64 %j0", "i64 %j1", quick=True
+    )
     begin, end = span(f, module.plan.hoisted_axis)
+
+    def tiles(rows: int, width: int, lines: str, columns: str) -> None:
+        name = f"@hoisted.{rows}x{width}"
+        given = f"ptr %x, ptr %p, i64 %g, {lines}, i64 {rows}, {columns}, i64 {width}"
+        f.emit(f"call void @hoisted.tiles(ptr %ctx, ptr {name}, {given})")
+
+    f.tiled("0", "%n", (begin, end), shapes, tiles)
+    module.add(f)
+
+
+def _hoisted_tiles(module: Module) -> None:
+    """``hoisted.tiles(ctx, tile, x, p, g, r0, r1, rows, j0, j1, width)``: tiles of one shape."""
+    names = ["ptr %function", "ptr %x", "ptr %p", "i64 %g", *SHAPED]
+    f = module.code("hoisted.tiles", *names)
     gx, gp, nx, np = (f.slot(name) for name in ("gx", "gp", "nx", "np"))
-    first = "0"
-    for rows, widths in shapes:
-        last = f.cover(first, "%n", rows)
 
-        def tiles(j: str, width: int, rows: int = rows, a: str = first, z: str = last) -> None:
-            def outer(g: str, _: list[str]) -> list[str]:
-                xg, pg = f.at("%x", f.mul(g, gx)), f.at("%p", f.mul(g, gp))
+    def tiles(j: str, _: list[str]) -> list[str]:
+        def outer(g: str, _: list[str]) -> list[str]:
+            xg, pg = f.at("%x", f.mul(g, gx)), f.at("%p", f.mul(g, gp))
 
-                def inner(r: str, _: list[str]) -> list[str]:
-                    xr, pr = f.at(xg, f.mul(r, nx)), f.at(pg, f.mul(r, np))
-                    call = f"ptr %ctx, ptr {xr}, ptr {pr}, i64 {j}"
-                    f.emit(f"call void @hoisted.{rows}x{width}({call})")
-                    return []
-
-                f.loop(a, z, rows, inner)
+            def inner(r: str, _: list[str]) -> list[str]:
+                xr, pr = f.at(xg, f.mul(r, nx)), f.at(pg, f.mul(r, np))
+                f.emit(f"call void %function(ptr %ctx, ptr {xr}, ptr {pr}, i64 {j})")
                 return []
 
-            f.loop(0, "%g", 1, outer)
+            f.loop("%r0", "%r1", "%rows", inner)
+            return []
 
-        f.columns(begin, end, widths, tiles)
-        first = last
+        f.loop(0, "%g", 1, outer)
+        return []
+
+    f.loop("%j0", "%j1", "%width", tiles)
     module.add(f)
 
 
@@ -87,21 +104,33 @@ def stage(module: Module, at: int, stores: tuple[str, ...], sums: tuple[str, ...
                 module.target, module.plan, module.slots, at, rows, width, stores, sums
             )
             module.add(tile.f)
+    if chains:
+        shared = (module.target, module.plan, module.slots, at, 1, 1, stores, sums)
+        module.add(EquationsTile(*shared).f)
     f = module.code(f"stage{at}", "i64 %r0", "i64 %r1", "i64 %j0", "i64 %j1")
-    begin, end = span(f, axis)
-    first = "%r0"
-    for rows, widths in shapes:
-        last = f.cover(first, "%r1", rows)
 
-        def tiles(j: str, width: int, rows: int = rows, a: str = first, z: str = last) -> None:
-            def body(r: str, _: list[str]) -> list[str]:
-                f.emit(f"call void @stage{at}.{rows}x{width}(ptr %ctx, i64 {r}, i64 {j})")
-                return []
+    def tiles(rows: int, width: int, lines: str, columns: str) -> None:
+        given = f"{lines}, i64 {rows}, {columns}, i64 {width}"
+        f.emit(f"call void @tiles(ptr %ctx, ptr @stage{at}.{rows}x{width}, {given})")
 
-            f.loop(a, z, rows, body)
+    f.tiled("%r0", "%r1", span(f, axis), shapes, tiles)
+    module.add(f)
 
-        f.columns(begin, end, widths, tiles)
-        first = last
+
+def stage_tiles(module: Module) -> None:
+    """``tiles(ctx, tile, r0, r1, rows, j0, j1, width)``: tiles of one shape of any stage. The
+    hidden tile is the outer loop, so that its panel stays in the cache."""
+    f = module.code("tiles", "ptr %function", *SHAPED)
+
+    def tiles(j: str, _: list[str]) -> list[str]:
+        def body(r: str, _: list[str]) -> list[str]:
+            f.emit(f"call void %function(ptr %ctx, i64 {r}, i64 {j})")
+            return []
+
+        f.loop("%r0", "%r1", "%rows", body)
+        return []
+
+    f.loop("%j0", "%j1", "%width", tiles)
     module.add(f)
 
 
@@ -138,7 +167,7 @@ def copy_states(module: Module, *, final: bool) -> None:
     """``begin``: h0 into the state buffers; ``finish``: the state buffers into the results."""
     t = module.target
     names = ("i64 %r0", "i64 %r1", "i64 %j0", "i64 %j1")
-    f = module.code("finish" if final else "begin", *names)
+    f = module.code("finish" if final else "begin", *names, quick=True)
     for state in module.plan.cell.states:
         part = "hn" if final else "h0"
         outer, stride = f.pointer(f"{part}.{state}"), f.slot(f"{part}.{state}.row")
@@ -177,9 +206,12 @@ def copy_states(module: Module, *, final: bool) -> None:
 
 def pack(module: Module) -> None:
     """``pack(ctx, j0, j1)``: the panels of these hidden tiles, all groups."""
-    for transposed in (False, True):
+    ways = {transposed for _, members in groups(module.plan) for _, _, transposed in members}
+    for transposed in sorted(ways):
         module.add(pack_function(module.target, transposed=transposed))
-    f = module.code("pack", "i64 %j0", "i64 %j1")
+    _pack_tiles(module)
+    _pack_part(module)
+    f = module.code("pack", "i64 %j0", "i64 %j1", quick=True)
     for k, (operand, members) in enumerate(groups(module.plan)):
         depth = f.slot(size_slot(operand_axis(module.plan, operand)))
         for m, (_, weight, transposed) in enumerate(members):
@@ -193,17 +225,25 @@ def pack(module: Module) -> None:
 
 
 def _pack_vector(module: Module, f: Code, weight: Weight) -> None:
-    """A learned vector as the sum of its two parts, as the first if there is no second, as zeros
-    if there is none: an address of 0 is no part."""
-    t, axis = module.target, module.plan.cell.shapes.weights[weight][0]
-    name, size = weight.name, f.slot(size_slot(axis))
-    places = [f.slot(f"w.{name}"), f.slot(f"w.{name}.more")]
-    there = [f.let(f"icmp ne i64 {place}, 0") for place in places]
-    first, second = (f.let(f"inttoptr i64 {place} to ptr") for place in places)
-    packed = f.pointer(f"vector.{name}")
+    axis = module.plan.cell.shapes.weights[weight][0]
+    size, (first, last) = f.slot(size_slot(axis)), span(f, axis)
+    parts = f"i64 {f.slot(f'w.{weight.name}')}, i64 {f.slot(f'w.{weight.name}.more')}"
+    to = f"ptr {f.pointer(f'vector.{weight.name}')}"
+    f.emit(f"call void @pack.vector({to}, {parts}, i64 {size}, i64 {first}, i64 {last})")
+
+
+def _pack_part(module: Module) -> None:
+    """``pack.vector(packed, first, second, size, j0, j1)``: a learned vector as the sum of its two
+    parts, as the first if there is no second, as zeros if there is none: 0 is no part."""
+    t = module.target
+    names = ["i64 %first", "i64 %second", "i64 %size", "i64 %j0", "i64 %j1"]
+    f = Function(t, "pack.vector", ["ptr %packed", *names])
+    f.quick = True
+    there = [f.let(f"icmp ne i64 {place}, 0") for place in ("%first", "%second")]
+    first, second = (f.let(f"inttoptr i64 {place} to ptr") for place in ("%first", "%second"))
 
     def body(j: str, _: list[str]) -> list[str]:
-        column, inside = f.mul(j, t.machine.vector_bytes), f.sub(size, f.mul(j, t.lanes))
+        column, inside = f.mul(j, t.machine.vector_bytes), f.sub("%size", f.mul(j, t.lanes))
         mask = f.lanes_below(inside)
         one, other = (
             f.load_masked(
@@ -215,10 +255,11 @@ def _pack_vector(module: Module, f: Code, weight: Weight) -> None:
         total = f.let(f"fadd {t.vector} {one}, {other}")
         # Not a sum with zeros, which would turn -0 into 0.
         value = f.let(f"select i1 {there[1]}, {t.vector} {total}, {t.vector} {one}")
-        f.store(value, f.at(packed, column))
+        f.store(value, f.at("%packed", column))
         return []
 
-    f.loop(*span(f, axis), 1, body)
+    f.loop("%j0", "%j1", 1, body)
+    module.add(f)
 
 
 @dataclass(frozen=True)
@@ -237,20 +278,30 @@ def _pack_member(module: Module, f: Code, member: Member, depth: str) -> None:
     t, panel, size = module.target, member.panel, f.slot(size_slot(member.axis))
     source, stride = f.pointer(f"w.{member.weight}"), f.slot(f"w.{member.weight}.row")
     base = f.at(f.pointer(panel), member.at * t.machine.vector_bytes)
-    tile_bytes, kbytes = f.slot(f"{panel}.tile"), member.members * t.machine.vector_bytes
+    first, last = span(f, member.axis)
+    name, unit = ("transposed", str(t.item)) if member.transposed else ("plain", stride)
+    weight = f"ptr {source}, i64 {stride}, i64 {unit}, i64 {size}, i64 {depth}"
+    to = f"ptr {base}, i64 {f.slot(f'{panel}.tile')}, i64 {member.members * t.machine.vector_bytes}"
+    where = f"ptr @pack.{name}, {weight}, {to}, i64 {first}, i64 {last}"
+    f.emit(f"call void @pack.tiles({where})")
+
+
+def _pack_tiles(module: Module) -> None:
+    """``pack.tiles(pack, source, row bytes, unit bytes, size, depth, panel, tile bytes, k bytes,
+    j0, j1)``: these hidden tiles of one member."""
+    sizes = ["i64 %stride", "i64 %unit", "i64 %size", "i64 %depth"]
+    panel = ["ptr %panel", "i64 %tile", "i64 %kbytes", "i64 %j0", "i64 %j1"]
+    f = Function(module.target, "pack.tiles", ["ptr %function", "ptr %source", *sizes, *panel])
+    f.quick = True
+    lanes = f.target.lanes
 
     def body(j: str, _: list[str]) -> list[str]:
-        first = f.mul(j, t.lanes)
-        left = f.smaller(f.sub(size, first), t.lanes)
-        to = f.at(base, f.mul(j, tile_bytes))
-        if member.transposed:
-            name, start = "pack.transposed", f.mul(first, t.item)
-            shape = f"i64 {depth}, i64 {left}"
-        else:
-            name, start = "pack.plain", f.mul(first, stride)
-            shape = f"i64 {left}, i64 {depth}"
-        head = f"ptr {f.at(source, start)}, i64 {stride}, {shape}"
-        f.emit(f"call void @{name}({head}, ptr {to}, i64 {kbytes})")
+        first = f.mul(j, lanes)
+        units = f.smaller(f.sub("%size", first), lanes)
+        source, to = f.at("%source", f.mul(first, "%unit")), f.at("%panel", f.mul(j, "%tile"))
+        shape = f"i64 {units}, i64 %depth, ptr {to}, i64 %kbytes"
+        f.emit(f"call void %function(ptr {source}, i64 %stride, {shape})")
         return []
 
-    f.loop(*span(f, member.axis), 1, body)
+    f.loop("%j0", "%j1", 1, body)
+    module.add(f)

@@ -75,6 +75,11 @@ class Target:
         return f"splat ({self.integer} {value})"
 
 
+USUAL, QUICK = "#0", "#1"
+ATTRIBUTES = f"""attributes {USUAL} = {{ nounwind }}
+attributes {QUICK} = {{ nounwind noinline optnone }}"""
+"""What functions may be expected to do, and how well they are compiled."""
+
 Body = Callable[[str, list[str]], Sequence[str]]
 
 
@@ -85,6 +90,8 @@ class Function:
         self.target, self.name = target, name
         self.parameters = list(parameters)
         self.private = private
+        self.quick = False
+        """To be compiled quickly rather than well: for what runs once in a call."""
         self.lines: list[str] = []
         self.count = 0
         self.block = "entry"
@@ -93,7 +100,8 @@ class Function:
     def text(self) -> str:
         """The finished function."""
         link = "internal " if self.private else ""
-        head = f"define {link}void @{self.name}({', '.join(self.parameters)}) #0 {{\nentry:"
+        group = QUICK if self.quick else USUAL
+        head = f"define {link}void @{self.name}({', '.join(self.parameters)}) {group} {{\nentry:"
         return "\n".join([head, *self.lines, "  ret void", "}"])
 
     def fresh(self) -> str:
@@ -174,16 +182,18 @@ class Function:
         align = align or t.machine.vector_bytes
         self.emit(f"store {t.vector} {value}, ptr {pointer}, align {align}")
 
-    def load_masked(self, pointer: str, mask: str) -> str:
-        """The lanes of the mask, 0 elsewhere; nothing outside it is touched."""
-        t = self.target
+    def load_masked(self, pointer: str, mask: str, lanes: int = 0) -> str:
+        """The lanes of the mask, 0 elsewhere; nothing outside it is touched. A vector of the
+        machine's width, or of so many lanes."""
+        t, n = self.target, lanes or self.target.lanes
+        vector = f"<{n} x {t.number}>"
         return self.call(
-            t.vector,
-            f"llvm.masked.load.{t.suffix}.p0",
+            vector,
+            f"llvm.masked.load.v{n}f{8 * t.item}.p0",
             f"ptr {pointer}",
             "i32 1",
-            f"{t.mask} {mask}",
-            f"{t.vector} zeroinitializer",
+            f"<{n} x i1> {mask}",
+            f"{vector} zeroinitializer",
         )
 
     def store_masked(self, value: str, pointer: str, mask: str) -> None:
@@ -215,15 +225,17 @@ class Function:
         product = self.let(f"fmul {t.vector} {a}, {b}")
         return self.let(f"fadd {t.vector} {product}, {c}")
 
-    def lanes_below(self, count: str) -> str:
-        """The mask of the first ``count`` lanes (none for 0 and less, all from the width up)."""
-        t = self.target
-        wide = f"<{t.lanes} x i64>"
-        one = self.let(f"insertelement {wide} poison, i64 {count}, i64 0")
-        zeros = f"<{t.lanes} x i32> zeroinitializer"
-        limit = self.let(f"shufflevector {wide} {one}, {wide} poison, {zeros}")
-        index = "<" + ", ".join(f"i64 {k}" for k in range(t.lanes)) + ">"
-        return self.let(f"icmp slt {wide} {index}, {limit}")
+    def lanes_below(self, count: str, lanes: int = 0) -> str:
+        """The mask of the first ``count`` lanes (none for 0 and less, all from the width up), of
+        the machine's width or of so many lanes."""
+        t, n = self.target, lanes or self.target.lanes
+        few = self.smaller(count, n)
+        few = few if t.item == 8 else self.let(f"trunc i64 {few} to {t.integer}")
+        kind, zeros = f"<{n} x {t.integer}>", f"<{n} x i32> zeroinitializer"
+        one = self.let(f"insertelement {kind} poison, {t.integer} {few}, i64 0")
+        limit = self.let(f"shufflevector {kind} {one}, {kind} poison, {zeros}")
+        index = "<" + ", ".join(f"{t.integer} {k}" for k in range(n)) + ">"
+        return self.let(f"icmp slt {kind} {index}, {limit}")
 
     # Control.
 

@@ -10,6 +10,8 @@ ROW_TILES = (8, 4, 2, 1)
 MOST_VECTORS = 4
 # Independent accumulators that hide the latency of a fused multiply-add (4 cycles, 1 to 2 a cycle).
 ENOUGH_ACCUMULATORS = 12
+LEAST = 4
+"""With so many a multiply-add can begin at every cycle, if only one at a time."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ class Machine:
             widths = []
             while width:
                 widths.append(width)
-                width //= 2
+                # Two narrow tiles do for a middle one where each has sums enough by itself.
+                width = 1 if rows > 1 and width > 2 and rows * chains >= LEAST else width // 2
             found.append((rows, tuple(widths)))
         return tuple(found)
 

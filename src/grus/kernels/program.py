@@ -8,7 +8,7 @@ from grus.equations import Name, State
 from grus.kernels import barrier, clear, drivers, masks, ragged
 from grus.kernels.code import Code
 from grus.kernels.drivers import Module
-from grus.kernels.ir import Target
+from grus.kernels.ir import ATTRIBUTES, Target
 from grus.kernels.plan import Plan
 from grus.kernels.slots import DENSE, Slots, Variant
 
@@ -37,6 +37,7 @@ class Program:
         drivers.pack(module)
         if self.plan.hoisted:
             (ragged if self.variant.ragged else drivers).hoisted(module)
+        drivers.stage_tiles(module)
         for at in range(len(self.plan.stages)):
             drivers.stage(module, at, self.stores, self.sums)
             if self.variant.clear and clear.made(module, at):
@@ -52,7 +53,7 @@ class Program:
         declared = sorted(
             {*module.externals, *barrier.declarations(self.target, threads=self.openmp)}
         )
-        return "\n\n".join([*declared, *module.functions, "attributes #0 = { nounwind }"]) + "\n"
+        return "\n\n".join([*declared, *module.functions, ATTRIBUTES]) + "\n"
 
 
 def _work(module: Module) -> None:
@@ -175,7 +176,7 @@ def _guarded(plan: Plan, at: int) -> bool:
 def _member(module: Module) -> None:
     """``member(ctx, tid, team)``: one thread's part. The team's size is what OpenMP gave, and
     slices are dealt out over it, so that a smaller team than asked for still does all."""
-    f = module.code("member", "i64 %tid", "i64 %team")
+    f = module.code("member", "i64 %tid", "i64 %team", quick=True)
     f.emit(f"%mine = alloca [{len(module.slots)} x i64], align 64")
     saved = f.enter_float_mode()
     tiles, rows, slices = f.slot("tiles"), f.slot("B"), f.slot("slices")
@@ -213,12 +214,12 @@ def _member(module: Module) -> None:
 
 def _entry(module: Module, openmp: bool) -> None:
     """``run(ctx)``: alone, or in a parallel region of the OpenMP runtime."""
-    f = module.code("run", private=False)
+    f = module.code("run", private=False, quick=True)
     if not openmp:
         f.emit("call void @member(ptr %ctx, i64 0, i64 1)")
         module.add(f)
         return
-    region = module.code("region")
+    region = module.code("region", quick=True)
     tid = region.let(f"sext i32 {region.call('i32', 'omp_get_thread_num')} to i64")
     team = region.let(f"sext i32 {region.call('i32', 'omp_get_num_threads')} to i64")
     region.emit(f"call void @member(ptr %ctx, i64 {tid}, i64 {team})")

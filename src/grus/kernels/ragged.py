@@ -8,8 +8,21 @@ from __future__ import annotations
 
 from grus.kernels.code import Code
 from grus.kernels.drivers import Module, span
+from grus.kernels.hoisted import HoistedTile
 from grus.kernels.ir import Function
-from grus.kernels.tile import HoistedTile
+
+SPAN = (
+    ("ptr", "%x"),
+    ("ptr", "%p"),
+    ("i64", "%r0"),
+    ("i64", "%t0"),
+    ("i64", "%count"),
+    ("i64", "%groups"),
+    ("i64", "%flag"),
+)
+"""What `hoist` says to the functions below it."""
+EVERY = 2**62
+"""More rows than there are."""
 
 
 def entry(f: Function, table: str, index: str) -> str:
@@ -56,20 +69,29 @@ def hoisted(module: Module) -> None:
         for width in widths:
             tile = HoistedTile(module.target, module.plan, module.slots, rows, width, ragged=True)
             module.add(tile.f)
-    names = ["ptr %x", "ptr %p", "i64 %r0", "i64 %t0", "i64 %count", "i64 %groups", "i64 %flag"]
-    f = module.code("hoisted", *names, "i64 %j0", "i64 %j1")
+    _groups(module)
+    f = module.code(
+        "hoisted", *(f"{kind} {name}" for kind, name in SPAN), "i64 %j0", "i64 %j1", quick=True
+    )
     begin, end = span(f, module.plan.hoisted_axis)
-    for at, (_, widths) in enumerate(shapes):
-
-        def tiles(j: str, width: int, at: int = at) -> None:
-            _groups(f, [rows for rows, _ in shapes[: at + 1]], j, width)
-
-        f.columns(begin, end, widths, tiles)
+    given, before = ", ".join(f"{kind} {name}" for kind, name in SPAN), EVERY
+    for rows, widths in shapes:
+        first = begin
+        for width in widths:
+            stop = f.cover(first, end, width)
+            which = f"ptr @hoisted.{rows}x{width}, i64 {before}, i64 {rows}"
+            columns = f"i64 {first}, i64 {stop}, i64 {width}"
+            f.emit(f"call void @hoisted.groups(ptr %ctx, {given}, {which}, {columns})")
+            first = stop
+        before = rows
     module.add(f)
 
 
-def _groups(f: Code, shapes: list[int], j: str, width: int) -> None:
-    """All lines that tiles of ``shapes[-1]`` rows cover, after the larger tiles."""
+def _groups(module: Module) -> None:
+    """``hoisted.groups(ctx, ..., tile, before, rows, j0, j1, width)``: all lines that tiles of
+    ``rows`` rows cover, after the tiles of ``before`` rows; both are powers of two."""
+    names = ["ptr %tile", "i64 %before", "i64 %rows", "i64 %j0", "i64 %j1", "i64 %width"]
+    f = module.code("hoisted.groups", *(f"{kind} {name}" for kind, name in SPAN), *names)
     by_row = f.let("icmp ne i64 %flag, 0")
     table, active = f.pointer("x.rows"), f.pointer("active")
     own, lengths = f.at(table, f.mul("%r0", 8)), f.at(f.pointer("lengths"), f.mul("%r0", 8))
@@ -77,27 +99,30 @@ def _groups(f: Code, shapes: list[int], j: str, width: int) -> None:
     lines = f.let(f"select i1 {by_row}, ptr {own}, ptr {steps}")
     counts = f.let(f"select i1 {by_row}, ptr {active}, ptr {lengths}")
     time, gp, np = f.slot("x.time"), f.slot("gp"), f.slot("np")
+    done, covered = f.sub("0", "%before"), f.sub("0", "%rows")
 
-    def group(g: str, _: list[str]) -> list[str]:
+    def group(g: str, j: str) -> list[str]:
         there = entry(f, counts, g)
         left = f.smaller(f.sub(there, "%t0"), "%count")
         n = f.let(f"select i1 {by_row}, i64 {there}, i64 {left}")
+        n = f.let(f"select i1 {f.let(f'icmp slt i64 {n}, 0')}, i64 0, i64 {n}")
         step = f.mul(g, time)
         row = entry(f, own, f.let(f"select i1 {by_row}, i64 0, i64 {g}"))
         offset = f.let(f"select i1 {by_row}, i64 {step}, i64 {row}")
         x, p = f.at("%x", offset), f.at("%p", f.mul(g, gp))
-        first = "0"
-        for rows in shapes[:-1]:
-            first = f.cover(first, n, rows)
-        last = f.cover(first, n, shapes[-1])
+        first, last = (f.let(f"and i64 {n}, {whole}") for whole in (done, covered))
 
         def inner(r: str, _: list[str]) -> list[str]:
             to, table = f.at(p, f.mul(r, np)), f.at(lines, f.mul(r, 8))
-            call = f"ptr {x}, ptr {table}, ptr {to}, i64 {j}"
-            f.emit(f"call void @hoisted.{shapes[-1]}x{width}(ptr %ctx, {call})")
+            f.emit(f"call void %tile(ptr %ctx, ptr {x}, ptr {table}, ptr {to}, i64 {j})")
             return []
 
-        f.loop(first, last, shapes[-1], inner)
+        f.loop(first, last, "%rows", inner)
         return []
 
-    f.loop(0, "%groups", 1, group)
+    def column(j: str, _: list[str]) -> list[str]:
+        f.loop(0, "%groups", 1, lambda g, _: group(g, j))
+        return []
+
+    f.loop("%j0", "%j1", "%width", column)
+    module.add(f)

@@ -12,6 +12,14 @@ from grus.kernels.slots import Slots, groups, operand_axis, operand_slot, size_s
 
 Accumulators = dict[tuple[int, int, int], str]
 """(row, vector, chain) -> register."""
+MOST_PRINTED = 2
+
+
+def shared(rows: int, width: int) -> bool:
+    """Whether a tile calls the function of its stage's equations, which saves much of the time to
+    compile. They are printed into tiles of one row and `MOST_PRINTED` vectors, where a call would
+    be felt."""
+    return rows > 1 or width > MOST_PRINTED
 
 
 class Tile:
@@ -178,6 +186,8 @@ class Tile:
 class StageTile(Tile):
     """A tile of a stage of the time loop, at row %row and vector %tile."""
 
+    more: tuple[str, ...] = ()
+
     def __init__(
         self,
         target: Target,
@@ -189,16 +199,23 @@ class StageTile(Tile):
         stores: tuple[str, ...],
         sums: tuple[str, ...],
     ) -> None:
-        name = f"stage{at}.{rows}x{width}"
+        name = f"stage{at}.{self.shape(rows, width)}"
         self.stage, self.at = plan.stages[at], at
-        places = ["i64 %row", "i64 %tile"]
+        places = ["i64 %row", "i64 %tile", *self.more]
         super().__init__(target, plan, slots, name, places, rows, width, self.stage.axis)
         self.stores, self.sums = stores, sums
         self.accumulators: Accumulators = {}
         self.print()
 
+    def shape(self, rows: int, width: int) -> str:
+        """What the function's name ends in."""
+        return f"{rows}x{width}"
+
     def print(self) -> None:
         """Start the accumulators, add the products, apply the equations."""
+        share = bool(self.stage.chains) and shared(self.rows, self.width)
+        size = f"[{self.rows * self.width * len(self.stage.chains)} x {self.f.target.vector}]"
+        sums = self.f.let(f"alloca {size}, align {self.vector_bytes}") if share else ""
         for v in range(self.width):
             for i in range(self.rows):
                 for c, chain in enumerate(self.stage.chains):
@@ -209,9 +226,24 @@ class StageTile(Tile):
             slot = operand_slot(group.operand)
             pointers = [self.row_pointer(slot, "ld", i, "cur") for i in range(self.rows)]
             self.products(before + k, pointers, self.accumulators)
+        if share:
+            self.hand_over(sums)
+            return
         for v in range(self.width):
             for i in range(self.rows):
                 Equations(self, i, v).print()
+
+    def hand_over(self, sums: str) -> None:
+        """Store all accumulators, and have the equations applied to each row and vector."""
+        f, chains = self.f, len(self.stage.chains)
+        places = [(i, v) for v in range(self.width) for i in range(self.rows)]
+        parts = [f.at(sums, k * chains * self.vector_bytes) for k in range(len(places))]
+        for (i, v), part in zip(places, parts, strict=True):
+            for c in range(chains):
+                f.store(self.accumulators[i, v, c], f.at(part, c * self.vector_bytes))
+        for (i, v), part in zip(places, parts, strict=True):
+            where = f"i64 {f.add('%row', i)}, i64 {f.add('%tile', v)}, ptr {part}"
+            f.emit(f"call void @stage{self.at}.equations(ptr %ctx, {where})")
 
     def start(self, chain: Chain, row: int, vector: int) -> str:
         """What an accumulator starts from."""
@@ -224,6 +256,25 @@ class StageTile(Tile):
         f = self.f
         base = self.row_pointer("P.now", "P.row", row)
         return f.load(f.at(base, self.place(self.plan.hoisted.index(chain), vector)))
+
+
+class EquationsTile(StageTile):
+    """The equations for one row and one vector, whose accumulators stand at %sums: printed once
+    for all shapes of tiles that are large."""
+
+    more = ("ptr %sums",)
+
+    def shape(self, rows: int, width: int) -> str:
+        """What the function's name ends in."""
+        del rows, width
+        return "equations"
+
+    def print(self) -> None:
+        """Load the accumulators, apply the equations."""
+        for c in range(len(self.stage.chains)):
+            at = self.f.at("%sums", c * self.vector_bytes)
+            self.accumulators[0, 0, c] = self.f.load(at)
+        Equations(self, 0, 0).print()
 
 
 class Equations:
@@ -306,44 +357,3 @@ class Equations:
         """The address in a caller's array, at the present step."""
         tile = self.tile
         return self.f.at(tile.array_row(slot, self.row), tile.column(self.vector))
-
-
-class HoistedTile(Tile):
-    """A tile of the products with x: rows are steps or batch rows, whichever are more.
-
-    The rows of x follow each other at one stride, or stand where ``%table`` says if ``ragged``.
-    """
-
-    def __init__(
-        self,
-        target: Target,
-        plan: Plan,
-        slots: Slots,
-        rows: int,
-        width: int,
-        *,
-        ragged: bool = False,
-    ) -> None:
-        parameters = ["ptr %x", *(["ptr %table"] if ragged else []), "ptr %p", "i64 %tile"]
-        name, axis = f"hoisted.{rows}x{width}", plan.hoisted_axis
-        super().__init__(target, plan, slots, name, parameters, rows, width, axis)
-        accumulators: Accumulators = {}
-        for v in range(width):
-            for c, chain in enumerate(plan.hoisted):
-                for i in range(rows):
-                    accumulators[i, v, c] = self.bias(chain, v)
-        pointers = [
-            self.listed(i) if ragged else self.f.at("%x", self.multiple("nx", i))
-            for i in range(rows)
-        ]
-        self.products(0, pointers, accumulators)
-        for i in range(rows):
-            row = self.f.at("%p", self.multiple("np", i))
-            for v in range(width):
-                for c in range(len(plan.hoisted)):
-                    self.f.store(accumulators[i, v, c], self.f.at(row, self.place(c, v)))
-
-    def listed(self, row: int) -> str:
-        """The address of a row of x that the table lists."""
-        f = self.f
-        return f.at("%x", f.let(f"load i64, ptr {f.at('%table', 8 * row)}, align 8"))
