@@ -7,13 +7,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 READY_PEERS := $(VENV)/ready-peers
+READY_BENCH := $(VENV)/ready-bench
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 WORKSHEET := keras --dialect keras --x '1, 2, 9, 8' \
 	--W '-0.90954137, 1.0425225, -0.04404902' --U '0.24168766, 0.8981342, 0.36734456'
 VALIDATION := 'import json, sys; print("== Validation:", round(min(json.loads(line)["validation_bits"] \
 	for line in open(sys.argv[1])), 3), "bits per character on the held-out tenth")'
 
-.PHONY: help demo test check test-peers bench format clean
+.PHONY: help demo test check test-peers bench bench-peers format clean
 
 help:
 	@echo "make demo        see it work: equations, a worksheet, a model trained for a minute"
@@ -21,6 +22,7 @@ help:
 	@echo "make check       format, lint, types, then all tests"
 	@echo "make test-peers  compare with other frameworks and a browser, which it installs or finds"
 	@echo "make bench       time the layers against torch.nn.GRU"
+	@echo "make bench-peers time them against every framework it can install (ten minutes and more)"
 	@echo "make format      format the code"
 	@echo "make clean       remove .venv and caches"
 
@@ -34,6 +36,11 @@ $(READY): pyproject.toml constraints.txt
 $(READY_PEERS): $(READY)
 	@echo "Installing the frameworks to compare with."
 	@$(INSTALL) -e '.[torch,convert,pictures,page,dev,peers]'
+	@touch $@
+
+$(READY_BENCH): $(READY)
+	@echo "Installing the frameworks to measure."
+	@$(INSTALL) -e '.[torch,convert,pictures,page,dev,bench]'
 	@touch $@
 
 demo: $(READY)
@@ -69,6 +76,9 @@ test-peers: $(READY_PEERS)
 
 bench: $(READY)
 	@$(BIN)/grus bench
+
+bench-peers: $(READY_BENCH)
+	@$(BIN)/grus bench --peers
 
 format: $(READY)
 	@$(BIN)/ruff format

@@ -52,7 +52,7 @@ PACKAGES = {
 }
 LATE = {
     "dialects": "safetensors h5py onnx",
-    "inspect": "torch matplotlib",
+    "inspect": "torch matplotlib jax keras onnx onnxruntime openvino tensorflow",
     "traces": "torch",
     "pictures": "matplotlib plotly",
     "comparison": "torch matplotlib",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from grus.errors import InputError
+
+BLOCKS = 9
 
 
 def bench(
@@ -16,14 +20,70 @@ def bench(
         typer.Option(help="T,B,I,H; repeatable, or several in one text with blanks between."),
     ] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; torch's by default.")] = None,
-    blocks: Annotated[int, typer.Option(help="Blocks of each layer, in turns.")] = 9,
+    blocks: Annotated[int, typer.Option(help="Blocks of each layer, in turns.")] = BLOCKS,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
+    peers: Annotated[
+        bool, typer.Option("--peers", help="Against every framework installed; float32.")
+    ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="With --peers: four rows.")] = False,
+    seconds: Annotated[
+        float, typer.Option(help="With --peers: seconds for each peer and kind of a row.")
+    ] = 0.4,
+    out: Annotated[
+        Path | None, typer.Option(help="With --peers: a folder for peers.md, .json and .png.")
+    ] = None,
 ) -> None:
     """Time forward and forward+backward against torch.nn.GRU; wrong answers are not timed.
 
-    The last column is with the gradient of x, the one before it without.
+    The last column is with the gradient of x, the one before it without. With --peers every
+    framework runs in a process of its own; a shape may begin with lstm:, bidirectional:,
+    layers3: or step:, as in lstm:100,1,128,128.
     """
+    texts = [text for several in shapes or [] for text in several.split()]
+    if peers:
+        _set_others(dtype, blocks, json)
+        _peers(texts, quick, threads, seconds, out)
+        return
+    if quick or out is not None:
+        raise InputError("--quick and --out go with --peers")
+    _pair(texts, threads, blocks, dtype, json)
+
+
+def _set_others(dtype: str, blocks: int, json: Path | None) -> None:
+    if dtype != "float32" or blocks != BLOCKS or json is not None:
+        raise InputError(
+            "--dtype, --blocks and --json do not go with --peers: see --seconds, --out"
+        )
+
+
+def _peers(
+    texts: list[str], quick: bool, threads: int | None, seconds: float, out: Path | None
+) -> None:
+    """The benchmark with peers."""
+    from grus.inspect.bench.problem import QUICK, TABLE, Problem
+    from grus.inspect.bench.run_peers import bench_peers
+
+    if threads is not None and threads < 1:
+        raise InputError(f"--threads must be at least 1, got {threads}")
+    if not 0 < seconds < 1e4:
+        raise InputError(f"--seconds must be above 0 and below 10,000, got {seconds:g}")
+    folder = out or Path("benchmark")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--out must be a folder, got {folder}")
+    problems = [Problem.parse(text) for text in texts] or list(QUICK if quick else TABLE)
+    threads = threads or _available()
+    folder.mkdir(parents=True, exist_ok=True)
+    found = bench_peers(problems, folder, threads, seconds, say=partial(print, flush=True))
+    print(f"{folder}: peers.md, peers.json, peers.png")
+    if any("wrong" in reason for result in found.results for reason in result.reasons.values()):
+        raise typer.Exit(1)
+
+
+def _pair(
+    texts: list[str], threads: int | None, blocks: int, dtype: str, json: Path | None
+) -> None:
+    """The benchmark against torch.nn.GRU, in one process."""
     from grus.inspect import bench as benchmark
     from grus.inspect.bench.pair import DTYPES
 
@@ -34,7 +94,6 @@ def bench(
             raise InputError(f"{name} must be at least 1, got {number}")
     if json is not None and (json.is_dir() or not json.parent.is_dir()):
         raise InputError(f"--json must be a file in a folder that exists, got {json}")
-    texts = [text for several in shapes or [] for text in several.split()]
     asked = [benchmark.Shape.parse(text) for text in texts] or list(benchmark.SHAPES)
     _set_threads(threads)
     print("\n".join(benchmark.head(dtype)), flush=True)
@@ -48,6 +107,13 @@ def bench(
         replace(json, benchmark.as_json(rows, dtype).encode())
     if any(row.wrong for row in rows):
         raise typer.Exit(1)
+
+
+def _available() -> int:
+    """The CPUs that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _set_threads(threads: int | None) -> None:

@@ -38,6 +38,11 @@ class Shape:
             raise InputError(f"the shape {text} is too large to be measured")
         return cls(steps, batch, inputs, hidden)
 
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        """T, B, I, H."""
+        return self.steps, self.batch, self.inputs, self.hidden
+
     def __str__(self) -> str:
         return f"T{self.steps} B{self.batch} I{self.inputs} H{self.hidden}"
 

@@ -78,14 +78,14 @@ def head(dtype: str) -> list[str]:
     return [
         f"grus {found['grus']} against torch.nn.GRU {found['torch']} on {where}",
         "Every shape is first compared with the reference. Medians of blocks in turns.",
-        *_busy(),
+        *busy(),
         "",
         "  ".join(t.center(w) if t else t.ljust(w) for t, w in zip(titles, WIDTHS, strict=True)),
         "  ".join(c.ljust(w) for c, w in zip(columns, WIDTHS, strict=True)).rstrip(),
     ]
 
 
-def _busy() -> list[str]:
+def busy() -> list[str]:
     """A warning when other work keeps the processor busy, where the system tells."""
     load, processors = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0, os.cpu_count() or 1
     if load < processors / 2:

@@ -1,0 +1,88 @@
+"""The whole run with peers: limits, problems one by one, files that grow with them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from grus.dialects.files.whole import replace
+from grus.inspect.bench import report
+from grus.inspect.bench.against import Command, Field, run
+from grus.inspect.bench.figure import draw, figure_class
+from grus.inspect.bench.machine_limits import limits_of_machine
+from grus.inspect.bench.peers import PEERS
+from grus.inspect.bench.problem import Problem
+from grus.inspect.bench.roofline import operations
+from grus.inspect.bench.tables import Measured, as_json, as_markdown, line
+
+Say = Callable[[str], object]
+START, LOADING, CELLS = 25.0, 8.0, 11
+"""Seconds to start and to measure limits; to load one problem; times taken of one problem."""
+RATE, CALLS = 1.2e11, 55
+"""What peers reach on long calls, and how many of these a problem takes."""
+
+
+def estimate(problems: Sequence[Problem], budget: float) -> float:
+    """Seconds that all will take, about; long calls are counted by their operations."""
+    long = sum(CALLS * operations(one, one.kinds[-1]) / RATE for one in problems)
+    cells = sum(CELLS if len(one.kinds) > 1 else CELLS // 2 for one in problems)
+    return START + LOADING * len(problems) + budget * cells + long
+
+
+def bench_peers(
+    problems: Sequence[Problem],
+    folder: Path,
+    threads: int,
+    budget: float,
+    say: Say = print,
+    commands: Mapping[str, Command] | None = None,
+) -> Measured:
+    """Measure all problems with all peers; Markdown, JSON and figure after each of them."""
+    figure_class()
+    commands = commands or {name: peer.command for name, peer in PEERS.items()}
+    say(f"{len(problems)} problems, about {estimate(problems, budget) / 60:.0f} minutes")
+    for warning in report.busy():
+        say(warning)
+    limits = limits_of_machine(threads)
+    say(f"SGEMM peak {limits.peak / 1e9:.0f} GFLOP/s, triad {limits.triad / 1e9:.0f} GB/s")
+    peers = Field(commands, threads)
+    try:
+        machine = {**report.machine("float32"), "threads": threads}
+        found = Measured(machine, limits, peers.about, peers.missing)
+        for name, about in peers.about.items():
+            say(f"{name}: {about['version']}; {about['threads']}")
+        for name, reason in peers.missing.items():
+            say(f"{name}: not measured: {reason}")
+        _all(found, peers, problems, folder, budget, say)
+    finally:
+        peers.close()
+    return found
+
+
+def _all(
+    found: Measured,
+    peers: Field,
+    problems: Sequence[Problem],
+    folder: Path,
+    budget: float,
+    say: Say,
+) -> None:
+    begin, whole = time.perf_counter(), estimate(problems, budget) - START
+    for result in run(peers, problems, budget):
+        found.results.append(result)
+        found.idle = peers.idles()
+        done, taken = len(found.results), time.perf_counter() - begin
+        expected = estimate(problems[:done], budget) - START
+        left = (whole - expected) * taken / expected
+        say(f"{result.problem}  ({result.seconds:.0f} s; about {left / 60:.1f} minutes left)")
+        for one in line(result):
+            say(one)
+        write(found, folder)
+
+
+def write(found: Measured, folder: Path) -> None:
+    """The three files, each whole or not at all."""
+    replace(folder / "peers.json", as_json(found).encode())
+    replace(folder / "peers.md", as_markdown(found).encode())
+    replace(folder / "peers.png", draw(found))
