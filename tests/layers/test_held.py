@@ -12,7 +12,7 @@ import torch
 
 from grus.equations import CELLS, CellError, cell, held_at
 from grus.errors import InputError
-from grus.kernels import run as compiled
+from grus.kernels import run as compiled, values as kernel_values
 from grus.layers import GRU, Recurrent
 from grus.layers.held import hold_layer
 from grus.models.held import hold_model
@@ -116,6 +116,9 @@ def test_the_kernels_run_what_is_left(spec: str) -> None:
     assert np.abs(fast.output - slow.output).max() < BOUND
     for one, other in zip(fast.state, slow.state, strict=True):
         assert np.abs(one - other).max() < BOUND
+    seen, _ = kernel_values(found, weights, x, begin)
+    again = run(found, weights, x, begin)
+    assert np.abs(seen["h_next"] - again.output).max() < BOUND
     if not found.families:
         with pytest.raises(InputError, match="give h0"):
             compiled(found, weights, x)
