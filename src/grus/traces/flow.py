@@ -1,0 +1,211 @@
+"""Gradient flow: how much of a loss at step t reaches the state of k steps before, exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from grus.equations import Cell, cell as find_cell
+from grus.errors import InputError
+from grus.kernels import run
+from grus.kernels.adjoints import adjoints
+from grus.traces.fresh import draw
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Array = np.ndarray[Any, np.dtype[Any]]
+FAR = 1e3
+"""A gradient has vanished, or exploded, where it is so many times smaller, or larger, than at 0."""
+HEAD = ("network", "per step", "halves in", "at lag {}", "gradient")
+
+
+@dataclass(frozen=True, eq=False)
+class Flow:
+    """The norm of d(loss at t)/d(state at t - k) for each lag k, in float64.
+
+    ``by_state``: for each state of the cell [lag, row], the Euclidean norm of its gradient: what
+    the loss at step t changes by, by way of all steps between and of the layers above.
+    """
+
+    name: str
+    cell: Cell
+    by_state: Mapping[str, Array]
+
+    @cached_property
+    def lags(self) -> Array:
+        """0, 1, ...: steps back."""
+        return np.arange(len(next(iter(self.by_state.values()))))
+
+    @cached_property
+    def rows(self) -> Array:
+        """[lag, row]: the norm over all states of the cell together."""
+        found, *others = self.by_state.values()
+        for other in others:
+            found = np.hypot(found, other)
+        return found
+
+    @cached_property
+    def norms(self) -> Array:
+        """[lag]: the median over the rows."""
+        found: Array = np.median(self.rows, axis=1)
+        return found
+
+    @cached_property
+    def rate(self) -> float:
+        """What the norm is multiplied with at each step back: the least-squares line through its
+        logarithm; 0 where nothing is left after one step."""
+        known = np.isfinite(self.norms) & (self.norms > 0)
+        if known.sum() < 2:
+            return 0.0
+        slope, _ = np.polyfit(self.lags[known], np.log(self.norms[known]), 1)
+        return float(np.exp(slope))
+
+    @cached_property
+    def share(self) -> float:
+        """The norm at the last lag as a share of that at lag 0."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return float(self.norms[-1] / self.norms[0])
+
+    @cached_property
+    def verdict(self) -> str:
+        """ "vanishing": at the last lag less than a thousandth of lag 0 is left; "exploding": more
+        than a thousandfold, or no finite number; else "steady"."""
+        if not self.share <= FAR:
+            return "exploding"
+        return "vanishing" if self.share < 1 / FAR else "steady"
+
+    def row(self) -> tuple[str, ...]:
+        """A line of the table under `HEAD`."""
+        halves = np.log(2) / -np.log(self.rate) if 0 < self.rate < 1 else 0.0
+        said = f"{halves:.3g} steps" if halves else "1 step" if not self.rate else "never"
+        return self.name, f"x {self.rate:.4g}", said, f"{self.share:.2g}", self.verdict
+
+    def json(self) -> dict[str, Any]:
+        """All numbers; null where a norm is not finite."""
+        return {
+            "name": self.name,
+            "cell": {"name": self.cell.name, "equations": str(self.cell).splitlines()},
+            "lags": self.lags.tolist(),
+            "norms": _plain(self.norms),
+            "by_state": {s: _plain(np.median(a, axis=1)) for s, a in self.by_state.items()},
+            "rate": self.rate,
+            "share": self.share if np.isfinite(self.share) else None,
+            "verdict": self.verdict,
+        }
+
+
+def gradient_flow(
+    subject: str | Cell | nn.Module,
+    *,
+    lags: int = 100,
+    rows: int = 16,
+    x: Array | None = None,
+    hidden: int = 64,
+    inputs: int | None = None,
+    gain: float = 1.0,
+    gate_bias: Mapping[str, float] | None = None,
+    seed: int = 0,
+    name: str | None = None,
+) -> Flow:
+    """The gradient flow of a cell with fresh weights, or of a layer as it is.
+
+    ``subject`` is whatever `grus.cell` takes, or a layer of grus or torch of one direction; of a
+    stack the last layer is looked at. The loss is that of one step: the output at t in a random
+    direction of length 1, a new one for each of ``rows`` sequences. ``x`` [time, batch, input] are
+    the sequences, more than ``lags`` steps, t the last; by default normal numbers, twice as many
+    steps, so that the states are those of a running network. Fresh weights are
+    U(-1/sqrt(H), 1/sqrt(H)) with H = ``hidden`` units, as torch draws them; those that multiply the
+    state (U) times ``gain``, whole biases of gates as ``gate_bias`` has them ({"z": 3.0}).
+
+    A state's gradient is total, what arrives at the value: for the LSTM's c it counts what goes by
+    way of the h of the same step. It is that of the backward equations, on the kernels in float64:
+    no differences. Raises InputError naming the argument that cannot be.
+    """
+    if lags < 1 or rows < 1 or hidden < 1:
+        raise InputError(f"lags, rows and hidden must be at least 1, got {lags}, {rows}, {hidden}")
+    rng = np.random.default_rng(seed)
+    label = ""
+    if isinstance(subject, (str, Cell)):
+        cell = find_cell(subject)
+        size = {"input": inputs or hidden, "hidden": hidden, "projection": max(1, hidden // 2)}
+        layers = [draw(cell, size, gain, gate_bias or {}, rng)]
+        label = subject if isinstance(subject, str) else ""
+    else:
+        cell, layers, size = _of_layer(subject)
+    x = rng.normal(size=(2 * lags, rows, size["input"])) if x is None else _float64(x)
+    if x.ndim != 3 or len(x) <= lags:
+        raise InputError(f"x must be [time, batch, input], more than {lags} steps, got {x.shape}")
+    starts = [
+        tuple(np.zeros((x.shape[1], size[axis])) for axis in cell.shapes.states.values())
+        for _ in layers
+    ]
+    begun = x[: len(x) - lags - 1]
+    for at, weights in enumerate(layers):
+        done = run(cell, weights, begun, starts[at], threads=1)
+        starts[at], begun = done.state, done.output
+    across = rng.normal(size=(x.shape[1], begun.shape[-1]))
+    across /= np.linalg.norm(across, axis=1, keepdims=True)
+    found = through(cell, layers, x[len(x) - lags - 1 :], starts, across)
+    return Flow(name or label or cell.name, cell, found[-1])
+
+
+def through(
+    cell: Cell,
+    layers: Sequence[Mapping[str, Array]],
+    x: Array,
+    starts: Sequence[tuple[Array, ...]],
+    dy: Array,
+) -> list[dict[str, Array]]:
+    """For each layer of a stack and each of its states the norms [lag, row].
+
+    ``x`` [time, batch, input] float64; ``starts`` are each layer's initial states; ``dy`` [batch,
+    size] is the loss' gradient in the last layer's output at the last step.
+    """
+    given = [x]
+    for weights, start in zip(layers[:-1], starts, strict=False):
+        given.append(run(cell, weights, given[-1], start, threads=1).output)
+    above = np.zeros((len(x), *dy.shape))
+    above[-1] = dy
+    found: list[dict[str, Array]] = []
+    for weights, start, below in reversed(list(zip(layers, starts, given, strict=True))):
+        states, above = adjoints(cell, weights, below, start, above, threads=1)
+        found.insert(0, {s: _norm(a[::-1]) for s, a in states.items()})
+    return found
+
+
+def table(flows: Sequence[Flow]) -> list[tuple[str, ...]]:
+    """Rows of text, the first the names of the columns."""
+    last = max((int(flow.lags[-1]) for flow in flows), default=0)
+    return [tuple(word.format(last) for word in HEAD), *(flow.row() for flow in flows)]
+
+
+def _of_layer(layer: Any) -> tuple[Cell, list[dict[str, Array]], dict[str, int]]:
+    from grus.traces.source import read
+
+    source = read(layer)
+    if source.stack.bidirectional:
+        raise InputError("a gradient flows back in one direction; the layer has two")
+    layers = [{f: _float64(w) for f, w in row.items()} for row in source.stack.rows]
+    return source.cell, layers, {"input": source.inputs, **source.sizes}
+
+
+def _float64(array: Any) -> Array:
+    return np.ascontiguousarray(array, np.float64)
+
+
+def _norm(gradient: Array) -> Array:
+    """[time, batch]: the norm over the last axis; its squares neither vanish nor overflow."""
+    most = np.abs(gradient).max(axis=-1)
+    scale = np.where((most > 0) & np.isfinite(most), most, 1.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        found: Array = scale * np.sqrt(((gradient / scale[..., None]) ** 2).sum(axis=-1))
+    return found
+
+
+def _plain(numbers: Array) -> list[float | None]:
+    return [float(n) if np.isfinite(n) else None for n in numbers]

@@ -1,0 +1,122 @@
+"""What the values of a cell are for, read off its equations: gates, resets, what keeps a state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from grus.equations import (
+    Apply,
+    Cell,
+    Const,
+    Expr,
+    Input,
+    Name,
+    State,
+    Weight,
+    expected,
+    walk,
+)
+from grus.equations.expr import OPERATORS
+from grus.equations.simplify import ZERO, simplify
+
+ONE = Const(1.0)
+
+
+def gates(cell: Cell) -> tuple[str, ...]:
+    """The gates: values between 0 and 1, which a sigmoid gives, or min(max(v, 0), 1)."""
+    return tuple(name for name, expr in cell.equations if _is_gate(expr))
+
+
+def resets(cell: Cell) -> tuple[str, ...]:
+    """The reset gates: those that multiply the state, or a product with it, on the way to a
+    candidate. In the GRU r, in the minimal gated unit f, in the LSTM none."""
+    named, known = dict(cell.equations), gates(cell)
+    found: dict[str, None] = {}
+    results = {f"{state}_next" for state in cell.states} | {"y"}
+    for name, expr in cell.equations:
+        for node in walk(expr) if name not in results else ():
+            if isinstance(node, Apply) and node.op == "mul":
+                one, other = node.args
+                for gate, read in ((one, other), (other, one)):
+                    if isinstance(gate, Name) and gate.name in known and _carries(read, named):
+                        found[gate.name] = None
+    return tuple(gate for gate in known if gate in found)
+
+
+def keeps(cell: Cell) -> dict[str, Expr]:
+    """State -> the factor that multiplies it, unit by unit, on its way into its next value.
+
+    Derived from the equation of the next state: z where z keeps, 1 - z where z admits, f for the
+    LSTM's c. Sums, products and clips are followed, through names too; a state that enters only
+    through products with weights or through functions has no such factor and is left out (the plain
+    network's h, the LSTM's h). Masks that are drawn count with their means.
+    """
+    cell = expected(cell)
+    named = dict(cell.equations)
+    found = {s: simplify(_factor(named[f"{s}_next"], State(s), named)) for s in cell.states}
+    return {
+        s: factor
+        for s, factor in found.items()
+        if factor != ZERO and not any(isinstance(n, (State, Input, Weight)) for n in walk(factor))
+    }
+
+
+def _is_gate(expr: Expr) -> bool:
+    if not isinstance(expr, Apply):
+        return False
+    clipped = expr.op == "minimum" and ONE in expr.args
+    return expr.op == "sigmoid" or (
+        clipped and any(isinstance(a, Apply) and a.op == "maximum" and ZERO in a.args
+                        for a in expr.args)
+    )  # fmt: skip
+
+
+def _carries(expr: Expr, named: Mapping[str, Expr]) -> bool:
+    """Whether the state is in it, as it is, in a product with a weight, or in sums of these."""
+    if isinstance(expr, Name):
+        return _carries(named[expr.name], named)
+    if isinstance(expr, Apply):
+        op = OPERATORS[expr.op]
+        through = op.kind == "linear" or expr.op in ("add", "sub", "neg")
+        return through and any(_carries(arg, named) for arg in expr.args)
+    return isinstance(expr, State)
+
+
+def _factor(expr: Expr, state: State, named: Mapping[str, Expr]) -> Expr:
+    """d(expr)/d(state) unit by unit through sums, products and clips; 0 where there is no way."""
+    if isinstance(expr, Name):
+        return _factor(named[expr.name], state, named)
+    if not isinstance(expr, Apply):
+        return ONE if expr == state else ZERO
+    rule = FACTORS.get(expr.op)
+    parts = tuple(simplify(_factor(arg, state, named)) for arg in expr.args) if rule else ()
+    return ZERO if rule is None else rule(*zip(expr.args, parts, strict=True))
+
+
+Part = tuple[Expr, Expr]
+"""An argument and its factor."""
+
+
+def _product(one: Part, other: Part) -> Expr:
+    """Of two arguments that both hold the state neither is a factor of it."""
+    if ZERO not in (one[1], other[1]):
+        return ZERO
+    return simplify(one[1] * other[0] + one[0] * other[1])
+
+
+def _clipped(one: Part, other: Part) -> Expr:
+    """The factor while the bound, which is a number, is not reached."""
+    bounded = isinstance(one[0], Const) or isinstance(other[0], Const)
+    return simplify(one[1] + other[1]) if bounded else ZERO
+
+
+FACTORS: dict[str, Callable[..., Expr]] = {
+    "add": lambda one, other: one[1] + other[1],
+    "sub": lambda one, other: one[1] - other[1],
+    "neg": lambda one: -one[1],
+    "mul": _product,
+    "div": lambda one, other: one[1] / other[0] if other[1] == ZERO else ZERO,
+    "minimum": _clipped,
+    "maximum": _clipped,
+}
+"""What each operator makes of the factors of its arguments."""
