@@ -11,9 +11,8 @@ from cells import ALL_CELLS, draw_states, draw_weights, sizes
 from grus.equations import Cell, cell, held_at
 from grus.errors import InputError
 from grus.kernels.adjoints import adjoints
-from grus.reference import split
-from grus.reference.evaluate import step
 from grus.traces.flow import HEAD, Flow, gradient_flow, table, through
+from unrolled import unrolled
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
@@ -23,24 +22,6 @@ STEPS, BATCH = 6, 2
 BOUND = 6 * 40 * 5 * 1000 * 2.0**-53
 HELD = [held_at(ALL_CELLS["gru"], {"r": 1, "z": 0}), held_at(ALL_CELLS["gru"], {"z": 0.5})]
 CELLS = [one for one in ALL_CELLS.values() if one.name != "zoneout"] + HELD
-
-
-def unrolled(found: Cell, layers: list, x: np.ndarray, starts: list) -> tuple:
-    """The last layer's last output, and the states of each layer [layer][step][state]."""
-    from grus.layers.composite import TORCH
-
-    below, states = [torch.from_numpy(row) for row in x], []
-    for weights, start in zip(layers, starts, strict=True):
-        single = split(found, {f: torch.from_numpy(w) for f, w in weights.items()})
-        state = tuple(torch.from_numpy(s).requires_grad_() for s in start)
-        seen, outputs = [], []
-        for now in below:
-            output, state = step(found, single, {"x": now}, state, TORCH)
-            seen.append(state)
-            outputs.append(output)
-        below = outputs
-        states.append(seen)
-    return below[-1], states
 
 
 def jacobian(output: object, row: int, state: object) -> np.ndarray:

@@ -14,6 +14,7 @@ from grus.cli import (
     dialects,
     explain,
     identify,
+    measure,
     sample,
     show,
     trace,
@@ -33,6 +34,8 @@ app.command("train")(train.train)
 app.command("explain")(explain.explain)
 app.command("identify")(identify.identify)
 app.command("sample")(sample.sample)
+app.command("measure")(measure.measure)
+app.command("flow")(measure.flow)
 app.command("convert")(convert.convert)
 app.command("dialects")(dialects.dialects)
 app.command("bench")(bench.bench)

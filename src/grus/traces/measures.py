@@ -185,7 +185,8 @@ def _norm(state: Array) -> Array:
 def _lives(lives: Array) -> str:
     """The median, and what 10 and 90 of 100 units stay below."""
     low, middle, high = np.quantile(lives, (0.1, 0.5, 0.9), method="nearest")
-    return f"{_said(middle)} ({_said(low)} to {_said(high)})"
+    between = f" ({_said(low)} to {_said(high)})" if low < high else ""
+    return _said(middle) + between
 
 
 def _said(number: float) -> str:

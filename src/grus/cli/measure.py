@@ -1,0 +1,151 @@
+"""`grus measure` and `grus flow`: what a network's gates and gradients do, in numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from grus.equations import separate
+from grus.equations.hold import read_values
+from grus.errors import InputError
+
+if TYPE_CHECKING:
+    from grus.traces.flow import Flow
+
+HOLD = "Hold a value in every layer, as r=1; repeatable."
+
+
+def measure(
+    run: Annotated[Path, typer.Argument(help="A run's folder, or a checkpoint file.")],
+    text: Annotated[str, typer.Option(help="What the model reads.")] = "",
+    file: Annotated[Path | None, typer.Option(help="A UTF-8 file to read instead.")] = None,
+    hold: Annotated[list[str] | None, typer.Option(help=HOLD)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, per unit, as JSON.")] = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the half-lives here: .svg or .png.")
+    ] = None,
+) -> None:
+    """Measure a trained model on a text: saturated gates, memory, resets, dead units, norms."""
+    from grus.traces.measures import HEAD, measures
+    from grus.traces.runs import trace_run
+
+    _check_plot(plot)
+    found = measures(trace_run(run, _text(text, file), held(hold)))
+    if plot is not None:
+        from grus.pictures import half_lives, save
+
+        if not found.half_life:
+            raise InputError(f"cell {found.cell.name} keeps no state by a factor: nothing to draw")
+        save(half_lives(found.half_lives()), plot)
+    if as_json:
+        typer.echo(json.dumps(found.json(), allow_nan=False))
+        return
+    typer.echo(_columns([HEAD, *found.table()]))
+    typer.echo()
+    for state, factor in found.keep.items():
+        typer.echo(f"half-life of {state}: ln 2 / -mean(ln({factor})) steps; the median unit,")
+        typer.echo("  and what 10 and 90 of 100 units stay below")
+    typer.echo("left, right: share of the time that a gate is below 0.1, above 0.9")
+    if found.reset:
+        typer.echo(f"reset: mean of 1 - {', 1 - '.join(found.reset)}")
+    typer.echo("dead: units whose state moves by less than 0.01 (standard deviation)")
+    typer.echo("norm: of a layer's state, the mean over the steps")
+
+
+def flow(
+    what: Annotated[str, typer.Argument(help="Cells, with commas; or a run's folder or file.")],
+    text: Annotated[str, typer.Option(help="Of a run: what the model reads.")] = "",
+    file: Annotated[Path | None, typer.Option(help="A UTF-8 file to read instead.")] = None,
+    lags: Annotated[int, typer.Option(help="Steps to look back.")] = 100,
+    rows: Annotated[int, typer.Option(help="Sequences, or places in the text.")] = 16,
+    hidden: Annotated[int, typer.Option(help="Of cells: hidden units.")] = 64,
+    gain: Annotated[float, typer.Option(help="Of cells: times the recurrent weights.")] = 1.0,
+    gate_bias: Annotated[
+        list[str] | None, typer.Option(help="Of cells: bias of a gate, where it is, as z=3.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of cells: of weights and inputs.")] = 0,
+    hold: Annotated[list[str] | None, typer.Option(help=HOLD)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="All numbers, as JSON.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Draw it here: .svg or .png.")] = None,
+) -> None:
+    """Norm of d(loss at t)/d(state at t-k) against k: does the gradient vanish or explode?"""
+    from grus.traces.flow import table
+
+    _check_plot(plot)
+    if Path(what).exists():
+        from grus.traces.runs import flow_run
+
+        read = _text(text, file)
+        flows = flow_run(what, read, lags=lags, rows=rows, held=held(hold))
+    else:
+        if text or file:
+            raise InputError(f"there is no run at {what}; cells with fresh weights read no text")
+        sizes: dict[str, Any] = {"lags": lags, "rows": rows, "hidden": hidden, "seed": seed}
+        flows = _of_cells(separate(what), held(hold), held(gate_bias), gain=gain, **sizes)
+    if plot is not None:
+        from grus.pictures import gradient_flow as draw, save
+
+        save(draw({one.name: one for one in flows}), plot)
+    if as_json:
+        typer.echo(json.dumps({"flows": [one.json() for one in flows]}, allow_nan=False))
+        return
+    typer.echo(_columns(table(flows)))
+    typer.echo()
+    typer.echo("the norm of d(loss at t)/d(state at t-k), as a share of that at k = 0;")
+    typer.echo("vanishing: below 1/1000 at the last lag; exploding: above 1000")
+
+
+def held(given: Sequence[str] | None) -> dict[str, float]:
+    """``["r=1", "z=0"]`` or ``["r=1,z=0"]`` as values by name. Raises CellError."""
+    return read_values(",".join(given)) if given else {}
+
+
+def _of_cells(
+    names: list[str], values: dict[str, float], biases: dict[str, float], **options: Any
+) -> list[Flow]:
+    from grus.equations import cell, hold
+    from grus.traces.flow import gradient_flow
+
+    flows = []
+    for name in names:
+        found = hold(name, **values)
+        own = {g: v for g, v in biases.items() if g in cell(found).families.get("b", ())}
+        label = name if not values else found.name
+        flows.append(gradient_flow(found, name=label, gate_bias=own, **options))
+    unknown = [g for g in biases if not any(g in f.cell.families.get("b", ()) for f in flows)]
+    if unknown:
+        raise InputError(f"no cell of {', '.join(names)} has a bias of a gate {unknown[0][:60]!r}")
+    return flows
+
+
+def _text(text: str, file: Path | None) -> str:
+    if bool(text) == (file is not None):
+        raise InputError("a run is measured on a text: give --text or --file")
+    if file is None:
+        return text
+    try:
+        return file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--file {file} cannot be read as UTF-8 text: {error}") from None
+
+
+def _check_plot(plot: Path | None) -> None:
+    if plot is not None:
+        from grus.pictures.style import FORMATS, check_path
+
+        check_path(plot, FORMATS)
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as they must be; numbers to the right."""
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        first = row[0].ljust(widths[0])
+        rest = [word.rjust(width) for word, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append("  ".join([first, *rest]).rstrip())
+    return "\n".join(lines)

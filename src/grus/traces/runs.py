@@ -1,0 +1,132 @@
+"""A run of `grus train` read for measures: its trace over a text, and its gradient flow."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from grus.equations import Cell
+from grus.errors import InputError
+from grus.kernels.values import values
+from grus.traces.flow import Flow, through
+from grus.traces.layer import follow
+from grus.traces.recorded import Trace
+from grus.traces.request import Asked
+from grus.traces.source import Source, joined, read
+
+if TYPE_CHECKING:
+    from grus.models.language import LanguageModel
+
+Array = np.ndarray[Any, np.dtype[Any]]
+NOTHING: Mapping[str, float] = {}
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """A model and what it reads: ids [time] of the symbols, x [time, 1, features] of its layers."""
+
+    model: LanguageModel
+    symbols: str
+    ids: Array
+    x: Array
+    source: Source
+
+
+def open_run(
+    path: str | os.PathLike[str], text: str, held: Mapping[str, float] = NOTHING
+) -> Reading:
+    """The model of a run's folder or of a checkpoint file, with values ``held``, before a text.
+
+    Raises InputError for a path without a model, an empty text, a symbol that the model does not
+    know, or what cannot be held.
+    """
+    import torch
+
+    from grus.models import checkpoint, run
+    from grus.models.held import hold_model
+
+    if not text:
+        raise InputError("there is no text to read")
+    model = hold_model(checkpoint.load(run.find(Path(path))).model(), held)
+    symbols = model.architecture.vocabulary.split(text)
+    ids = model.architecture.vocabulary.encode(symbols)
+    with torch.no_grad():
+        x = model.features(torch.from_numpy(ids)[:, None]).numpy()
+    return Reading(model, symbols, ids, x, joined([read(layer) for layer in model.layers]))
+
+
+def trace_run(
+    path: str | os.PathLike[str], text: str, held: Mapping[str, float] = NOTHING
+) -> Trace:
+    """The gates, candidates and states of all layers of a run over a text; see `open_run`."""
+    reading = open_run(path, text, held)
+    return follow(reading.source, reading.x, None, Asked(), tokens=reading.symbols)
+
+
+def flow_run(
+    path: str | os.PathLike[str],
+    text: str,
+    *,
+    lags: int = 100,
+    rows: int = 16,
+    held: Mapping[str, float] = NOTHING,
+) -> list[Flow]:
+    """For each layer of a run the norm of d(loss at t)/d(state at t - k), the median over places t.
+
+    The loss is the model's own: minus the logarithm of the probability that it gives the character
+    after t. ``rows`` places t are taken, evenly over the text, each with ``lags`` steps before it;
+    the states are those that the model has there. In float64. Raises InputError for a text that is
+    too short, and as `open_run`.
+    """
+    reading = open_run(path, text, held)
+    if lags < 1 or rows < 1:
+        raise InputError(f"lags and rows must be at least 1, got {lags} and {rows}")
+    if len(reading.ids) < lags + 2:
+        raise InputError(
+            f"{lags} lags need a text of at least {lags + 2} symbols, got {len(reading.ids)}"
+        )
+    places = np.unique(np.linspace(lags, len(reading.ids) - 2, rows).round().astype(int))
+    cell = reading.source.cell
+    layers = [
+        {f: w.astype(np.float64) for f, w in one.items()} for one in reading.source.stack.rows
+    ]
+    starts, below = [], reading.x.astype(np.float64)
+    hidden = reading.model.architecture.hidden
+    for weights in layers:
+        found, below = _states(cell, weights, below, hidden, places - lags)
+        starts.append(found)
+    windows = np.stack([reading.x[t - lags : t + 1, 0] for t in places], axis=1)
+    dy = _loss(reading, below[places, 0], reading.ids[places + 1])
+    every = through(cell, layers, windows.astype(np.float64), starts, dy)
+    several = len(every) > 1
+    return [
+        Flow(f"{cell.name} layer {k}" if several else cell.name, cell, norms)
+        for k, norms in enumerate(every)
+    ]
+
+
+def _states(
+    cell: Cell, weights: Mapping[str, Array], x: Array, hidden: int, places: Array
+) -> tuple[tuple[Array, ...], Array]:
+    """The states [place, unit] that each place finds, and the layer's output [time, 1, unit]."""
+    zeros = tuple(np.zeros((1, hidden)) for _ in cell.states)
+    found, _ = values(cell, weights, x, zeros, [*cell.states, cell.output], threads=1)
+    before = [np.concatenate([zeros[0][None], found[state]])[places, 0] for state in cell.states]
+    return tuple(map(np.ascontiguousarray, before)), found[cell.output]
+
+
+def _loss(reading: Reading, output: Array, following: Array) -> Array:
+    """d(-log p(following))/d(output), one row a place."""
+    linear = reading.model.linear
+    weight, bias = (p.detach().numpy().astype(np.float64) for p in (linear.weight, linear.bias))
+    scores = output @ weight.T + bias
+    share = np.exp(scores - scores.max(axis=1, keepdims=True))
+    share /= share.sum(axis=1, keepdims=True)
+    share[np.arange(len(following)), following] -= 1
+    found: Array = share @ weight
+    return found

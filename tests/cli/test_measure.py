@@ -1,0 +1,85 @@
+"""`grus measure` and `grus flow` as a person meets them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from grus.cli.main import run
+from small_run import finish, start
+
+TEXT = "the quick brown fox jumps over the lazy dog"
+
+
+def grus(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    """Run the command in this process: (exit code, stdout, stderr)."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["grus", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            run()
+    out, err = capsys.readouterr()
+    return int(end.value.code or 0), out, err
+
+
+def test_cells_side_by_side(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    cells = "rnn,gru[r=1,z=0],lstm"
+    code, out, err = grus(capsys, "flow", cells, "--lags", 20, "--hidden", 8)
+    assert (code, err) == (0, "")
+    assert [line.split()[0] for line in out.splitlines()[1:4]] == ["rnn", "gru[r=1,z=0]", "lstm"]
+    code, out, _ = grus(capsys, "flow", cells, "--lags", 20, "--hidden", 8, "--json")
+    flows = json.loads(out)["flows"]
+    assert [len(flow["norms"]) for flow in flows] == [21, 21, 21]
+    assert set(flows[2]["by_state"]) == {"h", "c"}
+    pytest.importorskip("matplotlib")
+    code, _, _ = grus(capsys, "flow", "gru", "--lags", 5, "--plot", tmp_path / "flow.svg")
+    assert code == 0
+    assert "<svg" in (tmp_path / "flow.svg").read_text()
+
+
+@pytest.mark.torch
+def test_a_run_is_measured_with_and_without_a_gate(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    pytest.importorskip("torch")
+    finish(start(tmp_path, layers=2))
+    folder = tmp_path / "run"
+    code, out, err = grus(capsys, "measure", folder, "--text", TEXT)
+    assert (code, err) == (0, "")
+    assert [line.split()[2] for line in out.splitlines()[1:7]] == ["r", "z", "h", "r", "z", "h"]
+    assert "ln 2 / -mean(ln(z))" in out
+    _, out, _ = grus(capsys, "measure", folder, "--text", TEXT, "--hold", "r=0,z=1")
+    assert "no end" in out
+    assert "12 of 12" in out
+    (tmp_path / "page.txt").write_text(TEXT)
+    _, out, _ = grus(capsys, "measure", folder, "--file", tmp_path / "page.txt", "--json")
+    assert len(json.loads(out)["half_life"]["h"][1][0]) == 12
+    _, out, _ = grus(capsys, "flow", folder, "--text", TEXT, "--lags", 10, "--hold", "z=0")
+    assert out.splitlines()[1].startswith("gru_z0 layer 0")
+    pytest.importorskip("matplotlib")
+    grus(capsys, "measure", folder, "--text", TEXT, "--plot", tmp_path / "half.png")
+    assert (tmp_path / "half.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("flow", "gruu"), "no cell is called 'gruu'"),
+        (("flow", "gru", "--text", "a"), "there is no run at gru"),
+        (("flow", "gru", "--gate-bias", "q=1"), "no cell of gru has a bias of a gate 'q'"),
+        (("flow", "gru", "--gate-bias", "q"), "what is held is written r=1,z=0"),
+        (("flow", "gru", "--lags", "0"), "must be at least 1"),
+        (("flow", "gru", "--hold", "q=1"), "has no value 'q' to hold"),
+        (("measure", "nowhere"), "give --text or --file"),
+        (("measure", "nowhere", "--text", "a"), "nowhere"),
+        (("measure", "nowhere", "--file", "missing.txt"), "cannot be read"),
+    ],
+)
+def test_what_cannot_be_is_one_line(
+    words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = grus(capsys, *words)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert len(err.splitlines()) == 1
