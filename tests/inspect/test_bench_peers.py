@@ -48,6 +48,7 @@ def measured() -> Iterator[tuple[Field, list[Result]]]:
     peers.close()
 
 
+@pytest.mark.slow
 def test_times_are_of_right_numbers_only(measured: tuple[Field, list[Result]]) -> None:
     first = measured[1][0]
     assert set(first.times[FORWARD]) == {"wrong-gradient", "missing-gradient", "forward-only"}
@@ -55,6 +56,7 @@ def test_times_are_of_right_numbers_only(measured: tuple[Field, list[Result]]) -
     assert set(first.times[BOTH_DX]) == {"wrong-gradient", "missing-gradient"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "reason"),
     [
@@ -75,6 +77,7 @@ def test_who_has_no_time_is_listed_with_the_reason(
     assert reason in measured[1][0].reasons[key]
 
 
+@pytest.mark.slow
 def test_a_peer_that_died_is_started_again_for_the_next_problem(
     measured: tuple[Field, list[Result]],
 ) -> None:
@@ -84,6 +87,7 @@ def test_a_peer_that_died_is_started_again_for_the_next_problem(
     assert set(second.times[FORWARD]) == {"wrong-gradient", "missing-gradient", "forward-only"}
 
 
+@pytest.mark.slow
 def test_every_peer_has_a_time_or_a_reason_for_every_kind(
     measured: tuple[Field, list[Result]],
 ) -> None:
@@ -169,6 +173,7 @@ def test_the_figure_is_a_png() -> None:
     assert draw(made_up()).startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_the_whole_run_writes_three_files_after_each_problem(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

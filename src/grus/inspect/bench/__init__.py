@@ -3,6 +3,11 @@
 In: shapes. Out: seconds and ratios, and no figure for a shape whose answers are wrong. `answers`
 compares both layers with the reference on the very shape, `clock` times them in turns, `report`
 writes the table and the JSON.
+
+grus against every framework at hand, each in a process of its own: `run_peers` is the whole run.
+`problem` is a row of its table, `peers` who takes part, `worker` and `process` the two ends of a
+pipe, `right` the comparison, `turns` the clock, `roofline` and `machine_limits` what a machine
+allows, `tables` and `figure` what is written.
 """
 
 from grus.inspect.bench.answers import WrongAnswerError, check

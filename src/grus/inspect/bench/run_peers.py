@@ -39,6 +39,8 @@ def bench_peers(
     commands: Mapping[str, Command] | None = None,
 ) -> Measured:
     """Measure all problems with all peers; Markdown, JSON and figure after each of them."""
+    import torch
+
     figure_class()
     commands = commands or {name: peer.command for name, peer in PEERS.items()}
     say(f"{len(problems)} problems, about {estimate(problems, budget) / 60:.0f} minutes")
@@ -46,7 +48,8 @@ def bench_peers(
         say(warning)
     limits = limits_of_machine(threads)
     say(f"SGEMM peak {limits.peak / 1e9:.0f} GFLOP/s, triad {limits.triad / 1e9:.0f} GB/s")
-    peers = Field(commands, threads)
+    peers, before = Field(commands, threads), torch.get_num_threads()
+    torch.set_num_threads(1)  # the reference runs here while frameworks compile
     try:
         machine = {**report.machine("float32"), "threads": threads}
         found = Measured(machine, limits, peers.about, peers.missing)
@@ -57,6 +60,7 @@ def bench_peers(
         _all(found, peers, problems, folder, budget, say)
     finally:
         peers.close()
+        torch.set_num_threads(before)
     return found
 
 

@@ -51,11 +51,15 @@ class KerasLayers:
                 y = network(x)
             return y, tape.gradient(y, [*variables, *([x] if with_x else [])], dy)
 
-        candidates = {FORWARD: [_call(lambda x, dy: network(x), x, xla) for xla in (False, True)]}
-        for kind in (BOTH, BOTH_DX):
-            function = partial(both, kind == BOTH_DX)
-            candidates[kind] = [_call(function, x, xla) for xla in (False, True)]
-        calls = {kind: fastest(candidates[kind], dy, calls=2) for kind in problem.kinds}
+        def quicker(function: Any) -> tuple[Call, bool]:
+            ways = [_call(function, x, xla) for xla in (False, True)]
+            call = fastest(ways, dy, calls=1)
+            return call, call is ways[1]
+
+        calls = {FORWARD: quicker(lambda x, dy: network(x))[0]}
+        if not problem.step:
+            calls[BOTH], xla = quicker(partial(both, False))
+            calls[BOTH_DX] = _call(partial(both, True), x, xla)
         return Loaded(calls, _put, partial(_read, problem))
 
 
