@@ -9,8 +9,10 @@ import numpy as np
 
 from grus import kernels, reference
 from grus.equations import Cell, cell as find_cell
+from grus.errors import InputError
 from grus.kernels import Result
 from grus.kernels.backend import backend
+from grus.kernels.steps import Narrow
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -27,6 +29,7 @@ def run(
     reverse: bool = False,
     seed: int | None = None,
     threads: int | None = None,
+    narrow: Narrow = "",
 ) -> Result:
     """Run a cell over ``x`` [time, batch, input], float32 or float64, in its dtype.
 
@@ -40,6 +43,11 @@ def run(
     each row's last valid step to its first. ``seed`` draws the random masks of a cell that has
     some; without it their means stand for them. ``threads`` caps the threads. An empty sequence
     gives h0.
+
+    ``narrow`` makes products of float32 read half the bytes: "weights" rounds the matrices to
+    bfloat16 and computes in float32, bit for bit what rounded matrices give; "products" rounds x,
+    states and whatever else the matrices are multiplied with, too (on processors with
+    AVX512_BF16). Neither has the bits of the other, nor of float32.
 
     The kernels run, or the reference if GRUS_BACKEND=reference. Raises InputError naming the
     argument whose shape, dtype or values cannot be.
@@ -57,7 +65,10 @@ def run(
             reverse=reverse,
             seed=seed,
             threads=threads,
+            narrow=narrow,
         )
+    if narrow:
+        raise InputError(f"the reference computes in float64; narrow={narrow!r} needs the kernels")
     x, weights, start = kernels.check(found, weights, x, h0)
     slow = reference.run(
         found,

@@ -5,7 +5,7 @@ numpy; `jit.py` alone imports llvmlite. Needs no torch.
 """
 
 from grus.kernels.add import add
-from grus.kernels.arguments import check, check_steps
+from grus.kernels.arguments import check, check_narrow, check_steps
 from grus.kernels.layout import axis_sizes, layout, output_size, saved_size
 from grus.kernels.passes import Gradients
 from grus.kernels.plan import Plan, UnsupportedCellError, make_plan
@@ -23,6 +23,7 @@ __all__ = [
     "axis_sizes",
     "backward",
     "check",
+    "check_narrow",
     "check_steps",
     "forward",
     "layout",

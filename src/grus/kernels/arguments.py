@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from grus.equations import Cell
 from grus.errors import InputError
-from grus.kernels.steps import PLAIN, Steps
+from grus.kernels.steps import PLAIN, Narrow, Steps
 
 Array = np.ndarray[Any, np.dtype[Any]]
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
@@ -123,6 +123,21 @@ def check_steps(
     if lengths is None and resets is None and not reverse:
         return PLAIN
     return Steps(lengths, resets, "h0" if reset_to == "h0" else "zero", reverse)
+
+
+def check_narrow(narrow: str, dtype: np.dtype[Any]) -> None:
+    """Raises InputError unless products of this dtype can have this ``narrow`` here."""
+    if narrow not in get_args(Narrow):
+        raise InputError(f'narrow must be "", "weights" or "products", got {narrow!r}')
+    if narrow and dtype != np.float32:
+        raise InputError(f"narrow={narrow!r} is for float32, got {dtype}")
+    if narrow == "products":
+        from grus.kernels.jit import host_features
+
+        if not host_features().get("avx512bf16"):
+            raise InputError(
+                'narrow="products" needs a processor with AVX512_BF16; "weights" runs on any'
+            )
 
 
 def check_threads(threads: int | None) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import array
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -54,6 +55,7 @@ class Kernel:
     ) -> None:
         from grus.kernels.jit import Compiled
 
+        target = replace(target, narrow=variant.narrow)
         self.target, self.sums, self.variant = target, sums, variant
         self.plan: Plan = make_plan(cell)
         runtime = threads.openmp()

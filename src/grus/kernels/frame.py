@@ -57,6 +57,8 @@ def lay_out(
     panels, wide = [], target.machine.vector_bytes
     for (operand, members), axis in zip(groups(plan), group_axes(plan), strict=True):
         depth = -(-size[operand_axis(plan, operand)] // target.lanes) * target.lanes
+        # Two numbers of bfloat16 stand where one of float32 would.
+        depth //= 2 if target.narrow else 1
         panels.append((depth * len(members) * wide, tiles[axis]))
     buffers = {"barrier": 2 * ALIGN, "sums": slices * sums, "P": chunk * rows * row * slices}
     own = [*(f"state.{s}" for s in plan.cell.states), *(f"row.{v}" for v in plan.rows)]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from grus.kernels.machine import DType, Machine, item_bytes
+from grus.kernels.steps import Narrow
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,8 @@ class Target:
 
     machine: Machine
     dtype: DType
+    narrow: Narrow = ""
+    """What is bfloat16 in products, of float32."""
 
     @property
     def lanes(self) -> int:

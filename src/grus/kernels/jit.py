@@ -24,8 +24,12 @@ def _initialize() -> None:
 def host() -> Machine:
     """The entry of the machine table that this processor is."""
     _initialize()
-    features = dict(llvm.get_host_cpu_features())
-    return choose(llvm.get_process_triple(), features)
+    return choose(llvm.get_process_triple(), host_features())
+
+
+def host_features() -> dict[str, bool]:
+    """What this processor has, by LLVM's names."""
+    return dict(llvm.get_host_cpu_features())
 
 
 def target_machine(*, assembly: bool = False) -> Any:

@@ -1,11 +1,13 @@
 """Packing weights into panels: ``[hidden tile][k][member][lanes]``, what a k-loop reads in order.
 
 A plain product needs the weight's rows across the lanes, so blocks of numbers are turned in
-registers. A transposed product finds them already in that order.
+registers. A transposed product finds them already in that order. Weights of bfloat16 are rounded
+here (`narrow`), and stand two in a lane.
 """
 
 from __future__ import annotations
 
+from grus.kernels import narrow
 from grus.kernels.ir import Function, Target
 
 PIECE = 16
@@ -23,7 +25,8 @@ def pack_function(target: Target, *, transposed: bool) -> Function:
     parameters += ["ptr %panel", "i64 %kbytes"]
     name = "pack.transposed" if transposed else "pack.plain"
     f = Function(target, name, parameters)
-    (_copy if transposed else _turn)(f)
+    plain = _copy_pairs if target.narrow else _copy
+    (plain if transposed else _turn)(f)
     return f
 
 
@@ -38,6 +41,26 @@ def _copy(f: Function) -> None:
     f.loop(0, "%depth", 1, body)
 
 
+def _copy_pairs(f: Function) -> None:
+    mask = f.lanes_below("%units")
+
+    def body(k: str, _: list[str]) -> list[str]:
+        one, other = k, f.add(k, 1)
+        there = f.let(f"icmp slt i64 {other}, %depth")
+        second = f.let(
+            f"select i1 {there}, {f.target.mask} {mask}, {f.target.mask} zeroinitializer"
+        )
+        pair = [
+            f.load_masked(f.at("%source", f.mul(at, "%stride")), inside)
+            for at, inside in ((one, mask), (other, second))
+        ]
+        place = f.mul(f.let(f"lshr i64 {k}, 1"), "%kbytes")
+        f.store(narrow.pair(f, *pair), f.at("%panel", place))
+        return []
+
+    f.loop(0, "%depth", 2, body)
+
+
 def _turn(f: Function) -> None:
     """Blocks of all lanes x what 16 bytes hold: pieces of rows are put side by side, and each
     square among them is turned."""
@@ -50,7 +73,12 @@ def _turn(f: Function) -> None:
         inside, column = f.lanes_below(f.sub("%depth", k), few), f.mul(k, t.item)
         pieces = [f.load_masked(f.at(row, column), inside, few) for row in rows]
         beside = [_join(f, pieces[j::few], few) for j in range(few)]
-        for j, vector in enumerate(transpose(f, beside)):
+        turned = transpose(f, beside)
+        if t.narrow:
+            k = f.let(f"lshr i64 {k}, 1")
+            both = zip(turned[::2], turned[1::2], strict=True)
+            turned = [narrow.pair(f, one, other) for one, other in both]
+        for j, vector in enumerate(turned):
             f.store(vector, f.at("%panel", f.mul(f.add(k, j), "%kbytes")))
         return []
 

@@ -143,6 +143,7 @@ class _Going:
         self.copies = self.resets is not None and steps.reset_to == "h0"
         self.reverse = steps.reverse
         self.seed, self.start = steps.seed or 0, steps.first
+        self.narrow = steps.narrow
 
     @property
     def lead(self) -> tuple[int, ...]:
@@ -152,7 +153,7 @@ class _Going:
     def variant(self, copies: Literal["copy", "collect"]) -> Variant:
         """The program's variant; ``copies`` where states are put back to h0."""
         clear: Literal["", "zero", "copy", "collect"] = "zero" if self.resets is not None else ""
-        return Variant(self.packing is not None, copies if self.copies else clear)
+        return Variant(self.packing is not None, copies if self.copies else clear, self.narrow)
 
     def sizes(self, x: Array, axes: Mapping[str, int]) -> Sizes:
         """T (of the longest row), B, I, H and the projection."""

@@ -10,12 +10,12 @@ import numpy as np
 
 from grus.equations import Cell
 from grus.kernels import passes, recompute
-from grus.kernels.arguments import check, check_steps, check_threads
+from grus.kernels.arguments import check, check_narrow, check_steps, check_threads
 from grus.kernels.layout import output_size, with_masks
 from grus.kernels.passes import Gradients
 from grus.kernels.plan import make_plan
 from grus.kernels.products import Matmul, numpy_matmul
-from grus.kernels.steps import PLAIN, Steps
+from grus.kernels.steps import PLAIN, Narrow, Steps
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -40,6 +40,7 @@ def run(
     reverse: bool = False,
     seed: int | None = None,
     threads: int | None = None,
+    narrow: Narrow = "",
 ) -> Result:
     """Run a cell over ``x`` [time, batch, input] in the dtype of ``x`` (float32 or float64).
 
@@ -49,9 +50,9 @@ def run(
     ``resets`` [time, batch], bool or 0 and 1: this step begins with the state at zero, or at h0
     with ``reset_to="h0"``. ``reverse`` goes from each row's last valid step to the first, results
     in time order. ``seed`` draws the cell's own masks; without it their means stand for them. An
-    empty sequence gives back h0. A row's result does not depend, bit for bit,
-    on the other rows, on their number, on padding, on the threads, or on where the sequence is
-    cut.
+    empty sequence gives back h0. ``narrow``: what is bfloat16 in products of float32. A row's
+    result does not depend, bit for bit, on the other rows, on their number, on padding, on the
+    threads, or on where the sequence is cut.
 
     Raises InputError naming the argument whose shape, dtype or values cannot be.
     """
@@ -59,7 +60,8 @@ def run(
     x, weights, start = check(cell, weights, x, h0)
     check_threads(threads)
     steps = check_steps(lengths, resets, reset_to, x.shape[:2], reverse=reverse)
-    steps = replace(steps, seed=seed)
+    check_narrow(narrow, x.dtype)
+    steps = replace(steps, seed=seed, narrow=narrow)
     output = np.empty((*x.shape[:2], output_size(cell, weights, start)), x.dtype)
     final = tuple(np.empty(s.shape, x.dtype) for s in start)
     forward(cell, weights, x, start, output, final, steps=steps, threads=threads)
@@ -80,6 +82,7 @@ def forward(
 ) -> None:
     """Run into ``output`` and ``final``; with ``saved`` (`saved_size` numbers) keep what
     `backward` needs. Arguments are already checked; ``output`` is zeroed past a row's end."""
+    assert not steps.narrow or saved is None
     cell = with_masks(cell, steps)
     if steps.recompute and saved is not None:
         recompute.forward(cell, weights, x, start, output, final, saved, steps, threads)

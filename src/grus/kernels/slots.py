@@ -11,6 +11,7 @@ from typing import Literal
 
 from grus.equations import Expr, Input, Name, State, Weight
 from grus.kernels.plan import Plan
+from grus.kernels.steps import Narrow
 
 SIZES = ("T", "B", "H", "I", "tiles", "ld", "threads", "slices", "by_hidden")
 BLOCKS = ("barrier", "packed", "chunk", "P", "P.row", "P.time", "P.slice", "sums", "sums.slice")
@@ -39,11 +40,13 @@ class Variant:
 
     ``ragged``: rows have lengths of their own and end one after the other. ``clear``: a flag for
     each step and row puts the states back after the step, to zero or to a copy of ``base``;
-    "collect" puts them to zero and adds what it takes away to ``base``.
+    "collect" puts them to zero and adds what it takes away to ``base``. ``narrow``: what is
+    bfloat16 in products.
     """
 
     ragged: bool = False
     clear: Clear = ""
+    narrow: Narrow = ""
 
 
 DENSE = Variant()

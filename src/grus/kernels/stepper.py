@@ -13,7 +13,9 @@ from grus.kernels.call import CHUNK_BYTES, kernel
 from grus.kernels.frame import ALIGN
 from grus.kernels.layout import axis_sizes
 from grus.kernels.machine import DType
+from grus.kernels.slots import Variant
 from grus.kernels.split import ALONE
+from grus.kernels.steps import Narrow
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Row = tuple[int, int]
@@ -23,13 +25,22 @@ Row = tuple[int, int]
 class PackedStep:
     """The step of one layer for ``batch`` rows, on the thread that calls it.
 
-    ``weights`` by family, float32 or float64, are read here and never again. A call allocates
+    ``weights`` by family, float32 or float64, are read here and never again; ``narrow``: what is
+    bfloat16 in products. A call allocates
     nothing; two at once would share their memory, so whoever has threads holds a lock.
     """
 
-    def __init__(self, cell: Cell, weights: Mapping[str, Array], batch: int, inputs: int) -> None:
+    def __init__(
+        self,
+        cell: Cell,
+        weights: Mapping[str, Array],
+        batch: int,
+        inputs: int,
+        narrow: Narrow = "",
+    ) -> None:
         dtype = next(iter(weights.values())).dtype
-        program = kernel(cell, cast("DType", dtype.name), (cell.output,))
+        variant = Variant(narrow=narrow)
+        program = kernel(cell, cast("DType", dtype.name), (cell.output,), variant=variant)
         axes = axis_sizes(cell, weights)
         sizes = program.sizes((1, batch, inputs, axes["hidden"], axes.get("projection", 0)))
         tensors: list[int] = []

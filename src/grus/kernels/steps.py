@@ -9,6 +9,9 @@ from typing import Any, Literal
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Narrow = Literal["", "weights", "products"]
+"""What is bfloat16 in products: nothing; the weights, widened to float32 where they are read; both
+factors of a product, whose sums are float32."""
 SHORTEST = 16
 """Steps of a window below which calls, not steps, would cost the time."""
 
@@ -23,6 +26,7 @@ class Steps:
     ``seed`` draws the cell's own random masks; None leaves them off. ``recompute`` keeps the
     states at a few steps only and runs the steps between them again in backward. ``first`` is the
     time of the first step, where the sequence is a piece of a longer one (masks depend on it).
+    ``narrow``: what is bfloat16, in a forward call that keeps nothing.
     """
 
     lengths: Array | None = None
@@ -32,6 +36,7 @@ class Steps:
     seed: int | None = None
     recompute: bool = False
     first: int = 0
+    narrow: Narrow = ""
 
 
 PLAIN = Steps()

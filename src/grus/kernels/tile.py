@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from grus.equations import Expr, Input, Name, State, Weight
 from grus.equations.expr import walk
+from grus.kernels import narrow
 from grus.kernels.elementwise import compute
 from grus.kernels.ir import Function, Target
 from grus.kernels.plan import ONE, Chain, Plan
@@ -161,6 +162,10 @@ class Tile:
         ]
         used = sorted({(i, v, c) for i in range(self.rows) for v in range(self.width)
                        for c, _, _ in members})  # fmt: skip
+        chains = [c for c, _, _ in members]
+        if t.narrow:
+            narrow.products(f, count, panels, row_pointers, chains, used, accumulators)
+            return
 
         def body(index: str, carried: list[str]) -> list[str]:
             del index  # offsets in bytes are carried instead

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 from grus.dialects import TorchRecord
 from grus.equations import Cell, cell as find_cell, expected
 from grus.errors import InputError
-from grus.kernels.steps import PLAIN, Steps
+from grus.kernels.steps import PLAIN, Narrow, Steps
 from grus.layers import arguments, doors, inputs, parameters, ready, stack, unpacking
 from grus.layers.errors import ShapeError
 from grus.layers.packed import Packing
@@ -304,6 +304,7 @@ class Recurrent(TorchSurface):
         output, state = self(x.unsqueeze(time), hx)
         return output.squeeze(time), state
 
-    def stepper(self) -> Stepper:
-        """The layer as it is now with its weights packed, one step at a time, for serving."""
-        return Stepper(self)
+    def stepper(self, narrow: Narrow = "") -> Stepper:
+        """The layer as it is now with its weights packed, one step at a time, for serving;
+        ``narrow="weights"`` keeps them in bfloat16."""
+        return Stepper(self, narrow)

@@ -17,6 +17,7 @@ from grus.errors import InputError
 from grus.kernels.arrays import address
 from grus.kernels.backend import backend
 from grus.kernels.stepper import PackedStep
+from grus.kernels.steps import Narrow
 from grus.layers import parameters
 from grus.layers.binding import bind
 from grus.layers.path import WIDE, differentiated
@@ -42,11 +43,15 @@ class Stepper:
     take another stepper. Its masks are their means, it has no dropout and no gradients, runs on
     the thread that calls it, and lets one caller in at a time.
 
+    ``narrow`` makes it read half the bytes, and then its bits are its own: "weights" keeps the
+    matrices in bfloat16 and computes in float32, "products" rounds what they are multiplied with,
+    too (`grus.run` has the same).
+
     Raises InputError for a layer of two directions, of another dtype than float32 or float64 or
     not on the CPU, for what does not have the shape or dtype, and where a derivative is wanted.
     """
 
-    def __init__(self, layer: Recurrent) -> None:
+    def __init__(self, layer: Recurrent, narrow: Narrow = "") -> None:
         first = parameters.one(layer, layer._first)
         if layer.bidirectional:
             raise InputError("a layer of two directions cannot take one step at a time")
@@ -59,6 +64,8 @@ class Stepper:
             raise InputError(f"cell {layer.cell.name} has no weights for a stepper to pack")
         self._cell, self._kind = expected(layer.cell), first.dtype
         self._dtype = np.dtype(str(first.dtype).removeprefix("torch."))
+        kernels.check_narrow(narrow, self._dtype)
+        self._narrow = narrow
         self._weights = [_snapshot(layer, k) for k in range(layer.num_layers)]
         self._inputs, self._sizes = layer.input_size, layer._state_sizes
         axes = kernels.axis_sizes(self._cell, self._weights[0])
@@ -80,7 +87,7 @@ class Stepper:
         """The steps of all layers, and what stands between them."""
         steps, inputs = [], self._inputs
         for weights in self._weights:
-            steps.append(PackedStep(self._cell, weights, batch, inputs))
+            steps.append(PackedStep(self._cell, weights, batch, inputs, self._narrow))
             inputs = self._width
         return steps, [np.empty((batch, self._width), self._dtype) for _ in steps[1:]]
 
