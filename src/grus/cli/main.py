@@ -11,6 +11,7 @@ from grus.cli import (
     check,
     compare,
     convert,
+    curves,
     dialects,
     explain,
     identify,
@@ -42,6 +43,7 @@ app.command("bench")(bench.bench)
 app.command("check")(check.check)
 app.command("compare")(compare.compare)
 app.command("trace")(trace.trace)
+app.command("curves")(curves.curves)
 
 
 def run() -> None:
