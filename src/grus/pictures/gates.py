@@ -109,7 +109,7 @@ def _map(ax: Axes, view: View, name: str) -> None:
     image = ax.imshow(values, aspect="auto", vmin=low, vmax=high, **look)
     ax.set_ylabel("unit")
     numbers = view.units(name)
-    places = np.unique(np.linspace(0, len(numbers) - 1, min(5, len(numbers))).round().astype(int))
+    places = np.arange(0, len(numbers), -(-len(numbers) // 5))
     ax.set_yticks(places, [str(numbers[k]) for k in places])
     ax.tick_params(axis="y", labelsize=style.SMALL)
     bar = ax.figure.colorbar(image, ax=ax, pad=0.01, aspect=12, fraction=0.03)
