@@ -64,6 +64,22 @@ def test_a_trace_is_written_as_a_page(
 
 
 @pytest.mark.parametrize(
+    ("name", "package", "begins"),
+    [
+        ("t.html", "plotly", b"<!doctype html>"),
+        ("t.svg", "matplotlib", b"<?xml"),
+        ("t.png", "matplotlib", b"\x89PNG"),
+    ],
+)
+def test_a_trace_is_drawn(
+    monkeypatch: pytest.MonkeyPatch, name: str, package: str, begins: bytes
+) -> None:
+    pytest.importorskip(package)
+    assert grus(monkeypatch, "run", "--text", "lazy dog", "--out", name) == 0
+    assert Path(name).read_bytes().startswith(begins)
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("nowhere", "--text", "a"), "there is no such run"),

@@ -14,6 +14,8 @@ from grus.errors import InputError
 from grus.traces import Trace
 from grus.traces.summary import summaries
 
+FORMS = (".npz", ".html", ".svg", ".png")
+
 
 def trace(
     run: Annotated[Path, typer.Argument(help="A run's folder, or a checkpoint file.")],
@@ -25,14 +27,15 @@ def trace(
     steps: Annotated[str, typer.Option("--steps", help="Which steps: 10:20")] = "",
     units: Annotated[str, typer.Option("--units", help="Which units: 3,7 or 0:16")] = "",
     out: Annotated[
-        Path | None, typer.Option("--out", help="Write FILE.npz (arrays) or FILE.html (a page)")
+        Path | None,
+        typer.Option("--out", help="FILE.npz: arrays; .html: a page; .svg, .png: a picture"),
     ] = None,
 ) -> None:
     """Record the gates and states of a trained model while it reads a text."""
     from grus.traces.checkpoint import trace_text
 
-    if out is not None and out.suffix not in (".npz", ".html"):
-        raise InputError(f"--out takes FILE.npz or FILE.html, got {out}")
+    if out is not None and out.suffix not in FORMS:
+        raise InputError(f"--out takes FILE{', FILE'.join(FORMS)}, got {out}")
     found = trace_text(
         run,
         text,
@@ -46,9 +49,18 @@ def trace(
     elif out.suffix == ".npz":
         found.save(out)
     else:
-        from grus.pictures import report
+        _draw(found, out)
 
-        report.write(found, out)
+
+def _draw(trace: Trace, out: Path) -> None:
+    """An interactive page of everything, or a picture of the first layer."""
+    from grus import pictures
+    from grus.pictures import report
+
+    if out.suffix == ".html":
+        report.write(trace, out)
+    else:
+        pictures.save(pictures.gates(trace), out)
 
 
 def _print(trace: Trace) -> None:
