@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +27,13 @@ def tracked() -> list[str]:
     return done.stdout.splitlines()
 
 
+def text_of(path: Path) -> str:
+    """What can be read in a file: nothing of a picture's bytes, where any letters may stand."""
+    raw = path.read_bytes()
+    text = "" if b"\0" in raw else raw.decode("utf-8", errors="replace")
+    return re.sub(r'"image/png": "[^"]*"', "", text)
+
+
 def found(text: str) -> list[str]:
     return [what for what, pattern in FORBIDDEN.items() if re.search(pattern, text, re.M | re.I)]
 
@@ -35,7 +43,7 @@ def test_no_tracked_file_holds_a_forbidden_word() -> None:
     for name in tracked():
         path = ROOT / name
         if path.is_file():
-            words = found(path.read_text("utf-8", errors="replace"))
+            words = found(text_of(path))
             wrong |= {name: words} if words else {}
     assert wrong == {}
 
