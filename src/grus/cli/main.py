@@ -17,6 +17,7 @@ from grus.cli import (
     identify,
     measure,
     sample,
+    serve,
     show,
     trace,
     train,
@@ -44,6 +45,7 @@ app.command("check")(check.check)
 app.command("compare")(compare.compare)
 app.command("trace")(trace.trace)
 app.command("curves")(curves.curves)
+app.command("serve")(serve.serve)
 
 
 def run() -> None:

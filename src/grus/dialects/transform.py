@@ -77,6 +77,8 @@ def fit(network: Network, dialect: Dialect, *, forced: bool = False) -> Fitted:
     if have.base != target:
         network = _same_sense(network, have, dialect, forced, notes)
     if network.cell != dialect.cell:
+        if _kind(target) != "gru":  # no reset to move: a cell of its own for each activation
+            raise Unrepresentable(f"{dialect.title} has no {have.activations.candidate} here")
         network = _same_reset(network, dialect, forced, notes)
     return Fitted(network, dialect, tuple(notes))
 

@@ -1,0 +1,218 @@
+"""What the page shows, computed: one network, one reader, the last few texts kept."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from grus.equations import CELLS
+from grus.errors import InputError
+from grus.inspect.head import ROLES
+from grus.page.network import CharacterNetwork
+from grus.page.reading import Reading
+from grus.page.request import MAX_TEXT, Request
+from grus.page.sheet import sheet
+from grus.page.voices import OWN, Voice, Voices, written
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Answer = dict[str, Any]
+STEPS = 60
+UNITS = 64
+LIKELIEST = 8
+KEPT = 6
+
+
+class Session:
+    """Answers the page's requests. Safe to call from several threads.
+
+    A `Reading` is kept for each of the last few networks (dialect, gates held), so that one more
+    character costs one more step.
+    """
+
+    def __init__(self, network: CharacterNetwork, about: str) -> None:
+        self.about, self.voices = about, Voices(network)
+        self._readings: OrderedDict[Any, Reading] = OrderedDict()
+        self._lock = Lock()
+
+    def model(self) -> Answer:
+        """What there is to choose from; the same as long as the page lives."""
+        own = self.voices.own.network
+        with self._lock:
+            titles, refused = self.voices.titles, self.voices.refused
+        return {
+            "about": self.about,
+            "cell": own.cell.name,
+            "doc": next((known.doc for known in CELLS.values() if known == own.cell), own.cell.doc),
+            "layers": len(own.layers),
+            "hidden": own.hidden,
+            "symbols": own.vocabulary.symbols,
+            "gates": own.gates,
+            "most": MAX_TEXT,
+            "page": UNITS,
+            "dialects": titles,
+            "refused": refused,
+        }
+
+    def look(self, asked: Request) -> Answer:
+        """The picture, the predictions and the equations for a text."""
+        with self._lock:
+            shown, house = self._read(asked.dialect, asked), self._read(OWN, asked)
+            free = self._read(OWN, asked, held={}) if asked.hold else house
+            return self._answer(asked, shown, house, free)
+
+    def worksheet(self, asked: Request) -> Answer:
+        """One step and one unit with the actual numbers."""
+        with self._lock:
+            reading = self._read(asked.dialect, asked)
+            step = self._step(asked, reading)
+            layer = self._layer(asked, reading)
+            unit = _within("unit", asked.unit, reading.network.hidden)
+            return sheet(reading, self._symbols(asked), layer, step, unit)
+
+    def _read(self, dialect: str, asked: Request, held: Any = None) -> Reading:
+        """The text read by the network in a dialect, with gates held."""
+        values = dict(sorted((asked.hold if held is None else held).items()))
+        key = (dialect, tuple(values.items()))
+        if key not in self._readings:
+            self._readings[key] = Reading(self.voices[dialect].held(values))
+        self._readings.move_to_end(key)
+        while len(self._readings) > KEPT:
+            self._readings.popitem(last=False)
+        reading = self._readings[key]
+        vocabulary = reading.network.vocabulary
+        reading.read(vocabulary.encode(vocabulary.split(asked.text)))
+        return reading
+
+    def _symbols(self, asked: Request) -> str:
+        return self.voices.own.network.vocabulary.split(asked.text)
+
+    def _step(self, asked: Request, reading: Reading) -> int:
+        count = len(reading.ids)
+        if not count:
+            raise InputError("there is no step to look at before the first character")
+        return _within("step", asked.step, count) if asked.step >= 0 else count - 1
+
+    def _layer(self, asked: Request, reading: Reading) -> int:
+        return _within("layer", asked.layer, len(reading.values))
+
+    # The answer's parts.
+
+    def _answer(self, asked: Request, shown: Reading, house: Reading, free: Reading) -> Answer:
+        voice = self.voices[asked.dialect]
+        cell = shown.network.cell
+        notation = {
+            "equations": written(cell),
+            "letters": {gate: voice.letters.get(gate, gate) for gate in free.network.gates},
+            "mirrored": sorted(voice.mirrored),
+            "notes": voice.notes,
+            "order": voice.network.gates,
+        }
+        layer = self._layer(asked, shown)
+        if not len(shown.ids):
+            return {"steps": 0, "notation": notation, "values": [], "apart": 0.0}
+        step = self._step(asked, shown)
+        first = max(0, min(step - STEPS // 2, len(shown.ids) - STEPS))
+        window = slice(first, first + STEPS)
+        return {
+            "steps": len(shown.ids),
+            "step": step,
+            "first": first,
+            "symbols": list(self._symbols(asked)[window]),
+            "notation": notation,
+            **self._picture(asked, shown, voice.held_values(asked.hold), layer, window),
+            "norms": _norms(house, layer, window),
+            "free_norms": _norms(free, layer, window),
+            "predictions": _predictions(house, free, step),
+            "bits": _bits(house, step),
+            "free_bits": _bits(free, step),
+            "apart": _apart(shown, house),
+            "computed": shown.computed,
+        }
+
+    def _picture(
+        self, asked: Request, shown: Reading, held: Mapping[str, float], layer: int, window: slice
+    ) -> Answer:
+        """The values there are, and one of them over the window's steps and a page of units."""
+        cell, hidden = shown.network.cell, shown.network.hidden
+        steps = len(shown.ids)
+        values = {
+            **{g: np.full((steps, hidden), v) for g, v in held.items()},
+            **{_state(cell, n): v for n, v in shown.values[layer].items() if v.shape[1] == hidden},
+        }
+        voice = self.voices[asked.dialect]
+        house = {own: name for name, own in voice.letters.items()}
+        asked_for = voice.letters.get(asked.value, asked.value)
+        name = asked_for if asked_for in values else cell.states[0]
+        first = _within("units", asked.units, hidden) // UNITS * UNITS
+        part = values[name][window, first : first + UNITS]
+        gates = {*shown.network.gates, *held}
+        roles = self._roles(voice)
+        return {
+            "values": [
+                {"name": n, "house": house.get(n, n), "role": roles.get(n, ""), "held": n in held}
+                for n in values
+            ],
+            "value": name,
+            "gate": name in gates,
+            "units": first,
+            "rows": np.round(part.T.astype(np.float64), 4).tolist(),
+        }
+
+    def _roles(self, voice: Voice) -> dict[str, str]:
+        """Value in a notation's letters -> what it is, for the cells that we know."""
+        cell = self.voices.own.network.cell
+        if cell not in CELLS.values():
+            return {}
+        gates = {own: ROLES[name] for name, own in voice.letters.items() if name in ROLES}
+        return gates | dict.fromkeys(cell.states, "state")
+
+
+def _state(cell: Any, name: str) -> str:
+    """A next state under the state's own name."""
+    own = name.removesuffix("_next")
+    return own if own in cell.states else name
+
+
+def _within(what: str, number: int, size: int) -> int:
+    if not 0 <= number < size:
+        raise InputError(f"{what} must lie in 0..{size - 1}, got {number}")
+    return number
+
+
+def _norms(reading: Reading, layer: int, window: slice) -> list[float]:
+    """The Euclidean norm of a layer's first state after each step."""
+    state = reading.network.cell.states[0]
+    values = reading.values[layer][f"{state}_next"][window].astype(np.float64)
+    return [round(float(n), 4) for n in np.linalg.norm(values, axis=1)]
+
+
+def _predictions(house: Reading, free: Reading, step: int) -> list[Answer]:
+    """The likeliest next symbols after a step: with the gates held, and without."""
+    symbols = house.network.vocabulary.symbols
+    row, other = (_after(reading, step) for reading in (house, free))
+    order = np.argsort(-np.maximum(row, other), kind="stable")[:LIKELIEST]
+    return [{"symbol": symbols[k], "held": float(row[k]), "free": float(other[k])} for k in order]
+
+
+def _after(reading: Reading, step: int) -> Array:
+    found: Array = reading.network.probabilities(reading.output()[step : step + 1])[0]
+    return found
+
+
+def _bits(reading: Reading, step: int) -> float | None:
+    """Mean bits that the characters up to ``step`` cost, from the second on; None for one."""
+    if step < 1:
+        return None
+    chances = reading.network.probabilities(reading.output()[:step])
+    taken = chances[np.arange(step), reading.ids[1 : step + 1]]
+    return float(-np.log2(np.maximum(taken, np.finfo(np.float64).tiny)).mean())
+
+
+def _apart(shown: Reading, house: Reading) -> float:
+    """How far two readings of a text are apart: the largest difference of a probability."""
+    one, other = (r.network.probabilities(r.output()) for r in (shown, house))
+    return float(np.abs(one - other).max())
