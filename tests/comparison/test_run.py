@@ -217,3 +217,19 @@ def test_what_diverged_before_it_was_seen_cannot_be_drawn(tmp_path: Path) -> Non
     with pytest.raises(InputError, match="nothing to draw"):
         draw(course, outcome(course), tmp_path / "curves.svg")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_flow_reaches_back_over_the_whole_sequence(tmp_path: Path) -> None:
+    """A gate that forgets at once loses the gradient; one that keeps keeps most of it."""
+    trial = outcome(task_course(), "gru", 1).trials[0]
+    assert len(trial.flow) == len(trial.flow_before) == 6
+    assert trial.flow != trial.flow_before
+    left = []
+    for bias in ("z=-4", "z=6"):
+        course = TaskCourse(Adding(30), Settings(**QUICK, steps=1))
+        found = sized(course, contestants("gru", [bias], 0.0, 6), "hidden")
+        flow = compare(course, found, range(1), Listener(), lambda: False).trials[0].flow_before
+        left.append(flow[-1] / flow[0])
+    assert left[0] < 1e-6
+    assert 0.5 < left[1] < 2
+    assert len(outcome(text_course(tmp_path), "gru", 1).trials[0].flow) > 50

@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from grus.cli.train import stopping
-from grus.comparison import figure, plan as plans, run, table
-from grus.comparison.contestants import MATCHES, contestants
 from grus.errors import InputError
 from grus.models.settings import Settings
 from grus.models.text import Source, read
@@ -75,6 +68,11 @@ def compare(
     Ctrl-C ends the comparison and shows the runs that were finished.
     """
     options = dict(locals())
+    from grus.cli.audience import audience
+    from grus.cli.train import stopping
+    from grus.comparison import figure, plan as plans, run, table
+    from grus.comparison.contestants import contestants
+
     _check(options)
     settings = _settings(options)
     course = _course(options, settings)
@@ -85,8 +83,8 @@ def compare(
     with stopping() as stopped:
         taken = plans.seconds(course, found, seeds)
         print(f"about {plans.spoken(taken)} by a first measurement; Ctrl-C shows what is there")
-        with _audience() as audience:
-            outcome = run.compare(course, found, range(seeds), audience, lambda: bool(stopped))
+        with audience() as shown:
+            outcome = run.compare(course, found, range(seeds), shown, lambda: bool(stopped))
     print("\n".join(["", *table.table(course, outcome)]))
     if json is not None:
         _write(json, table.as_json(course, outcome, match))
@@ -98,6 +96,9 @@ def compare(
 
 def _check(options: dict[str, Any]) -> None:
     """What is found wrong before anything is trained."""
+    from grus.comparison import figure
+    from grus.comparison.contestants import MATCHES
+
     file, task, lag, out, json = (options[n] for n in ("file", "task", "lag", "out", "json"))
     if (file is None) == (task is None):
         raise InputError("give a text FILE or --task, one of the two")
@@ -153,36 +154,3 @@ def _write(path: Path, text: str) -> None:
     from grus.models.storage import replace
 
     replace(path, text.encode())
-
-
-@contextmanager
-def _audience() -> Iterator[_Lines | _Bar]:
-    """A bar in a terminal, a line for each run elsewhere."""
-    if not Console().is_terminal:
-        yield _Lines()
-        return
-    columns = (BarColumn(), TextColumn("{task.description}", markup=False))
-    with Progress(*columns, TimeRemainingColumn(compact=True), refresh_per_second=4) as progress:
-        yield _Bar(progress, progress.add_task("", total=1.0))
-
-
-class _Lines:
-    def progress(self, name: str, seed: int, done: float) -> None:
-        """Nothing between two runs."""
-
-    def trial(self, trial: run.Trial) -> None:
-        """A line."""
-        print(table.trial_line(trial), flush=True)
-
-
-class _Bar:
-    def __init__(self, progress: Progress, task: TaskID) -> None:
-        self.bar, self.task = progress, task
-
-    def progress(self, name: str, seed: int, done: float) -> None:
-        """Move the bar; it redraws itself a few times a second."""
-        self.bar.update(self.task, completed=done, description=f"seed {seed}  {name}")
-
-    def trial(self, trial: run.Trial) -> None:
-        """A line above the bar."""
-        self.bar.console.print(table.trial_line(trial), markup=False, highlight=False)

@@ -27,6 +27,10 @@ class Trial:
     ``losses`` are validation losses at ``steps``, in the course's unit; ``best`` is the lowest,
     infinity where the run diverged before the first. ``step_seconds`` is the median time of a
     training step, validation apart. ``diverged`` says at which step it did, "" for a sound run.
+
+    ``flow`` is the gradient flow of the trained layer on sequences that validate, ``flow_before``
+    of the layer before training: the norm of d(output at the last step)/d(state k steps before) for
+    k = 0, 1, ... (`traces.flow`); none of a run that diverged.
     """
 
     name: str
@@ -37,6 +41,8 @@ class Trial:
     step_seconds: float
     seconds: float
     diverged: str = ""
+    flow_before: tuple[float, ...] = ()
+    flow: tuple[float, ...] = ()
 
 
 @dataclass
@@ -158,6 +164,7 @@ def _trial(
     diverged, began = "", time.perf_counter()
     with TemporaryDirectory() as folder:
         run = course.start(one, seed, Path(folder))
+        before = _flow(course, run)
         record = _Record(course, told)
         try:
             train(run, record, stop)
@@ -165,6 +172,7 @@ def _trial(
             diverged = f"not finite at step {run.progress.step}"
         if run.done < 1 and not diverged:
             return None
+        after = () if diverged else _flow(course, run)
     return Trial(
         name=one.name,
         seed=seed,
@@ -174,4 +182,14 @@ def _trial(
         step_seconds=statistics.median(record.times),
         seconds=time.perf_counter() - began,
         diverged=diverged,
+        flow_before=before,
+        flow=after,
     )
+
+
+def _flow(course: Course, run: Trainable) -> tuple[float, ...]:
+    from grus.traces.flow import gradient_flow
+
+    layer, x = course.layer(run)
+    found = gradient_flow(layer, lags=len(x) - 1, x=x.numpy())
+    return tuple(map(float, found.norms))

@@ -16,39 +16,55 @@ from grus.comparison.tasks import Course
 from grus.comparison.verdict import failing, solved, verdict
 
 PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
-HEADS = (
-    ("cell", "hidden", "parameters", "FLOPs", "saved", "time", "best validation loss", "", "", ""),
-    ("", "", "", "a step", "a step", "a step", "median", "lowest", "highest", "solved"),
+TITLES = (
+    ("cell", ""),
+    ("hidden", ""),
+    ("parameters", ""),
+    ("FLOPs", "a step"),
+    ("saved", "a step"),
+    ("time", "a step"),
+    ("loss", "median"),
+    ("loss", "lowest"),
+    ("loss", "highest"),
+    ("gradient", "at first"),
+    ("gradient", "trained"),
+    ("solved", ""),
 )
 
 
 def trial_line(trial: Trial) -> str:
     """One run in one line."""
-    end = f", diverged: {trial.diverged}" if trial.diverged else ""
-    return (
-        f"seed {trial.seed}  {trial.name}: best {_loss(trial.best)} in {trial.seconds:.1f} s{end}"
-    )
+    best = f" best {_loss(trial.best)}" if isfinite(trial.best) else ""
+    end = f", {trial.diverged}" if trial.diverged else ""
+    return f"seed {trial.seed}  {trial.name}:{best} in {trial.seconds:.1f} s{end}"
 
 
 def table(course: Course, outcome: Outcome) -> list[str]:
-    """The table and the verdict. Times are medians over the seeds' medians."""
+    """The table and the verdict.
+
+    A step is a training step; its time is the median over the seeds of their medians. The loss is
+    the best validation loss of a run: median, lowest and highest over the seeds. "Gradient left" is
+    what share of the gradient in the last state reaches the state of the longest lag, before
+    training and after, the median over the seeds (`traces.flow`).
+    """
     losses = outcome.best()
     if not losses:
         return ["no run was finished"]
     named = {one.name: one for one in outcome.contestants}
-    rows = [*HEADS, *(_row(course, named[name], outcome.of(name)) for name in losses)]
-    kept = [k for k in range(len(HEADS[0])) if course.solved is not None or k != len(HEADS[0]) - 1]
-    rows = [tuple(row[k] for k in kept) for row in rows]
-    widths = [max(len(row[k]) for row in rows if row[k] != HEADS[0][6]) for k in range(len(kept))]
-    lines = [_aligned(row, widths) for row in rows]
-    return [*lines, "", *sentences(course, outcome)]
+    rows = [*zip(*TITLES, strict=True)]
+    rows += [_row(course, named[name], outcome.of(name)) for name in losses]
+    if course.solved is None:
+        rows = [row[:-1] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(_cell(k, text, widths[k]) for k, text in enumerate(row)).rstrip() for row in rows
+    ]
+    caption = f"gradient: what share of it reaches the state of {_lag(outcome)} steps before"
+    return [*lines, caption, "", *sentences(course, outcome)]
 
 
-def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
-    if row[0] == HEADS[0][0]:  # the title that stands over several columns
-        left = "  ".join(_cell(k, row[k], widths[k]) for k in range(6))
-        return f"{left}  {row[6]}".rstrip()
-    return "  ".join(_cell(k, text, widths[k]) for k, text in enumerate(row)).rstrip()
+def _lag(outcome: Outcome) -> int:
+    return max(len(trial.flow_before) for trial in outcome.trials) - 1
 
 
 def _cell(column: int, text: str, width: int) -> str:
@@ -66,8 +82,23 @@ def _row(course: Course, one: Contestant, trials: Sequence[Trial]) -> tuple[str,
         short(found.saved) + "B",
         f"{median(t.step_seconds for t in trials) * 1e3:.2f} ms",
         *(_loss(of(losses)) for of in (median, min, max)),
+        *(_left([of(trial) for trial in trials]) for of in (_before, _after)),
         "" if count is None else f"{count}/{len(losses)}",
     )
+
+
+def _before(trial: Trial) -> Sequence[float]:
+    return trial.flow_before
+
+
+def _after(trial: Trial) -> Sequence[float]:
+    return trial.flow
+
+
+def _left(flows: Sequence[Sequence[float]]) -> str:
+    """The median share of the gradient that reaches the state of the longest lag."""
+    shares = [flow[-1] / flow[0] for flow in flows if flow]
+    return f"{median(shares):.1e}" if shares else "none"
 
 
 def _work(course: Course, one: Contestant) -> Work:
@@ -139,6 +170,7 @@ def as_json(course: Course, outcome: Outcome, match: str) -> str:
 def _plain(trial: Trial) -> dict[str, Any]:
     plain = asdict(trial)
     plain["best"] = trial.best if isfinite(trial.best) else None
-    plain["losses"] = [loss if isfinite(loss) else None for loss in trial.losses]
+    for name in ("losses", "flow_before", "flow"):
+        plain[name] = [number if isfinite(number) else None for number in plain[name]]
     del plain["name"]
     return plain

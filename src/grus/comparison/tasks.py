@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from grus.models.train import Trainable
 
 MOST_HELD_OUT = 100_000
+FLOW_ROWS, FLOW_LAGS = 16, 100
 
 
 @dataclass
@@ -78,8 +79,8 @@ class TaskCourse:
         return float(run.validate())
 
     def layer(self, run: Any) -> tuple[Module, Tensor]:
-        """The layer, and the first rows that validate."""
-        return run.model.layer, self.validation[0][:, : self.settings.batch]
+        """The layer, and what it reads in the first sequences that validate."""
+        return run.model.layer, self.validation[0][:, :FLOW_ROWS]
 
 
 @dataclass
@@ -145,8 +146,8 @@ class TextCourse:
         return bits(mean_loss(run.model, *run.held_out))
 
     def layer(self, run: Any) -> tuple[Module, Tensor]:
-        """The layer, and the embedded first characters that validate."""
-        ids = run.held_out[0][: self.length, : self.settings.batch]
+        """The layer, and what it reads in the first 101 characters that validate."""
+        ids = run.held_out[0][: FLOW_LAGS + 1, :FLOW_ROWS]
         return run.model.layers[0], run.model.embedding(ids).detach()
 
 
