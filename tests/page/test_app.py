@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tomllib
 from collections.abc import AsyncIterator, Callable
 from importlib import resources
 from pathlib import Path
@@ -22,6 +23,7 @@ from grus.page import guard
 from grus.page.app import FILES, application
 from grus.page.guard import HEADERS, MAX_BODY, Guard
 from grus.page.session import Session
+from imports import ROOT
 
 PORT = 8123
 HOME = f"http://127.0.0.1:{PORT}"
@@ -230,3 +232,11 @@ def test_two_sessions_share_nothing() -> None:
     first = client(application(one, PORT)).post("/look", json={"text": "a"}, headers=OWN).json()
     second = client(application(other, PORT)).post("/look", json={"text": "a"}, headers=OWN).json()
     assert first["predictions"] != second["predictions"]
+
+
+def test_the_installed_package_would_carry_every_file_of_the_page() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    patterns = settings["tool"]["setuptools"]["package-data"]["grus.page"]
+    folder = ROOT / "src" / "grus" / "page"
+    packed = {path for pattern in patterns for path in folder.glob(pattern)}
+    assert {folder / "static" / name for name, _ in FILES.values()} <= packed

@@ -60,6 +60,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         assert server.wait(timeout=30) == 0
     finally:
         server.kill()
+        server.stdout.close()
 
 
 class Visit:
