@@ -57,6 +57,8 @@ def test_a_run_is_measured_with_and_without_a_gate(
     assert len(json.loads(out)["half_life"]["h"][1][0]) == 12
     _, out, _ = grus(capsys, "flow", folder, "--text", TEXT, "--lags", 10, "--hold", "z=0")
     assert out.splitlines()[1].startswith("gru_z0 layer 0")
+    _, out, _ = grus(capsys, "trace", folder, "--text", TEXT, "--hold", "z=1")
+    assert "cell gru_z1, 43 steps" in out
     pytest.importorskip("matplotlib")
     grus(capsys, "measure", folder, "--text", TEXT, "--plot", tmp_path / "half.png")
     assert (tmp_path / "half.png").read_bytes().startswith(b"\x89PNG")

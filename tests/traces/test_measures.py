@@ -143,13 +143,14 @@ def test_what_is_missing_is_said() -> None:
 def test_a_run_is_measured_and_its_gradient_is_autograds(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     from grus.models.checkpoint import load
-    from grus.traces.runs import flow_run, open_run, trace_run
+    from grus.traces.checkpoint import trace_text
+    from grus.traces.runs import flow_run, open_run
     from small_run import finish, start
     from unrolled import unrolled
 
     finish(start(tmp_path, cell="lstm", layers=2, dtype="float64"))
     text = "the quick brown fox jumps over the lazy dog"
-    found = measures(trace_run(tmp_path / "run", text))
+    found = measures(trace_text(tmp_path / "run", text))
     assert found.left["f"].shape == (2, 1, 12)
     assert np.all(found.left["f"] + found.right["f"] <= 1)
 
@@ -174,7 +175,7 @@ def test_a_run_is_measured_and_its_gradient_is_autograds(tmp_path: Path) -> None
             norms = np.array([float(g.norm()) for g in wanted])
             # What the h of layer k hands on; two ways of adding up some thousand roundings.
             assert np.abs(flows[k].by_state["h"][:, row] - norms).max() < 1e-12 * norms.max()
-    shut = measures(trace_run(tmp_path / "run", text, {"f": 0}))
+    shut = measures(trace_text(tmp_path / "run", text, held={"f": 0}))
     assert shut.half_life == {}
     with pytest.raises(InputError, match="60 lags need a text of at least 62 symbols, got 43"):
         flow_run(tmp_path / "run", text, lags=60)

@@ -30,11 +30,11 @@ def measure(
     ] = None,
 ) -> None:
     """Measure a trained model on a text: saturated gates, memory, resets, dead units, norms."""
+    from grus.traces.checkpoint import trace_text
     from grus.traces.measures import HEAD, measures
-    from grus.traces.runs import trace_run
 
     _check_plot(plot)
-    found = measures(trace_run(run, _text(text, file), held(hold)))
+    found = measures(trace_text(run, _text(text, file), held=held(hold)))
     if plot is not None:
         from grus.pictures import half_lives, save
 

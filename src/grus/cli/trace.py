@@ -10,6 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from grus.cli.measure import HOLD, held
 from grus.errors import InputError
 from grus.traces import Trace
 from grus.traces.summary import summaries
@@ -26,6 +27,7 @@ def trace(
     layers: Annotated[str, typer.Option("--layers", help="Which layers: 0, 0,2 or 0:2")] = "",
     steps: Annotated[str, typer.Option("--steps", help="Which steps: 10:20")] = "",
     units: Annotated[str, typer.Option("--units", help="Which units: 3,7 or 0:16")] = "",
+    hold: Annotated[list[str] | None, typer.Option("--hold", help=HOLD)] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="FILE.npz: arrays; .html: a page; .svg, .png: a picture"),
@@ -43,6 +45,7 @@ def trace(
         layers=layers or None,
         steps=steps or None,
         units=units or None,
+        held=held(hold),
     )
     if out is None:
         _print(found)

@@ -8,15 +8,17 @@ from grus.equations.cell import Cell
 from grus.equations.expr import Apply, Const, Expr, Input
 
 
-@lru_cache(maxsize=256)
 def expected(cell: Cell) -> Cell:
     """The cell with each drawn mask replaced by its expectation; a cell without masks as it is.
 
     For zoneout that is what Krueger et al. (2017) run at test time; a dropout whose value is
     1 / keep leaves nothing behind: 1 times a value is the value.
     """
-    if not cell.masks:
-        return cell
+    return _expected(cell) if cell.masks else cell
+
+
+@lru_cache(maxsize=256)
+def _expected(cell: Cell) -> Cell:
     equations = tuple((name, _replace(expr)) for name, expr in cell.equations)
     return Cell(cell.name, equations, cell.doc)
 

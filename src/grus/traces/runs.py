@@ -1,4 +1,4 @@
-"""A run of `grus train` read for measures: its trace over a text, and its gradient flow."""
+"""A run of `grus train` before a text, and its gradient flow there."""
 
 from __future__ import annotations
 
@@ -14,9 +14,6 @@ from grus.equations import Cell
 from grus.errors import InputError
 from grus.kernels.values import values
 from grus.traces.flow import Flow, through
-from grus.traces.layer import follow
-from grus.traces.recorded import Trace
-from grus.traces.request import Asked
 from grus.traces.source import Source, joined, read
 
 if TYPE_CHECKING:
@@ -51,21 +48,13 @@ def open_run(
     from grus.models.held import hold_model
 
     if not text:
-        raise InputError("there is no text to read")
+        raise InputError("there is no text to trace")
     model = hold_model(checkpoint.load(run.find(Path(path))).model(), held)
     symbols = model.architecture.vocabulary.split(text)
     ids = model.architecture.vocabulary.encode(symbols)
     with torch.no_grad():
         x = model.features(torch.from_numpy(ids)[:, None]).numpy()
     return Reading(model, symbols, ids, x, joined([read(layer) for layer in model.layers]))
-
-
-def trace_run(
-    path: str | os.PathLike[str], text: str, held: Mapping[str, float] = NOTHING
-) -> Trace:
-    """The gates, candidates and states of all layers of a run over a text; see `open_run`."""
-    reading = open_run(path, text, held)
-    return follow(reading.source, reading.x, None, Asked(), tokens=reading.symbols)
 
 
 def flow_run(
