@@ -76,7 +76,7 @@ def test_it_draws_every_section_without_a_word(browser: Any, tmp_path: Path) -> 
     path = tmp_path / "report.html"
     report.write(trace(rows=2, layers=2, directions=2, tokens=tuple("abc de")), path)
     opened = Opened(browser, path)
-    assert opened.page.locator("h2").all_inner_texts() == [
+    assert opened.page.locator("main h2").all_inner_texts() == [
         f"Layer {k}, {way}" for k in range(2) for way in ("forward", "backward")
     ]
     assert opened.page.locator(".plot svg.main-svg").count() >= 4

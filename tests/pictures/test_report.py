@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from grus import InputError
 from grus.equations import CELLS
 from grus.pictures import report
+from grus.traces.measures import HEAD, measures
 from traces_by_hand import trace
 
 pytest.importorskip("plotly")
@@ -134,6 +136,16 @@ def test_it_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     for path in (tmp_path / "a.txt", tmp_path / "none" / "a.html"):
         with pytest.raises(InputError, match="a picture must be a file"):
             report.write(trace(), path)
+
+
+def test_the_measures_are_a_table_where_all_was_recorded() -> None:
+    made = trace()
+    page = report.html(made)
+    for row in [HEAD, *measures(made).table()]:
+        mark = "th" if row == HEAD else "td"
+        cells = "".join(f"<{mark}>{escape(text)}</{mark}>" for text in row)
+        assert f"<tr>{cells}</tr>" in page
+    assert "<table>" not in report.html(trace(names=("z", "h")))
 
 
 def test_nothing_recorded_is_said() -> None:

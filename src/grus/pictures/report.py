@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grus.dialects.files.whole import replace
+from grus.equations import Name, walk
 from grus.pictures import report_data, style
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def html(trace: Trace, *, title: str | None = None, limit: int = LIMIT) -> str:
             f"<title>{heading}</title><style>{_resource('report.css')}</style></head><body>",
             f"<header><h1>{heading}</h1><p>{escape(_summary(trace))}</p>{notes}</header>",
             _resource("report.html"),
+            _measures(trace),
             "<details><summary>The equations</summary>",
             f"<pre>{escape(str(trace.cell))}</pre></details>",
             f'<script type="application/json" id="data">{_json(data)}</script>',
@@ -70,6 +72,23 @@ def _summary(trace: Trace) -> str:
     }
     said = [f"{n:,} {word}{'s' * (n != 1)}" for word, n in counts.items()]
     return f"{', '.join(said)} of the cell {trace.cell.name}: {trace.cell.doc}".rstrip(": ")
+
+
+def _measures(trace: Trace) -> str:
+    """The table of `traces.measures`, where all that it measures was recorded."""
+    from grus.traces.measures import HEAD, measures
+    from grus.traces.parts import gates, keeps
+
+    factors = keeps(trace.cell).values()
+    kept = {n.name for factor in factors for n in walk(factor) if isinstance(n, Name)}
+    wanted = {*gates(trace.cell), *trace.cell.states, *kept}
+    if not wanted <= set(trace.names):
+        return ""
+    rows = [HEAD, *measures(trace).table()]
+    lines = ["".join(f"<td>{escape(text)}</td>" for text in row) for row in rows]
+    lines[0] = lines[0].replace("td>", "th>")
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    return f"<h2>Measures</h2><table>{body}</table>"
 
 
 def _json(data: dict[str, Any]) -> str:
