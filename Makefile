@@ -14,13 +14,14 @@ WORKSHEET := keras --dialect keras --x '1, 2, 9, 8' \
 VALIDATION := 'import json, sys; print("== Validation:", round(min(json.loads(line)["validation_bits"] \
 	for line in open(sys.argv[1])), 3), "bits per character on the held-out tenth")'
 
-.PHONY: help demo test check test-peers bench bench-peers format clean
+.PHONY: help demo test check test-peers test-machines bench bench-peers format clean
 
 help:
 	@echo "make demo        see it work: equations, a worksheet, a model trained for a minute"
 	@echo "make test        run all tests"
 	@echo "make check       format, lint, types, then all tests"
 	@echo "make test-peers  compare with other frameworks and a browser, which it installs or finds"
+	@echo "make test-machines  run the kernel tests on other instruction sets; emulates ARM"
 	@echo "make bench       time the layers against torch.nn.GRU"
 	@echo "make bench-peers time them against every framework it can install (ten minutes and more)"
 	@echo "make format      format the code"
@@ -73,6 +74,9 @@ check: $(READY)
 
 test-peers: $(READY_PEERS)
 	@$(BIN)/python -m pytest -m peers
+
+test-machines: $(READY)
+	@$(BIN)/python tests/machines/run.py
 
 bench: $(READY)
 	@$(BIN)/grus bench

@@ -5,11 +5,13 @@ from __future__ import annotations
 import llvmlite.binding as llvm
 import pytest
 
+import child
 from agreement import check_backward, check_forward, draw, train
 from cells import ALL_CELLS
+from grus.errors import InputError
 from grus.kernels import jit, make_plan
 from grus.kernels.ir import Target
-from grus.kernels.machine import AVX2, AVX512, MACHINES, NEON, SSE2, Machine, choose
+from grus.kernels.machine import AVX2, AVX512, MACHINES, NEON, SSE2, Machine, choose, restrict
 from grus.kernels.program import Program
 
 X86 = [m for m in MACHINES.values() if m.x86]
@@ -70,6 +72,44 @@ def test_a_processor_gets_the_widest_entry_that_it_has_all_features_of() -> None
     assert choose("x86_64-pc-linux-gnu", {}) is SSE2
     assert choose("arm64-apple-darwin", {}) is NEON
     assert choose("aarch64-unknown-linux-gnu", {}) is NEON
+
+
+RESTRICTED = """
+import re, warnings
+warnings.simplefilter("ignore")
+from agreement import check_backward, check_forward, draw, train
+from cells import ALL_CELLS
+from grus.kernels import jit
+from grus.kernels.show import asm_text
+for dtype in ("float32", "float64"):
+    run = train(draw(ALL_CELLS["gru"], (3, 11, 3, 17), dtype))
+    check_forward(run)
+    check_backward(run)
+found = sorted(set(re.findall("%([xyz]mm|k[0-7])", asm_text(ALL_CELLS["gru"]))))
+print(jit.host().name, *sorted({name[0] for name in found}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("machine", "registers"), [(SSE2, "x"), (AVX2, "x y")], ids=lambda v: getattr(v, "name", "")
+)
+def test_a_process_restricted_to_narrower_instructions_uses_no_wider_ones(
+    machine: Machine, registers: str
+) -> None:
+    if not has(machine):
+        pytest.skip(f"this processor has no {machine.name}")
+    printed = child.run(RESTRICTED, GRUS_MACHINE=machine.name)
+    assert printed.split(maxsplit=1) == [machine.name, f"{registers}\n"]
+
+
+def test_an_unknown_or_wider_restriction_is_refused() -> None:
+    assert restrict(AVX512, "avx2") is AVX2
+    assert restrict(SSE2, "sse2") is SSE2
+    with pytest.raises(InputError, match="must be one of avx512, avx2, sse2, neon, got 'avx'"):
+        restrict(AVX512, "avx")
+    for own, wanted in ((AVX2, "avx512"), (SSE2, "avx2"), (AVX512, "neon"), (NEON, "sse2")):
+        with pytest.raises(InputError, match=r"which this processor .* does not have"):
+            restrict(own, wanted)
 
 
 @pytest.mark.parametrize("machine", MACHINES.values(), ids=lambda m: m.name)

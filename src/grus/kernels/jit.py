@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 from functools import lru_cache
 from typing import Any
 
 import llvmlite.binding as llvm
 
-from grus.kernels.machine import Machine, choose
+from grus.kernels.machine import VARIABLE, Machine, choose, restrict
 
 _lock = threading.Lock()
 
@@ -22,24 +23,25 @@ def _initialize() -> None:
 
 @lru_cache(maxsize=1)
 def host() -> Machine:
-    """The entry of the machine table that this processor is."""
+    """The entry of the machine table that code is for: this processor's, or a narrower one of its
+    kind if GRUS_MACHINE names it, which is read once. Raises InputError as `restrict` does."""
     _initialize()
-    return choose(llvm.get_process_triple(), host_features())
+    own = choose(llvm.get_process_triple(), dict(llvm.get_host_cpu_features()))
+    wanted = os.environ.get(VARIABLE)
+    return restrict(own, wanted) if wanted else own
 
 
 def host_features() -> dict[str, bool]:
-    """What this processor has, by LLVM's names."""
-    return dict(llvm.get_host_cpu_features())
+    """What this processor has, by LLVM's names; nothing beyond its entry if GRUS_MACHINE is set."""
+    return {} if os.environ.get(VARIABLE) else dict(llvm.get_host_cpu_features())
 
 
 def target_machine(*, assembly: bool = False) -> Any:
-    """LLVM's code generator for this processor."""
-    _initialize()
-    triple = llvm.get_process_triple()
-    features = llvm.get_host_cpu_features().flatten()
-    return llvm.Target.from_triple(triple).create_target_machine(
-        cpu=llvm.get_host_cpu_name(),
-        features=features,
+    """LLVM's code generator for this processor, or for no more of it than GRUS_MACHINE says."""
+    machine, own = host(), not os.environ.get(VARIABLE)
+    return llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(
+        cpu=llvm.get_host_cpu_name() if own else machine.processor,
+        features=llvm.get_host_cpu_features().flatten() if own else "",
         opt=2,
         reloc="default",
         codemodel="default" if assembly else "jitdefault",

@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from grus.errors import InputError
+
+VARIABLE = "GRUS_MACHINE"
+"""Names an entry of the table that kernels are compiled for, instead of the widest one."""
 DType = Literal["float32", "float64"]
 ROW_TILES = (8, 4, 2, 1)
 MOST_VECTORS = 4
@@ -22,6 +26,8 @@ class Machine:
     vector_bytes: int
     registers: int
     fma: bool
+    processor: str
+    """A processor, as LLVM names them, that has this instruction set and nothing above it."""
     x86: bool = True
 
     def lanes(self, dtype: DType) -> int:
@@ -60,10 +66,10 @@ def item_bytes(dtype: DType) -> int:
     return 4 if dtype == "float32" else 8
 
 
-AVX512 = Machine("avx512", 64, 32, fma=True)
-AVX2 = Machine("avx2", 32, 16, fma=True)
-SSE2 = Machine("sse2", 16, 16, fma=False)
-NEON = Machine("neon", 16, 32, fma=True, x86=False)
+AVX512 = Machine("avx512", 64, 32, fma=True, processor="x86-64-v4")
+AVX2 = Machine("avx2", 32, 16, fma=True, processor="x86-64-v3")
+SSE2 = Machine("sse2", 16, 16, fma=False, processor="x86-64")
+NEON = Machine("neon", 16, 32, fma=True, processor="generic", x86=False)
 MACHINES = {m.name: m for m in (AVX512, AVX2, SSE2, NEON)}
 
 
@@ -76,3 +82,17 @@ def choose(architecture: str, features: dict[str, bool]) -> Machine:
     if features.get("avx2") and features.get("fma"):
         return AVX2
     return SSE2
+
+
+def restrict(own: Machine, wanted: str) -> Machine:
+    """The entry called ``wanted``, for a processor whose own entry is ``own``.
+
+    Raises InputError for a name that is not in the table or that the processor does not have.
+    """
+    if wanted not in MACHINES:
+        known = ", ".join(MACHINES)
+        raise InputError(f"{VARIABLE} must be one of {known}, got {wanted!r}")
+    machine = MACHINES[wanted]
+    if machine.x86 != own.x86 or machine.vector_bytes > own.vector_bytes:
+        raise InputError(f"{VARIABLE} is {wanted}, which this processor ({own.name}) does not have")
+    return machine
