@@ -1,4 +1,4 @@
-"""A peer's process for tests: `python fake_peer.py MODE THREADS` is right, or fails as it is told."""
+"""A peer's process for tests: `fake_peer.py MODE THREADS` is right, or fails as it is told."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ class Light:
             raise ValueError("no such\n   thing")
         if self.mode == "refuses":
             raise RefusedError("has no GRU")
-        return Loaded({FORWARD: lambda dy: given["x"]}, lambda dy: dy, lambda kind, y: {"output": y})
+        return Loaded(
+            {FORWARD: lambda dy: given["x"]}, lambda dy: dy, lambda kind, y: {"output": y}
+        )
 
 
 class Torch(TorchLayers):

@@ -76,7 +76,9 @@ def test_one_disturbed_block_does_not_count() -> None:
 def test_short_calls_are_many_in_a_block_and_long_ones_one() -> None:
     clock = Clock(1e-5, 1.0)
     clock.measure(0.0)
-    (count, before), (one, none) = (next(b[1:] for b in clock.blocks[-4:] if b[0] == n) for n in "ab")
+    (count, before), (one, none) = (
+        next(b[1:] for b in clock.blocks[-4:] if b[0] == n) for n in "ab"
+    )
     assert count * 1e-5 == pytest.approx(BLOCK, rel=0.01)
     assert (before, one, none) == (1, 1, 0)
 

@@ -278,8 +278,10 @@ def test_the_other_layer_is_looked_at(visit: Visit) -> None:
 
 
 def test_markup_that_is_typed_stays_text(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
-    label = visit.page.evaluate("label('<') + label('&') + label('\\n') + label('\\u0007')")
-    assert label == "&lt;&amp;⏎\\x07"
+    label = visit.page.evaluate(
+        "label('<') + label('&') + label('\\n') + label('\\u0007') + label('$')"
+    )
+    assert label == "&lt;&amp;⏎\\x07&#36;"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

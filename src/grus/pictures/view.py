@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from grus.dialects.sense import sense
-from grus.equations import Apply, Cell, Expr, Name, State
+from grus.equations import Apply, Cell, Expr, Name, walk
 from grus.equations.text import show
 from grus.errors import InputError
+from grus.traces.parts import keeps
 
 if TYPE_CHECKING:
     from grus.traces import Trace
@@ -151,19 +152,10 @@ def is_gate(cell: Cell, name: str) -> bool:
 
 
 def memory_gate(cell: Cell) -> tuple[str, bool] | None:
-    """The gate that decides how much of a state stays, and whether it keeps (or else admits).
-
-    A GRU's z, an LSTM's f: the gate that multiplies the old state in the equation of the next. None
-    where there is no such gate.
-    """
-    found = sense(cell)
-    if found is not None:
-        return found[0], found[1] == "keep"
-    for state in cell.states:
-        expr = root(cell, state)
-        for term in expr.args if isinstance(expr, Apply) and expr.op == "add" else ():
-            if isinstance(term, Apply) and term.op == "mul" and State(state) in term.args:
-                others = [a for a in term.args if isinstance(a, Name)]
-                if others and is_gate(cell, others[0].name):
-                    return others[0].name, True
+    """The gate that is the factor of the old state in the next one, and whether it keeps it (or
+    else admits the new). A GRU's z, an LSTM's f; None where no gate by itself is."""
+    for factor in keeps(cell).values():
+        for node in walk(factor):
+            if isinstance(node, Name) and factor in (node, 1 - node):
+                return node.name, factor == node
     return None

@@ -14,9 +14,9 @@ function shown(symbol) {
   return code < 32 || (code >= 127 && code < 160) ? `\\x${code.toString(16).padStart(2, "0")}` : symbol;
 }
 
-// Plotly reads labels as HTML; a character of the text is never markup.
+// Plotly reads labels as HTML and $ as a formula; a character of the text is never either.
 function label(symbol) {
-  return shown(symbol).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+  return shown(symbol).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;").replace(/\$/g, "&#36;");
 }
 
 function traces(answer, steps) {
