@@ -70,7 +70,9 @@ def command(name: str) -> list[str]:
 def test(name: str, python: list[str], file: Path) -> bool:
     """Run one file, print how it went."""
     before = time.monotonic()
-    environment = os.environ | {"GRUS_MACHINE": name, "PYTHONDONTWRITEBYTECODE": "1"}
+    # Files run side by side; what is about threads asks for its own number of them.
+    own = {"GRUS_MACHINE": name, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = os.environ | own
     options = ["-p", "no:cacheprovider", "-p", "no:xdist", str(file)]
     done = subprocess.run(
         [*python, "-m", "pytest", *options],
