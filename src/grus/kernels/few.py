@@ -15,7 +15,7 @@ from typing import Any
 
 from grus.kernels.code import Code
 from grus.kernels.compiling import compiling
-from grus.kernels.ir import Target
+from grus.kernels.ir import ATTRIBUTES, Target
 from grus.kernels.machine import DType
 from grus.kernels.slots import Slots
 
@@ -83,7 +83,7 @@ def text(target: Target) -> str:
 
     f.loop(0, f.let("load i64, ptr %ctx, align 8"), 1, each)
     f.leave_float_mode(before)
-    return "\n\n".join([*sorted(f.externals), f.text(), "attributes #0 = { nounwind }"]) + "\n"
+    return "\n\n".join([*sorted(f.externals), f.text(), ATTRIBUTES]) + "\n"
 
 
 def _term(f: Code, term: str) -> None:
