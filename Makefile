@@ -61,7 +61,8 @@ demo: $(READY)
 	$(BIN)/grus train --seconds $(SECONDS) --out "$$run" && \
 	echo && echo "== What it writes now: grus sample $$run" && echo && \
 	$(BIN)/grus sample "$$run" --length 400 --temperature 0.7 && echo && \
-	$(BIN)/python -c $(VALIDATION) "$$run/metrics.jsonl"
+	$(BIN)/python -c $(VALIDATION) "$$run/metrics.jsonl" && \
+	echo && echo "== Watch it read, character by character: $(BIN)/grus serve $$run"
 
 test: $(READY)
 	@$(BIN)/python -m pytest -n auto --dist loadfile

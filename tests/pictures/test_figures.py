@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from grus import InputError
-from grus.pictures import gradient_flow, half_lives, learning_curves, save
+from grus.pictures import gradient_flow, half_lives, learning_curves, saturation, save
 
 STEPS = [10, 20, 30]
 
@@ -91,6 +91,24 @@ def test_endless_and_very_short_half_lives_stand_at_the_ends() -> None:
     assert half_lives({"layer 0": [np.inf]}).patches
 
 
+def gates(**shares: tuple[list[float], list[float]]) -> Any:
+    """Measures of which a figure reads the saturation alone: (left, right) of each gate."""
+    found = {f"layer 0 {name}": tuple(map(np.array, both)) for name, both in shares.items()}
+    return SimpleNamespace(saturation=lambda: found, cell=SimpleNamespace(name="made"))
+
+
+def test_a_gate_open_all_the_time_stands_at_the_right_a_shut_one_at_the_top() -> None:
+    ax = saturation(gates(r=([1.0, 0.0], [0.0, 1.0]), z=([0.25], [0.5])))
+    r, z = ax.collections
+    assert r.get_offsets().tolist() == [[0, 1], [1, 0]]
+    assert z.get_offsets().tolist() == [[0.5, 0.25]]
+    assert key(ax) == ["layer 0 r", "layer 0 z"]
+    assert ax.get_xlabel() == "share of the time open (above 0.9)"
+    low, high = ax.get_xlim()
+    assert low < 0
+    assert high > 1
+
+
 BAD: dict[str, tuple[Any, str]] = {
     "no curves": (lambda: learning_curves({}), "there are no learning curves"),
     "no seeds": (lambda: learning_curves({"a": []}), "a: there is no seed"),
@@ -102,6 +120,7 @@ BAD: dict[str, tuple[Any, str]] = {
     ),
     "no flow": (lambda: gradient_flow({}), "there is no gradient flow"),
     "no norm": (lambda: gradient_flow({"a": flow([0, 1])}), "must be positive, got 0.0"),
+    "no gates": (lambda: saturation(gates()), "cell made has no gates"),
     "no lives": (lambda: half_lives({"a": [np.nan]}), "there are no half-lives"),
     "negative": (lambda: half_lives({"a": [-1]}), "cannot be negative, got -1"),
 }
@@ -119,11 +138,12 @@ def figures() -> dict[str, Any]:
         "curves": learning_curves({"gru": [(STEPS, [3, 2, 1])]}, ax=Figure().subplots()),
         "flow": gradient_flow({"gru": flow([1.0, 0.5])}),
         "lives": half_lives({"layer 0": [1.0, 3.0]}),
+        "gates": saturation(gates(z=([0.25], [0.5]))),
     }
 
 
 @pytest.mark.parametrize("form", ["svg", "png"])
-@pytest.mark.parametrize("name", ["curves", "flow", "lives"])
+@pytest.mark.parametrize("name", ["curves", "flow", "lives", "gates"])
 def test_a_figure_is_saved_the_same_every_time(name: str, form: str, tmp_path: Path) -> None:
     first, second = tmp_path / f"a.{form}", tmp_path / f"b.{form}"
     save(figures()[name], first)
@@ -143,7 +163,7 @@ def test_saving_says_what_it_cannot(tmp_path: Path) -> None:
         save([ax, figures()["flow"]], tmp_path / "a.svg")
 
 
-@pytest.mark.parametrize("name", ["curves", "flow", "lives"])
+@pytest.mark.parametrize("name", ["curves", "flow", "lives", "gates"])
 def test_nothing_is_smaller_than_nine_points_and_nothing_overlaps(name: str) -> None:
     ax = figures()[name]
     canvas = FigureCanvasAgg(ax.figure)

@@ -15,6 +15,7 @@ from grus.errors import InputError
 
 if TYPE_CHECKING:
     from grus.traces.flow import Flow
+    from grus.traces.measures import Measures
 
 HOLD = "Hold a value in every layer, as r=1; repeatable."
 
@@ -26,7 +27,7 @@ def measure(
     hold: Annotated[list[str] | None, typer.Option(help=HOLD)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything, per unit, as JSON.")] = False,
     plot: Annotated[
-        Path | None, typer.Option(help="Draw the half-lives here: .svg or .png.")
+        Path | None, typer.Option(help="Draw saturation and half-lives here: .svg or .png.")
     ] = None,
 ) -> None:
     """Measure a trained model on a text: saturated gates, memory, resets, dead units, norms."""
@@ -36,11 +37,7 @@ def measure(
     _check_plot(plot)
     found = measures(trace_text(run, _text(text, file), held=held(hold)))
     if plot is not None:
-        from grus.pictures import half_lives, save
-
-        if not found.half_life:
-            raise InputError(f"cell {found.cell.name} keeps no state by a factor: nothing to draw")
-        save(half_lives(found.half_lives()), plot)
+        _draw(found, plot)
     if as_json:
         typer.echo(json.dumps(found.json(), allow_nan=False))
         return
@@ -54,6 +51,21 @@ def measure(
         typer.echo(f"reset: mean of 1 - {', 1 - '.join(found.reset)}")
     typer.echo("dead: units whose state moves by less than 0.01 (standard deviation)")
     typer.echo("norm: of a layer's state, the mean over the steps")
+
+
+def _draw(found: Measures, plot: Path) -> None:
+    """Saturated gates and half-lives side by side; what the cell has not is left out."""
+    from grus.pictures import half_lives, saturation, save
+    from grus.pictures.style import new_figure
+
+    pictures: list[tuple[Any, Any]] = [(saturation, found.left), (half_lives, found.half_life)]
+    drawn = [draw for draw, numbers in pictures if numbers]
+    if not drawn:
+        raise InputError(f"cell {found.cell.name} has no gates and keeps no state: nothing to draw")
+    figure = new_figure(7.5 * len(drawn), 4.4)
+    for ax, draw in zip(figure.subplots(1, len(drawn), squeeze=False)[0], drawn, strict=True):
+        draw(found, ax=ax)
+    save(figure, plot)
 
 
 def flow(

@@ -65,6 +65,14 @@ class Measures:
             for at, where in self._places()
         }
 
+    def saturation(self) -> dict[str, tuple[Array, Array]]:
+        """Label ("layer 0 z") -> the shares of the time, left and right, of each unit's gate."""
+        return {
+            f"{where} {name}": (self.left[name][at], self.right[name][at])
+            for at, where in self._places()
+            for name in self.left
+        }
+
     def table(self) -> list[tuple[str, ...]]:
         """Rows of text under `HEAD`, one for each gate and each state of each layer."""
         rows = []
