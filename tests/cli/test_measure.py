@@ -38,6 +38,20 @@ def test_cells_side_by_side(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
     assert "<svg" in (tmp_path / "flow.svg").read_text()
 
 
+@pytest.mark.parametrize("name", ["gru", "keras", "gru[r=1]", "rnn,gru"])
+def test_a_cell_is_meant_where_a_folder_has_its_name(
+    name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).mkdir()
+    code, out, err = grus(capsys, "flow", name, "--lags", 5, "--hidden", 4)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[1].startswith(name.partition(",")[0])
+    code, _, err = grus(capsys, "flow", name, "--lags", 5, "--text", "a")
+    assert code == 2
+    assert f"./{name} is a path" in err
+
+
 @pytest.mark.torch
 def test_a_run_is_measured_with_and_without_a_gate(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
@@ -57,9 +71,21 @@ def test_a_run_is_measured_with_and_without_a_gate(
     assert len(json.loads(out)["half_life"]["h"][1][0]) == 12
     _, out, _ = grus(capsys, "flow", folder, "--text", TEXT, "--lags", 10, "--hold", "z=0")
     assert out.splitlines()[1].startswith("gru_z0 layer 0")
+    # A z of 1 lets nothing through to the layer below.
+    shut = ("flow", folder, "--text", TEXT, "--lags", 10, "--hold", "z=1")
+    code, out, _ = grus(capsys, *shut)
+    assert code == 0
+    assert out.splitlines()[1].split()[3:] == ["-", "-", "-", "none"]
+    assert "none: nothing reaches the state" in out
+    for option in ("--hidden", "--gain", "--seed", "--gate-bias"):
+        value = "z=1" if option == "--gate-bias" else "1"
+        code, _, err = grus(capsys, "flow", folder, "--text", TEXT, option, value)
+        assert code == 2
+        assert f"{option} is of cells with fresh weights" in err
     _, out, _ = grus(capsys, "trace", folder, "--text", TEXT, "--hold", "z=1")
     assert "cell gru_z1, 43 steps" in out
     pytest.importorskip("matplotlib")
+    assert grus(capsys, *shut, "--plot", tmp_path / "flow.svg")[0] == 0
     grus(capsys, "measure", folder, "--text", TEXT, "--plot", tmp_path / "half.png")
     assert (tmp_path / "half.png").read_bytes().startswith(b"\x89PNG")
 
@@ -68,6 +94,10 @@ def test_a_run_is_measured_with_and_without_a_gate(
     ("words", "message"),
     [
         (("flow", "gruu"), "no cell is called 'gruu'"),
+        (("flow", "n" * 300), "no cell is called 'nnn"),
+        (("flow", ""), "what to look at is missing"),
+        (("flow", "gru", "--seed", "-1"), "seed must be at least 0, got -1"),
+        (("flow", "gru", "--gain", "nan"), "gain must be a finite number, got nan"),
         (("flow", "gru", "--text", "a"), "there is no run at gru"),
         (("flow", "gru", "--gate-bias", "q=1"), "no cell of gru has a bias of a gate 'q'"),
         (("flow", "gru", "--gate-bias", "q"), "what is held is written r=1,z=0"),

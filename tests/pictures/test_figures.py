@@ -71,6 +71,14 @@ def test_flow_that_is_zero_or_overflows_is_drawn_at_the_ends() -> None:
     assert key(ax) == ["a\nvanishes at lag 1", "b\nexplodes at lag 1"]
 
 
+def test_a_curve_with_nothing_at_the_first_lag_is_only_named() -> None:
+    ax = gradient_flow({"a": flow([0, 0, 0]), "b": flow([1, 0.5, 0.25])})
+    assert key(ax) == ["b", "a\nnothing at lag 0"]
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), [1, 0.5, 0.25])
+    assert [len(line.get_xdata()) for line in ax.lines[1:3]] == [0, 0]
+    assert ax.get_xlim()[0] == 0
+
+
 def test_half_lives_are_counted_on_a_scale_of_doublings() -> None:
     ax = half_lives({"layer 0": [1.1, 1.2, 2.5, 7.0, np.nan]})
     outline = ax.patches[-1]
@@ -120,6 +128,7 @@ BAD: dict[str, tuple[Any, str]] = {
     ),
     "no flow": (lambda: gradient_flow({}), "there is no gradient flow"),
     "no norm": (lambda: gradient_flow({"a": flow([0, 1])}), "must be positive, got 0.0"),
+    "a burst": (lambda: gradient_flow({"a": flow([np.inf, 1])}), "must be positive, got inf"),
     "no gates": (lambda: saturation(gates()), "cell made has no gates"),
     "no lives": (lambda: half_lives({"a": [np.nan]}), "there are no half-lives"),
     "negative": (lambda: half_lives({"a": [-1]}), "cannot be negative, got -1"),

@@ -139,6 +139,8 @@ def test_layers_of_grus_and_of_torch_flow_alike() -> None:
     [
         ({"lags": 0}, "lags, rows and hidden must be at least 1"),
         ({"x": np.zeros((5, 1, 64)), "lags": 5}, "more than 5 steps"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"gain": float("nan")}, "gain must be a finite number, got nan"),
         ({"gate_bias": {"q": 1.0}}, "no bias of a gate 'q' to set to 1.0; gates with one: r, z, n"),
     ],
 )
@@ -155,3 +157,16 @@ def test_a_flow_says_so_itself() -> None:
     flow = Flow("mine", cell("gru"), {"h": np.array([[2.0], [1.0], [0.5]])})
     assert flow.row() == ("mine", "x 0.5", "1 steps", "0.25", "steady")
     assert flow.json()["norms"] == [2.0, 1.0, 0.5]
+
+
+@pytest.mark.parametrize("norms", [[0.0, 0.0, 0.0], [0.0, 1.0, 2.0]])
+def test_where_nothing_is_at_lag_0_there_is_neither_a_rate_nor_a_share(norms: list[float]) -> None:
+    flow = Flow("none", cell("gru"), {"h": np.array(norms)[:, None]})
+    assert flow.row() == ("none", "-", "-", "-", "none")
+    assert (flow.json()["rate"], flow.json()["share"]) == (None, None)
+
+
+def test_a_rate_that_no_line_gives_is_not_a_number() -> None:
+    flow = Flow("burst", cell("gru"), {"h": np.array([[1.0], [np.inf], [np.nan]])})
+    assert flow.row() == ("burst", "-", "-", "-", "exploding")
+    assert flow.json()["rate"] is None

@@ -137,6 +137,14 @@ def test_what_is_missing_is_said() -> None:
         measures(made(CELLS["gru"], r=half, h=half))
     with pytest.raises(InputError, match="no step to measure"):
         measures(made(CELLS["rnn"], (0, 0), h=half))
+    with pytest.raises(InputError, match="no unit to measure"):
+        measures(made(CELLS["rnn"], h=np.zeros(0)))
+
+
+def test_a_unit_of_which_nothing_is_known_is_not_dead() -> None:
+    units = np.where([True, False], np.nan, np.zeros((STEPS, 2)))
+    found = measures(made(CELLS["rnn"], h=units))
+    assert found.dead["h"][0, 0].tolist() == [False, True]
 
 
 @pytest.mark.torch

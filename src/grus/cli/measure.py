@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from grus.equations import separate
+from grus.equations import CELLS, KNOWN_AS, separate
 from grus.equations.hold import read_values
 from grus.errors import InputError
 
@@ -74,12 +74,16 @@ def flow(
     file: Annotated[Path | None, typer.Option(help="A UTF-8 file to read instead.")] = None,
     lags: Annotated[int, typer.Option(help="Steps to look back.")] = 100,
     rows: Annotated[int, typer.Option(help="Sequences, or places in the text.")] = 16,
-    hidden: Annotated[int, typer.Option(help="Of cells: hidden units.")] = 64,
-    gain: Annotated[float, typer.Option(help="Of cells: times the recurrent weights.")] = 1.0,
+    hidden: Annotated[int | None, typer.Option(help="Of cells: hidden units. Default 64")] = None,
+    gain: Annotated[
+        float | None, typer.Option(help="Of cells: times the recurrent weights. Default 1")
+    ] = None,
     gate_bias: Annotated[
         list[str] | None, typer.Option(help="Of cells: bias of a gate, where it is, as z=3.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of cells: of weights and inputs.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(help="Of cells: of weights and inputs. Default 0")
+    ] = None,
     hold: Annotated[list[str] | None, typer.Option(help=HOLD)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="All numbers, as JSON.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Draw it here: .svg or .png.")] = None,
@@ -88,16 +92,26 @@ def flow(
     from grus.traces.flow import table
 
     _check_plot(plot)
-    if Path(what).exists():
+    if not separate(what):
+        raise InputError("what to look at is missing: cells, as rnn,gru, or a run's folder or file")
+    options = {"hidden": hidden, "gain": gain, "seed": seed}
+    fresh = {name: value for name, value in options.items() if value is not None}
+    if _is_run(what):
         from grus.traces.runs import flow_run
 
+        ignored = ["gate-bias"] * bool(gate_bias) + list(fresh)
+        if ignored:
+            raise InputError(f"--{ignored[0]} is of cells with fresh weights; {what} is a run")
         read = _text(text, file)
         flows = flow_run(what, read, lags=lags, rows=rows, held=held(hold))
     else:
         if text or file:
-            raise InputError(f"there is no run at {what}; cells with fresh weights read no text")
-        sizes: dict[str, Any] = {"lags": lags, "rows": rows, "hidden": hidden, "seed": seed}
-        flows = _of_cells(separate(what), held(hold), held(gate_bias), gain=gain, **sizes)
+            where = f"; ./{what} is a path" if _exists(what) else ""
+            raise InputError(
+                f"there is no run at {what[:200]}; cells with fresh weights read no text{where}"
+            )
+        fresh |= {"lags": lags, "rows": rows}
+        flows = _of_cells(separate(what), held(hold), held(gate_bias), **fresh)
     if plot is not None:
         from grus.pictures import gradient_flow as draw, save
 
@@ -109,11 +123,26 @@ def flow(
     typer.echo()
     typer.echo("the norm of d(loss at t)/d(state at t-k), as a share of that at k = 0;")
     typer.echo("vanishing: below 1/1000 at the last lag; exploding: above 1000")
+    if any(one.verdict == "none" for one in flows):
+        typer.echo("none: nothing reaches the state at lag 0")
 
 
 def held(given: Sequence[str] | None) -> dict[str, float]:
     """``["r=1", "z=0"]`` or ``["r=1,z=0"]`` as values by name. Raises CellError."""
     return read_values(",".join(given)) if given else {}
+
+
+def _is_run(what: str) -> bool:
+    """True for a path that exists; the names of cells are never one."""
+    names = [name.partition("[")[0].strip() for name in separate(what)]
+    return not all(name in CELLS or name in KNOWN_AS for name in names) and _exists(what)
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except OSError:  # a name too long to be one
+        return False
 
 
 def _of_cells(

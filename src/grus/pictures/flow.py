@@ -38,13 +38,17 @@ def gradient_flow(
     ``flows`` maps a label to ``lags`` and ``norms`` (`traces.flow.gradient_flow`, or anything with
     these two). Below a thousandth the gradient is marked as vanishing, above a thousand times as
     exploding, and where a curve first enters one of them it has a cross. Zeros and what overflowed
-    are drawn at the axis' ends. Returns the axes.
+    are drawn at the axis' ends; a curve whose first norm is 0 is not drawn, and the key says so.
+    Returns the axes.
 
-    Raises InputError where there is nothing to draw, or a first norm is not a positive number.
+    Raises InputError where there is nothing to draw, or a first norm is negative or not a number.
     """
     if not flows:
         raise InputError("there is no gradient flow to draw")
-    shares = {label: _share(label, flow) for label, flow in flows.items()}
+    norms = {label: _norms(label, flow) for label, flow in flows.items()}
+    shares = {label: (lags, found / found[0]) for label, (lags, found) in norms.items() if found[0]}
+    if not shares:
+        raise InputError(f"{', '.join(norms)}: the norm at the first lag must be positive, got 0.0")
     ax = style.axes(ax, 8.0, 4.4)
     low, high = _ends([share for _, share in shares.values()])
     for k, (label, (lags, share)) in enumerate(shares.items()):
@@ -53,6 +57,8 @@ def gradient_flow(
         ax.plot(lags, drawn, label=f"{label}{_crossing(lags, share)}", linewidth=1.8, **look)
         far = np.flatnonzero((share < 1 / FAR) | ~(share <= FAR))[:1]
         ax.plot(lags[far], drawn[far], "x", color=look["color"], markersize=11, markeredgewidth=2.5)
+    for label in [label for label in norms if label not in shares]:
+        ax.plot([], [], " ", label=f"{label}\nnothing at lag 0")
     _zones(ax, low, high)
     ax.set_xlim(min(lags[0] for lags, _ in shares.values()), None)
     ax.set_xlabel("lag k, steps back")
@@ -62,16 +68,16 @@ def gradient_flow(
     return ax
 
 
-def _share(label: str, flow: FlowLike) -> tuple[Array, Array]:
+def _norms(label: str, flow: FlowLike) -> tuple[Array, Array]:
     lags, norms = np.asarray(flow.lags, np.float64), np.asarray(flow.norms, np.float64)
     if lags.ndim != 1 or lags.shape != norms.shape or not len(lags):
         raise InputError(
             f"{label}: lags and norms must be two lists of one length, got shapes {lags.shape} and"
             f" {norms.shape}"
         )
-    if not (np.isfinite(norms[0]) and norms[0] > 0):
+    if not (np.isfinite(norms[0]) and norms[0] >= 0):
         raise InputError(f"{label}: the norm at the first lag must be positive, got {norms[0]}")
-    return lags, norms / norms[0]
+    return lags, norms
 
 
 def _ends(shares: Sequence[Array]) -> tuple[float, float]:

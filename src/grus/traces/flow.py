@@ -58,23 +58,30 @@ class Flow:
     @cached_property
     def rate(self) -> float:
         """What the norm is multiplied with at each step back: the least-squares line through its
-        logarithm; 0 where nothing is left after one step."""
+        logarithm; 0 where nothing is left after one step; NaN where there is nothing at lag 0, or
+        no second number for a line."""
         known = np.isfinite(self.norms) & (self.norms > 0)
-        if known.sum() < 2:
+        if known[0] and len(known) > 1 and not self.norms[1:].any():
             return 0.0
+        if known.sum() < 2 or not self.norms[0]:
+            return float("nan")
         slope, _ = np.polyfit(self.lags[known], np.log(self.norms[known]), 1)
         return float(np.exp(slope))
 
     @cached_property
     def share(self) -> float:
-        """The norm at the last lag as a share of that at lag 0."""
+        """The norm at the last lag as a share of that at lag 0; NaN where that is 0."""
+        if not self.norms[0]:
+            return float("nan")
         with np.errstate(divide="ignore", invalid="ignore"):
             return float(self.norms[-1] / self.norms[0])
 
     @cached_property
     def verdict(self) -> str:
         """ "vanishing": at the last lag less than a thousandth of lag 0 is left; "exploding": more
-        than a thousandfold, or no finite number; else "steady"."""
+        than a thousandfold, or no finite number; "none": nothing at lag 0; else "steady"."""
+        if not self.norms[0]:
+            return "none"
         if not self.share <= FAR:
             return "exploding"
         return "vanishing" if self.share < 1 / FAR else "steady"
@@ -83,17 +90,19 @@ class Flow:
         """A line of the table under `HEAD`."""
         halves = np.log(2) / -np.log(self.rate) if 0 < self.rate < 1 else 0.0
         said = f"{halves:.3g} steps" if halves else "1 step" if not self.rate else "never"
-        return self.name, f"x {self.rate:.4g}", said, f"{self.share:.2g}", self.verdict
+        rate, said = ("-", "-") if np.isnan(self.rate) else (f"x {self.rate:.4g}", said)
+        share = "-" if np.isnan(self.share) else f"{self.share:.2g}"
+        return self.name, rate, said, share, self.verdict
 
     def json(self) -> dict[str, Any]:
-        """All numbers; null where a norm is not finite."""
+        """All numbers; null where one is not finite."""
         return {
             "name": self.name,
             "cell": {"name": self.cell.name, "equations": str(self.cell).splitlines()},
             "lags": self.lags.tolist(),
             "norms": _plain(self.norms),
             "by_state": {s: _plain(np.median(a, axis=1)) for s, a in self.by_state.items()},
-            "rate": self.rate,
+            "rate": self.rate if np.isfinite(self.rate) else None,
             "share": self.share if np.isfinite(self.share) else None,
             "verdict": self.verdict,
         }
@@ -128,6 +137,8 @@ def gradient_flow(
     """
     if lags < 1 or rows < 1 or hidden < 1:
         raise InputError(f"lags, rows and hidden must be at least 1, got {lags}, {rows}, {hidden}")
+    if seed < 0:
+        raise InputError(f"seed must be at least 0, got {seed}")
     rng = np.random.default_rng(seed)
     label = ""
     if isinstance(subject, (str, Cell)):

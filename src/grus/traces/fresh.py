@@ -26,9 +26,11 @@ def draw(
     """Weights by family in float64 from U(-1/sqrt(H), 1/sqrt(H)), U times ``gain``.
 
     ``size`` is that of each axis, ``gate_bias`` has biases (family b) by gate. Raises InputError
-    for a cell that needs masks from outside, or one size for input and hidden units, and for a gate
-    that has no bias.
+    for a cell that needs masks from outside, or one size for input and hidden units, for a gate
+    that has no bias, and for a gain that is not finite.
     """
+    if not math.isfinite(gain):
+        raise InputError(f"gain must be a finite number, got {gain}")
     given = [i.name for i in cell.inputs if i.name != "x" and i.keep is None]
     if given:
         raise InputError(f"cell {cell.name} needs the masks {', '.join(given)}")

@@ -113,12 +113,14 @@ class Measures:
 def measures(trace: Trace) -> Measures:
     """Measure a trace (`grus.trace`), which holds the gates and states of its cell.
 
-    Raises InputError naming what was not recorded, and for a trace without steps.
+    Raises InputError naming what was not recorded, and for a trace without steps or units.
     """
     cell = trace.cell
     counted = sum(int(np.sum(trace.lengths > step)) for step in trace.steps)
     if not counted:
         raise InputError("the trace holds no step to measure")
+    if not len(trace.units):
+        raise InputError("the trace holds no unit to measure")
     open_, kept = {g: trace[g].astype(np.float64) for g in gates(cell)}, keeps(cell)
     states = {s: trace[s].astype(np.float64) for s in cell.states}
     closing = resets(cell)
@@ -148,7 +150,7 @@ def half_life(factor: Array) -> Array:
 
 
 def dead(state: Array, trace: Trace) -> Array:
-    """Whether each unit hardly moves: bool [layer, direction, unit]."""
+    """Whether each unit hardly moves: bool [layer, direction, unit]; not where nothing is known."""
     later, first = state.copy(), round(len(trace.steps) * WARM_UP)
     for d, direction in enumerate(trace.directions):  # the backward one begins at the end
         begun = slice(len(trace.steps) - first, None) if direction else slice(first)
@@ -157,7 +159,8 @@ def dead(state: Array, trace: Trace) -> Array:
     count = np.maximum(known.sum(axis=(2, 3)), 1)
     centre = np.where(known, later, 0).sum(axis=(2, 3)) / count
     apart = np.where(known, later - centre[:, :, None, None], 0) ** 2
-    found: Array = np.sqrt(apart.sum(axis=(2, 3)) / count) < DEAD
+    still = np.sqrt(apart.sum(axis=(2, 3)) / count) < DEAD
+    found: Array = still & known.any(axis=(2, 3))
     return found
 
 
