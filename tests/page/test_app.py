@@ -135,6 +135,15 @@ def test_what_is_no_request_is_refused(page: Client, body: str) -> None:
     assert "\n" not in got.json()["error"]
 
 
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_a_gate_held_at_a_huge_number_is_refused(page: Client, digits: int) -> None:
+    body = f'{{"text": "a", "hold": {{"z": 1{"0" * digits}}}}}'
+    got = page.post("/look", content=body, headers=OWN)
+    assert got.status_code == 400
+    if digits == 400:
+        assert got.json()["error"] == "each gate must be held between 0 and 1"
+
+
 def test_half_a_symbol_is_refused(page: Client) -> None:
     got = page.post("/look", content=json.dumps({"text": "\ud800"}), headers=OWN)
     assert (got.status_code, "vocabulary" in got.json()["error"]) == (400, True)

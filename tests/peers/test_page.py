@@ -172,6 +172,14 @@ def test_a_click_shows_the_worksheet_of_that_step_and_unit(visit: Visit) -> None
     assert line.split("=")[-1].strip() == shown
 
 
+def test_a_click_is_heard_after_the_text_was_emptied(visit: Visit) -> None:
+    for _ in range(2):
+        visit.type("")
+        visit.type(TEXT)
+        visit.click_cell(5, 3)
+        assert visit.text("#work-title") == "Worksheet: step 5 “q”"
+
+
 def test_the_keyboard_goes_through_steps_and_units(visit: Visit) -> None:
     visit.type(TEXT)
     visit.page.focus("#plot")

@@ -64,4 +64,7 @@ def _hold(given: object) -> dict[str, float]:
     for number in given.values():
         if type(number) not in (int, float):
             raise InputError("hold must give each gate a number")
-    return {name: float(number) for name, number in given.items()}
+    try:
+        return {name: float(number) for name, number in given.items()}
+    except OverflowError:
+        raise InputError("each gate must be held between 0 and 1") from None

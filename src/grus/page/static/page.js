@@ -39,7 +39,7 @@ async function look() {
       answer = { ...found, unit: asked.unit, holding: Object.keys(asked.hold).length > 0 };
       say(answer.steps ? read() : "The network has read nothing yet.");
       show();
-      await draw(at("plot"), answer);
+      await draw(at("plot"), answer, picked);
       await worksheet();
     } catch (error) {
       say(error instanceof TypeError ? "The server has ended: start grus serve again." : error.message, true);
@@ -167,6 +167,13 @@ function go(steps, units) {
 
 const page = (unit) => Math.floor(unit / model.page) * model.page;
 
+function picked({ points }) {
+  const [{ x, y, data }] = points;
+  const unit = data.type === "heatmap" ? y - 1 : asked.unit;
+  at("plot").focus();
+  change({ step: x - 1, unit, units: page(unit) });
+}
+
 function keys(event) {
   const moves = {
     ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1],
@@ -241,7 +248,7 @@ function listen() {
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && event.target !== at("plot")) { at("text").focus(); change({ step: -1 }); }
   });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => answer && draw(at("plot"), answer));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => answer && draw(at("plot"), answer, picked));
 }
 
 async function start() {
@@ -258,12 +265,6 @@ async function start() {
   at("text").value = asked.text;
   at("text").focus();
   await look();
-  at("plot").on?.("plotly_click", ({ points }) => {
-    const [{ x, y, data }] = points;
-    const unit = data.type === "heatmap" ? y - 1 : asked.unit;
-    at("plot").focus();
-    change({ step: x - 1, unit, units: page(unit) });
-  });
 }
 
 start();

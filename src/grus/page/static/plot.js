@@ -66,12 +66,15 @@ function layout(answer, steps) {
   };
 }
 
-async function draw(place, answer) {
+// picked hears of every click on the picture. Purging takes it away with all else, so it is told anew.
+async function draw(place, answer, picked) {
   if (!answer.steps) {
     Plotly.purge(place);
     return;
   }
   const steps = answer.symbols.map((_, k) => answer.first + k + 1);
   const config = { displayModeBar: false, doubleClick: false, responsive: true, showTips: false };
+  const fresh = !place.on;
   await Plotly.react(place, traces(answer, steps), layout(answer, steps), config);
+  if (fresh) place.on("plotly_click", picked);
 }
