@@ -135,6 +135,19 @@ def test_a_run_that_diverges_is_kept_and_named() -> None:
     assert "diverged" in "\n".join(table(course, found))
 
 
+def test_a_run_that_diverges_on_its_first_step_has_no_time() -> None:
+    steep = {**QUICK, "batch": 32, "lr": 1e38, "clip": 0.0, "steps": 3, "report_every": 1}
+    course = TaskCourse(Copying(5), Settings(**steep))
+    found = outcome(course, "gru,rnn", 1, hidden=4)
+    assert [t.step_seconds for t in found.trials] == [None, None]
+    written = json.loads(as_json(course, found, "params"))
+    assert [t["step_seconds"] for c in written["contestants"] for t in c["trials"]] == [None] * 2
+    said = table(course, found)
+    for cell, row in zip(("gru", "rnn"), map(str.split, said[2:4]), strict=True):
+        assert row[7:11] == ["-", "diverged", "diverged", "diverged"]
+        assert f"{cell} fails: every seed diverged." in said
+
+
 def test_a_budget_of_seconds_ends_each_run() -> None:
     found = outcome(task_course(steps=None, seconds=0.05), seeds=1)
     assert found.finished

@@ -48,6 +48,12 @@ def test_a_row_says_what_its_runs_were() -> None:
     assert rows["rnn"][-1] == "0/5"
 
 
+def test_a_time_is_that_of_the_runs_that_have_one() -> None:
+    outcome = made_up()
+    outcome.trials[-1] = replace(outcome.trials[-1], step_seconds=None)
+    assert "2.50 ms" in table(COURSE, outcome)[3]
+
+
 def test_columns_stand_below_each_other() -> None:
     lines = table(COURSE, made_up())[:4]
     assert len({len(line) for line in lines[2:]}) == 1

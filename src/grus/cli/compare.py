@@ -59,7 +59,7 @@ def compare(
     ] = Settings.clip,
     threads: Annotated[int | None, typer.Option(help="CPU threads; torch's by default.")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Draw the learning curves here: .svg, .png or .pdf.")
+        Path | None, typer.Option(help="Draw the learning curves here: .svg or .png.")
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Write everything to this file.")] = None,
 ) -> None:

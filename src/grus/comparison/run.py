@@ -26,7 +26,8 @@ class Trial:
 
     ``losses`` are validation losses at ``steps``, in the course's unit; ``best`` is the lowest,
     infinity where the run diverged before the first. ``step_seconds`` is the median time of a
-    training step, validation apart. ``diverged`` says at which step it did, "" for a sound run.
+    training step, validation apart, None where the first diverged. ``diverged`` says at which step
+    it did, "" for a sound run.
 
     ``flow`` is the gradient flow of the trained layer on sequences that validate, ``flow_before``
     of the layer before training: the norm of d(output at the last step)/d(state k steps before) for
@@ -38,7 +39,7 @@ class Trial:
     steps: tuple[int, ...]
     losses: tuple[float, ...]
     best: float
-    step_seconds: float
+    step_seconds: float | None
     seconds: float
     diverged: str = ""
     flow_before: tuple[float, ...] = ()
@@ -179,7 +180,7 @@ def _trial(
         steps=tuple(record.steps),
         losses=tuple(record.losses),
         best=min(record.losses, default=math.inf),
-        step_seconds=statistics.median(record.times),
+        step_seconds=statistics.median(record.times) if record.times else None,
         seconds=time.perf_counter() - began,
         diverged=diverged,
         flow_before=before,

@@ -42,7 +42,8 @@ def trial_line(trial: Trial) -> str:
 def table(course: Course, outcome: Outcome) -> list[str]:
     """The table and the verdict.
 
-    A step is a training step; its time is the median over the seeds of their medians. The loss is
+    A step is a training step; its time is the median over the seeds of their medians, - where no
+    seed came through one. The loss is
     the best validation loss of a run: median, lowest and highest over the seeds. "Gradient left" is
     what share of the gradient in the last state reaches the state of the longest lag, before
     training and after, the median over the seeds (`traces.flow`).
@@ -80,11 +81,16 @@ def _row(course: Course, one: Contestant, trials: Sequence[Trial]) -> tuple[str,
         f"{one.parameters:,}",
         short(found.operations),
         short(found.saved) + "B",
-        f"{median(t.step_seconds for t in trials) * 1e3:.2f} ms",
+        _time(trials),
         *(_loss(of(losses)) for of in (median, min, max)),
         *(_left([of(trial) for trial in trials]) for of in (_before, _after)),
         "" if count is None else f"{count}/{len(losses)}",
     )
+
+
+def _time(trials: Sequence[Trial]) -> str:
+    times = [trial.step_seconds for trial in trials if trial.step_seconds is not None]
+    return f"{median(times) * 1e3:.2f} ms" if times else "-"
 
 
 def _before(trial: Trial) -> Sequence[float]:
@@ -112,6 +118,9 @@ def sentences(course: Course, outcome: Outcome) -> list[str]:
     said = [verdict(losses).sentence]
     for name in failing(losses, course.baseline):
         best, share = min(losses[name]), min(losses[name]) / course.baseline
+        if not isfinite(best):
+            said.append(f"{name} fails: every seed diverged.")
+            continue
         said.append(
             f"{name} fails: its best seed reaches {_loss(best)}, {share:.2f} of what knowing"
             f" nothing gives ({course.baseline:.4g})."
@@ -135,7 +144,7 @@ def _loss(loss: float) -> str:
 
 
 def as_json(course: Course, outcome: Outcome, match: str) -> str:
-    """Everything, run by run. A loss that is not finite is null."""
+    """Everything, run by run. A loss that is not finite, and a time not taken, is null."""
     losses = outcome.best()
     found = verdict(losses) if losses else None
     entries = []
