@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 
 from grus.inspect.bench.peers import OURS
 from grus.inspect.bench.problem import Problem
-from grus.inspect.bench.process import PeerError, Process
+from grus.inspect.bench.process import THREADS, PeerError, Process
 from grus.inspect.bench.right import Truth, truth
 from grus.inspect.bench.turns import Run, Turns, take_turns
 from grus.inspect.bench.wire import Arrays, Message
 
 LIMIT = 120.0  # seconds for one answer; the longest block of the table takes about five
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 Command = Callable[[int], list[str]]
 Messages = dict[str, tuple[Message, Arrays]]
 """By peer."""

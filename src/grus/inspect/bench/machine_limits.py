@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from grus.errors import InputError
-from grus.inspect.bench.against import THREADS
 from grus.inspect.bench.peers import MACHINE, command
+from grus.inspect.bench.process import THREADS
 from grus.inspect.bench.roofline import Limits
 
 PRODUCTS = (256, 512, 1024, 2048)

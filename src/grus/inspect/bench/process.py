@@ -11,6 +11,9 @@ from typing import Any, BinaryIO, cast
 
 from grus.inspect.bench.wire import Array, Arrays, Message, receive, send
 
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""The environment variables that say how many threads a process may use."""
+
 
 class PeerError(Exception):
     """A peer that refused, failed, died or hung: which peer, and which of these."""
