@@ -4,6 +4,7 @@ are those of the library's products."""
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -249,3 +250,92 @@ def test_a_wrong_term_is_noticed(broken: str, monkeypatch: pytest.MonkeyPatch) -
             agree("gru", torch.float64, gradients("gru", torch.float64, strided=False), want)
     finally:
         backwards.cache_clear()
+
+
+def test_where_kernels_must_not_run_nothing_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise AssertionError("a kernel was asked for")
+
+    monkeypatch.setenv("GRUS_BACKEND", "reference")
+    monkeypatch.setattr(ready, "_prepare", refused)
+    with torch.no_grad():
+        grus.GRU(4, 6)(torch.randn(2, 3, 4))
+
+
+def test_a_state_that_comes_once_is_read_once() -> None:
+    layer, x = grus.LSTM(2, 3), torch.randn(4, 1, 2)
+    h = torch.zeros(1, 1, 3)
+    with torch.no_grad():
+        assert layer(x, (s for s in (h, h)))[0].equal(layer(x)[0])
+        with pytest.raises(grus.InputError, match="hx"):
+            grus.GRU(2, 3)(x, h.numpy())
+
+
+def negated(x: Any) -> Any:
+    """The same numbers behind torch's negative bit: memory holds their negatives."""
+    found = torch._neg_view(-x)
+    assert found.is_neg()
+    return found
+
+
+@pytest.mark.parametrize("lengths", [None, [2, 3, 4]])
+def test_numbers_behind_the_negative_bit_are_read_as_they_are(lengths: Any) -> None:
+    layer, x = grus.GRU(5, 7), torch.randn(4, 3, 5)
+    dy = torch.randn(4, 3, 7)
+    parameters = list(layer.parameters())
+    want = layer(x, lengths=lengths)[0]
+    for _ in range(2):  # the second time what was laid out is found again
+        with torch.no_grad():
+            assert layer(negated(x), lengths=lengths)[0].equal(want)
+        found = layer(negated(x), lengths=lengths)[0]
+        assert found.equal(want)
+        grads = torch.autograd.grad(found, parameters, negated(dy))
+        for one, other in zip(grads, torch.autograd.grad(want, parameters, dy, True), strict=True):
+            assert one.equal(other)
+
+
+def test_what_forward_kept_may_come_back_strided() -> None:
+    layer, x = grus.GRU(5, 7), torch.randn(4, 3, 5)
+    layer(x)[0].sum().backward()
+    want = [p.grad.clone() for p in layer.parameters()]
+    layer.zero_grad()
+    pack = lambda t: torch.stack([t, t * 0], -1)  # noqa: E731
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t[..., 0]):
+        loss = layer(x)[0].sum()
+    loss.backward()
+    assert all(p.grad.equal(g) for p, g in zip(layer.parameters(), want, strict=True))
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_traced_module_runs_torchs_operations(frozen: bool) -> None:
+    layer, x = grus.GRU(5, 7).requires_grad_(not frozen), torch.randn(4, 3, 5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what tracing itself says
+        traced = torch.jit.trace(layer, (x,), check_trace=False)
+        found = traced(2 * x)[0]
+    # Four steps of sums of 12 products.
+    assert (found - layer(2 * x)[0]).abs().max() < 4 * 12 * 2.0**-22
+
+
+def test_a_module_pickled_before_names_were_kept_runs() -> None:
+    layer, x = grus.GRU(3, 4), torch.randn(2, 1, 3)
+    state = {k: v for k, v in layer.__dict__.items() if k not in ("_own", "_names")}
+    again = grus.GRU.__new__(grus.GRU)
+    again.__setstate__(state)
+    with torch.no_grad():
+        assert again(x)[0].equal(layer(x)[0])
+
+
+def test_a_cell_of_biases_alone_needs_them() -> None:
+    cell = grus.Cell.parse("z = sigmoid(b.z)\nh_next = z * h", "v")
+    with pytest.raises(grus.InputError, match="biases alone"):
+        grus.Recurrent(cell, 3, 5, bias=False)
+
+
+def test_holding_a_gate_leaves_torchs_generator_alone() -> None:
+    from grus.layers.held import hold_layer
+
+    layer = grus.GRU(3, 4, recompute=True)
+    before = torch.get_rng_state()
+    assert hold_layer(layer, {"z": 0.5}).recompute
+    assert torch.get_rng_state().equal(before)

@@ -12,7 +12,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from grus import InputError
-from grus.pictures import gradient_flow, half_lives, learning_curves, saturation, save
+from grus.pictures import (
+    gradient_flow,
+    half_lives,
+    learning_curves,
+    saturation,
+    save,
+    state_norms,
+)
 
 STEPS = [10, 20, 30]
 
@@ -117,6 +124,21 @@ def test_a_gate_open_all_the_time_stands_at_the_right_a_shut_one_at_the_top() ->
     assert high > 1
 
 
+def norms(**given: tuple[list[float], int, int]) -> Any:
+    """Measures of which a figure reads the norms alone: (norm, dead, units) of each layer."""
+    found = {label: (np.array(norm), dead, units) for label, (norm, dead, units) in given.items()}
+    cell = SimpleNamespace(name="made")
+    return SimpleNamespace(norms=lambda: found, steps=np.array([4, 5, 6]), cell=cell)
+
+
+def test_norms_stand_over_the_steps_that_were_recorded() -> None:
+    ax = state_norms(norms(one=([1.0, 2.0, 3.0], 0, 8), two=([0.5, 0.0, 0.0], 7, 8)))
+    np.testing.assert_array_equal(ax.lines[0].get_xdata(), [4, 5, 6])
+    np.testing.assert_array_equal(ax.lines[1].get_ydata(), [0.5, 0, 0])
+    assert key(ax) == ["one: 0 of 8 units dead", "two: 7 of 8 units dead"]
+    assert ax.get_ylim()[0] == 0
+
+
 BAD: dict[str, tuple[Any, str]] = {
     "no curves": (lambda: learning_curves({}), "there are no learning curves"),
     "no seeds": (lambda: learning_curves({"a": []}), "a: there is no seed"),
@@ -130,6 +152,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "no norm": (lambda: gradient_flow({"a": flow([0, 1])}), "must be positive, got 0.0"),
     "a burst": (lambda: gradient_flow({"a": flow([np.inf, 1])}), "must be positive, got inf"),
     "no gates": (lambda: saturation(gates()), "cell made has no gates"),
+    "no norms": (lambda: state_norms(norms()), "no state of the cell made was recorded"),
     "no lives": (lambda: half_lives({"a": [np.nan]}), "there are no half-lives"),
     "negative": (lambda: half_lives({"a": [-1]}), "cannot be negative, got -1"),
 }
@@ -148,11 +171,12 @@ def figures() -> dict[str, Any]:
         "flow": gradient_flow({"gru": flow([1.0, 0.5])}),
         "lives": half_lives({"layer 0": [1.0, 3.0]}),
         "gates": saturation(gates(z=([0.25], [0.5]))),
+        "norms": state_norms(norms(one=([1.0, 2.0, 3.0], 0, 8))),
     }
 
 
 @pytest.mark.parametrize("form", ["svg", "png"])
-@pytest.mark.parametrize("name", ["curves", "flow", "lives", "gates"])
+@pytest.mark.parametrize("name", ["curves", "flow", "lives", "gates", "norms"])
 def test_a_figure_is_saved_the_same_every_time(name: str, form: str, tmp_path: Path) -> None:
     first, second = tmp_path / f"a.{form}", tmp_path / f"b.{form}"
     save(figures()[name], first)
@@ -172,7 +196,7 @@ def test_saving_says_what_it_cannot(tmp_path: Path) -> None:
         save([ax, figures()["flow"]], tmp_path / "a.svg")
 
 
-@pytest.mark.parametrize("name", ["curves", "flow", "lives", "gates"])
+@pytest.mark.parametrize("name", ["curves", "flow", "lives", "gates", "norms"])
 def test_nothing_is_smaller_than_nine_points_and_nothing_overlaps(name: str) -> None:
     ax = figures()[name]
     canvas = FigureCanvasAgg(ax.figure)

@@ -97,3 +97,20 @@ def test_nothing_in_a_trace_can_be_changed() -> None:
 def test_shapes_that_do_not_fit_are_refused(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         made(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"directions": [7]}, "directions must lie in 0..1"),
+        ({"layers": [-1, 0]}, "layers must lie in 0.."),
+        ({"steps": [7, 5]}, "steps must go up, each once"),
+        ({"units": [1, 1, 9]}, "units must go up, each once"),
+        ({"lengths": [8, -3, 6]}, "lengths must lie in 0.."),
+        ({"lengths": [8, 2**62, 6]}, "lengths must lie in 0.."),
+        ({"steps": np.array([5, 2**63 + 7], np.uint64)}, "steps must lie in 0.."),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=f"a trace's {said}"):
+        made(**changes)

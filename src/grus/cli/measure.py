@@ -27,7 +27,7 @@ def measure(
     hold: Annotated[list[str] | None, typer.Option(help=HOLD)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything, per unit, as JSON.")] = False,
     plot: Annotated[
-        Path | None, typer.Option(help="Draw saturation and half-lives here: .svg or .png.")
+        Path | None, typer.Option(help="Draw gates, half-lives and norms: .svg or .png.")
     ] = None,
 ) -> None:
     """Measure a trained model on a text: saturated gates, memory, resets, dead units, norms."""
@@ -54,17 +54,26 @@ def measure(
 
 
 def _draw(found: Measures, plot: Path) -> None:
-    """Saturated gates and half-lives side by side; what the cell has not is left out."""
-    from grus.pictures import half_lives, saturation, save
+    """Saturated gates, half-lives and norms in one figure; what the cell has not is left out."""
+    from grus.pictures import half_lives, saturation, save, state_norms
     from grus.pictures.style import new_figure
 
-    pictures: list[tuple[Any, Any]] = [(saturation, found.left), (half_lives, found.half_life)]
+    pictures: list[tuple[Any, Any]] = [
+        (saturation, found.left),
+        (half_lives, found.half_life),
+        (state_norms, found.norm),
+    ]
     drawn = [draw for draw, numbers in pictures if numbers]
     if not drawn:
-        raise InputError(f"cell {found.cell.name} has no gates and keeps no state: nothing to draw")
-    figure = new_figure(7.5 * len(drawn), 4.4)
-    for ax, draw in zip(figure.subplots(1, len(drawn), squeeze=False)[0], drawn, strict=True):
+        raise InputError(f"cell {found.cell.name} has no gates and no states: nothing to draw")
+    columns = min(2, len(drawn))
+    rows = -(-len(drawn) // columns)
+    figure = new_figure(7.5 * columns, 4.4 * rows)
+    places = figure.subplots(rows, columns, squeeze=False).ravel()
+    for ax, draw in zip(places, drawn, strict=False):
         draw(found, ax=ax)
+    for ax in places[len(drawn) :]:
+        ax.set_axis_off()
     save(figure, plot)
 
 

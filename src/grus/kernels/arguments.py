@@ -83,7 +83,7 @@ def _sizes(
                 " [batch, size]"
             )
         if axis not in found:
-            found[axis] = given[k].shape[1]
+            found[axis] = np.shape(given[k])[1]
     return found
 
 

@@ -106,7 +106,7 @@ def bind(record: TorchRecord, names: tuple[str, ...]) -> Binding:
 
 def array(tensor: Tensor) -> Array:
     """The tensor's memory as a NumPy array, its last axis contiguous."""
-    tensor = tensor.detach()
+    tensor = tensor.detach().resolve_neg()
     if tensor.stride(-1) != 1 and tensor.shape[-1] > 1:
         tensor = tensor.contiguous()
     found: Array = tensor.numpy()

@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from grus.equations import held_at, hold_weights
+from grus.equations import Cell, held_at, hold_weights
 from grus.layers.recurrent import Recurrent
 
 
@@ -22,8 +22,18 @@ def hold_layer(layer: Recurrent, values: Mapping[str, float]) -> Recurrent:
     """
     cell = layer.cell
     held = held_at(cell, values)
+    with torch.random.fork_rng(devices=[]):  # the weights drawn are replaced at once
+        made = _made(layer, held)
+    for row in range(len(layer._rows)):
+        weights = cast("dict[str, Tensor]", hold_weights(cell, held, layer.layer_weights(row)))
+        _set(made, row, weights)
+    return made.train(layer.training)
+
+
+def _made(layer: Recurrent, held: Cell) -> Recurrent:
+    """A layer like ``layer`` of the held cell."""
     like = getattr(layer, layer._first)
-    made = Recurrent(
+    return Recurrent(
         held,
         layer.input_size,
         layer.hidden_size,
@@ -33,13 +43,10 @@ def hold_layer(layer: Recurrent, values: Mapping[str, float]) -> Recurrent:
         bidirectional=layer.bidirectional,
         proj_size=layer.proj_size if "projection" in held.shapes.states.values() else 0,
         backend=layer.backend,
+        recompute=layer.recompute,
         device=like.device,
         dtype=like.dtype,
     )
-    for row in range(len(layer._rows)):
-        weights = cast("dict[str, Tensor]", hold_weights(cell, held, layer.layer_weights(row)))
-        _set(made, row, weights)
-    return made.train(layer.training)
 
 
 def _set(layer: Recurrent, row: int, weights: Mapping[str, Tensor]) -> None:

@@ -130,8 +130,15 @@ def cleared(steps: Steps, kept: Literal["copy", "collect"]) -> Clear:
     return kept if steps.reset_to == "h0" else "zero"
 
 
+def unusual(tensor: Tensor) -> bool:
+    """True where memory does not hold the numbers: negated when read, or zeros without memory."""
+    return tensor.is_neg() or tensor._is_zerotensor()
+
+
 def by_rows(tensor: Tensor) -> Tensor:
-    """The tensor with its last axis contiguous: itself where it is."""
+    """The tensor in memory as its numbers are, its last axis contiguous: itself where it is so."""
+    if unusual(tensor):
+        return tensor.resolve_neg().clone(memory_format=torch.contiguous_format)
     if tensor.stride(-1) == 1 or tensor.shape[-1] == 1:
         return tensor
     return tensor.contiguous()

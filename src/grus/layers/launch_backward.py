@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from grus.errors import InputError
 from grus.kernels.prepared import Prepared
 from grus.kernels.products import Matmul, Products, Recipe, recipe, vectors
 from grus.kernels.rows import dense_flags
 from grus.kernels.steps import Steps
 from grus.layers.binding import Binding
 from grus.layers.finish import MOST, Finish
-from grus.layers.launch import Launch, by_rows, cleared, turned
+from grus.layers.launch import Launch, by_rows, cleared, turned, unusual
 
 Gradients = list[Tensor | None]
 """One for each of the tensors of a call."""
@@ -61,12 +62,14 @@ class Backwards(Launch):
         """The gradient of each of ``tensors`` that ``needs`` one."""
         count = self.count
         x, parameters, training = tensors[0], tensors[count:], any(needs[count:])
-        given = (x, output, dy, *dfinal)
+        given, saved = (x, output, dy, *dfinal), by_rows(saved)
+        if saved.dtype is not x.dtype:
+            raise InputError(f"what forward kept came back as {saved.dtype}, it was {x.dtype}")
         key: list[Any] = [steps.reverse, steps.first, cleared(steps, "collect"), needs[0], training]
         for tensor in given:
-            key += (tensor.stride(), tensor.shape)
+            key += (tensor.stride(), tensor.shape, unusual(tensor))
         for tensor in parameters:
-            key += (tensor.shape, tensor.stride(), tensor.data_ptr())
+            key += (tensor.shape, tensor.stride(), unusual(tensor), tensor.data_ptr())
         call: Backward | None = self.calls.get(tuple(key))
         if call is None:
             rows, own = tuple(map(by_rows, given)), tuple(map(by_rows, tensors[1:]))

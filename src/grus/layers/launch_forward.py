@@ -13,7 +13,7 @@ from grus.kernels.prepared import Prepared
 from grus.kernels.rows import begins, dense_flags
 from grus.kernels.steps import Steps
 from grus.layers.binding import Binding
-from grus.layers.launch import Launch, by_rows, cleared, turned
+from grus.layers.launch import Launch, by_rows, cleared, turned, unusual
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Forwards(Launch):
         """(output, final states, what `backward` reads or None)."""
         key: list[Any] = [keep, steps.reverse, steps.first, cleared(steps, "copy")]
         for tensor in tensors:
-            key += (tensor.shape, tensor.stride())
+            key += (tensor.shape, tensor.stride(), unusual(tensor))
         for tensor in tensors[self.count :]:
             key.append(tensor.data_ptr())
         call = self.calls.get(tuple(key))

@@ -5,8 +5,8 @@
 - "torch": torch's own functions, cuDNN there, for the cells that torch has on a CUDA device.
 - "composite": the reference's evaluator over torch operations, for everything else: other devices
   and dtypes, other cells on a GPU, a ``torch.func`` transform or forward mode inside what is
-  compiled or traced, a cell that has no weights (one whose gates are all held), and whatever asks
-  for it by ``backend="composite"`` or GRUS_BACKEND=reference.
+  compiled or traced, ``torch.jit.trace``, a cell that has no weights (one whose gates are all
+  held), and whatever asks for it by ``backend="composite"`` or GRUS_BACKEND=reference.
 
 A cell that the kernels cannot run is an error, never a silent change of speed.
 """
@@ -47,10 +47,13 @@ _switch = constant(backend)
 def choose(x: Tensor, asked: Path | None, cell: Cell, steps: Steps = PLAIN) -> Path:
     """The path of ``cell`` for input ``x`` stepped through by ``steps``.
 
-    ``asked`` stands above the rules. Raises InputError for an unknown GRUS_BACKEND.
+    ``asked`` stands above the rules, but for ``torch.jit.trace``, which sees torch's operations
+    alone. Raises InputError for an unknown GRUS_BACKEND.
     """
     if not cell.families:
         return "composite"
+    if torch._C._get_tracing_state() is not None:
+        asked = "composite"
     if asked is not None:
         return asked
     recorded = traced()

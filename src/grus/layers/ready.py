@@ -21,7 +21,7 @@ from grus.kernels.backend import backend
 from grus.kernels.prepared import Prepared
 from grus.kernels.steps import PLAIN
 from grus.layers.binding import bind
-from grus.layers.launch import by_rows
+from grus.layers.launch import by_rows, unusual
 from grus.layers.launch_forward import forwards
 from grus.layers.path import WIDE
 from grus.layers.states import State
@@ -33,6 +33,7 @@ PLAIN_TENSORS = (torch.nn.Parameter, Tensor)
 _transformed = torch._C._are_functorch_transforms_active
 _replaced = torch._C._len_torch_dispatch_stack
 _intercepted = torch._C._is_torch_function_mode_enabled
+_written_down = torch._C._get_tracing_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,36 +58,23 @@ def inference(
     not a plain call of inference whose arguments all fit; nothing has happened then.
 
     ``parameters`` are in the order of ``names``, for ``inputs`` features."""
-    if (
-        torch.compiler.is_compiling()
-        or _transformed()
-        or _replaced()
-        or _intercepted()
-        or forward_ad._current_level >= 0
-    ):
+    if _replaced_or_recorded():
         return None
-    given = () if hx is None else (hx,) if isinstance(hx, Tensor) else tuple(hx)
-    tensors = (x, *given, *parameters)
-    if torch.is_grad_enabled():
-        for tensor in tensors:
-            if tensor.requires_grad:
-                return None
-    key: list[Any] = []
-    for tensor in tensors:
-        key += (type(tensor), tensor.shape, tensor.stride(), tensor.dtype, tensor.is_cpu)
-    for tensor in parameters:
-        key.append(tensor.data_ptr())
+    given = () if hx is None else (hx,) if isinstance(hx, Tensor) else hx
+    if not isinstance(given, (tuple, list)) or not all(map(_is_tensor, given)):
+        return None  # the long way says what it is not
+    key = _key((x, *given, *parameters), parameters)
+    if key is None:
+        return None
     calls = _calls(record, names, inputs)
-    call = calls.get(tuple(key))
+    call = calls.get(key)
     if call is None:
-        call = _prepare(record, names, inputs, x, given, tuple(parameters))
+        call = _prepare(record, names, inputs, x, tuple(given), tuple(parameters))
         if call is None:
             return None
         if len(calls) >= MOST:
             calls.clear()
-        calls[tuple(key)] = call
-    if backend() != "kernels":
-        return None
+        calls[key] = call
     output = x.new_empty(call.output)
     final = [x.new_empty(shape) for shape in call.states]
     where = [x.data_ptr(), output.data_ptr(), 0]
@@ -96,6 +84,38 @@ def inference(
         where.append(tensor.data_ptr())
     call.run.run(where)
     return output, final[0] if len(final) == 1 else tuple(final)
+
+
+def _key(tensors: tuple[Tensor, ...], parameters: Sequence[Tensor]) -> tuple[Any, ...] | None:
+    """All that a prepared call depends on; None where a derivative is recorded, or where memory
+    does not hold the numbers."""
+    recorded = torch.is_grad_enabled()
+    key: list[Any] = []
+    for tensor in tensors:
+        if (recorded and tensor.requires_grad) or unusual(tensor):
+            return None
+        key += (type(tensor), tensor.shape, tensor.stride(), tensor.dtype, tensor.is_cpu)
+    for tensor in parameters:
+        key.append(tensor.data_ptr())
+    return tuple(key)
+
+
+def _replaced_or_recorded() -> bool:
+    """True where operations are not simply run: compiled, traced, transformed, intercepted; and
+    where the kernels must not run."""
+    return (
+        torch.compiler.is_compiling()
+        or _transformed()
+        or _replaced() > 0
+        or _intercepted()
+        or _written_down() is not None
+        or forward_ad._current_level >= 0
+        or backend() != "kernels"
+    )
+
+
+def _is_tensor(value: object) -> bool:
+    return isinstance(value, Tensor)
 
 
 @lru_cache(maxsize=256)

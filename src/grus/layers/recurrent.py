@@ -136,11 +136,18 @@ class Recurrent(TorchSurface):
         own = tuple(self.record.shapes(self._axes(0), bias))
         ends = parameters.suffixes(num_layers, bidirectional)
         self._rows = [{name: name + end for name in own} for end in ends]
+        if cell.families and not own:
+            raise InputError(f"cell {cell.name} has biases alone, which bias=False takes away")
         self._names, self._own = own, tuple(self._rows[0].values())
         self._first = next(iter(self._own), BLANK)
         axes = self._axes(0)
         self._state_sizes = tuple(axes[cell.shapes.states[s]] for s in cell.states)
         self._unpacking_seen = len(cell.states) > 1
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        # Pickles of version 0.1.0 before these were kept.
+        self._names, self._own = tuple(self._rows[0]), tuple(self._rows[0].values())
 
     def _axes(self, row: int) -> dict[str, int]:
         """The size of each axis in a row of h_n."""

@@ -80,7 +80,7 @@ class Stepper:
         return {k: v for k, v in self.__dict__.items() if k not in ("_lock", "_packed")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        self.__dict__.update({"_narrow": "", **state})
         self._prepare()
 
     def _pack(self, batch: int) -> tuple[list[PackedStep], list[Array]]:

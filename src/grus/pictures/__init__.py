@@ -9,7 +9,17 @@ from grus.pictures.curves import learning_curves
 from grus.pictures.flow import gradient_flow
 from grus.pictures.gates import gate, gates
 from grus.pictures.half_life import half_lives
+from grus.pictures.norms import state_norms
 from grus.pictures.saturation import saturation
 from grus.pictures.style import save
 
-__all__ = ["gate", "gates", "gradient_flow", "half_lives", "learning_curves", "saturation", "save"]
+__all__ = [
+    "gate",
+    "gates",
+    "gradient_flow",
+    "half_lives",
+    "learning_curves",
+    "saturation",
+    "save",
+    "state_norms",
+]

@@ -26,7 +26,9 @@ def split(cell: Cell, weights: Mapping[str, Array]) -> dict[Weight, Array]:
     for family, gates in cell.families.items():
         stacked = weights[family]
         want = len(cell.family_axes(family))
-        rows, rest = divmod(stacked.shape[0], len(gates)) if len(stacked.shape) == want else (0, 1)
+        whole = len(stacked.shape) == want
+        # torch.jit.trace has tensors for sizes
+        rows, rest = divmod(int(stacked.shape[0]), len(gates)) if whole else (0, 1)
         if rest:
             raise InputError(
                 f"{family} stacks {len(gates)} gates ({', '.join(gates)}) of a"

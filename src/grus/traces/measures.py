@@ -73,6 +73,18 @@ class Measures:
             for name in self.left
         }
 
+    def norms(self) -> dict[str, tuple[Array, int, int]]:
+        """Label ("layer 0 h") -> norm of the state [time], dead units, units."""
+        return {
+            f"{where} {state}" if len(self.norm) > 1 else where: (
+                norm[at],
+                int(self.dead[state][at].sum()),
+                self.dead[state].shape[-1],
+            )
+            for state, norm in self.norm.items()
+            for at, where in self._places()
+        }
+
     def table(self) -> list[tuple[str, ...]]:
         """Rows of text under `HEAD`, one for each gate and each state of each layer."""
         rows = []

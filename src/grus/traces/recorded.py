@@ -16,6 +16,8 @@ from grus.traces.request import state_name
 
 Array = np.ndarray[Any, np.dtype[Any]]
 AXES = ("layer", "direction", "time", "batch", "unit")
+MOST = 2**48
+"""Steps, units or layers that a trace may speak of."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -50,7 +52,7 @@ class Trace:
             array = np.asarray(getattr(self, name))
             if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
                 raise InputError(f"a trace's {name} must be a list of whole numbers")
-            object.__setattr__(self, name, _fixed(array.astype(np.int64)))
+            object.__setattr__(self, name, _fixed(_numbers(name, array)))
         for name in ("values", "start"):
             arrays = {key: _fixed(array) for key, array in getattr(self, name).items()}
             object.__setattr__(self, name, MappingProxyType(arrays))
@@ -161,6 +163,17 @@ class Trace:
         from grus.traces import summary
 
         return summary.html(self)
+
+
+def _numbers(name: str, array: Array) -> Array:
+    """As int64, if they can be what they are called: lengths, or numbers that go up from 0 on."""
+    found = array.astype(np.int64)
+    most = {"directions": 1}.get(name, MOST)
+    if found.size and (found.min() < 0 or array.max() > most):
+        raise InputError(f"a trace's {name} must lie in 0..{most}")
+    if name != "lengths" and (np.diff(found) <= 0).any():
+        raise InputError(f"a trace's {name} must go up, each once")
+    return found
 
 
 def _fixed(array: Array) -> Array:

@@ -81,8 +81,13 @@ def numbers(name: str, asked: Chosen, size: int) -> Array:
     if asked is None:
         return np.arange(size)
     if isinstance(asked, str):
-        asked = _range(name, asked)
+        found = numbers(name, _range(name, asked), size)
+        if not len(found):
+            raise InputError(f"{name}: {asked[:80]} is empty; they are 0 to {size - 1}")
+        return found
     if isinstance(asked, slice):
+        if asked.step == 0:
+            raise InputError(f"{name}: a range cannot go on by 0")
         try:
             return np.arange(size)[asked][:: -1 if (asked.step or 1) < 0 else 1]
         except (TypeError, ValueError) as error:
