@@ -159,7 +159,9 @@ function change(what) {
 
 function go(steps, units) {
   if (!answer || !answer.steps) return;
-  const step = Math.min(Math.max(answer.step + steps, 0), answer.steps - 1);
+  // From what was asked last: the answer to it may still be on its way.
+  const from = asked.step < 0 ? answer.step : asked.step;
+  const step = Math.min(Math.max(from + steps, 0), answer.steps - 1);
   const unit = Math.min(Math.max(asked.unit + units, 0), model.hidden - 1);
   answer.step = step;
   change({ step, unit, units: page(unit) });
