@@ -7,13 +7,12 @@ add in the calling thread's mode, where ``torch.set_flush_denormal`` makes small
 from __future__ import annotations
 
 import ctypes
-from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
 
 from grus.kernels.code import Code
-from grus.kernels.compiling import compiling
+from grus.kernels.compiling import compiled
 from grus.kernels.ir import ATTRIBUTES, Target
 from grus.kernels.machine import DType
 from grus.kernels.slots import Slots
@@ -33,15 +32,16 @@ def add(first: Array, second: Array) -> Array:
     """``first + second``, elementwise: two contiguous arrays of one shape, both float32 or both
     float64. The result is new."""
     total = np.empty(first.shape, first.dtype)
-    run = _compiled(cast("DType", first.dtype.name))
+    run = compiled(text, cast("DType", first.dtype.name))
     addresses = (first.ctypes.data, second.ctypes.data, total.ctypes.data)
     block = (ctypes.c_int64 * 4)(*addresses, first.size)
     run(ctypes.addressof(block))
     return total
 
 
-def text(target: Target) -> str:
-    """The addition as LLVM text."""
+def text(target: Target, openmp: bool) -> str:
+    """The addition as LLVM text, for one thread."""
+    del openmp
     slots = _Slots()
     f = Code(target, "run", ["ptr %ctx"], slots, private=False)
     before = f.enter_float_mode()
@@ -57,15 +57,3 @@ def text(target: Target) -> str:
     f.loop(0, count, target.lanes, body)
     f.leave_float_mode(before)
     return "\n\n".join([*sorted(f.externals), f.text(), ATTRIBUTES]) + "\n"
-
-
-def _compiled(dtype: DType) -> Any:
-    with compiling:
-        return _compile(dtype).call
-
-
-@lru_cache(maxsize=2)
-def _compile(dtype: DType) -> Any:
-    from grus.kernels.jit import Compiled, host
-
-    return Compiled(text(Target(host(), dtype)), {})

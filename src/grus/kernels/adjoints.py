@@ -16,7 +16,7 @@ from grus.kernels.call import kernel
 from grus.kernels.layout import axis_sizes, layout, output_size, saved_size, views
 from grus.kernels.machine import DType
 from grus.kernels.plan import make_plan
-from grus.kernels.products import Products, numpy_matmul, recipe
+from grus.kernels.products import Products, recipe
 from grus.kernels.run import forward
 from grus.kernels.slots import Variant
 
@@ -74,7 +74,7 @@ def adjoints(
     call(program, cell, sizes, weights, arrays, tuple(zeros), ends, Order(backwards=True), threads)
     rows = flat.reshape(x.shape[0] * x.shape[1], flat.shape[-1])
     how = recipe(cell, tuple(axes.items()))
-    products = Products(how, rows, numpy_matmul, lambda shape: np.empty(shape, x.dtype))
+    products = Products(how, rows, threads)
     dx = products.x(weights, x.shape[2]).reshape(x.shape)
     return {state: into[name] for state, name in own.items()}, dx
 

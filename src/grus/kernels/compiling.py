@@ -1,9 +1,16 @@
-"""One compilation at a time in a process."""
+"""One compilation at a time in a process, and programs that are compiled once for each dtype."""
 
 from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from grus.kernels import threads
+from grus.kernels.ir import Target
+from grus.kernels.machine import DType
 
 compiling = threading.Lock()
 if hasattr(os, "register_at_fork"):
@@ -13,3 +20,19 @@ if hasattr(os, "register_at_fork"):
         after_in_parent=compiling.release,
         after_in_child=compiling.release,
     )
+
+Text = Callable[[Target, bool], str]
+"""A program as LLVM text; the bit says whether there are threads to share its work."""
+
+
+def compiled(text: Text, dtype: DType) -> Any:
+    """The program as something to call with the address of its block."""
+    with compiling:
+        return _compile(text, dtype, bool(threads.openmp())).call
+
+
+@lru_cache(maxsize=16)
+def _compile(text: Text, dtype: DType, openmp: bool) -> Any:
+    from grus.kernels.jit import Compiled, host
+
+    return Compiled(text(Target(host(), dtype), openmp), threads.openmp() if openmp else {})

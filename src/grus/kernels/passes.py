@@ -15,7 +15,7 @@ from grus.kernels.frame import Sizes
 from grus.kernels.layout import axis_sizes, layout, views
 from grus.kernels.machine import DType
 from grus.kernels.plan import UnsupportedCellError
-from grus.kernels.products import Matmul, Products, recipe, vectors
+from grus.kernels.products import Products, recipe, vectors
 from grus.kernels.rows import Packing, begins
 from grus.kernels.slots import Variant
 from grus.kernels.steps import Steps
@@ -98,7 +98,6 @@ def backward(
     steps: Steps,
     need_x: bool,
     need_weights: bool,
-    matmul: Matmul,
     threads: int | None,
 ) -> tuple[Gradients, States]:
     """`run.backward` in one pass, and dL/dh0 of all resets to h0 (nothing without them)."""
@@ -123,7 +122,7 @@ def backward(
     sums = call(program, cell, sizes, weights, arrays, start, final, order, threads)
     how = recipe(cell, tuple(axes.items()))
     flat = adjoints.reshape(-1, adjoints.shape[-1])
-    products = Products(how, flat, matmul, lambda shape: np.empty(shape, x.dtype))
+    products = Products(how, flat, threads)
     found = Gradients(
         vectors(how, sums) | products.matrices(going.packed(kept)) if need_weights else {},
         going.unpacked(products.x(weights, x.shape[2])) if need_x else None,

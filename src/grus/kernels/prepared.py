@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 
 from grus.kernels.call import CHUNK_BYTES, Kernel, Launcher, Memory, Template
-from grus.kernels.few import Few
 from grus.kernels.frame import Frame, Sizes
 from grus.kernels.masks import LOW
 from grus.kernels.split import Split
+from grus.kernels.terms import Terms
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Part = tuple[int, int, int, int]
 """Where an array lies in a buffer: which one, bytes from its beginning, from step to step and from
 row to row."""
-Finish = Callable[[Frame], Few]
+Finish = Callable[[Frame], Terms]
 """What is made of the sums of a call, and of its buffers, in its frame."""
 
 SPARE_BYTES = 64 * 1024
@@ -63,9 +63,9 @@ class Prepared:
             self.strides.append((slot + 1, row))
         if "clear" in at:
             self.moving.append((at["clear"], -1, 0))
-        self.templates: dict[tuple[Split, int], tuple[Template, list[Memory], Few | None]] = {}
+        self.templates: dict[tuple[Split, int], tuple[Template, list[Memory], Terms | None]] = {}
 
-    def _template(self, split: Split) -> tuple[Template, list[Memory], Few | None]:
+    def _template(self, split: Split) -> tuple[Template, list[Memory], Terms | None]:
         """The template, memory that no call works in now, and what follows the call."""
         key = split, CHUNK_BYTES
         if key not in self.templates:
@@ -74,8 +74,8 @@ class Prepared:
             )
             for slot, stride in self.strides:
                 block[slot] = stride
-            few = self.finish(frame) if self.finish else None
-            self.templates[key] = (frame, block, offsets), [], few
+            terms = self.finish(frame) if self.finish else None
+            self.templates[key] = (frame, block, offsets), [], terms
         return self.templates[key]
 
     def _block(
@@ -89,27 +89,22 @@ class Prepared:
                 block[self.kernel.at[name]] = number
         return block
 
-    def __call__(self, *buffers: int, seed: int = 0) -> Array:
-        """Run with the buffers at these addresses; gives the sums as `Launcher` does. ``seed`` is
-        that of drawn masks; where states are put back, the last buffer holds the flags."""
+    def __call__(self, buffers: Sequence[int], seed: int = 0, results: Sequence[int] = ()) -> None:
+        """Run with the buffers at these addresses, then what follows, whose buffers are these, the
+        sums, 0, then ``results``. ``seed`` is that of drawn masks; where states are put back, the
+        last buffer holds the flags."""
         with self.kernel.split(self.sizes) as split:
-            (frame, template, offsets), _, _ = self._template(split)
-            return self.kernel.run(frame, self._block(template, buffers, seed), offsets, split)
-
-    def run(self, buffers: Sequence[int], seed: int = 0, results: Sequence[int] = ()) -> None:
-        """Run, and what follows, whose buffers are these, the sums, 0, then ``results``."""
-        with self.kernel.split(self.sizes) as split:
-            (frame, template, offsets), spare, few = self._template(split)
+            (frame, template, offsets), spare, terms = self._template(split)
             block = self._block(template, buffers, seed)
             try:
                 held = spare.pop()
             except IndexError:
                 held = self.kernel.memory(frame)
             self.kernel.work(held, frame, block, offsets, split)
-            if few is not None:
-                few((*buffers, held[1] + frame.sums, 0, *results))
-            if frame.bytes <= SPARE_BYTES:
-                spare.append(held)
+        if terms is not None:
+            terms((*buffers, held[1] + frame.sums, 0, *results))
+        if frame.bytes <= SPARE_BYTES:
+            spare.append(held)
 
 
 @dataclass(frozen=True, eq=False)

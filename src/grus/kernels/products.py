@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -11,16 +11,9 @@ import numpy as np
 
 from grus.equations import Cell, Expr, Input, Name, State, Weight
 from grus.kernels.layout import Layout, layout
+from grus.kernels.terms import matmul
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Matmul = Callable[[Any, Any, Any], None]
-"""``matmul(a, b, out)``: out = a @ b, for matrices with any strides."""
-Empty = Callable[[tuple[int, ...]], Any]
-
-
-def numpy_matmul(a: Array, b: Array, out: Array) -> None:
-    """NumPy's product."""
-    np.matmul(a, b, out=out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +125,15 @@ def _whole(stretches: list[Stretch], rows: int) -> bool:
 
 
 class Products:
-    """The products of one backward call, over NumPy arrays or whatever slices and adds like them.
+    """The products of one backward call over arrays; ``flat`` is [steps and rows, columns], the
+    adjoints as `Layout` has them."""
 
-    ``flat`` is [steps and rows, columns], the adjoints as `Layout` has them; ``empty(shape)`` makes
-    an array like it.
-    """
+    def __init__(self, recipe: Recipe, flat: Array, threads: int | None) -> None:
+        self.recipe, self.flat, self.threads = recipe, flat, threads
 
-    def __init__(self, recipe: Recipe, flat: Array, matmul: Matmul, empty: Empty) -> None:
-        self.recipe, self.flat, self.matmul, self.empty = recipe, flat, matmul, empty
+    def empty(self, shape: tuple[int, ...]) -> Array:
+        """An array like the adjoints."""
+        return np.empty(shape, self.flat.dtype)
 
     def matrices(self, kept: Mapping[str, Array]) -> dict[str, Array]:
         """dL/d(matrices by family); ``kept`` has the operands, [..., axis]."""
@@ -147,7 +141,7 @@ class Products:
         for family, whole, stretches in self.recipe.matrices:
             for one in stretches:
                 if one.operand not in flat:
-                    operand = kept[one.operand]
+                    operand = np.ascontiguousarray(kept[one.operand])
                     flat[one.operand] = operand.reshape(len(self.flat), operand.shape[-1])
             found[family] = self._family(whole, stretches, flat)
         return found
@@ -160,31 +154,24 @@ class Products:
         if not whole:
             into[:] = 0
         for one in stretches:
-            part, columns = into[one.rows], self.columns(one).T
-            if whole:
-                self.matmul(columns, flat[one.operand], part)
-            else:
-                product = self.empty(part.shape)
-                self.matmul(columns, flat[one.operand], product)
-                part += product
+            self.add(into[one.rows], self.columns(one).T, flat[one.operand], not whole)
         return into
 
-    def x(self, weights: Mapping[str, Any], inputs: int) -> Array:
+    def x(self, weights: Mapping[str, Array], inputs: int) -> Array:
         """dL/dx [steps and rows, input]: the adjoints times the weights, all at once."""
-        total: Array | None = None
-        for one in self.recipe.x:
-            product = self.empty((len(self.flat), inputs))
-            self.matmul(self.columns(one), weights[one.family][one.rows], product)
-            if total is None:
-                total = product
-            else:
-                total += product
-        if total is None:
-            total = self.empty((len(self.flat), inputs))
+        total = self.empty((len(self.flat), inputs))
+        if not self.recipe.x:
             total[:] = 0
+        for k, one in enumerate(self.recipe.x):
+            own = np.ascontiguousarray(weights[one.family][one.rows])
+            self.add(total, self.columns(one), own, k > 0)
         for at, size in self.recipe.direct:
             total += self.flat[:, at : at + size]
         return total
+
+    def add(self, into: Array, a: Array, b: Array, adds: bool) -> None:
+        """into = a @ b, or that added to it."""
+        matmul(a, b, into, adds=adds, most_threads=self.threads)
 
     def columns(self, stretch: Stretch) -> Array:
         """The adjoints of a stretch, [steps and rows, columns]."""

@@ -11,6 +11,7 @@ from grus.kernels.drivers import Module
 from grus.kernels.ir import ATTRIBUTES, Target
 from grus.kernels.plan import Plan
 from grus.kernels.slots import DENSE, Slots, Variant
+from grus.kernels.team import share
 
 SPAN = "i64 %r0, i64 %r1, i64 %j0, i64 %j1"
 
@@ -215,21 +216,6 @@ def _member(module: Module) -> None:
 def _entry(module: Module, openmp: bool) -> None:
     """``run(ctx)``: alone, or in a parallel region of the OpenMP runtime."""
     f = module.code("run", private=False, quick=True)
-    if not openmp:
-        f.emit("call void @member(ptr %ctx, i64 0, i64 1)")
-        module.add(f)
-        return
-    region = module.code("region", quick=True)
-    tid = region.let(f"sext i32 {region.call('i32', 'omp_get_thread_num')} to i64")
-    team = region.let(f"sext i32 {region.call('i32', 'omp_get_num_threads')} to i64")
-    region.emit(f"call void @member(ptr %ctx, i64 {tid}, i64 {team})")
-    module.add(region)
-    threads = f.slot("threads")
-    several = f.let(f"icmp sgt i64 {threads}, 1")
-    alone = f.let(f"xor i1 {several}, true")
-    count = f.let(f"trunc i64 {threads} to i32")
-    call = f"call void @GOMP_parallel(ptr @region, ptr %ctx, i32 {count}, i32 0)"
-    f.externals.add("declare void @GOMP_parallel(ptr, ptr, i32, i32)")
-    f.when(several, lambda: f.emit(call))
-    f.when(alone, lambda: f.emit("call void @member(ptr %ctx, i64 0, i64 1)"))
+    for region in share(f, openmp):
+        module.add(region)
     module.add(f)

@@ -17,7 +17,6 @@ from grus.equations import Cell
 from grus.kernels import passes
 from grus.kernels.layout import axis_sizes, saved_size
 from grus.kernels.passes import Gradients, States
-from grus.kernels.products import Matmul
 from grus.kernels.steps import Steps, part, windows
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -71,7 +70,6 @@ def backward(
     steps: Steps,
     need_x: bool,
     need_weights: bool,
-    matmul: Matmul,
     threads: int | None,
 ) -> tuple[Gradients, States]:
     """`passes.backward`, window by window, each run forward once more."""
@@ -110,7 +108,6 @@ def backward(
             inner,
             need_x,
             need_weights,
-            matmul,
             threads,
         )
         dfinal = found.h0

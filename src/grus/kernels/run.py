@@ -14,7 +14,6 @@ from grus.kernels.arguments import check, check_narrow, check_steps, check_threa
 from grus.kernels.layout import output_size, with_masks
 from grus.kernels.passes import Gradients
 from grus.kernels.plan import make_plan
-from grus.kernels.products import Matmul, numpy_matmul
 from grus.kernels.steps import PLAIN, Narrow, Steps
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -102,13 +101,11 @@ def backward(
     steps: Steps = PLAIN,
     need_x: bool = True,
     need_weights: bool = True,
-    matmul: Matmul | None = None,
     threads: int | None = None,
 ) -> Gradients:
     """Backpropagate through the sequence that `forward` ran with these arguments.
 
-    ``dy`` [time, batch, hidden] is dL/d(output), ``dfinal`` dL/d(final states). The long products
-    over time and batch are handed to ``matmul(a, b, out)``, NumPy's by default.
+    ``dy`` [time, batch, hidden] is dL/d(output), ``dfinal`` dL/d(final states).
     """
     cell = with_masks(cell, steps)
     one = recompute.backward if steps.recompute else passes.backward
@@ -123,7 +120,6 @@ def backward(
         steps,
         need_x,
         need_weights,
-        matmul or numpy_matmul,
         threads,
     )
     if not base:

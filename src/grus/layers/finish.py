@@ -1,4 +1,4 @@
-"""What follows a backward kernel of few rows: every gradient, as terms of one compiled call.
+"""What follows a backward kernel: every gradient, as terms of one compiled call.
 
 The terms say what `kernels.products` says, for buffers that are addresses: the adjoints times what
 the products read, the sums, the adjoints times the weights.
@@ -11,14 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from grus.kernels.few import Few, Side, Term
 from grus.kernels.frame import Frame
 from grus.kernels.machine import DType
 from grus.kernels.products import Recipe
+from grus.kernels.terms import Side, Term, Terms
 from grus.layers.binding import Binding
 
-MOST = 1 << 17
-"""Multiply-adds up to which the terms are faster than a library's products."""
 ONES = {name: np.ones(1, name) for name in ("float32", "float64")}
 
 
@@ -44,21 +42,16 @@ class Finish:
     """Address and bytes of a row, in the binding's order."""
     sizes: Mapping[str, int]
     """Of the axes."""
-    dx: bool
+    wanted: tuple[bool, bool]
+    """Whether dL/dx, whether the parameters' gradients."""
 
-    @property
-    def operations(self) -> int:
-        """Multiply-adds of the products."""
-        adjoints = sum(s.length for _, _, stretches in self.recipe.matrices for s in stretches)
-        widest = max(self.sizes.values())
-        return 2 * self.rows * adjoints * widest
-
-    def __call__(self, frame: Frame) -> Few:
+    def __call__(self, frame: Frame) -> Terms:
         """The terms where the sums stand as in ``frame``."""
-        terms = [*self._x()] if self.dx else []
-        for k, name in enumerate(self.bound.names):
+        dx, training = self.wanted
+        terms = [*self._x()] if dx else []
+        for k, name in enumerate(self.bound.names if training else ()):
             terms += self._parameter(self.sums + 3 + k, name, frame)
-        return Few(self.dtype, terms)
+        return Terms(self.dtype, terms)
 
     @property
     def item(self) -> int:
@@ -75,9 +68,8 @@ class Finish:
             if self.bound.record.tensor(family) != name:
                 continue
             columns = self.sizes[self.bound.cell.family_axes(family)[1]]
-            row = columns * self.item
+            row, rows = columns * self.item, max(s.row + s.length for s in stretches)
             if not whole:
-                rows = max(s.row + s.length for s in stretches)
                 yield Term(self.one, self.one, (result, 0, row), (rows, columns, 0))
             for one in stretches:
                 buffer, first, stride = self.operands[one.operand]
@@ -87,6 +79,7 @@ class Finish:
                     (result, one.row * row, row),
                     (one.length, columns, self.rows),
                     adds=not whole,
+                    part=(one.row, rows),
                 )
         yield from self._vectors(result, name, frame)
 

@@ -55,7 +55,7 @@ def backward(
         bound = bound.expected
     if _dense(steps):
         launch = backwards(bound, tensors[0].dtype)
-        return launch.backward(needs, output, saved, dy, dfinal, tensors, steps, _mm)
+        return launch.backward(needs, output, saved, dy, dfinal, tensors, steps)
     first = 1 + bound.states
     found = kernels.backward(
         bound.cell,
@@ -68,7 +68,6 @@ def backward(
         steps=steps,
         need_x=needs[0],
         need_weights=any(needs[first:]),
-        matmul=_matmul,
     )
     grads: dict[str, Array] = {}
     if found.weights:
@@ -83,16 +82,3 @@ def backward(
 def _dense(steps: Steps) -> bool:
     """Whether every row has all steps, in one pass."""
     return steps is PLAIN or (steps.lengths is None and not steps.recompute)
-
-
-def _mm(a: Tensor, b: Tensor, out: Tensor) -> None:
-    if torch.is_autocast_enabled("cpu"):
-        with torch.autocast("cpu", enabled=False):
-            torch.mm(a, b, out=out)
-    else:
-        torch.mm(a, b, out=out)
-
-
-def _matmul(a: Array, b: Array, out: Array) -> None:
-    # torch's product shares its threads with the kernels; NumPy's would bring its own.
-    _mm(*map(torch.from_numpy, (a, b, out)))

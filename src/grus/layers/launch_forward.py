@@ -53,13 +53,13 @@ class Forwards(Launch):
         start = tensors[1:count]
         if steps.resets is None:
             where += [t.data_ptr() for t in (*start, *final)]
-            call.run.run(where, steps.seed or 0)
+            call.run(where, steps.seed or 0)
             return output, final, saved
         begun = first(steps, start)
         flags = dense_flags(steps.resets, backwards=steps.reverse, ahead=1)
         base = start if steps.reset_to == "h0" else ()
         where += [t.data_ptr() for t in (*begun, *final, *base)]
-        call.run(*where, flags.ctypes.data, seed=steps.seed or 0)
+        call.run((*where, flags.ctypes.data), steps.seed or 0)
         return output, final, saved
 
     def prepare(self, tensors: tuple[Tensor, ...], steps: Steps, *, keep: bool) -> Forward:

@@ -82,7 +82,7 @@ def inference(
         where.append(tensor.data_ptr())
     for tensor in final:
         where.append(tensor.data_ptr())
-    call.run.run(where)
+    call.run(where)
     return output, final[0] if len(final) == 1 else tuple(final)
 
 

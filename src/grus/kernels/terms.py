@@ -1,0 +1,197 @@
+"""Products after a kernel, many in one call: what a library's product costs before it begins would
+be most of the time of a small one, and a long one is a kernel of its own (`matrices`).
+
+A `Term` is C[i, j] = sum over k of A[i, k] * B[i, k, j], or adds that to C; strides of 0 make it a
+product of matrices, an outer product, a sum over k or a copy, and no k at all makes C zero.
+"""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+
+from grus.kernels import matrices, threads
+from grus.kernels.code import Code
+from grus.kernels.compiling import compiled
+from grus.kernels.few import few
+from grus.kernels.ir import ATTRIBUTES, Target
+from grus.kernels.machine import DType, item_bytes
+from grus.kernels.slots import Slots
+from grus.kernels.split import ONE_THREAD_BELOW
+from grus.kernels.team import share
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Side = tuple[int, int, int, int]
+"""Which buffer, bytes from its beginning, from k to k, from i to i."""
+FIELDS = (
+    *("a", "a.k", "a.i", "b", "b.k", "b.i", "c", "c.i"),
+    *("rows", "columns", "depth", "adds", "first", "whole", "large"),
+)
+HEAD = ("threads", "scratch", "count")
+"""What stands before the terms: threads asked for, memory for packing, how many terms."""
+LARGE, LARGE_ROWS, LARGE_DEPTH = 4096, 3, 4
+"""Multiply-adds, rows and numbers along k from which packing pays."""
+ALIGN = 64
+
+
+@dataclass(frozen=True)
+class Term:
+    """One product. ``a`` and ``b`` are read, ``c`` is (buffer, bytes from its beginning, from i to
+    i); ``size`` is the number of i, j and k; ``adds`` to what C holds.
+
+    ``part`` is (first row, rows of all) of C in what several terms make together: threads share
+    those rows, so that terms of the same rows follow each other.
+    """
+
+    a: Side
+    b: Side
+    c: tuple[int, int, int]
+    size: tuple[int, int, int]
+    adds: bool = False
+    part: tuple[int, int] | None = None
+
+    @property
+    def operations(self) -> int:
+        """Multiply-adds."""
+        rows, columns, depth = self.size
+        return rows * columns * depth
+
+    def large(self, item: int) -> bool:
+        """Whether it is a product of matrices for which packing pays."""
+        rows, _, depth = self.size
+        enough = self.operations >= LARGE and rows >= LARGE_ROWS and depth >= LARGE_DEPTH
+        return enough and self.b[3] == 0 and item in self.a[2:]
+
+    def numbers(self, item: int) -> tuple[int, ...]:
+        """The fields, addresses left out."""
+        (_, _, a_k, a_i), (_, _, b_k, b_i), (_, _, c_i) = self.a, self.b, self.c
+        part = self.part or (0, self.size[0])
+        strides = (0, a_k, a_i, 0, b_k, b_i, 0, c_i)
+        return *strides, *self.size, int(self.adds), *part, int(self.large(item))
+
+
+class Terms:
+    """Terms to be worked out one after the other, wherever their buffers lie."""
+
+    def __init__(self, dtype: DType, terms: Sequence[Term]) -> None:
+        from grus.kernels.jit import host
+
+        self.run = compiled(text, dtype)
+        item = item_bytes(dtype)
+        numbers = [0, 0, len(terms)]
+        self.moving: list[tuple[int, int, int]] = []
+        for term in terms:
+            at = len(numbers)
+            for field, side in ((0, term.a), (3, term.b), (6, term.c)):
+                self.moving.append((at + field, side[0], side[1]))
+            numbers += term.numbers(item)
+        self.block = array.array("q", numbers)
+        self.scratch = matrices.Blocks(Target(host(), dtype)).scratch
+        self.packs = any(term.large(item) for term in terms)
+        self.many = sum(term.operations for term in terms) >= ONE_THREAD_BELOW
+
+    def __call__(self, buffers: Sequence[int], most_threads: int | None = None) -> None:
+        """Work the terms out; ``buffers`` are addresses, and what lies there lives till the end."""
+        block = self.block[:]
+        for slot, buffer, offset in self.moving:
+            block[slot] = buffers[buffer] + offset
+        team = 1
+        if self.many:
+            team = threads.limit() if most_threads is None else min(threads.limit(), most_threads)
+        block[0] = team
+        if not self.packs:
+            self.run(block.buffer_info()[0])
+            return
+        memory = _scratch(self.scratch * team)
+        start: int = memory.__array_interface__["data"][0]
+        block[1] = start + -start % ALIGN
+        self.run(block.buffer_info()[0])
+        _spare.append(memory)
+
+
+def matmul(
+    a: Array, b: Array, out: Array, *, adds: bool = False, most_threads: int | None = None
+) -> None:
+    """out = a @ b, or that added to it, for matrices of one dtype whose last axes, or a's first,
+    are contiguous."""
+    (rows, depth), columns, item = a.shape, b.shape[1], a.itemsize
+    places = [m.__array_interface__["data"][0] for m in (a, b, out)]
+    left, right = (0, 0, a.strides[1], a.strides[0]), (1, 0, b.strides[0], 0)
+    assert columns < 2 or not rows * depth or b.strides[1] == out.strides[1] == item
+    term = Term(left, right, (2, 0, out.strides[0]), (rows, columns, depth), adds)
+    Terms(cast("DType", a.dtype.name), [term])(places, most_threads)
+
+
+_spare: list[Array] = []
+"""Memory that no call packs into now: at most one for each call that ever ran beside others."""
+
+
+def _scratch(size: int) -> Array:
+    """Memory of at least so many bytes, and a line more."""
+    try:
+        memory = _spare.pop()
+    except IndexError:
+        memory = np.empty(0, np.uint8)
+    return memory if memory.size >= size + ALIGN else np.empty(size + ALIGN, np.uint8)
+
+
+class _Slots(Slots):
+    """What stands before the terms; a term's numbers are read where it lies."""
+
+    def __init__(self) -> None:
+        self.names = HEAD
+        self.index = {name: k for k, name in enumerate(HEAD)}
+
+
+def text(target: Target, openmp: bool) -> str:
+    """All terms as LLVM text: each thread works out rows of its own of every result."""
+    member = Code(target, "member", ["ptr %ctx", "i64 %tid", "i64 %team"], _Slots())
+    before = member.enter_float_mode()
+    scratch = member.at(
+        member.pointer("scratch"), member.mul("%tid", matrices.Blocks(target).scratch)
+    )
+
+    def each(index: str, _: list[str]) -> list[str]:
+        at = member.add(8 * len(HEAD), member.mul(index, 8 * len(FIELDS)))
+        _term(member, member.at("%ctx", at), scratch)
+        return []
+
+    member.loop(0, member.slot("count"), 1, each)
+    member.leave_float_mode(before)
+    entry = Code(target, "run", ["ptr %ctx"], _Slots(), private=False)
+    parts = [*matrices.functions(target), member, *share(entry, openmp), entry]
+    declared = sorted(set().union(*(f.externals for f in parts)))
+    return "\n\n".join([*declared, *(f.text() for f in parts), ATTRIBUTES]) + "\n"
+
+
+def _term(f: Code, place: str, scratch: str) -> None:
+    """This thread's rows of a term."""
+    term = {}
+    for k, name in enumerate(FIELDS):
+        term[name] = f.let(f"load i64, ptr {f.at(place, 8 * k)}, align 8")
+        if name in ("a", "b", "c"):
+            term[name] = f.let(f"inttoptr i64 {term[name]} to ptr")
+    unit = matrices.Blocks(f.target).rows
+    tiles = f.let(f"sdiv i64 {f.add(term['whole'], unit - 1)}, {unit}")
+    ends = [
+        f.mul(f.let(f"sdiv i64 {f.mul(tid, tiles)}, %team"), unit)
+        for tid in ("%tid", f.add("%tid", 1))
+    ]
+    low, high = (f.sub(end, term["first"]) for end in ends)
+    below = f.let(f"icmp slt i64 {low}, 0")
+    first, end = f.let(f"select i1 {below}, i64 0, i64 {low}"), f.smaller(high, term["rows"])
+    large = f.let(f"icmp ne i64 {term['large']}, 0")
+
+    def tiled() -> None:
+        given = ", ".join(
+            f"{'ptr' if name in ('a', 'b', 'c') else 'i64'} {term[name]}"
+            for name in matrices.FIELDS
+        )
+        f.emit(f"call void @matrices({given}, ptr {scratch}, i64 {first}, i64 {end})")
+
+    f.when(large, tiled)
+    f.when(f.let(f"xor i1 {large}, true"), lambda: few(f, term, first, end))
