@@ -76,3 +76,39 @@ def test_touching_the_page_beyond_ends_the_process() -> None:
     code = CODE.replace("in CELLS:", "in ():").replace("BREAK", TOUCH)
     with pytest.raises(AssertionError, match="exit code -"):
         child.run(code)
+
+
+PRODUCTS = (
+    CODE.split("def call(", maxsplit=1)[0]
+    + """
+from grus.kernels import matrices, terms
+
+def scratch(size):
+    "Memory for packing that ends where it must not be left."
+    memory = fenced(np.zeros(-(-size // 64) * 64 - SHORT, np.uint8), True)
+    return memory, memory.ctypes.data
+
+terms.take, terms.give = scratch, lambda block: None
+SIZES = ((3, 600, 4), (9, 17, 33), (130, 33, 300), (8, 513, 16), (257, 1, 9))
+for dtype in ("float32", "float64"):
+    for rows, columns, depth in SIZES:
+        for at_end in (True, False):
+            a, b, c = (fenced(np.ones(shape, dtype), at_end)
+                       for shape in ((depth, rows), (depth, columns), (rows, columns)))
+            terms.matmul(a.T, b, c)
+            assert (c == depth).all()
+            terms.matmul(fenced(np.ones((rows, depth), dtype), at_end), b, c, adds=True)
+            assert (c == 2 * depth).all()
+print("done")
+"""
+)
+
+
+def test_products_touch_nothing_outside_their_matrices_and_their_scratch() -> None:
+    assert child.run(PRODUCTS.replace("SHORT", "0")) == "done\n"
+
+
+def test_a_scratch_that_is_too_short_ends_the_process() -> None:
+    # Panels of B, then of A, all of them used by 130 rows and 600 columns or more.
+    with pytest.raises(AssertionError, match="exit code -"):
+        child.run(PRODUCTS.replace("SHORT", "192").replace("(257, 1, 9)", "(257, 513, 300)"))

@@ -18,9 +18,10 @@ import numpy as np
 from grus.equations import Cell
 from grus.kernels import threads
 from grus.kernels.compiling import compiling
-from grus.kernels.frame import ALIGN, Frame, Sizes, lay_out
+from grus.kernels.frame import Frame, Sizes, lay_out
 from grus.kernels.ir import Target
 from grus.kernels.machine import DType
+from grus.kernels.memory import Memory, give, take
 from grus.kernels.plan import Plan, make_plan
 from grus.kernels.program import Program
 from grus.kernels.slots import DENSE, Variant, groups, vector
@@ -31,8 +32,6 @@ Place = tuple[int, int, int]
 """Where an array lies: its address, its bytes from step to step and from row to row."""
 Template = tuple[Frame, "array.array[int]", list[int]]
 """A frame, a block, and the slots in it that count from the memory's beginning."""
-Memory = tuple[Array, int]
-"""Bytes, and the address of the first."""
 Source = tuple[int, int, int, int]
 """Of a weight: its tensor and its gate there, and the same of a vector's second part; -1 is no
 tensor."""
@@ -100,21 +99,20 @@ class Kernel:
 
     def run(self, frame: Frame, block: array.array[int], offsets: list[int], split: Split) -> Array:
         """Run a block whose ``offsets`` still count from the memory's beginning. Gives the sums."""
-        memory, _ = held = self.memory(frame)
+        held = take(frame.bytes)
         self.work(held, frame, block, offsets, split)
-        if not self.sums:
-            return memory[:0]
-        size = math.prod(frame.shape) * self.target.item
-        sums = memory[frame.sums : frame.sums + size].view(self.dtype).reshape(frame.shape)
-        total: Array = sums.sum(axis=0) if len(sums) > 1 else sums[0]
+        total = self._total(frame, held)
+        give(held[0])
         return total
 
-    def memory(self, frame: Frame) -> Memory:
-        """What a call works in, and where it begins."""
-        memory = np.empty(frame.bytes + ALIGN, np.uint8)
-        start: int = memory.__array_interface__["data"][0]
-        skipped = -start % ALIGN
-        return memory[skipped : skipped + frame.bytes], start + skipped
+    def _total(self, frame: Frame, held: Memory) -> Array:
+        """The sums of all slices."""
+        memory, base = held
+        first = base - memory.__array_interface__["data"][0] + frame.sums
+        size = math.prod(frame.shape) * self.target.item
+        sums: Array = memory[first : first + size].view(self.dtype).reshape(frame.shape)
+        total: Array = sums.sum(axis=0)
+        return total
 
     def work(
         self,
@@ -127,7 +125,8 @@ class Kernel:
         """Run a block in memory of its own; ``offsets`` as in `run`."""
         memory, base = held
         if split.threads > 1 or self.sums:
-            memory[: frame.zeroed] = 0
+            first = base - memory.__array_interface__["data"][0]
+            memory[first : first + frame.zeroed] = 0
         for slot in offsets:
             block[slot] += base
         self.compiled.call(block.buffer_info()[0])

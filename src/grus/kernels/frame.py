@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from grus.kernels.ir import Target
+from grus.kernels.memory import ALIGN
 from grus.kernels.plan import Plan
 from grus.kernels.slots import group_axes, groups, operand_axis, tiles_slot, vector
 
 Sizes = tuple[int, int, int, int, int]
 """T, B, I, H and the projection, 0 where there is none."""
-ALIGN = 64
 
 
 @dataclass(frozen=True)

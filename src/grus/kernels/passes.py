@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -14,6 +15,7 @@ from grus.kernels.call import kernel
 from grus.kernels.frame import Sizes
 from grus.kernels.layout import axis_sizes, layout, views
 from grus.kernels.machine import DType
+from grus.kernels.memory import lasting
 from grus.kernels.plan import UnsupportedCellError
 from grus.kernels.products import Products, recipe, vectors
 from grus.kernels.rows import Packing, begins
@@ -108,7 +110,8 @@ def backward(
     kept = views(cell, saved, x.shape, axes, steps) | {cell.output: output, "x": x}
     variant = going.variant("collect")
     program = kernel(cell_back, _dtype(x), plan.adjoints, plan.sums, cell, variant)
-    adjoints = np.empty((*going.lead, plan.columns(axes)), x.dtype)
+    shape = (*going.lead, plan.columns(axes))
+    adjoints = lasting(math.prod(shape), x.dtype).reshape(shape)
     arrays = {f"in.{n}": dy if n == "dy" else kept[n] for n in program.plan.step_inputs}
     for name in plan.adjoints:
         at, length = plan.place(name, axes)

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from grus.kernels.call import CHUNK_BYTES, Kernel, Launcher, Memory, Template
+from grus.kernels.call import CHUNK_BYTES, Kernel, Launcher, Template
 from grus.kernels.frame import Frame, Sizes
 from grus.kernels.masks import LOW
+from grus.kernels.memory import Memory, give, take
 from grus.kernels.split import Split
 from grus.kernels.terms import Terms
 
@@ -23,7 +24,7 @@ Finish = Callable[[Frame], Terms]
 """What is made of the sums of a call, and of its buffers, in its frame."""
 
 SPARE_BYTES = 64 * 1024
-"""Memory up to this size is kept for the next call of the same sizes."""
+"""Memory up to this size is kept for calls of the same sizes, where it is found at once."""
 
 
 class Prepared:
@@ -99,12 +100,14 @@ class Prepared:
             try:
                 held = spare.pop()
             except IndexError:
-                held = self.kernel.memory(frame)
+                held = take(frame.bytes)
             self.kernel.work(held, frame, block, offsets, split)
         if terms is not None:
             terms((*buffers, held[1] + frame.sums, 0, *results))
         if frame.bytes <= SPARE_BYTES:
             spare.append(held)
+        else:
+            give(held[0])
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,9 +10,9 @@ import numpy as np
 from grus.equations import Cell
 from grus.kernels.arrays import address
 from grus.kernels.call import CHUNK_BYTES, kernel
-from grus.kernels.frame import ALIGN
 from grus.kernels.layout import axis_sizes
 from grus.kernels.machine import DType
+from grus.kernels.memory import ALIGN
 from grus.kernels.slots import Variant
 from grus.kernels.split import ALONE
 from grus.kernels.steps import Narrow

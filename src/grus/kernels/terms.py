@@ -20,6 +20,7 @@ from grus.kernels.compiling import compiled
 from grus.kernels.few import few
 from grus.kernels.ir import ATTRIBUTES, Target
 from grus.kernels.machine import DType, item_bytes
+from grus.kernels.memory import give, take
 from grus.kernels.slots import Slots
 from grus.kernels.split import ONE_THREAD_BELOW
 from grus.kernels.team import share
@@ -35,7 +36,6 @@ HEAD = ("threads", "scratch", "count")
 """What stands before the terms: threads asked for, memory for packing, how many terms."""
 LARGE, LARGE_ROWS, LARGE_DEPTH = 4096, 3, 4
 """Multiply-adds, rows and numbers along k from which packing pays."""
-ALIGN = 64
 
 
 @dataclass(frozen=True)
@@ -106,11 +106,9 @@ class Terms:
         if not self.packs:
             self.run(block.buffer_info()[0])
             return
-        memory = _scratch(self.scratch * team)
-        start: int = memory.__array_interface__["data"][0]
-        block[1] = start + -start % ALIGN
+        memory, block[1] = take(self.scratch * team)
         self.run(block.buffer_info()[0])
-        _spare.append(memory)
+        give(memory)
 
 
 def matmul(
@@ -124,19 +122,6 @@ def matmul(
     assert columns < 2 or not rows * depth or b.strides[1] == out.strides[1] == item
     term = Term(left, right, (2, 0, out.strides[0]), (rows, columns, depth), adds)
     Terms(cast("DType", a.dtype.name), [term])(places, most_threads)
-
-
-_spare: list[Array] = []
-"""Memory that no call packs into now: at most one for each call that ever ran beside others."""
-
-
-def _scratch(size: int) -> Array:
-    """Memory of at least so many bytes, and a line more."""
-    try:
-        memory = _spare.pop()
-    except IndexError:
-        memory = np.empty(0, np.uint8)
-    return memory if memory.size >= size + ALIGN else np.empty(size + ALIGN, np.uint8)
 
 
 class _Slots(Slots):

@@ -9,6 +9,7 @@ from torch import Tensor
 from grus import kernels
 from grus.kernels.steps import PLAIN, Steps
 from grus.layers.binding import Array, Binding, array
+from grus.layers.launch import kept
 from grus.layers.launch_backward import backwards
 from grus.layers.launch_forward import forwards
 
@@ -26,7 +27,7 @@ def forward(
     output = x.new_empty((*x.shape[:2], kernels.output_size(cell, weights)))
     final = tuple(torch.empty_like(s, memory_format=torch.contiguous_format) for s in start)
     axes = kernels.axis_sizes(cell, weights)
-    saved = x.new_empty(kernels.saved_size(cell, x.shape, axes, steps)) if keep else None
+    saved = kept(kernels.saved_size(cell, x.shape, axes, steps), x) if keep else None
     kernels.forward(
         cell,
         weights,

@@ -16,6 +16,7 @@ from torch import Tensor
 from grus import kernels
 from grus.kernels.call import Kernel, Launcher, kernel
 from grus.kernels.machine import DType
+from grus.kernels.memory import lasting
 from grus.kernels.prepared import Finish, Part, Prepared
 from grus.kernels.slots import Clear, Variant
 from grus.kernels.steps import Steps
@@ -23,6 +24,8 @@ from grus.layers.binding import Binding
 
 Kind = Literal["inference", "training", "backward"]
 
+LARGE = 1 << 20
+"""Bytes from which what is kept for backward lies in memory that comes back."""
 MOST = 256
 """Prepared calls kept; beyond it all are forgotten and made again."""
 
@@ -111,6 +114,14 @@ class Launch:
             places += (tensor.data_ptr(), row, tensor.shape[0] // gates * row)
         own = launcher.kernel.sizes(axes)
         return Prepared(launcher, own, tuple(places), parts, rows, starts, sign, finish)
+
+
+def kept(count: int, like: Tensor) -> Tensor:
+    """``count`` numbers for `backward`: memory of this package's, where fresh pages would cost
+    more than what is written to them."""
+    if count * like.element_size() < LARGE:
+        return like.new_empty(count)
+    return torch.from_numpy(lasting(count, np.dtype(str(like.dtype).removeprefix("torch."))))
 
 
 def turned(buffer: int, first: int, strides: tuple[int, int], steps: int, backwards: bool) -> Part:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from grus.errors import InputError
+from grus.kernels.memory import give, take
 from grus.kernels.prepared import Prepared
 from grus.kernels.products import Recipe, recipe
 from grus.kernels.rows import dense_flags
@@ -29,7 +30,8 @@ class Backward:
     of the states, final and initial."""
 
     run: Prepared
-    flat: tuple[int, int]
+    adjoints: int
+    """Bytes of the adjoints."""
     states: tuple[tuple[int, ...], ...]
 
 
@@ -73,9 +75,9 @@ class Backwards(Launch):
                 return self.backward(needs, output, saved, dy, tuple(begin), tensors, steps)
             call = self._prepare(x, output, dy, dfinal, parameters, steps, needs)
             self.remember(tuple(key), call)
-        flat = x.new_empty(call.flat)
+        adjoints, flat = take(call.adjoints)
         end = [x.new_empty(shape) for shape in call.states]
-        where = [t.data_ptr() for t in (x, output, saved, dy, flat)]
+        where = [*[t.data_ptr() for t in (x, output, saved, dy)], flat]
         where += [dfinal[k].data_ptr() for k in self.order]
         where += [end[k].data_ptr() for k in self.order]
         dx = x.new_empty(x.shape) if needs[0] else None
@@ -85,6 +87,7 @@ class Backwards(Launch):
             call.run(where, steps.seed or 0, results)
         else:
             self._reset(call, where, results, end, steps)
+        give(adjoints)
         each = (dx, *end, *found)
         return [g if need else None for g, need in zip(each, needs, strict=True)]
 
@@ -153,7 +156,7 @@ class Backwards(Launch):
             (needs[0], any(needs[self.count :])),
         )
         run = self.prepared(launcher, sizes, given, parts, rows, steps.first, going, finish)
-        return Backward(run, (time * batch, columns), shapes)
+        return Backward(run, time * batch * columns * self.item, shapes)
 
     def _operands(
         self, how: Recipe, sizes: Mapping[str, int], x: Tensor, output: Tensor

@@ -13,7 +13,7 @@ from grus.kernels.prepared import Prepared
 from grus.kernels.rows import begins, dense_flags
 from grus.kernels.steps import Steps
 from grus.layers.binding import Binding
-from grus.layers.launch import Launch, by_rows, cleared, turned, unusual
+from grus.layers.launch import Launch, by_rows, cleared, kept, turned, unusual
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Forwards(Launch):
         x, count = tensors[0], self.count
         output = x.new_empty(call.output)
         final = tuple([x.new_empty(shape) for shape in call.states])
-        saved = x.new_empty(call.saved) if keep else None
+        saved = kept(call.saved, x) if keep else None
         where = [x.data_ptr(), output.data_ptr(), 0 if saved is None else saved.data_ptr()]
         start = tensors[1:count]
         if steps.resets is None:
