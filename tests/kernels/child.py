@@ -24,20 +24,19 @@ from agreement import draw
 from bits import forward, gradients, parts, same
 from cells import ALL_CELLS
 from contextlib import contextmanager
-from grus.kernels import split
-from grus.kernels.split import Split
+from grus.kernels import call, split
 
 one_row = draw(ALL_CELLS["gru"], (100, 1, 64, 256), "float32")
 many_rows = draw(ALL_CELLS["gru"], (20, 32, 16, 64), "float32")
-seen, right = [], Split.choose
+seen, right = [], split.choose
 
 @contextmanager
-def choose(*sizes):
-    with right(*sizes) as chosen:
+def choose(work, most):
+    with right(work, most) as chosen:
         seen.append((chosen.threads, chosen.by_hidden))
         yield chosen
 
-Split.choose = staticmethod(choose)
+call.choose = choose
 """
 
 needs_torch = pytest.mark.skipif(not find_spec("torch"), reason="torch is not installed")

@@ -41,17 +41,17 @@ def splits(monkeypatch: pytest.MonkeyPatch) -> list[Split]:
     if not threads.openmp():
         pytest.skip("no OpenMP runtime: there is one thread")
     seen: list[Split] = []
-    right = Split.choose
+    right = split.choose
 
     @contextmanager
-    def choose(*sizes: Any) -> Iterator[Split]:
-        with right(*sizes) as chosen:
+    def choose(work: split.Work, most: int | None) -> Iterator[Split]:
+        with right(work, most) as chosen:
             seen.append(chosen)
             yield chosen
 
-    monkeypatch.setattr(Split, "choose", staticmethod(choose))
+    monkeypatch.setattr(call, "choose", choose)
     monkeypatch.setattr(threads, "limit", lambda: 4)
-    monkeypatch.setattr(split, "ONE_THREAD_BELOW", 0)
+    monkeypatch.setattr(split, "WAKE", 0.0)
     return seen
 
 
@@ -129,8 +129,9 @@ def test_keeping_values_for_backward_does_not_change_the_result(name: str, dtype
 @each
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_splitting_rows_over_threads_does_not_matter(
-    name: str, dtype: str, count: int, splits: list[Split]
+    name: str, dtype: str, count: int, splits: list[Split], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(split, "forced", "rows")
     problem = draw(ALL_CELLS[name], (5, 19, 7, 37), dtype)
     whole = forward(problem)
     found = forward(problem, threads=count)
@@ -144,7 +145,7 @@ def test_splitting_rows_over_threads_does_not_matter(
 def test_splitting_hidden_units_over_threads_does_not_matter(
     name: str, dtype: str, count: int, splits: list[Split], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(split, "BARRIER_ABOVE", 0)
+    monkeypatch.setattr(split, "forced", "hidden")
     for batch in range(1, 8):
         problem = draw(ALL_CELLS[name], (7, batch, 5, 67), dtype)
         whole = forward(problem)
@@ -152,8 +153,7 @@ def test_splitting_hidden_units_over_threads_does_not_matter(
         for _ in range(5):
             found = forward(problem, threads=count)
             same(f"{count} threads, {batch} rows", parts(found), parts(whole))
-            by_hidden = batch < split.ROWS_PER_THREAD * count
-            assert splits[-1] == Split(count, by_hidden)
+            assert splits[-1] == Split(count, True)
 
 
 @both
@@ -167,22 +167,26 @@ def test_large_calls_are_split_by_hidden_units_by_themselves(dtype: str, batch: 
 
 
 @both
-def test_rows_and_cuts_do_not_matter_with_threads_either(dtype: str, splits: list[Split]) -> None:
+@pytest.mark.parametrize("way", ["rows", "hidden"])
+def test_rows_and_cuts_do_not_matter_with_threads_either(
+    dtype: str, way: Any, splits: list[Split], monkeypatch: pytest.MonkeyPatch
+) -> None:
     problem = draw(ALL_CELLS["gru_reset_before"], (5, 13, 7, 37), dtype)
     whole = forward(problem)
+    monkeypatch.setattr(split, "forced", way)
     for chosen in batches(13):
         found = forward(rows(problem, chosen), threads=3)
         same(f"rows {chosen}", parts(found), parts(whole, chosen))
     check_cuts(problem, [2, 3], threads=4)
-    assert {s.by_hidden for s in splits} == {False, True}
+    assert {s.by_hidden for s in splits if s.threads > 1} == {way == "hidden"}
 
 
 def test_a_missing_barrier_is_seen(
     splits: list[Split], recompiled: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without barriers each thread runs ahead: even on one processor the bits are wrong at once."""
-    monkeypatch.setattr(program, "_guarded", lambda plan, at: False)
-    monkeypatch.setattr(split, "BARRIER_ABOVE", 0)
+    monkeypatch.setattr(program, "guarded", lambda plan, at: False)
+    monkeypatch.setattr(split, "forced", "hidden")
     problem = draw(ALL_CELLS["gru"], (400, 1, 5, 67), "float32")
     whole = forward(problem)
     found = [array for _ in range(50) for array in parts(forward(problem, threads=4))]
@@ -196,7 +200,7 @@ def test_a_missing_barrier_is_seen(
 def test_backward_is_deterministic_at_a_fixed_number_of_threads(
     name: str, dtype: str, count: int, splits: list[Split], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(split, "BARRIER_ABOVE", 0)
+    monkeypatch.setattr(split, "forced", "hidden")
     for batch in (2, 19):
         problem = draw(ALL_CELLS[name], (5, batch, 7, 37), dtype)
         first = gradients(problem, count)

@@ -84,7 +84,7 @@ def test_a_row_has_the_bits_it_has_alone_in_pieces_however_the_call_is_split(
     splits: list[Split],  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(split, "BARRIER_ABOVE", 0)
+    monkeypatch.setattr(split, "forced", "hidden")
     monkeypatch.setattr(call, "CHUNK_BYTES", 4096)
     for sizes in SIZES:
         p, steps = case(name, sizes, "float32", kind)

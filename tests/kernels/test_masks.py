@@ -116,9 +116,8 @@ def test_masks_depend_on_seed_time_and_row_alone(
     """Not on threads, on how they share, on chunks, or on where the sequence is cut."""
     p = draw(DRAWN[name], (9, 6, 3, 130), "float32")
     whole = run(p, Steps(seed=SEED), 1)
-    monkeypatch.setattr(split, "ONE_THREAD_BELOW", 0)
-    for above in (0, 10**9):
-        monkeypatch.setattr(split, "BARRIER_ABOVE", above)
+    for way in ("rows", "hidden"):
+        monkeypatch.setattr(split, "forced", way)
         same("threads", run(p, Steps(seed=SEED), None), whole)
     monkeypatch.setattr(call, "CHUNK_BYTES", 4096)
     same("chunks", run(p, Steps(seed=SEED)), whole)

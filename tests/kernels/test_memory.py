@@ -15,6 +15,7 @@ KIND = np.dtype("float32")
 
 @pytest.fixture(autouse=True)
 def nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    gc.collect()  # or what others have left comes back in the middle of a test
     monkeypatch.setattr(memory, "_spare", {})
 
 

@@ -35,7 +35,7 @@ def add(first: Array, second: Array) -> Array:
     run = compiled(text, cast("DType", first.dtype.name))
     addresses = (first.ctypes.data, second.ctypes.data, total.ctypes.data)
     block = (ctypes.c_int64 * 4)(*addresses, first.size)
-    run(ctypes.addressof(block))
+    run.call(ctypes.addressof(block))
     return total
 
 

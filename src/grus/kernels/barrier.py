@@ -1,6 +1,7 @@
-"""A barrier between the threads of one region: spins for a bounded time, then yields.
+"""Waiting between the threads of one region: spin for a bounded time, then yield.
 
-Two counters, each on a cache line of its own: how many have arrived, and the generation.
+A barrier has two counters, each on a cache line of its own: how many have arrived, and the
+generation.
 """
 
 from __future__ import annotations
@@ -31,10 +32,26 @@ def barrier_function(target: Target, *, threads: bool) -> str:
     f.emit("%next = add i64 %now, 1")
     f.emit("store atomic i64 %next, ptr %generation release, align 8")
     f.emit("br label %out")
+    _wait(f, "%generation", "%now", "arrive")
+    f.label("out")
+    return f.text()
+
+
+def until(target: Target) -> Function:
+    """``until(flag)``: returns when another thread has set a number that was 0."""
+    f = Function(target, "until", ["ptr %flag"])
+    f.emit("br label %wait")
+    _wait(f, "%flag", "0", "entry")
+    f.label("out")
+    return f
+
+
+def _wait(f: Function, place: str, now: str, before: str) -> None:
+    """Go to ``out`` when the number at a place is no longer what it is now."""
     f.label("wait")
-    f.emit("%spin = phi i64 [ 0, %arrive ], [ %spun, %again ]")
-    f.emit("%seen = load atomic i64, ptr %generation acquire, align 8")
-    f.emit("%passed = icmp ne i64 %seen, %now")
+    f.emit(f"%spin = phi i64 [ 0, %{before} ], [ %spun, %again ]")
+    f.emit(f"%seen = load atomic i64, ptr {place} acquire, align 8")
+    f.emit(f"%passed = icmp ne i64 %seen, {now}")
     f.emit("br i1 %passed, label %out, label %pause")
     f.label("pause")
     f.emit("%spun = add i64 %spin, 1")
@@ -44,17 +61,15 @@ def barrier_function(target: Target, *, threads: bool) -> str:
     f.emit("%ignored = call i32 @sched_yield()")
     f.emit("br label %again")
     f.label("relax")
-    if target.machine.x86:
+    if f.target.machine.x86:
         f.emit("call void @llvm.x86.sse2.pause()")
     f.emit("br label %again")
     f.label("again")
     f.emit("br label %wait")
-    f.label("out")
-    return f.text()
 
 
 def declarations(target: Target, *, threads: bool) -> list[str]:
-    """What the barrier calls."""
+    """What waiting calls."""
     if not threads:
         return []
     pause = ["declare void @llvm.x86.sse2.pause()"] if target.machine.x86 else []

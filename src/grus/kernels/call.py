@@ -22,10 +22,10 @@ from grus.kernels.frame import Frame, Sizes, lay_out
 from grus.kernels.ir import Target
 from grus.kernels.machine import DType
 from grus.kernels.memory import Memory, give, take
-from grus.kernels.plan import Plan, make_plan
-from grus.kernels.program import Program
-from grus.kernels.slots import DENSE, Variant, groups, vector
-from grus.kernels.split import Held, Split
+from grus.kernels.plan import ONE, Plan, make_plan
+from grus.kernels.program import Program, guarded
+from grus.kernels.slots import DENSE, Variant, group_axes, groups, operand_axis, vector
+from grus.kernels.split import Held, Split, Work, choose
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Place = tuple[int, int, int]
@@ -61,7 +61,6 @@ class Kernel:
         program = Program(self.plan, target, stores, sums, openmp=bool(runtime), variant=variant)
         self.names = program.slots.names
         self.at = {name: k for k, name in enumerate(self.names)}
-        self.products = sum(len(members) for _, members in groups(self.plan))
         # A plan names its axes after its own output: the caller's names are those of its cell.
         prefix = "d" if cell is not stacked_as else ""
         theirs = {f"{prefix}{s}": axis for s, axis in stacked_as.shapes.states.items()}
@@ -83,6 +82,7 @@ class Kernel:
             ),
         )
         self.frame = lru_cache(maxsize=64)(self._frame)
+        self.work_of = lru_cache(maxsize=256)(self._work_of)
 
     def sizes(self, sizes: Sizes) -> Sizes:
         """The caller's sizes by the plan's own axes."""
@@ -93,14 +93,34 @@ class Kernel:
 
     def split(self, sizes: Sizes, most_threads: int | None = None) -> Held:
         """How a call is shared among threads, held while it runs; ``sizes`` by the plan's axes."""
-        steps, batch, _, hidden, _ = sizes
-        tiles = -(-hidden // self.target.lanes)
-        return Split.choose(self.products, steps, batch, hidden, tiles, most_threads)
+        return choose(self.work_of(sizes), most_threads)
+
+    def _work_of(self, sizes: Sizes) -> Work:
+        """What a call has to do."""
+        plan, (steps, batch, *_) = self.plan, sizes
+        size = dict(zip(("input", "hidden", "projection"), sizes[2:], strict=True)) | {ONE: 0}
+        products = [
+            size[operand_axis(plan, operand)] * size[axis] * len(members)
+            for (operand, members), axis in zip(groups(plan), group_axes(plan), strict=True)
+        ]
+        first, item = int(bool(plan.hoisted)), 2 if self.target.narrow else self.target.item
+        return Work(
+            steps,
+            batch,
+            inside=sum(products[first:]),
+            ahead=sum(products[:first]),
+            units=sum(size[stage.axis] for stage in plan.stages),
+            weights=sum(products) * item,
+            panels=sum(products[first:]) * item,
+            barriers=sum(guarded(plan, at) for at in range(len(plan.stages))),
+            tiles=-(-size["hidden"] // self.target.lanes),
+        )
 
     def run(self, frame: Frame, block: array.array[int], offsets: list[int], split: Split) -> Array:
         """Run a block whose ``offsets`` still count from the memory's beginning. Gives the sums."""
         held = take(frame.bytes)
-        self.work(held, frame, block, offsets, split)
+        self.place(held, frame, block, offsets, split)
+        self.compiled.call(block.buffer_info()[0])
         total = self._total(frame, held)
         give(held[0])
         return total
@@ -114,7 +134,7 @@ class Kernel:
         total: Array = sums.sum(axis=0)
         return total
 
-    def work(
+    def place(
         self,
         held: Memory,
         frame: Frame,
@@ -122,14 +142,13 @@ class Kernel:
         offsets: list[int],
         split: Split,
     ) -> None:
-        """Run a block in memory of its own; ``offsets`` as in `run`."""
+        """Give a block memory of its own; ``offsets`` as in `run`."""
         memory, base = held
         if split.threads > 1 or self.sums:
             first = base - memory.__array_interface__["data"][0]
             memory[first : first + frame.zeroed] = 0
         for slot in offsets:
             block[slot] += base
-        self.compiled.call(block.buffer_info()[0])
 
     def _frame(self, sizes: Sizes, split: Split, ahead: int) -> tuple[Frame, list[int], list[int]]:
         """A frame, the block with its constants and offsets, and the slots that are offsets."""

@@ -26,9 +26,9 @@ Text = Callable[[Target, bool], str]
 
 
 def compiled(text: Text, dtype: DType) -> Any:
-    """The program as something to call with the address of its block."""
+    """The program: to ``call`` with the address of its block, or by its ``address``."""
     with compiling:
-        return _compile(text, dtype, bool(threads.openmp())).call
+        return _compile(text, dtype, bool(threads.openmp()))
 
 
 @lru_cache(maxsize=16)

@@ -61,8 +61,8 @@ class Compiled:
             self._machine = target_machine()
             self._engine = llvm.create_mcjit_compiler(module, self._machine)
             self._engine.finalize_object()
-            address = self._engine.get_function_address("run")
-        self.call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)
+            self.address: int = self._engine.get_function_address("run")
+        self.call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address)
 
 
 def assembly(text: str) -> str:

@@ -95,19 +95,41 @@ class Prepared:
         sums, 0, then ``results``. ``seed`` is that of drawn masks; where states are put back, the
         last buffer holds the flags."""
         with self.kernel.split(self.sizes) as split:
-            (frame, template, offsets), spare, terms = self._template(split)
-            block = self._block(template, buffers, seed)
-            try:
-                held = spare.pop()
-            except IndexError:
-                held = take(frame.bytes)
-            self.kernel.work(held, frame, block, offsets, split)
-        if terms is not None:
-            terms((*buffers, held[1] + frame.sums, 0, *results))
-        if frame.bytes <= SPARE_BYTES:
-            spare.append(held)
+            one = self.begin(split, buffers, seed)
+            self.kernel.compiled.call(one.block.buffer_info()[0])
+        one.end(results)
+
+    def begin(self, split: Split, buffers: Sequence[int], seed: int = 0) -> Begun:
+        """A call that can be run, in memory of its own."""
+        (frame, template, offsets), spare, terms = self._template(split)
+        block = self._block(template, buffers, seed)
+        try:
+            held = spare.pop()
+        except IndexError:
+            held = take(frame.bytes)
+        self.kernel.place(held, frame, block, offsets, split)
+        return Begun(block, held, buffers, frame, spare, terms)
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A call that is laid out: its block is run, then comes its end."""
+
+    block: array.array[int]
+    held: Memory
+    buffers: Sequence[int]
+    frame: Frame
+    spare: list[Memory]
+    terms: Terms | None
+
+    def end(self, results: Sequence[int]) -> None:
+        """What follows; then the memory is free."""
+        if self.terms is not None:
+            self.terms((*self.buffers, self.held[1] + self.frame.sums, 0, *results))
+        if self.frame.bytes <= SPARE_BYTES:
+            self.spare.append(self.held)
         else:
-            give(held[0])
+            give(self.held[0])
 
 
 @dataclass(frozen=True, eq=False)

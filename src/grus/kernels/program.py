@@ -97,7 +97,7 @@ def _work(module: Module) -> None:
             f.emit(f"call void @stage{at}(ptr %ctx, {span})")
             if variant.clear and clear.made(module, at):
                 f.emit(f"call void @clear{at}(ptr %ctx, {span})")
-            if _guarded(module.plan, at):
+            if guarded(module.plan, at):
                 f.barrier("%parties")
         _advance(module, f, half)
         return []
@@ -165,7 +165,7 @@ def _hoist_ragged(f: Code, t0: str, count: str) -> None:
     f.set("P.now", f.sub(base, f.mul("%r0", f.slot("P.row"))))
 
 
-def _guarded(plan: Plan, at: int) -> bool:
+def guarded(plan: Plan, at: int) -> bool:
     """True when a product somewhere reads whole rows of what this stage writes."""
     made = {name for name, _ in plan.stages[at].equations}
     read = {

@@ -1,23 +1,52 @@
-"""How a call is shared among threads, chosen from its sizes.
+"""How a call is shared among threads: a model of the time of each way, and the way that it favours.
 
-By rows: each thread takes rows of the batch and waits for nobody. By hidden units: all threads
-work on the same rows and meet at a barrier after each stage. Or one thread.
+- *alone*: one thread does all.
+- *rows*: each thread takes rows of the batch and waits for nobody.
+- *hidden*: all threads work on the same rows, each on hidden units of its own, and meet at a
+  barrier after each stage whose whole rows somebody reads.
+- *together* (`together`): calls that do not wait for each other, or for parts of each other only,
+  a thread each: the two directions of a layer, layers one behind the other in time.
+
+With n threads, S steps, B rows, in microseconds:
+
+    alone  = pack + ahead + S step(B)
+    rows   = WAKE + pack / n + ahead(b) + S step(b),     b = rows of the fullest thread
+    hidden = WAKE + (pack + ahead) / n + S (step(B) share + BARRIER barriers)
+    step(b) = products b / FAST + products (1 / SLOW - 1 / FAST) if b is odd + units b UNIT
+
+where ``share`` is the part of the units that the fullest thread has. A product of two rows and more
+reads a weight once for several multiply-adds and runs at the speed of arithmetic; a row by itself
+runs at the speed of the cache that holds the panels. `benchmarks/splits.py` compares the choice
+with every single way, shape by shape.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 from grus.kernels import threads
 
-ONE_THREAD_BELOW = 400_000
-"""Multiply-adds of a whole call below which waking a second thread costs more than it brings."""
-ELEMENTWISE = 64
-"""What a unit costs, in multiply-adds, in a cell without any product."""
-BARRIER_ABOVE = 40_000
-"""Multiply-adds of one step above which a barrier costs less than it saves."""
-ROWS_PER_THREAD = 4
-"""Rows from which a thread's tiles are efficient enough to need no barrier."""
+Way = Literal["alone", "rows", "hidden"]
+
+FAST = 48_000.0
+"""Multiply-adds a microsecond of one thread where arithmetic is the limit."""
+CACHES = ((24 * 1024, 45_000.0), (1024 * 1024, 27_000.0))
+"""Multiply-adds of one row where panels of so many bytes are read for each."""
+MEMORY = 12_000.0
+"""The same where no cache of the thread's own holds them."""
+UNIT = 0.002
+"""What the equations of a unit of a row take."""
+PACK = 16_000.0
+"""Bytes of weights packed in a microsecond."""
+WAKE = 12.0
+"""Until a second thread works, and until it has been waited for."""
+BARRIER = 0.2
+"""A meeting of all threads."""
+
+forced: Way | None = None
+"""The way of every call that may have several threads; None asks the model."""
 
 
 @dataclass(frozen=True)
@@ -32,26 +61,98 @@ class Split:
         """Parts with rows of their own."""
         return 1 if self.by_hidden else self.threads
 
-    @staticmethod
-    def choose(
-        products: int, steps: int, batch: int, hidden: int, tiles: int, most: int | None
-    ) -> Held:
-        """The split of a call with so many products a step and at most ``most`` threads (None: as
-        many as there are)."""
-        step = batch * hidden * (products * hidden or ELEMENTWISE)
-        if most == 1 or step * steps < ONE_THREAD_BELOW:
-            return ALONE
-        available = min(threads.limit(), most or tiles * batch)
-        if available == 1:
-            return ALONE
-        if batch >= ROWS_PER_THREAD * available:
-            return Held(Split(available, False))
-        if step < BARRIER_ABOVE or tiles < available:
-            return Held(Split(max(1, min(available, batch)), False))
-        if threads.hidden_split.acquire(blocking=False):
-            return Held(Split(available, True))
-        # Somebody else's barriers are under way: two such regions could starve each other.
-        return ALONE
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What a call has to do, as far as the ways to share it differ."""
+
+    steps: int
+    batch: int
+    inside: int
+    """Multiply-adds of a step of one row."""
+    ahead: int
+    """The same of the products with x."""
+    units: int
+    """Units of all stages."""
+    weights: int
+    """Bytes of the weights that are packed."""
+    panels: int
+    """Those of them that are read in each step."""
+    barriers: int
+    tiles: int
+    """Vectors of hidden units."""
+    chosen: dict[tuple[int, Way | None], Split] = field(default_factory=dict)
+    """The split by number of threads, as far as it was asked for."""
+
+    def step(self, rows: int, threads: int = 1) -> float:
+        """Microseconds of a step of so many rows on one thread, or of its share of the units."""
+        own = self.panels / threads
+        slow = next((speed for size, speed in CACHES if own <= size), MEMORY)
+        single = self.inside * (1 / slow - 1 / FAST) if rows % 2 else 0.0
+        return rows * (self.inside / FAST + self.units * UNIT) + single
+
+    def before(self, rows: int) -> float:
+        """Microseconds of the products with x."""
+        return self.steps * rows * self.ahead / FAST
+
+    @property
+    def alone(self) -> float:
+        """Microseconds on one thread."""
+        return self.weights / PACK + self.before(self.batch) + self.steps * self.step(self.batch)
+
+    def rows(self, threads: int) -> float:
+        """Microseconds with rows of the batch shared."""
+        most = -(-self.batch // threads)
+        packing = self.weights / PACK / threads
+        return WAKE + packing + self.before(most) + self.steps * self.step(most)
+
+    def hidden(self, threads: int) -> float:
+        """Microseconds with hidden units shared."""
+        share = -(-self.tiles // threads) / self.tiles
+        waits = self.steps * self.barriers * BARRIER
+        once = (self.weights / PACK + self.before(self.batch)) * share
+        return WAKE + once + self.steps * self.step(self.batch, threads) * share + waits
+
+    def best(self, threads: int) -> Split:
+        """The fastest way with at most so many threads."""
+        key = threads, forced
+        if key not in self.chosen:
+            self.chosen[key] = self._best(threads)
+        return self.chosen[key]
+
+    def _best(self, threads: int) -> Split:
+        some, several = min(threads, self.batch), min(threads, self.tiles)
+        ways = [(self.alone, Split(1, False))]
+        if some > 1:
+            ways.append((self.rows(some), Split(some, False)))
+        if several > 1:
+            ways.append((self.hidden(several), Split(several, True)))
+        if forced:
+            wanted = {"alone": (1, False), "rows": (some, False), "hidden": (threads, True)}[forced]
+            return Split(*wanted)
+        return min(ways, key=lambda way: way[0])[1]
+
+    def time(self, threads: int) -> float:
+        """Microseconds the fastest way."""
+        split = self.best(threads)
+        if split.threads == 1:
+            return self.alone
+        return self.hidden(split.threads) if split.by_hidden else self.rows(split.threads)
+
+
+def pays(works: Sequence[Work]) -> bool:
+    """Whether calls that do not wait for each other are faster at once, a thread each."""
+    if forced is not None:
+        return False
+    in_turn_alone = sum(work.alone for work in works)
+    if in_turn_alone < 2 * WAKE:
+        return False
+    available = threads.limit()
+    if available < 2:
+        return False
+    shared = in_turn_alone / min(available, len(works))
+    at_once = WAKE + max(shared, *(work.alone for work in works))
+    return at_once < sum(work.time(available) for work in works)
 
 
 class Held:
@@ -71,3 +172,19 @@ class Held:
 
 
 ALONE = Held(Split(1, False))
+
+
+def choose(work: Work, most: int | None) -> Held:
+    """The split of a call with at most ``most`` threads (None: as many as there are)."""
+    if most == 1 or (forced is None and work.alone < 2 * WAKE):
+        return ALONE
+    available = threads.limit() if most is None else min(threads.limit(), most)
+    if available == 1:
+        return ALONE
+    found = work.best(available)
+    if found.threads == 1:
+        return ALONE
+    # Somebody else's barriers may be under way: two such regions could starve each other.
+    if not found.by_hidden or threads.hidden_split.acquire(blocking=False):
+        return Held(found)
+    return ALONE

@@ -22,7 +22,7 @@ from grus.kernels.ir import ATTRIBUTES, Target
 from grus.kernels.machine import DType, item_bytes
 from grus.kernels.memory import give, take
 from grus.kernels.slots import Slots
-from grus.kernels.split import ONE_THREAD_BELOW
+from grus.kernels.split import FAST, WAKE
 from grus.kernels.team import share
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -80,7 +80,8 @@ class Terms:
     def __init__(self, dtype: DType, terms: Sequence[Term]) -> None:
         from grus.kernels.jit import host
 
-        self.run = compiled(text, dtype)
+        program = compiled(text, dtype)
+        self.run, self.address = program.call, program.address
         item = item_bytes(dtype)
         numbers = [0, 0, len(terms)]
         self.moving: list[tuple[int, int, int]] = []
@@ -92,7 +93,7 @@ class Terms:
         self.block = array.array("q", numbers)
         self.scratch = matrices.Blocks(Target(host(), dtype)).scratch
         self.packs = any(term.large(item) for term in terms)
-        self.many = sum(term.operations for term in terms) >= ONE_THREAD_BELOW
+        self.many = sum(term.operations for term in terms) >= 2 * WAKE * FAST
 
     def __call__(self, buffers: Sequence[int], most_threads: int | None = None) -> None:
         """Work the terms out; ``buffers`` are addresses, and what lies there lives till the end."""

@@ -9,6 +9,7 @@ Tangents are the composite's, too; the values beside them stay the kernel's.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -86,29 +87,50 @@ class _Plain(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *given: Tensor) -> tuple[Any, ...]:
         output, saved, *tensors = ctx.saved_tensors
-        return None, None, *_backward(ctx, ctx.needs_input_grad[2:], output, saved, given, tensors)
+        needs = ctx.needs_input_grad[2:]
+        way = Way(ctx.bound, ctx.steps, needs, output, saved, given, tensors)
+        return None, None, *gradients_of(way)
 
     @staticmethod
     def jvp(ctx: Any, *moved: Any) -> tuple[Tensor, ...]:
         return pushed(ctx.bound.composite, (ctx.steps,), ctx.saved_tensors, moved[2:])
 
 
-def _backward(
-    ctx: Any,
-    needs: tuple[bool, ...],
-    output: Tensor,
-    saved: Tensor,
-    given: tuple[Tensor, ...],
-    tensors: list[Tensor],
-) -> list[Tensor | None]:
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A sequence on its way back: what ran, which tensors need a gradient, (dy, *d(final states)),
+    and the tensors, (x, *initial states, *parameters)."""
+
+    bound: Binding
+    steps: Steps
+    needs: tuple[bool, ...]
+    output: Tensor
+    saved: Tensor
+    given: tuple[Tensor, ...]
+    tensors: list[Tensor]
+
+
+def followed(way: Way) -> bool:
+    """Whether anything might differentiate the gradients, or replaces what computes them."""
+    return (
+        any(map(_batched, way.given))
+        or traced()
+        or torch.is_grad_enabled()
+        or _transformed()
+        or tangents()
+    )
+
+
+def gradients_of(way: Way) -> list[Tensor | None]:
     """The gradients of the tensors, as something to differentiate where anything might."""
-    bound, steps = ctx.bound, ctx.steps
+    bound, steps, needs, tensors = way.bound, way.steps, way.needs, way.tensors
+    output, saved, given = way.output, way.saved, way.given
     if any(map(_batched, given)):
         return replayed(bound.composite, (steps,), tensors, given)
     if traced():
         every = pullback(bound.composite, (steps,), tensors, given)
         return [g if need else None for g, need in zip(every, needs, strict=True)]
-    if not (torch.is_grad_enabled() or _transformed() or tangents()):
+    if not followed(way):
         dy, *dfinal = given
         return kernel.backward(
             bound, steps, needs, output, saved, dy, tuple(dfinal), tuple(tensors)
@@ -138,7 +160,8 @@ class _Sequence(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor, _: Any, *dfinal: Tensor) -> tuple[Any, ...]:
         output, saved, *tensors = ctx.saved_tensors
         needs = ctx.needs_input_grad[2:]
-        return None, None, *_backward(ctx, needs, output, saved, (dy, *dfinal), tensors)
+        way = Way(ctx.bound, ctx.steps, needs, output, saved, (dy, *dfinal), tensors)
+        return None, None, *gradients_of(way)
 
     @staticmethod
     def jvp(ctx: Any, *moved: Any) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from grus.errors import InputError
-from grus.kernels.memory import give, take
+from grus.kernels.memory import Array, give, take
 from grus.kernels.prepared import Prepared
 from grus.kernels.products import Recipe, recipe
 from grus.kernels.rows import dense_flags
@@ -35,6 +35,20 @@ class Backward:
     states: tuple[tuple[int, ...], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Laid:
+    """A backward call whose results have their places; ``end`` are the states' gradients."""
+
+    run: Prepared
+    buffers: list[int]
+    results: list[int]
+    gradients: Gradients
+    end: list[Tensor]
+    adjoints: Array
+    alive: tuple[Tensor | None, ...]
+    """What the call reads and writes, which must live until it is over."""
+
+
 class Backwards(Launch):
     """The backward calls of one binding in one dtype."""
 
@@ -55,6 +69,25 @@ class Backwards(Launch):
         steps: Steps,
     ) -> Gradients:
         """The gradient of each of ``tensors`` that ``needs`` one."""
+        laid = self.lay(needs, output, saved, dy, dfinal, tensors, steps)
+        if steps.resets is None:
+            laid.run(laid.buffers, steps.seed or 0, laid.results)
+        else:
+            self._reset(laid, steps)
+        give(laid.adjoints)
+        return laid.gradients
+
+    def lay(
+        self,
+        needs: tuple[bool, ...],
+        output: Tensor,
+        saved: Tensor,
+        dy: Tensor,
+        dfinal: tuple[Tensor, ...],
+        tensors: tuple[Tensor, ...],
+        steps: Steps,
+    ) -> Laid:
+        """The call, its results made."""
         count = self.count
         x, parameters, training = tensors[0], tensors[count:], any(needs[count:])
         given, saved = (x, output, dy, *dfinal), by_rows(saved)
@@ -72,7 +105,7 @@ class Backwards(Launch):
             if any(a is not b for a, b in zip((*rows, *own), (*given, *tensors[1:]), strict=True)):
                 x, output, dy, *begin = rows
                 tensors = (x, *own)
-                return self.backward(needs, output, saved, dy, tuple(begin), tensors, steps)
+                return self.lay(needs, output, saved, dy, tuple(begin), tensors, steps)
             call = self._prepare(x, output, dy, dfinal, parameters, steps, needs)
             self.remember(tuple(key), call)
         adjoints, flat = take(call.adjoints)
@@ -83,31 +116,21 @@ class Backwards(Launch):
         dx = x.new_empty(x.shape) if needs[0] else None
         found = [x.new_empty(p.shape) for p in parameters] if training else [None] * len(parameters)
         results = [0 if t is None else t.data_ptr() for t in (dx, *found)]
-        if steps.resets is None:
-            call.run(where, steps.seed or 0, results)
-        else:
-            self._reset(call, where, results, end, steps)
-        give(adjoints)
         each = (dx, *end, *found)
-        return [g if need else None for g, need in zip(each, needs, strict=True)]
+        gradients = [g if need else None for g, need in zip(each, needs, strict=True)]
+        alive = (x, output, saved, dy, *dfinal, *parameters, *each)
+        return Laid(call.run, where, results, gradients, end, adjoints, alive)
 
-    def _reset(
-        self,
-        call: Backward,
-        where: list[int],
-        results: list[int],
-        end: list[Tensor],
-        steps: Steps,
-    ) -> None:
-        """Run with resets, and add to ``end`` what those to h0 give."""
-        collects = cleared(steps, "collect") == "collect"
-        base = [torch.zeros_like(one) for one in end] if collects else []
-        where += [base[k].data_ptr() for k in self.order if base]
+    def _reset(self, laid: Laid, steps: Steps) -> None:
+        """Run with resets, and add to the states' gradients what those to h0 give."""
         assert steps.resets is not None
+        collects = cleared(steps, "collect") == "collect"
+        base = [torch.zeros_like(one) for one in laid.end] if collects else []
+        where = laid.buffers + [base[k].data_ptr() for k in self.order if base]
         flags = dense_flags(steps.resets, backwards=not steps.reverse, ahead=0)
-        call.run((*where, flags.ctypes.data), steps.seed or 0, results)
-        for k, part in enumerate(base):
-            end[k] += part
+        laid.run((*where, flags.ctypes.data), steps.seed or 0, laid.results)
+        for one, part in zip(laid.end if base else (), base, strict=True):
+            one.add_(part)
 
     def _prepare(
         self,

@@ -26,6 +26,20 @@ class Forward:
     saved: int
 
 
+@dataclass(frozen=True, slots=True)
+class Laid:
+    """A forward call whose results have their places: (output, final states, what `backward`
+    reads or None)."""
+
+    run: Prepared
+    buffers: list[int]
+    output: Tensor
+    final: tuple[Tensor, ...]
+    saved: Tensor | None
+    read: tuple[Tensor, ...]
+    """The tensors of the call, which must live until it is over."""
+
+
 class Forwards(Launch):
     """The forward calls of one binding in one dtype."""
 
@@ -33,7 +47,25 @@ class Forwards(Launch):
         self, tensors: tuple[Tensor, ...], steps: Steps, *, keep: bool
     ) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None]:
         """(output, final states, what `backward` reads or None)."""
+        laid = self.lay(tensors, steps, keep=keep)
+        if steps.resets is None:
+            laid.run(laid.buffers, steps.seed or 0)
+            return laid.output, laid.final, laid.saved
+        start = laid.read[1 : self.count]
+        begun = first(steps, start)
+        flags = dense_flags(steps.resets, backwards=steps.reverse, ahead=1)
+        base = start if steps.reset_to == "h0" else ()
+        where = laid.buffers[:3] + [t.data_ptr() for t in (*begun, *laid.final, *base)]
+        laid.run((*where, flags.ctypes.data), steps.seed or 0)
+        return laid.output, laid.final, laid.saved
+
+    def lay(
+        self, tensors: tuple[Tensor, ...], steps: Steps, *, keep: bool, into: Tensor | None = None
+    ) -> Laid:
+        """The call, its results made; ``into`` [time, batch, axis] is where the output goes."""
         key: list[Any] = [keep, steps.reverse, steps.first, cleared(steps, "copy")]
+        if into is not None:
+            key.append(into.stride())
         for tensor in tensors:
             key += (tensor.shape, tensor.stride(), unusual(tensor))
         for tensor in tensors[self.count :]:
@@ -42,27 +74,20 @@ class Forwards(Launch):
         if call is None:
             rows = tuple(map(by_rows, tensors))
             if any(one is not other for one, other in zip(rows, tensors, strict=True)):
-                return self.forward(rows, steps, keep=keep)
-            call = self.prepare(tensors, steps, keep=keep)
+                return self.lay(rows, steps, keep=keep, into=into)
+            call = self.prepare(tensors, steps, keep=keep, into=into)
             self.remember(tuple(key), call)
-        x, count = tensors[0], self.count
-        output = x.new_empty(call.output)
+        x = tensors[0]
+        output = x.new_empty(call.output) if into is None else into
         final = tuple([x.new_empty(shape) for shape in call.states])
         saved = kept(call.saved, x) if keep else None
         where = [x.data_ptr(), output.data_ptr(), 0 if saved is None else saved.data_ptr()]
-        start = tensors[1:count]
-        if steps.resets is None:
-            where += [t.data_ptr() for t in (*start, *final)]
-            call.run(where, steps.seed or 0)
-            return output, final, saved
-        begun = first(steps, start)
-        flags = dense_flags(steps.resets, backwards=steps.reverse, ahead=1)
-        base = start if steps.reset_to == "h0" else ()
-        where += [t.data_ptr() for t in (*begun, *final, *base)]
-        call.run((*where, flags.ctypes.data), steps.seed or 0)
-        return output, final, saved
+        where += [t.data_ptr() for t in (*tensors[1 : self.count], *final)]
+        return Laid(call.run, where, output, final, saved, tensors)
 
-    def prepare(self, tensors: tuple[Tensor, ...], steps: Steps, *, keep: bool) -> Forward:
+    def prepare(
+        self, tensors: tuple[Tensor, ...], steps: Steps, *, keep: bool, into: Tensor | None = None
+    ) -> Forward:
         """The call for tensors of these shapes, strides and, of parameters, addresses."""
         reverse = steps.reverse
         clear = cleared(steps, "copy")
@@ -71,7 +96,8 @@ class Forwards(Launch):
         sizes = self.sizes(tensors)
         time, batch = x.shape[:2]
         output = (time, batch, sizes[str(self.cell.shapes.values[self.cell.output])])
-        strides = (batch * output[2] * self.item, output[2] * self.item)
+        row = output[2] if into is None else into.stride(1)
+        strides = (batch * row * self.item, row * self.item)
         parts = {"x": self.part(0, x, reverse), "in.x": self.part(0, x, reverse)}
         parts[f"out.{self.cell.output}"] = turned(1, 0, strides, time, reverse)
         saved = {f"out.{n}": sizes[self.layout.axes[n]] for n in self.layout.saved if keep}

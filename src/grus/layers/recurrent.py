@@ -14,7 +14,7 @@ from grus.dialects import TorchRecord
 from grus.equations import Cell, cell as find_cell, expected
 from grus.errors import InputError
 from grus.kernels.steps import PLAIN, Narrow, Steps
-from grus.layers import arguments, doors, inputs, parameters, ready, stack, unpacking
+from grus.layers import arguments, both, doors, inputs, parameters, ready, stack, unpacking
 from grus.layers.errors import ShapeError
 from grus.layers.packed import Packing
 from grus.layers.path import Path, choose
@@ -254,9 +254,28 @@ class Recurrent(TorchSurface):
         drop: Callable[[Tensor], Tensor],
     ) -> tuple[Tensor, list[Row]]:
         between = drop if self.dropout and self.training else None
-        return stack.run(
-            self._layer, x, start, steps, bidirectional=self.bidirectional, between=between
+        ordinary = (
+            self.bidirectional
+            and not torch.compiler.is_compiling()
+            and steps is BOTH
+            and not self.recompute
+            and not (self.training and self._random)
         )
+        return stack.run(
+            self._layer,
+            x,
+            start,
+            steps,
+            bidirectional=self.bidirectional,
+            between=between,
+            both=self._both if ordinary else None,
+        )
+
+    def _both(
+        self, row: int, x: Tensor, start: tuple[Row, Row]
+    ) -> tuple[Tensor, tuple[Row, Row]] | None:
+        named = (self.layer_tensors(row), self.layer_tensors(row + 1))
+        return both.sequence(self.record, x, start, named, self.backend)
 
     def _drop(self, y: Tensor) -> Tensor:
         return torch.dropout(y, self.dropout, True)

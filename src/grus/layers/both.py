@@ -1,0 +1,142 @@
+"""Both directions of a layer as one call: a thread each where the model of `kernels.split` says so,
+and one output that neither copies.
+
+What is an ordinary eager call on the kernels, with gradients or without, comes here; everything
+else goes through `doors` direction by direction, and so do derivatives of derivatives.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from grus.dialects import TorchRecord
+from grus.kernels import threads
+from grus.kernels.memory import give
+from grus.kernels.prepared import Prepared
+from grus.kernels.split import ALONE, pays
+from grus.kernels.together import Part, together
+from grus.layers import function
+from grus.layers.binding import Binding, bind
+from grus.layers.launch_backward import backwards
+from grus.layers.launch_forward import forwards
+from grus.layers.path import WIDE, Path, choose, differentiated, traced
+from grus.layers.states import Row
+from grus.layers.stepping import BOTH
+
+DIRECTIONS = (0, 1)
+Call = tuple[Prepared, list[int], list[int]]
+"""A prepared call, its buffers and its results."""
+
+
+def sequence(
+    record: TorchRecord,
+    x: Tensor,
+    start: tuple[Row, Row],
+    named: tuple[dict[str, Tensor], dict[str, Tensor]],
+    asked: Path | None,
+) -> tuple[Tensor, tuple[Row, Row]] | None:
+    """(output [time, batch, 2 * axis], final states of each direction) for ``x`` [time, batch,
+    input]; None where this is not such a call, and nothing has happened then."""
+    if x.dtype not in WIDE or record.cell.masks or traced() or differentiated():
+        return None
+    if choose(x, asked, record.cell) != "kernels":
+        return None
+    each = [(x, *start[k], *named[k].values()) for k in DIRECTIONS]
+    if any(t.dtype is not x.dtype for tensors in each for t in tensors):
+        return None
+    bound = bind(record, tuple(named[0]))
+    if torch.is_grad_enabled() and any(t.requires_grad for tensors in each for t in tensors):
+        found = _Both.apply(bound, *each[0], *each[1][1:])  # type: ignore[no-untyped-call]
+    else:
+        found = _forward(bound, each, keep=False)[0]
+    output, *final = found
+    count = bound.states
+    return output, (tuple(final[:count]), tuple(final[count:]))
+
+
+def _forward(
+    bound: Binding, each: list[tuple[Tensor, ...]], *, keep: bool
+) -> tuple[tuple[Tensor, ...], list[Tensor | None]]:
+    """(output, *final states of both directions), what backward reads of each."""
+    x = each[0][0]
+    launch = forwards(bound, x.dtype)
+    size = launch.sizes(each[0])[str(bound.cell.shapes.values[bound.cell.output])]
+    output = x.new_empty((*x.shape[:2], 2 * size))
+    laid = [
+        launch.lay(each[k], BOTH[k], keep=keep, into=output[..., k * size : (k + 1) * size])
+        for k in DIRECTIONS
+    ]
+    run([(one.run, one.buffers, []) for one in laid])
+    return (output, *laid[0].final, *laid[1].final), [one.saved for one in laid]
+
+
+def run(calls: list[Call]) -> None:
+    """Calls that do not wait for each other: at once where that is faster, else in turn."""
+    works = [prepared.kernel.work_of(prepared.sizes) for prepared, _, _ in calls]
+    if not pays(works):
+        for prepared, buffers, results in calls:
+            prepared(buffers, 0, results)
+        return
+    begun = [prepared.begin(ALONE.split, buffers) for prepared, buffers, _ in calls]
+    parts = [
+        Part(prepared.kernel.compiled.address, one.block)
+        for (prepared, _, _), one in zip(calls, begun, strict=True)
+    ]
+    together(parts, min(threads.limit(), len(parts)))
+    for one, (_, _, results) in zip(begun, calls, strict=True):
+        one.end(results)
+
+
+class _Both(torch.autograd.Function):
+    """Inputs (binding, x, *states and parameters forward in time, *the same backward in time),
+    outputs (output, *final states of both)."""
+
+    @staticmethod
+    def forward(ctx: Any, bound: Binding, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        half = len(rest) // 2
+        found, saved = _forward(bound, [(x, *rest[:half]), (x, *rest[half:])], keep=True)
+        ctx.bound = bound
+        ctx.save_for_backward(found[0], *saved, x, *rest)
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor, *dfinal: Tensor) -> tuple[Any, ...]:
+        output, first, second, x, *rest = ctx.saved_tensors
+        half, count, size = len(rest) // 2, ctx.bound.states, output.shape[2] // 2
+        needs = ctx.needs_input_grad[1:]
+        own = (needs[: 1 + half], (needs[0], *needs[1 + half :]))
+        ways = [
+            function.Way(
+                ctx.bound,
+                BOTH[k],
+                own[k],
+                output[..., k * size : (k + 1) * size],
+                (first, second)[k],
+                (dy[..., k * size : (k + 1) * size], *dfinal[k * count : (k + 1) * count]),
+                [x, *rest[k * half : (k + 1) * half]],
+            )
+            for k in DIRECTIONS
+        ]
+        plain = not any(function.followed(way) for way in ways)
+        found = _gradients(ways) if plain else [function.gradients_of(way) for way in ways]
+        dx = None if not needs[0] else found[0][0] + found[1][0]  # type: ignore[operator]
+        return None, dx, *found[0][1:], *found[1][1:]
+
+
+def _gradients(ways: list[function.Way]) -> list[list[Tensor | None]]:
+    """The gradients of each direction's tensors, where nobody differentiates them again."""
+    laid = []
+    for way in ways:
+        launch = backwards(way.bound, way.output.dtype)
+        dy, *dfinal = way.given
+        tensors = tuple(way.tensors)
+        laid.append(
+            launch.lay(way.needs, way.output, way.saved, dy, tuple(dfinal), tensors, way.steps)
+        )
+    run([(one.run, one.buffers, one.results) for one in laid])
+    for one in laid:
+        give(one.adjoints)
+    return [one.gradients for one in laid]
