@@ -19,7 +19,7 @@ import grus  # noqa: E402
 from cells import ALL_CELLS  # noqa: E402
 from grus.kernels import products  # noqa: E402
 from grus.kernels.terms import Term  # noqa: E402
-from grus.layers import finish, ready  # noqa: E402
+from grus.layers import finish, likeness, ready  # noqa: E402
 from grus.layers.launch_backward import backwards  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -40,7 +40,7 @@ def _seeded() -> None:
 
 def long_way(layer: Any, x: Any, hx: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     with monkeypatch.context() as patch, torch.no_grad():
-        patch.setattr(ready, "inference", lambda *_: None)
+        patch.setattr(ready, "sequence", lambda *_: None)
         return layer(x, hx)
 
 
@@ -54,14 +54,14 @@ def flat(result: Any) -> list[bytes]:
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Whether each call was ready."""
     found: list[bool] = []
-    real = ready.inference
+    real = ready.sequence
 
     def one(*given: Any) -> Any:
         result = real(*given)
         found.append(result is not None)
         return result
 
-    monkeypatch.setattr(ready, "inference", one)
+    monkeypatch.setattr(ready, "sequence", one)
     return found
 
 
@@ -113,13 +113,14 @@ def test_what_is_not_plain_goes_the_long_way(counted: list[bool]) -> None:
     x = torch.randn(2, 3, 4)
     layer = grus.GRU(4, 6)
     layer(x)  # a derivative is recorded
+    torch.func.grad(lambda x: layer(x)[0].sum())(x)
     with torch.no_grad():
         torch.func.functional_call(layer, dict(layer.named_parameters()), (x,))
-        assert counted == [False, True]
+        assert counted == [True, False, True]
         torch.vmap(layer, randomness="error")(x.expand(2, 2, 3, 4))
         with torch.autograd.forward_ad.dual_level():
             layer(x)
-        assert counted == [False, True, False, False]
+        assert counted == [True, False, True, False, False]
         layer(x[:, 0])  # one sequence
         with pytest.raises(grus.InputError, match="input must be"):
             layer(x[..., :3])
@@ -129,10 +130,68 @@ def test_what_is_not_plain_goes_the_long_way(counted: list[bool]) -> None:
             layer(x, (torch.zeros(1, 3, 6),) * 2)
         with pytest.raises(ValueError, match="does not match weight dtype"):
             layer(x.double())
-        assert not any(counted[2:])
+        assert not any(counted[3:])
         frozen = grus.GRU(4, 6).requires_grad_(False)
     frozen(x)
     assert counted[-1]
+
+
+@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_a_recorded_call_has_the_gradients_of_the_long_way(
+    name: str,
+    given: bool,
+    batch_first: bool,
+    counted: list[bool],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    layer, x = made(name, batch_first=batch_first), torch.randn(3, 4, 5)
+    states = layer(x)[1] if given else ()
+    states = (states,) if isinstance(states, torch.Tensor) else states
+    leaves = [t.detach().clone().requires_grad_() for t in (x, *states)]
+
+    def run() -> list[bytes]:
+        hx = leaves[1] if len(leaves) == 2 else tuple(leaves[1:]) or None
+        output, state = layer(leaves[0], hx)
+        found = torch.utils._pytree.tree_leaves((output, state))
+        loss = sum((t * t).sum() for t in found)
+        grads = torch.autograd.grad(loss, [*leaves, *layer.parameters()])
+        return [t.detach().contiguous().numpy().tobytes() for t in (*found, *grads)]
+
+    counted.clear()
+    found, again = run(), run()
+    assert counted == [True, True]
+    with monkeypatch.context() as patch:
+        patch.setattr(ready, "sequence", lambda *_: None)
+        assert found == again == run()
+
+
+def test_whether_a_derivative_is_wanted_is_asked_at_each_call() -> None:
+    layer, x = grus.GRU(4, 6), torch.randn(2, 3, 4)
+    for _ in range(2):
+        assert layer(x)[0].requires_grad
+        with torch.no_grad():
+            assert not layer(x)[0].requires_grad
+        layer.requires_grad_(False)
+        assert not layer(x)[0].requires_grad
+        assert layer(x.clone().requires_grad_())[0].requires_grad
+        layer.weight_hh_l0.requires_grad_(True)
+        assert layer(x)[0].requires_grad
+        layer.requires_grad_(True)
+        with torch.inference_mode():
+            assert not layer(x)[0].requires_grad
+
+
+def test_a_torch_without_guards_goes_the_long_way(
+    counted: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer, x = grus.GRU(4, 6), torch.randn(2, 3, 4)
+    want = layer(x)[0]
+    monkeypatch.setattr(likeness, "Guards", None)
+    found = layer(x)[0]
+    assert counted == [True, False]
+    assert found.equal(want)
 
 
 def test_parametrized_and_dropped_layers_go_the_long_way(counted: list[bool]) -> None:

@@ -119,7 +119,9 @@ class Kernel:
     def run(self, frame: Frame, block: array.array[int], offsets: list[int], split: Split) -> Array:
         """Run a block whose ``offsets`` still count from the memory's beginning. Gives the sums."""
         held = take(frame.bytes)
-        self.place(held, frame, block, offsets, split)
+        zeroed = self.place(held, frame, block, offsets, split)
+        if zeroed is not None:
+            zeroed[:] = 0
         self.compiled.call(block.buffer_info()[0])
         total = self._total(frame, held)
         give(held[0])
@@ -141,14 +143,16 @@ class Kernel:
         block: array.array[int],
         offsets: list[int],
         split: Split,
-    ) -> None:
-        """Give a block memory of its own; ``offsets`` as in `run`."""
+    ) -> Array | None:
+        """Give a block memory of its own; ``offsets`` as in `run`. What must be zero when it runs,
+        None where nothing must."""
         memory, base = held
-        if split.threads > 1 or self.sums:
-            first = base - memory.__array_interface__["data"][0]
-            memory[first : first + frame.zeroed] = 0
         for slot in offsets:
             block[slot] += base
+        if split.threads == 1 and not self.sums:
+            return None
+        first = base - memory.__array_interface__["data"][0]
+        return memory[first : first + frame.zeroed]
 
     def _frame(self, sizes: Sizes, split: Split, ahead: int) -> tuple[Frame, list[int], list[int]]:
         """A frame, the block with its constants and offsets, and the slots that are offsets."""

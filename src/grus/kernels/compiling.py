@@ -26,13 +26,18 @@ Text = Callable[[Target, bool], str]
 
 
 def compiled(text: Text, dtype: DType) -> Any:
-    """The program: to ``call`` with the address of its block, or by its ``address``."""
+    """The program: its ``target``; to ``call`` with the address of its block, or by its
+    ``address``."""
+    from grus.kernels.jit import host
+
     with compiling:
-        return _compile(text, dtype, bool(threads.openmp()))
+        return _compile(text, Target(host(), dtype), bool(threads.openmp()))
 
 
 @lru_cache(maxsize=16)
-def _compile(text: Text, dtype: DType, openmp: bool) -> Any:
-    from grus.kernels.jit import Compiled, host
+def _compile(text: Text, target: Target, openmp: bool) -> Any:
+    from grus.kernels.jit import Compiled
 
-    return Compiled(text(Target(host(), dtype), openmp), threads.openmp() if openmp else {})
+    found = Compiled(text(target, openmp), threads.openmp() if openmp else {})
+    found.target = target
+    return found

@@ -111,7 +111,8 @@ def stage(module: Module, at: int, stores: tuple[str, ...], sums: tuple[str, ...
 
     def tiles(rows: int, width: int, lines: str, columns: str) -> None:
         given = f"{lines}, i64 {rows}, {columns}, i64 {width}"
-        f.emit(f"call void @tiles(ptr %ctx, ptr @stage{at}.{rows}x{width}, {given})")
+        driver = "tiles" if chains else "lines"
+        f.emit(f"call void @{driver}(ptr %ctx, ptr @stage{at}.{rows}x{width}, {given})")
 
     f.tiled("%r0", "%r1", span(f, axis), shapes, tiles)
     module.add(f)
@@ -131,6 +132,23 @@ def stage_tiles(module: Module) -> None:
         return []
 
     f.loop("%j0", "%j1", "%width", tiles)
+    module.add(f)
+    _lines(module)
+
+
+def _lines(module: Module) -> None:
+    """``lines``: the same row by row, for a stage that reads no panel: arrays in their order."""
+    f = module.code("lines", "ptr %function", *SHAPED)
+
+    def line(r: str, _: list[str]) -> list[str]:
+        def body(j: str, _: list[str]) -> list[str]:
+            f.emit(f"call void %function(ptr %ctx, i64 {r}, i64 {j})")
+            return []
+
+        f.loop("%j0", "%j1", "%width", body)
+        return []
+
+    f.loop("%r0", "%r1", "%rows", line)
     module.add(f)
 
 

@@ -52,6 +52,9 @@ def target_machine(*, assembly: bool = False) -> Any:
 class Compiled:
     """Machine code in memory, kept alive by this object."""
 
+    target: Any = None
+    """What the text was printed for, where somebody asks."""
+
     def __init__(self, text: str, symbols: dict[str, int]) -> None:
         with _lock:
             for name, address in symbols.items():

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from grus.kernels.call import CHUNK_BYTES, Kernel, Launcher, Template
+from grus.kernels.call import CHUNK_BYTES, Kernel, Launcher
 from grus.kernels.frame import Frame, Sizes
 from grus.kernels.masks import LOW
-from grus.kernels.memory import Memory, give, take
+from grus.kernels.memory import give, take
 from grus.kernels.split import Split
 from grus.kernels.terms import Terms
 
@@ -24,7 +24,7 @@ Finish = Callable[[Frame], Terms]
 """What is made of the sums of a call, and of its buffers, in its frame."""
 
 SPARE_BYTES = 64 * 1024
-"""Memory up to this size is kept for calls of the same sizes, where it is found at once."""
+"""Memory up to this size stays with a call that is made again, where it is found at once."""
 
 
 class Prepared:
@@ -54,9 +54,11 @@ class Prepared:
         at = self.kernel.at
         self.strides: list[tuple[int, int]] = []
         self.moving: list[tuple[int, int, int]] = []
+        self.timed: list[int] = []
         for name, (buffer, offset, time, row) in arrays.items():
             if name in at:
                 slot = at[name]
+                self.timed.append(slot)
                 self.moving.append((slot, buffer, offset))
                 self.strides += [(slot + 1, time), (slot + 2, row)]
         for slot, (buffer, row) in zip(self.kernel.states, states, strict=True):
@@ -64,10 +66,10 @@ class Prepared:
             self.strides.append((slot + 1, row))
         if "clear" in at:
             self.moving.append((at["clear"], -1, 0))
-        self.templates: dict[tuple[Split, int], tuple[Template, list[Memory], Terms | None]] = {}
+        self.templates: dict[tuple[Split, int], Laid] = {}
 
-    def _template(self, split: Split) -> tuple[Template, list[Memory], Terms | None]:
-        """The template, memory that no call works in now, and what follows the call."""
+    def _laid(self, split: Split) -> Laid:
+        """What all calls of a split have in common."""
         key = split, CHUNK_BYTES
         if key not in self.templates:
             frame, block, offsets = self.launcher._template(
@@ -76,19 +78,8 @@ class Prepared:
             for slot, stride in self.strides:
                 block[slot] = stride
             terms = self.finish(frame) if self.finish else None
-            self.templates[key] = (frame, block, offsets), [], terms
+            self.templates[key] = Laid(frame, block, offsets, terms, [])
         return self.templates[key]
-
-    def _block(
-        self, template: array.array[int], buffers: Sequence[int], seed: int
-    ) -> array.array[int]:
-        block = template[:]
-        for slot, buffer, offset in self.moving:
-            block[slot] = buffers[buffer] + offset
-        if self.kernel.streams:
-            for name, number in self.drawn.slots(seed).items():
-                block[self.kernel.at[name]] = number
-        return block
 
     def __call__(self, buffers: Sequence[int], seed: int = 0, results: Sequence[int] = ()) -> None:
         """Run with the buffers at these addresses, then what follows, whose buffers are these, the
@@ -96,38 +87,71 @@ class Prepared:
         last buffer holds the flags."""
         with self.kernel.split(self.sizes) as split:
             one = self.begin(split, buffers, seed)
-            self.kernel.compiled.call(one.block.buffer_info()[0])
-        one.end(results)
+            self.kernel.compiled.call(one.address)
+        one.end(buffers, results)
 
     def begin(self, split: Split, buffers: Sequence[int], seed: int = 0) -> Begun:
         """A call that can be run, in memory of its own."""
-        (frame, template, offsets), spare, terms = self._template(split)
-        block = self._block(template, buffers, seed)
+        laid = self._laid(split)
         try:
-            held = spare.pop()
+            one = laid.spare.pop()
         except IndexError:
-            held = take(frame.bytes)
-        self.kernel.place(held, frame, block, offsets, split)
-        return Begun(block, held, buffers, frame, spare, terms)
+            one = Begun(self.kernel, laid, split)
+        block = one.block
+        for slot, buffer, offset in self.moving:
+            block[slot] = buffers[buffer] + offset
+        if self.kernel.streams:
+            for name, number in self.drawn.slots(seed).items():
+                block[self.kernel.at[name]] = number
+        if one.zeroed is not None:
+            one.zeroed[:] = 0
+        return one
+
+    def later(self, one: Begun, done: int, steps: int) -> array.array[int]:
+        """The block of a call that goes on in the same memory after so many steps ``done``, for
+        ``steps`` more, at most as many as it was laid out for: from the states that the call before
+        it left, with weights that are packed already."""
+        block, at, states = one.block[:], self.kernel.at, self.kernel.states
+        for slot in self.timed:
+            block[slot] += done * block[slot + 1]
+        block[at["T"]] = steps
+        if done:
+            block[at["packed"]] = 1
+            half = len(states) // 2
+            for start, final in zip(states[:half], states[half:], strict=True):
+                block[start], block[start + 1] = block[final], block[final + 1]
+        return block
 
 
 @dataclass(frozen=True, slots=True)
+class Laid:
+    """What the calls of a split have in common; ``spare`` are those that can be made again."""
+
+    frame: Frame
+    block: array.array[int]
+    offsets: list[int]
+    terms: Terms | None
+    spare: list[Begun]
+
+
 class Begun:
     """A call that is laid out: its block is run, then comes its end."""
 
-    block: array.array[int]
-    held: Memory
-    buffers: Sequence[int]
-    frame: Frame
-    spare: list[Memory]
-    terms: Terms | None
+    __slots__ = ("address", "block", "held", "laid", "zeroed")
 
-    def end(self, results: Sequence[int]) -> None:
+    def __init__(self, kernel: Kernel, laid: Laid, split: Split) -> None:
+        self.laid, self.block = laid, laid.block[:]
+        self.address = self.block.buffer_info()[0]
+        self.held = take(laid.frame.bytes)
+        self.zeroed = kernel.place(self.held, laid.frame, self.block, laid.offsets, split)
+
+    def end(self, buffers: Sequence[int], results: Sequence[int]) -> None:
         """What follows; then the memory is free."""
-        if self.terms is not None:
-            self.terms((*self.buffers, self.held[1] + self.frame.sums, 0, *results))
-        if self.frame.bytes <= SPARE_BYTES:
-            self.spare.append(self.held)
+        laid = self.laid
+        if laid.terms is not None:
+            laid.terms((*buffers, self.held[1] + laid.frame.sums, 0, *results))
+        if laid.frame.bytes <= SPARE_BYTES:
+            laid.spare.append(self)
         else:
             give(self.held[0])
 

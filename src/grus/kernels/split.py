@@ -14,7 +14,12 @@ With n threads, S steps, B rows, in microseconds:
     hidden = WAKE + (pack + ahead) / n + S (step(B) share + BARRIER barriers)
     step(b) = products b / FAST + products (1 / SLOW - 1 / FAST) if b is odd + units b UNIT
 
-where ``share`` is the part of the units that the fullest thread has. A product of two rows and more
+    calls together = WAKE + PIECE calls + the longest of them alone, or their sum / n
+    L layers in P pieces of time = WAKE + PIECE L P + sum alone / m (1 + (m - 1) / P)
+
+with m = min(n, L);
+
+``share`` is the part of the units that the fullest thread has. A product of two rows and more
 reads a weight once for several multiply-adds and runs at the speed of arithmetic; a row by itself
 runs at the speed of the cache that holds the panels. `benchmarks/splits.py` compares the choice
 with every single way, shape by shape.
@@ -24,6 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from grus.kernels import threads
@@ -32,7 +38,7 @@ Way = Literal["alone", "rows", "hidden"]
 
 FAST = 48_000.0
 """Multiply-adds a microsecond of one thread where arithmetic is the limit."""
-CACHES = ((24 * 1024, 45_000.0), (1024 * 1024, 27_000.0))
+CACHES = ((24 * 1024, 45_000.0), (512 * 1024, 27_000.0), (1024 * 1024, 18_000.0))
 """Multiply-adds of one row where panels of so many bytes are read for each."""
 MEMORY = 12_000.0
 """The same where no cache of the thread's own holds them."""
@@ -42,8 +48,12 @@ PACK = 16_000.0
 """Bytes of weights packed in a microsecond."""
 WAKE = 12.0
 """Until a second thread works, and until it has been waited for."""
-BARRIER = 0.2
+BARRIER = 0.3
 """A meeting of all threads."""
+PIECE = 2.0
+"""What it takes to lay out one of several calls that run together."""
+CLEAR = 0.9
+"""Calls run together where that takes less than so much of their time in turn."""
 
 forced: Way | None = None
 """The way of every call that may have several threads; None asks the model."""
@@ -95,7 +105,7 @@ class Work:
         """Microseconds of the products with x."""
         return self.steps * rows * self.ahead / FAST
 
-    @property
+    @cached_property
     def alone(self) -> float:
         """Microseconds on one thread."""
         return self.weights / PACK + self.before(self.batch) + self.steps * self.step(self.batch)
@@ -151,8 +161,23 @@ def pays(works: Sequence[Work]) -> bool:
     if available < 2:
         return False
     shared = in_turn_alone / min(available, len(works))
-    at_once = WAKE + max(shared, *(work.alone for work in works))
-    return at_once < sum(work.time(available) for work in works)
+    at_once = WAKE + PIECE * len(works) + max(shared, *(work.alone for work in works))
+    return at_once < CLEAR * sum(work.time(available) for work in works)
+
+
+def wave_pays(works: Sequence[Work], pieces: int) -> bool:
+    """Whether layers one behind the other in time, in so many pieces each, are faster than one
+    layer after the other."""
+    alone = sum(work.alone for work in works)
+    if forced is not None or alone < 2 * WAKE:
+        return False
+    available = threads.limit()
+    lanes = min(available, len(works))
+    if lanes < 2 or pieces < 2:
+        return False
+    # The last lane begins when the first has done a piece for each lane before it.
+    at_once = WAKE + PIECE * len(works) * pieces + alone / lanes * (1 + (lanes - 1) / pieces)
+    return at_once < CLEAR * sum(work.time(available) for work in works)
 
 
 class Held:

@@ -78,8 +78,6 @@ class Terms:
     """Terms to be worked out one after the other, wherever their buffers lie."""
 
     def __init__(self, dtype: DType, terms: Sequence[Term]) -> None:
-        from grus.kernels.jit import host
-
         program = compiled(text, dtype)
         self.run, self.address = program.call, program.address
         item = item_bytes(dtype)
@@ -91,7 +89,7 @@ class Terms:
                 self.moving.append((at + field, side[0], side[1]))
             numbers += term.numbers(item)
         self.block = array.array("q", numbers)
-        self.scratch = matrices.Blocks(Target(host(), dtype)).scratch
+        self.scratch = matrices.Blocks(program.target).scratch
         self.packs = any(term.large(item) for term in terms)
         self.many = sum(term.operations for term in terms) >= 2 * WAKE * FAST
 
@@ -118,6 +116,8 @@ def matmul(
     """out = a @ b, or that added to it, for matrices of one dtype whose last axes, or a's first,
     are contiguous."""
     (rows, depth), columns, item = a.shape, b.shape[1], a.itemsize
+    assert b.shape == (depth, columns)
+    assert out.shape == (rows, columns)
     places = [m.__array_interface__["data"][0] for m in (a, b, out)]
     left, right = (0, 0, a.strides[1], a.strides[0]), (1, 0, b.strides[0], 0)
     assert columns < 2 or not rows * depth or b.strides[1] == out.strides[1] == item

@@ -86,8 +86,8 @@ def run(calls: list[Call]) -> None:
         for (prepared, _, _), one in zip(calls, begun, strict=True)
     ]
     together(parts, min(threads.limit(), len(parts)))
-    for one, (_, _, results) in zip(begun, calls, strict=True):
-        one.end(results)
+    for one, (_, buffers, results) in zip(begun, calls, strict=True):
+        one.end(buffers, results)
 
 
 class _Both(torch.autograd.Function):

@@ -50,10 +50,18 @@ def sequence(
     if _transformed():
         output, _, *final = _Sequence.apply(bound, steps, *tensors)  # type: ignore[no-untyped-call]
     elif _recorded(tensors):
-        output, *final = _Plain.apply(bound, steps, *tensors)  # type: ignore[no-untyped-call]
+        return recorded(bound, steps, tensors)
     else:
         output, state, _ = kernel.forward(bound, steps, tensors, keep=False)
         return output, state
+    return output, tuple(final)
+
+
+def recorded(
+    bound: Binding, steps: Steps, tensors: tuple[Tensor, ...]
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """An ordinary call with gradients, no transform being under way: (output, final states)."""
+    output, *final = _Plain.apply(bound, steps, *tensors)  # type: ignore[no-untyped-call]
     return output, tuple(final)
 
 

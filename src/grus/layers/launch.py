@@ -21,6 +21,7 @@ from grus.kernels.prepared import Finish, Part, Prepared
 from grus.kernels.slots import Clear, Variant
 from grus.kernels.steps import Steps
 from grus.layers.binding import Binding
+from grus.layers.likeness import Found
 
 Kind = Literal["inference", "training", "backward"]
 
@@ -42,6 +43,7 @@ class Launch:
         self.count = 1 + bound.states
         self.launchers: dict[tuple[Kind, Clear], Launcher] = {}
         self.calls: dict[Any, Any] = {}
+        self.found: Found[Any] = Found()
 
     def launcher(self, kind: Kind, clear: Clear) -> Launcher:
         """The calls of a kind, compiled when first asked for."""

@@ -94,20 +94,25 @@ class Backwards(Launch):
         if saved.dtype is not x.dtype:
             raise InputError(f"what forward kept came back as {saved.dtype}, it was {x.dtype}")
         key: list[Any] = [steps.reverse, steps.first, cleared(steps, "collect"), needs[0], training]
-        for tensor in given:
-            key += (tensor.stride(), tensor.shape, unusual(tensor))
         for tensor in parameters:
-            key += (tensor.shape, tensor.stride(), unusual(tensor), tensor.data_ptr())
-        call: Backward | None = self.calls.get(tuple(key))
+            key.append(tensor.data_ptr())
+        short, every = tuple(key), (*given, *parameters)
+        call: Backward | None = self.found.get(short, every)
         if call is None:
-            rows = (evenly(x), evenly(output), *map(by_rows, given[2:]))
-            own = tuple(map(by_rows, tensors[1:]))
-            if any(a is not b for a, b in zip((*rows, *own), (*given, *tensors[1:]), strict=True)):
-                x, output, dy, *begin = rows
-                tensors = (x, *own)
-                return self.lay(needs, output, saved, dy, tuple(begin), tensors, steps)
-            call = self._prepare(x, output, dy, dfinal, parameters, steps, needs)
-            self.remember(tuple(key), call)
+            for tensor in every:
+                key += (tensor.stride(), tensor.shape, unusual(tensor))
+            call = self.calls.get(tuple(key))
+            if call is None:
+                rows = (evenly(x), evenly(output), *map(by_rows, given[2:]))
+                own = tuple(map(by_rows, tensors[1:]))
+                was = (*given, *tensors[1:])
+                if any(a is not b for a, b in zip((*rows, *own), was, strict=True)):
+                    x, output, dy, *begin = rows
+                    tensors = (x, *own)
+                    return self.lay(needs, output, saved, dy, tuple(begin), tensors, steps)
+                call = self._prepare(x, output, dy, dfinal, parameters, steps, needs)
+                self.remember(tuple(key), call)
+            self.found.keep(short, every, call)
         adjoints, flat = take(call.adjoints)
         end = [x.new_empty(shape) for shape in call.states]
         where = [*[t.data_ptr() for t in (x, output, saved, dy)], flat]

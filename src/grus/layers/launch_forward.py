@@ -64,19 +64,22 @@ class Forwards(Launch):
     ) -> Laid:
         """The call, its results made; ``into`` [time, batch, axis] is where the output goes."""
         key: list[Any] = [keep, steps.reverse, steps.first, cleared(steps, "copy")]
-        if into is not None:
-            key.append(into.stride())
-        for tensor in tensors:
-            key += (tensor.shape, tensor.stride(), unusual(tensor))
+        key.append(None if into is None else into.stride())
         for tensor in tensors[self.count :]:
             key.append(tensor.data_ptr())
-        call = self.calls.get(tuple(key))
+        short = tuple(key)
+        call = self.found.get(short, tensors)
         if call is None:
-            rows = tuple(map(by_rows, tensors))
-            if any(one is not other for one, other in zip(rows, tensors, strict=True)):
-                return self.lay(rows, steps, keep=keep, into=into)
-            call = self.prepare(tensors, steps, keep=keep, into=into)
-            self.remember(tuple(key), call)
+            for tensor in tensors:
+                key += (tensor.shape, tensor.stride(), unusual(tensor))
+            call = self.calls.get(tuple(key))
+            if call is None:
+                rows = tuple(map(by_rows, tensors))
+                if any(one is not other for one, other in zip(rows, tensors, strict=True)):
+                    return self.lay(rows, steps, keep=keep, into=into)
+                call = self.prepare(tensors, steps, keep=keep, into=into)
+                self.remember(tuple(key), call)
+            self.found.keep(short, tensors, call)
         x = tensors[0]
         output = x.new_empty(call.output) if into is None else into
         final = tuple([x.new_empty(shape) for shape in call.states])

@@ -1,8 +1,8 @@
-"""Inference calls of one layer that are ready: a look-up between the module and the kernel.
+"""Calls of one layer that are ready: a look-up between the module and the kernel.
 
 A small call costs as much as the Python before it. What most are (one layer in one direction,
-nothing recorded, nothing replaced, no lengths, no resets) is recognised by a few flags and by
-where its tensors lie; everything else takes the way through `doors`, which gives the same bits.
+nothing replaced, no lengths, no resets) is recognised by a few flags and by where its tensors lie;
+everything else takes the way through `doors`, which gives the same bits.
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ from grus.dialects import TorchRecord
 from grus.kernels.backend import backend
 from grus.kernels.prepared import Prepared
 from grus.kernels.steps import PLAIN
-from grus.layers.binding import bind
+from grus.layers import function, likeness
+from grus.layers.binding import Binding, bind
 from grus.layers.launch import by_rows, unusual
 from grus.layers.launch_forward import forwards
+from grus.layers.likeness import Found
 from grus.layers.path import WIDE
 from grus.layers.states import State
-
-MOST = 256
-"""Calls kept for one layer's parameters' names and cell; beyond it all are forgotten."""
 
 PLAIN_TENSORS = (torch.nn.Parameter, Tensor)
 _transformed = torch._C._are_functorch_transforms_active
@@ -38,15 +37,17 @@ _written_down = torch._C._get_tracing_state
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A prepared call; ``start`` are zeros for a call without states, which nobody writes to."""
+    """A call of inference, or one whose derivative is recorded: that one has no ``run`` of its own.
+    ``start`` are zeros for a call without states, which nobody writes to."""
 
-    run: Prepared
+    run: Prepared | None
     output: tuple[int, ...]
     states: tuple[tuple[int, ...], ...]
     start: tuple[Tensor, ...]
+    bound: Binding
 
 
-def inference(
+def sequence(
     record: TorchRecord,
     names: tuple[str, ...],
     inputs: int,
@@ -55,26 +56,35 @@ def inference(
     hx: State | None,
 ) -> tuple[Tensor, State] | None:
     """(output, final states [1, batch, size]) for ``x`` [time, batch, input], or None where this is
-    not a plain call of inference whose arguments all fit; nothing has happened then.
+    not a plain call whose arguments all fit; nothing has happened then.
 
     ``parameters`` are in the order of ``names``, for ``inputs`` features."""
-    if _replaced_or_recorded():
+    if likeness.Guards is None or _replaced_or_followed():
         return None
     given = () if hx is None else (hx,) if isinstance(hx, Tensor) else hx
     if not isinstance(given, (tuple, list)) or not all(map(_is_tensor, given)):
         return None  # the long way says what it is not
-    key = _key((x, *given, *parameters), parameters)
-    if key is None:
-        return None
-    calls = _calls(record, names, inputs)
-    call = calls.get(key)
+    found = _found(record, names, inputs)
+    every = (x, *given, *parameters)
+    recorded = torch.is_grad_enabled()
+    key: list[Any] = [len(given), recorded]
+    for tensor in parameters:
+        key.append(tensor.data_ptr())
+    if recorded:  # guards look at no flag that says so
+        for tensor in every:
+            key.append(tensor.requires_grad)
+    call = found.get(tuple(key), every)
     if call is None:
         call = _prepare(record, names, inputs, x, tuple(given), tuple(parameters))
         if call is None:
             return None
-        if len(calls) >= MOST:
-            calls.clear()
-        calls[key] = call
+        found.keep(tuple(key), every, call)
+    if call.run is None:
+        return _record(call, x, given, parameters)
+    return _infer(call, call.run, x, given)
+
+
+def _infer(call: Ready, run: Prepared, x: Tensor, given: Sequence[Tensor]) -> tuple[Tensor, State]:
     output = x.new_empty(call.output)
     final = [x.new_empty(shape) for shape in call.states]
     where = [x.data_ptr(), output.data_ptr(), 0]
@@ -82,25 +92,20 @@ def inference(
         where.append(tensor.data_ptr())
     for tensor in final:
         where.append(tensor.data_ptr())
-    call.run(where)
+    run(where)
     return output, final[0] if len(final) == 1 else tuple(final)
 
 
-def _key(tensors: tuple[Tensor, ...], parameters: Sequence[Tensor]) -> tuple[Any, ...] | None:
-    """All that a prepared call depends on; None where a derivative is recorded, or where memory
-    does not hold the numbers."""
-    recorded = torch.is_grad_enabled()
-    key: list[Any] = []
-    for tensor in tensors:
-        if (recorded and tensor.requires_grad) or unusual(tensor):
-            return None
-        key += (type(tensor), tensor.shape, tensor.stride(), tensor.dtype, tensor.is_cpu)
-    for tensor in parameters:
-        key.append(tensor.data_ptr())
-    return tuple(key)
+def _record(
+    call: Ready, x: Tensor, given: Sequence[Tensor], parameters: Sequence[Tensor]
+) -> tuple[Tensor, State]:
+    start = [s[0] for s in given] if given else call.start
+    output, final = function.recorded(call.bound, PLAIN, (x, *start, *parameters))
+    states = tuple([state.unsqueeze(0) for state in final])
+    return output, states[0] if len(states) == 1 else states
 
 
-def _replaced_or_recorded() -> bool:
+def _replaced_or_followed() -> bool:
     """True where operations are not simply run: compiled, traced, transformed, intercepted; and
     where the kernels must not run."""
     return (
@@ -119,9 +124,9 @@ def _is_tensor(value: object) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _calls(record: TorchRecord, names: tuple[str, ...], inputs: int) -> dict[Any, Ready]:
+def _found(record: TorchRecord, names: tuple[str, ...], inputs: int) -> Found[Ready]:
     del record, names, inputs
-    return {}
+    return Found()
 
 
 def _prepare(
@@ -140,6 +145,7 @@ def _prepare(
         and t.dtype is x.dtype
         and t.is_cpu
         and t.layout is torch.strided
+        and not unusual(t)
         and by_rows(t) is t
         for t in every
     )
@@ -151,5 +157,9 @@ def _prepare(
     if given and [tuple(t.shape) for t in given] != shapes:
         return None
     start = given or tuple(x.new_zeros(shape) for shape in shapes)
-    call = launch.prepare((x, *[s[0] for s in start], *parameters), PLAIN, keep=False)
-    return Ready(call.run, call.output, tuple(shapes), start if not given else ())
+    rows = tuple(s[0] for s in start)
+    zeros = () if given else rows
+    if torch.is_grad_enabled() and any(t.requires_grad for t in every):
+        return Ready(None, (), tuple(shapes), zeros, bound)
+    call = launch.prepare((x, *rows, *parameters), PLAIN, keep=False)
+    return Ready(call.run, call.output, tuple(shapes), zeros, bound)

@@ -14,7 +14,7 @@ from grus.dialects import TorchRecord
 from grus.equations import Cell, cell as find_cell, expected
 from grus.errors import InputError
 from grus.kernels.steps import PLAIN, Narrow, Steps
-from grus.layers import arguments, both, doors, inputs, parameters, ready, stack, unpacking
+from grus.layers import arguments, both, doors, inputs, parameters, ready, stack, unpacking, wave
 from grus.layers.errors import ShapeError
 from grus.layers.packed import Packing
 from grus.layers.path import Path, choose
@@ -208,7 +208,7 @@ class Recurrent(TorchSurface):
         if isinstance(input, PackedSequence):
             return self._packed(input, hx, lengths, resets)
         if len(self._rows) == 1 and lengths is None and resets is None:
-            found = self._inference(input, hx)
+            found = self._ready(input, hx)
             if found is not None:
                 return found
         dims = input.dim()
@@ -229,21 +229,23 @@ class Recurrent(TorchSurface):
             y = y.transpose(0, 1)
         return y, final(rows, dims)
 
-    def _inference(self, input: Tensor, hx: State | None) -> tuple[Tensor, State] | None:
+    def _ready(self, input: Tensor, hx: State | None) -> tuple[Tensor, State] | None:
         """What `forward` gives, where the call is one of those that are `ready`."""
         held: dict[str, Any] = self._parameters
         if self.backend not in (None, "kernels") or (self.training and self._random):
+            return None
+        if self.recompute and torch.is_grad_enabled():
             return None
         try:
             given = [held[own] for own in self._own]
         except KeyError:  # a parametrization or a hook has taken a parameter's place
             return None
         if not self.batch_first:
-            return ready.inference(self.record, self._names, self.input_size, given, input, hx)
+            return ready.sequence(self.record, self._names, self.input_size, given, input, hx)
         if input.dim() != 3:
             return None
         x = input.transpose(0, 1)
-        found = ready.inference(self.record, self._names, self.input_size, given, x, hx)
+        found = ready.sequence(self.record, self._names, self.input_size, given, x, hx)
         return None if found is None else (found[0].transpose(0, 1), found[1])
 
     def _stack(
@@ -255,12 +257,16 @@ class Recurrent(TorchSurface):
     ) -> tuple[Tensor, list[Row]]:
         between = drop if self.dropout and self.training else None
         ordinary = (
-            self.bidirectional
-            and not torch.compiler.is_compiling()
+            not torch.compiler.is_compiling()
             and steps is BOTH
             and not self.recompute
             and not (self.training and self._random)
         )
+        if ordinary and between is None and not self.bidirectional:
+            named = [self.layer_tensors(row) for row in range(len(start))]
+            found = wave.sequence(self.record, x, start, named, self.backend)
+            if found is not None:
+                return found
         return stack.run(
             self._layer,
             x,
@@ -268,7 +274,7 @@ class Recurrent(TorchSurface):
             steps,
             bidirectional=self.bidirectional,
             between=between,
-            both=self._both if ordinary else None,
+            both=self._both if ordinary and self.bidirectional else None,
         )
 
     def _both(

@@ -1,0 +1,98 @@
+"""Layers one behind the other in time: while a layer is at one piece of the sequence, the layer
+above it is at the piece before, on another thread.
+
+Calls of inference through several layers in one direction come here, where the model of
+`kernels.split` says that it is faster; the bits are those of one layer after the other, since a
+cut of the sequence changes none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from grus.dialects import TorchRecord
+from grus.kernels import threads
+from grus.kernels.split import ALONE, Work, wave_pays
+from grus.kernels.steps import PLAIN
+from grus.kernels.together import Part, together
+from grus.layers.binding import bind
+from grus.layers.launch import by_rows
+from grus.layers.launch_forward import Forwards, Laid, forwards
+from grus.layers.path import WIDE, Path, choose, differentiated, traced
+from grus.layers.states import Row
+
+PIECES, LEAST = 8, 16
+"""Pieces of a sequence, and the fewest steps of one: fewer would not fill tiles of rows with x."""
+
+
+def sequence(
+    record: TorchRecord,
+    x: Tensor,
+    start: Sequence[Row],
+    named: Sequence[dict[str, Tensor]],
+    asked: Path | None,
+) -> tuple[Tensor, list[Row]] | None:
+    """(the last layer's output, final states of each layer) for ``x`` [time, batch, input]; None
+    where this is not such a call, or where it would not be faster."""
+    time = len(x)
+    length = max(LEAST, -(-time // PIECES))
+    if length >= time or x.dtype not in WIDE or record.cell.masks or traced() or differentiated():
+        return None
+    tensors = [t for k, row in enumerate(start) for t in (*row, *named[k].values())]
+    if any(t.dtype is not x.dtype for t in tensors) or choose(x, asked, record.cell) != "kernels":
+        return None
+    if torch.is_grad_enabled() and any(t.requires_grad for t in (x, *tensors)):
+        return None
+    launch = forwards(bind(record, tuple(named[0])), x.dtype)
+    size = launch.sizes((x, *start[0], *named[0].values()))
+    width = size[str(record.cell.shapes.values[record.cell.output])]
+    pieces = range(0, time, length)
+    if not wave_pays(_works(launch, x, size, width, len(start)), len(pieces)):
+        return None
+    laid: list[Laid] = []
+    below = by_rows(x)
+    outputs = []
+    for row, own in zip(start, named, strict=True):
+        output = x.new_empty((time, x.shape[1], width))
+        every = (below[:length], *row, *own.values())
+        laid.append(launch.lay(every, PLAIN, keep=False, into=output[:length]))
+        outputs.append(output)
+        below = output
+    _run(laid, pieces, time)
+    return outputs[-1], [one.final for one in laid]
+
+
+def _works(
+    launch: Forwards, x: Tensor, size: Mapping[str, int], width: int, layers: int
+) -> list[Work]:
+    """What each layer has to do."""
+    kernel, projection = launch.launcher("inference", "").kernel, size.get("projection", 0)
+    inputs = (x.shape[2], *[width] * (layers - 1))
+    return [
+        kernel.work_of(kernel.sizes((*x.shape[:2], count, size["hidden"], projection)))
+        for count in inputs
+    ]
+
+
+def _run(laid: Sequence[Laid], pieces: range, time: int) -> None:
+    """Each piece of a layer after the piece before it and after that of the layer below."""
+    begun = [one.run.begin(ALONE.split, one.buffers) for one in laid]
+    place: dict[tuple[int, int], int] = {}
+    parts: list[Part] = []
+    for front in range(len(laid) + len(pieces) - 1):
+        for layer, (one, begin) in enumerate(zip(laid, begun, strict=True)):
+            piece = front - layer
+            if not 0 <= piece < len(pieces):
+                continue
+            before = [(layer, piece - 1), (layer - 1, piece)]
+            after = tuple(place[p] for p in before if p in place)
+            done = pieces[piece]
+            block = one.run.later(begin, done, min(pieces.step, time - done))
+            place[layer, piece] = len(parts)
+            parts.append(Part(one.run.kernel.compiled.address, block, after))
+    together(parts, min(threads.limit(), len(laid)))
+    for one, begin in zip(laid, begun, strict=True):
+        begin.end(one.buffers, ())
