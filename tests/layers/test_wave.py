@@ -69,9 +69,7 @@ def test_bits_are_those_of_one_layer_after_the_other(
     assert waves == [3 * pieces] * 6
 
 
-@pytest.mark.parametrize(
-    "kind", ["batch first", "one sequence", "every other", "reversed"]
-)
+@pytest.mark.parametrize("kind", ["batch first", "one sequence", "every other", "reversed"])
 def test_inputs_that_lie_otherwise(kind: str, waves: list[int]) -> None:
     layer, x = made(batch_first=kind == "batch first"), torch.randn(50, 3, 5)
     x = {
