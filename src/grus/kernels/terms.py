@@ -99,8 +99,9 @@ class Terms:
         for slot, buffer, offset in self.moving:
             block[slot] = buffers[buffer] + offset
         team = 1
-        if self.many:
-            team = threads.limit() if most_threads is None else min(threads.limit(), most_threads)
+        if self.many and most_threads != 1:
+            limit = threads.limit()
+            team = limit if most_threads is None else min(limit, most_threads)
         block[0] = team
         if not self.packs:
             self.run(block.buffer_info()[0])
