@@ -140,6 +140,18 @@ def test_rows_along_k_are_read_where_they_stand(size: tuple[int, int, int], dtyp
     assert (np.abs(found - a.T.astype(float) @ b.astype(float)) <= error(a, b)).all()
 
 
+@both
+def test_a_row_does_not_depend_on_how_many_there_are(dtype: str) -> None:
+    """Few rows go another way than many: sums begin anew at the same places."""
+    a, b = random(dtype, 700, 9), random(dtype, 700, 33)
+    whole = np.empty((9, 33), dtype)
+    matmul(a.T, b, whole)
+    for rows in (1, 2, 3, 8):
+        part = np.empty((rows, 33), dtype)
+        matmul(np.ascontiguousarray(a[:, :rows]).T, b, part)
+        assert part.tobytes() == whole[:rows].tobytes()
+
+
 def test_a_block_that_is_not_added_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sums that begin anew at each block of k and forget what came before."""
 

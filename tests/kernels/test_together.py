@@ -34,7 +34,7 @@ def chain() -> tuple[np.ndarray, list[Part], list[array.array]]:
         scratch = np.zeros(terms.scratch + 64, np.uint8)
         block[0], block[1] = 1, scratch.ctypes.data + -scratch.ctypes.data % 64
         kept += [terms, scratch]
-        parts.append(Part(terms.address, block, (k - 1,) if k else ()))
+        parts.append(Part(terms.program.address, block, (k - 1,) if k else ()))
     return values, parts, kept
 
 

@@ -79,7 +79,8 @@ def test_they_run_at_once_where_the_model_says_so(monkeypatch: pytest.MonkeyPatc
     real = both.together
     monkeypatch.setattr(both, "together", lambda p, n: (seen.append(len(p)), real(p, n)))
     monkeypatch.setattr(threads, "limit", lambda: 2)
-    monkeypatch.setattr(split, "WAKE", 0.0)
+    for cost in ("WAKE", "PIECE"):
+        monkeypatch.setattr(split, cost, 0.0)
     layer, x = made("gru"), torch.randn(6, 1, 5)
     with torch.no_grad():
         layer(x)
@@ -121,6 +122,21 @@ def test_batched_gradients(way: list[int], monkeypatch: pytest.MonkeyPatch) -> N
     for found, wanted in zip(run(), separately(monkeypatch, run), strict=True):
         # Sums of 8 rows in another order.
         assert torch.allclose(found, wanted, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_output_may_be_changed_in_place(
+    cell: str, way: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer, x = made(cell, 2), torch.randn(6, 3, 5)
+
+    def run() -> list[Any]:
+        output = layer(x)[0]
+        output.mul_(2.0)
+        return list(torch.autograd.grad(output.square().sum(), list(layer.parameters())))
+
+    for found, wanted in zip(run(), separately(monkeypatch, run), strict=True):
+        assert found.equal(wanted)
 
 
 def test_a_graph_is_walked_twice(way: list[int]) -> None:

@@ -220,12 +220,14 @@ PEERS: dict[str, Callable[..., nn.Module]] = {
 @pytest.fixture
 def on_torchs_path(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every layer that torch could run on a GPU runs there by torch's functions."""
-    from grus.layers import doors
+    from grus.layers import both, doors, ready, wave
 
-    def choose(x: Tensor, asked: Any, cell: Any, steps: Steps) -> str:
+    def choose(x: Tensor, asked: Any, cell: Any, steps: Steps = PLAIN) -> str:
         return "torch" if native.has(cell, steps) else "composite"
 
-    monkeypatch.setattr(doors, "choose", choose)
+    for ways in (doors, both, wave):
+        monkeypatch.setattr(ways, "choose", choose)
+    monkeypatch.setattr(ready, "sequence", lambda *_: None)
 
 
 @pytest.mark.usefixtures("on_torchs_path")

@@ -1,12 +1,9 @@
-"""Small calls: those that are ready give what the long way gives, to the bit; gradients of few rows
-are those of the library's products."""
+"""Small calls: those that are ready give what the long way gives, to the bit."""
 
 from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,10 +14,7 @@ from torch.nn.utils import parametrizations  # noqa: E402
 
 import grus  # noqa: E402
 from cells import ALL_CELLS  # noqa: E402
-from grus.kernels import products  # noqa: E402
-from grus.kernels.terms import Term  # noqa: E402
-from grus.layers import finish, likeness, ready  # noqa: E402
-from grus.layers.launch_backward import backwards  # noqa: E402
+from grus.layers import likeness, ready  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -183,6 +177,38 @@ def test_whether_a_derivative_is_wanted_is_asked_at_each_call() -> None:
             assert not layer(x)[0].requires_grad
 
 
+def test_calls_are_found_again_by_turns_and_with_one_tensor_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made_anew: list[int] = []
+    real = ready._prepare
+    monkeypatch.setattr(ready, "_prepare", lambda *a: made_anew.append(1) or real(*a))
+    layer, zeros = grus.LSTM(4, 6), torch.zeros(1, 3, 6)
+    short, long, ones = torch.randn(2, 3, 4), torch.randn(5, 3, 4), torch.ones(1, 3, 6)
+    with torch.no_grad():
+        for _ in range(3):
+            same, other = layer(short, (zeros, zeros))[0], layer(short, (zeros, ones))[0]
+            assert same.equal(layer(short)[0])
+            assert not same.equal(other)
+            layer(long)
+    # Without states at two lengths; the others take turns, and are told apart.
+    assert made_anew.count(1) <= 2 + 2 * 3
+
+
+def test_a_wrong_number_of_states_is_refused() -> None:
+    with pytest.raises(grus.InputError, match="hx must be"):
+        grus.LSTM(4, 6)(torch.randn(2, 3, 4), ())
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+@pytest.mark.parametrize("bidirectional", [True, False])
+def test_a_parameter_of_another_shape_is_refused(recorded: bool, bidirectional: bool) -> None:
+    layer = grus.GRU(4, 6, bidirectional=bidirectional)
+    layer.bias_hh_l0 = torch.nn.Parameter(torch.zeros(5))
+    with torch.set_grad_enabled(recorded), pytest.raises(grus.InputError, match="bias_hh must be"):
+        layer(torch.randn(2, 3, 4))
+
+
 def test_a_torch_without_guards_goes_the_long_way(
     counted: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,68 +273,6 @@ def test_threads_may_call_one_layer_at_once() -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
-
-
-def gradients(name: Any, dtype: Any, strided: bool, recompute: bool = False) -> list[Any]:
-    torch.manual_seed(1)
-    layer = made(name, dtype=dtype)
-    layer.recompute = recompute
-    x = torch.randn(3, 2, 5, dtype=dtype)
-    if strided:
-        x = x.transpose(0, 1).contiguous().transpose(0, 1)
-    x.requires_grad_()
-    output, _ = layer(x)
-    dy = torch.linspace(-1, 1, output.numel(), dtype=dtype).view_as(output)
-    return list(torch.autograd.grad(output, [x, *layer.parameters()], dy))
-
-
-def agree(name: str, dtype: Any, found: list[Any], want: list[Any]) -> None:
-    for one, other in zip(found, want, strict=True):
-        # Sums of at most 6 rows and 4 gates' 20 columns, each term rounded once, in two orders.
-        bound = 4 * 20 * torch.finfo(dtype).eps * max(1.0, float(other.abs().max()))
-        assert (one - other).abs().max() <= bound, name
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
-@pytest.mark.parametrize("name", NAMED)
-def test_gradients_are_those_of_a_librarys_products(
-    name: str, dtype: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    used: list[int] = []
-
-    def library(a: Any, b: Any, out: Any, *, adds: bool, most_threads: Any) -> None:
-        used.append(1)
-        out[...] = a @ b + (out if adds else 0)
-
-    monkeypatch.setattr(products, "matmul", library)
-    want = gradients(name, dtype, strided=False, recompute=True)
-    assert used
-    used.clear()
-    agree(name, dtype, gradients(name, dtype, strided=False), want)
-    agree(name, dtype, gradients(name, dtype, strided=True), want)
-    assert not used, "the call itself did not make its gradients"
-
-
-def _dropped_sum(self: Any, result: int, name: str, frame: Any) -> Iterator[Term]:
-    del self, result, name, frame
-    yield from ()
-
-
-@pytest.mark.parametrize("broken", ["rows", "sums"])
-def test_a_wrong_term_is_noticed(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    want = gradients("gru", torch.float64, strided=False)
-    if broken == "rows":
-        less = lambda self: iter([replace(t, size=(*t.size[:2], 1)) for t in real(self)])  # noqa: E731
-        real = finish.Finish._x
-        monkeypatch.setattr(finish.Finish, "_x", less)
-    else:
-        monkeypatch.setattr(finish.Finish, "_vectors", _dropped_sum)
-    backwards.cache_clear()
-    try:
-        with pytest.raises(AssertionError):
-            agree("gru", torch.float64, gradients("gru", torch.float64, strided=False), want)
-    finally:
-        backwards.cache_clear()
 
 
 def test_where_kernels_must_not_run_nothing_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,8 +119,9 @@ def stage(module: Module, at: int, stores: tuple[str, ...], sums: tuple[str, ...
 
 
 def stage_tiles(module: Module) -> None:
-    """``tiles(ctx, tile, r0, r1, rows, j0, j1, width)``: tiles of one shape of any stage. The
-    hidden tile is the outer loop, so that its panel stays in the cache."""
+    """``tiles(ctx, tile, r0, r1, rows, j0, j1, width)``: tiles of one shape of any stage with
+    products; ``lines`` are for one without. The hidden tile is the outer loop, so that its panel
+    stays in the cache."""
     f = module.code("tiles", "ptr %function", *SHAPED)
 
     def tiles(j: str, _: list[str]) -> list[str]:

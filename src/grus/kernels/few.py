@@ -1,10 +1,14 @@
-"""A term of few numbers, worked out where its numbers stand: a vector of C at a time."""
+"""A term of few numbers, worked out where its numbers stand: a vector of C at a time.
+
+Sums begin anew in each block of k, as those of `matrices`: the same bits.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from grus.kernels.ir import Function
+from grus.kernels.matrices import DEPTH
 
 
 def few(f: Function, term: Mapping[str, str], first: str, end: str) -> None:
@@ -26,7 +30,12 @@ def few(f: Function, term: Mapping[str, str], first: str, end: str) -> None:
                 other = f.load_masked(f.at(right, f.mul(k, term["b.k"])), mask)
                 return [f.multiply_add(left, other, carried[0])]
 
-            total = f.loop(0, term["depth"], 1, step, [(t.vector, before)])
+            def block(k: str, carried: list[str]) -> list[str]:
+                end = f.smaller(f.add(k, DEPTH), term["depth"])
+                part = f.loop(k, end, 1, step, [(t.vector, "zeroinitializer")])
+                return [f.let(f"fadd {t.vector} {carried[0]}, {part[0]}")]
+
+            total = f.loop(0, term["depth"], DEPTH, block, [(t.vector, before)])
             f.store_masked(total[0], into, mask)
             return []
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections import deque
+from contextlib import suppress
 from typing import Any, cast
 
 import numpy as np
@@ -18,7 +19,7 @@ Memory = tuple[Array, int]
 """Bytes, and the first address in them that is aligned."""
 ALIGN = 64
 LIMIT = 256 * 1024 * 1024
-"""Bytes kept at most; what does not fit beside the rest takes its place."""
+"""Bytes kept at most. Blocks of one size after the other make room; a larger one is not kept."""
 CLASSES = 8
 """Sizes to choose from between one power of two and the next."""
 
@@ -40,15 +41,18 @@ def take(size: int) -> Memory:
 
 def give(block: Array) -> None:
     """Keep a block that was taken for the next call; nobody reads or writes it any more."""
-    if kept() + block.size > LIMIT:
-        _spare.clear()
-    if block.size <= LIMIT:
-        _spare.setdefault(block.size, deque()).append(block)
+    if block.size > LIMIT:
+        return
+    while kept() + block.size > LIMIT and _spare:
+        with suppress(KeyError, StopIteration, RuntimeError):  # another thread made room
+            del _spare[next(iter(_spare))]
+    _spare.setdefault(block.size, deque()).append(block)
 
 
 def kept() -> int:
     """Bytes that are kept now."""
-    return sum(size * len(blocks) for size, blocks in list(_spare.items()))
+    # A copy is one operation; a list of pairs may meet the collector, which gives blocks back.
+    return sum(size * len(blocks) for size, blocks in _spare.copy().items())
 
 
 def lasting(count: int, dtype: np.dtype[Any]) -> Array:

@@ -88,7 +88,7 @@ class Prepared:
         with self.kernel.split(self.sizes) as split:
             one = self.begin(split, buffers, seed)
             self.kernel.compiled.call(one.address)
-        one.end(buffers, results)
+        self.end(one, buffers, results)
 
     def begin(self, split: Split, buffers: Sequence[int], seed: int = 0) -> Begun:
         """A call that can be run, in memory of its own."""
@@ -111,6 +111,8 @@ class Prepared:
         """The block of a call that goes on in the same memory after so many steps ``done``, for
         ``steps`` more, at most as many as it was laid out for: from the states that the call before
         it left, with weights that are packed already."""
+        assert not self.kernel.variant.clear
+        assert not self.kernel.streams
         block, at, states = one.block[:], self.kernel.at, self.kernel.states
         for slot in self.timed:
             block[slot] += done * block[slot + 1]
@@ -121,6 +123,16 @@ class Prepared:
             for start, final in zip(states[:half], states[half:], strict=True):
                 block[start], block[start + 1] = block[final], block[final + 1]
         return block
+
+    def end(self, one: Begun, buffers: Sequence[int], results: Sequence[int] = ()) -> None:
+        """What follows a call; then its memory is free."""
+        laid = self._laid(one.split)
+        if laid.terms is not None:
+            laid.terms((*buffers, one.held[1] + laid.frame.sums, 0, *results))
+        if laid.frame.bytes <= SPARE_BYTES:
+            laid.spare.append(one)
+        else:
+            give(one.held[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,25 +147,15 @@ class Laid:
 
 
 class Begun:
-    """A call that is laid out: its block is run, then comes its end."""
+    """A call that is laid out, to be run by its address and then ended."""
 
-    __slots__ = ("address", "block", "held", "laid", "zeroed")
+    __slots__ = ("address", "block", "held", "split", "zeroed")
 
     def __init__(self, kernel: Kernel, laid: Laid, split: Split) -> None:
-        self.laid, self.block = laid, laid.block[:]
+        self.split, self.block = split, laid.block[:]
         self.address = self.block.buffer_info()[0]
         self.held = take(laid.frame.bytes)
         self.zeroed = kernel.place(self.held, laid.frame, self.block, laid.offsets, split)
-
-    def end(self, buffers: Sequence[int], results: Sequence[int]) -> None:
-        """What follows; then the memory is free."""
-        laid = self.laid
-        if laid.terms is not None:
-            laid.terms((*buffers, self.held[1] + laid.frame.sums, 0, *results))
-        if laid.frame.bytes <= SPARE_BYTES:
-            laid.spare.append(self)
-        else:
-            give(self.held[0])
 
 
 @dataclass(frozen=True, eq=False)

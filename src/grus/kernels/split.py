@@ -11,7 +11,7 @@ With n threads, S steps, B rows, in microseconds:
 
     alone  = pack + ahead + S step(B)
     rows   = WAKE + pack / n + ahead(b) + S step(b),     b = rows of the fullest thread
-    hidden = WAKE + (pack + ahead) / n + S (step(B) share + BARRIER barriers)
+    hidden = WAKE + (pack + ahead + S step(B)) share + S BARRIER barriers
     step(b) = products b / FAST + products (1 / SLOW - 1 / FAST) if b is odd + units b UNIT
 
     calls together = WAKE + PIECE calls + the longest of them alone, or their sum / n
@@ -131,7 +131,7 @@ class Work:
         return self.chosen[key]
 
     def _best(self, threads: int) -> Split:
-        some, several = min(threads, self.batch), min(threads, self.tiles)
+        some, several = max(1, min(threads, self.batch)), min(threads, self.tiles)
         ways = [(self.alone, Split(1, False))]
         if some > 1:
             ways.append((self.rows(some), Split(some, False)))

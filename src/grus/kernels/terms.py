@@ -66,20 +66,23 @@ class Term:
         enough = self.operations >= LARGE and rows >= LARGE_ROWS and depth >= LARGE_DEPTH
         return enough and self.b[3] == 0 and item in self.a[2:]
 
+    @property
+    def whole(self) -> tuple[int, int]:
+        """The first row in what several terms make together, and the rows of all of that."""
+        return self.part or (0, self.size[0])
+
     def numbers(self, item: int) -> tuple[int, ...]:
         """The fields, addresses left out."""
         (_, _, a_k, a_i), (_, _, b_k, b_i), (_, _, c_i) = self.a, self.b, self.c
-        part = self.part or (0, self.size[0])
         strides = (0, a_k, a_i, 0, b_k, b_i, 0, c_i)
-        return *strides, *self.size, int(self.adds), *part, int(self.large(item))
+        return *strides, *self.size, int(self.adds), *self.whole, int(self.large(item))
 
 
 class Terms:
     """Terms to be worked out one after the other, wherever their buffers lie."""
 
     def __init__(self, dtype: DType, terms: Sequence[Term]) -> None:
-        program = compiled(text, dtype)
-        self.run, self.address = program.call, program.address
+        self.program = program = compiled(text, dtype)
         item = item_bytes(dtype)
         numbers = [0, 0, len(terms)]
         self.moving: list[tuple[int, int, int]] = []
@@ -91,6 +94,8 @@ class Terms:
         self.block = array.array("q", numbers)
         self.scratch = matrices.Blocks(program.target).scratch
         self.packs = any(term.large(item) for term in terms)
+        rows = matrices.Blocks(program.target).rows
+        self.tiles = max([-(-term.whole[1] // rows) for term in terms], default=1)
         self.many = sum(term.operations for term in terms) >= 2 * WAKE * FAST
 
     def __call__(self, buffers: Sequence[int], most_threads: int | None = None) -> None:
@@ -101,13 +106,13 @@ class Terms:
         team = 1
         if self.many and most_threads != 1:
             limit = threads.limit()
-            team = limit if most_threads is None else min(limit, most_threads)
+            team = max(1, min(limit, self.tiles, most_threads or limit))
         block[0] = team
         if not self.packs:
-            self.run(block.buffer_info()[0])
+            self.program.call(block.buffer_info()[0])
             return
         memory, block[1] = take(self.scratch * team)
-        self.run(block.buffer_info()[0])
+        self.program.call(block.buffer_info()[0])
         give(memory)
 
 
@@ -121,7 +126,9 @@ def matmul(
     assert out.shape == (rows, columns)
     places = [m.__array_interface__["data"][0] for m in (a, b, out)]
     left, right = (0, 0, a.strides[1], a.strides[0]), (1, 0, b.strides[0], 0)
-    assert columns < 2 or not rows * depth or b.strides[1] == out.strides[1] == item
+    assert a.dtype == b.dtype == out.dtype
+    assert columns < 2 or not rows or out.strides[1] == item
+    assert columns < 2 or not rows * depth or b.strides[1] == item
     term = Term(left, right, (2, 0, out.strides[0]), (rows, columns, depth), adds)
     Terms(cast("DType", a.dtype.name), [term])(places, most_threads)
 
@@ -180,5 +187,7 @@ def _term(f: Code, place: str, scratch: str) -> None:
         )
         f.emit(f"call void @matrices({given}, ptr {scratch}, i64 {first}, i64 {end})")
 
-    f.when(large, tiled)
+    # A thread may have no rows: it packs nothing then.
+    some = f.let(f"icmp slt i64 {first}, {end}")
+    f.when(f.let(f"and i1 {large}, {some}"), tiled)
     f.when(f.let(f"xor i1 {large}, true"), lambda: few(f, term, first, end))

@@ -47,7 +47,9 @@ def together(parts: Sequence[Part], threads: int) -> None:
     """Run the calls on so many threads at most."""
     over = array.array("q", [0]) * len(parts)
     numbers = [threads, len(parts), 0, over.buffer_info()[0]]
-    for part in parts:
+    for k, part in enumerate(parts):
+        assert len(part.after) <= 2
+        assert all(0 <= before < k for before in part.after)
         numbers += (part.run, part.block.buffer_info()[0], *(*part.after, -1, -1)[:2])
     block = array.array("q", numbers)
     compiled(text, "float32").call(block.buffer_info()[0])

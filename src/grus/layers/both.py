@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from grus.dialects import TorchRecord
-from grus.kernels import threads
+from grus.kernels import layout, threads
 from grus.kernels.memory import give
 from grus.kernels.prepared import Prepared
 from grus.kernels.split import ALONE, pays
@@ -86,8 +86,8 @@ def run(calls: list[Call]) -> None:
         for (prepared, _, _), one in zip(calls, begun, strict=True)
     ]
     together(parts, min(threads.limit(), len(parts)))
-    for one, (_, buffers, results) in zip(begun, calls, strict=True):
-        one.end(buffers, results)
+    for one, (prepared, buffers, results) in zip(begun, calls, strict=True):
+        prepared.end(one, buffers, results)
 
 
 class _Both(torch.autograd.Function):
@@ -99,7 +99,7 @@ class _Both(torch.autograd.Function):
         half = len(rest) // 2
         found, saved = _forward(bound, [(x, *rest[:half]), (x, *rest[half:])], keep=True)
         ctx.bound = bound
-        ctx.save_for_backward(found[0], *saved, x, *rest)
+        ctx.save_for_backward(_read_back(bound, found[0]), *saved, x, *rest)
         return found
 
     @staticmethod
@@ -122,8 +122,17 @@ class _Both(torch.autograd.Function):
         ]
         plain = not any(function.followed(way) for way in ways)
         found = _gradients(ways) if plain else [function.gradients_of(way) for way in ways]
-        dx = None if not needs[0] else found[0][0] + found[1][0]  # type: ignore[operator]
+        parts = [one[0] for one in found if one[0] is not None]
+        dx = None if not parts else parts[0] if len(parts) == 1 else parts[0] + parts[1]
         return None, dx, *found[0][1:], *found[1][1:]
+
+
+def _read_back(bound: Binding, output: Tensor) -> Tensor:
+    """What backward reads of the output, which the caller may change in place, as he may torch's:
+    a copy, or numbers without memory where it reads none."""
+    if bound.cell.output in layout(bound.cell).derived.saved:
+        return output.clone()
+    return output.new_zeros(()).expand(output.shape)
 
 
 def _gradients(ways: list[function.Way]) -> list[list[Tensor | None]]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from grus import kernels
+from grus.errors import InputError
 from grus.kernels.call import Kernel, Launcher, kernel
 from grus.kernels.machine import DType
 from grus.kernels.memory import lasting
@@ -76,6 +77,16 @@ class Launch:
         for axis, (tensor, dim, parts) in self.bound.axes.items():
             found[axis] = parameters[tensor].shape[dim] // parts
         return found
+
+    def check(self, tensors: tuple[Tensor, ...], sizes: dict[str, int]) -> None:
+        """Raises InputError for a parameter of another shape than its layer was made with."""
+        bias = any(name.startswith("bias") for name in self.bound.names)
+        wanted = self.bound.record.shapes(sizes, bias)
+        for name, tensor in zip(self.bound.names, tensors[self.count :], strict=True):
+            if tuple(tensor.shape) != wanted[name]:
+                raise InputError(
+                    f"parameter {name} must be of shape {wanted[name]}, got {tuple(tensor.shape)}"
+                )
 
     def part(self, buffer: int, tensor: Tensor, backwards: bool) -> Part:
         """Where a tensor of [time, batch, axis] lies, its last step first if ``backwards``."""

@@ -97,8 +97,10 @@ class Forwards(Launch):
         launcher = self.launcher("training" if keep else "inference", clear)
         x, start = tensors[0], tensors[1 : self.count]
         sizes = self.sizes(tensors)
+        self.check(tensors, sizes)
         time, batch = x.shape[:2]
         output = (time, batch, sizes[str(self.cell.shapes.values[self.cell.output])])
+        assert into is None or into.shape == output
         row = output[2] if into is None else into.stride(1)
         strides = (batch * row * self.item, row * self.item)
         parts = {"x": self.part(0, x, reverse), "in.x": self.part(0, x, reverse)}

@@ -64,10 +64,12 @@ def sequence(
     given = () if hx is None else (hx,) if isinstance(hx, Tensor) else hx
     if not isinstance(given, (tuple, list)) or not all(map(_is_tensor, given)):
         return None  # the long way says what it is not
+    if hx is not None and len(given) != len(record.cell.states):
+        return None
     found = _found(record, names, inputs)
     every = (x, *given, *parameters)
     recorded = torch.is_grad_enabled()
-    key: list[Any] = [len(given), recorded]
+    key: list[Any] = [len(given), recorded, x.shape]
     for tensor in parameters:
         key.append(tensor.data_ptr())
     if recorded:  # guards look at no flag that says so

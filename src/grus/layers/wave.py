@@ -95,4 +95,4 @@ def _run(laid: Sequence[Laid], pieces: range, time: int) -> None:
             parts.append(Part(one.run.kernel.compiled.address, block, after))
     together(parts, min(threads.limit(), len(laid)))
     for one, begin in zip(laid, begun, strict=True):
-        begin.end(one.buffers, ())
+        one.run.end(begin, one.buffers)

@@ -1,0 +1,90 @@
+"""The gradients that a call makes itself are those of a library's products, cell by cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import grus  # noqa: E402
+from cells import ALL_CELLS  # noqa: E402
+from grus.kernels import products  # noqa: E402
+from grus.kernels.terms import Term  # noqa: E402
+from grus.layers import finish  # noqa: E402
+from grus.layers.launch_backward import backwards  # noqa: E402
+
+pytestmark = pytest.mark.torch
+
+NAMED = [name for name, cell in ALL_CELLS.items() if {i.name for i in cell.inputs} == {"x"}]
+
+
+def made(name: str, **options: Any) -> Any:
+    """Of 5 features and units, for cells that read x element by element, too."""
+    projected = {"proj_size": 3} if "projected" in name else {}
+    return grus.Recurrent(ALL_CELLS[name], 5, 5, **projected, **options)
+
+
+def gradients(name: Any, dtype: Any, strided: bool, recompute: bool = False) -> list[Any]:
+    torch.manual_seed(1)
+    layer = made(name, dtype=dtype)
+    layer.recompute = recompute
+    x = torch.randn(3, 2, 5, dtype=dtype)
+    if strided:
+        x = x.transpose(0, 1).contiguous().transpose(0, 1)
+    x.requires_grad_()
+    output, _ = layer(x)
+    dy = torch.linspace(-1, 1, output.numel(), dtype=dtype).view_as(output)
+    return list(torch.autograd.grad(output, [x, *layer.parameters()], dy))
+
+
+def agree(name: str, dtype: Any, found: list[Any], want: list[Any]) -> None:
+    for one, other in zip(found, want, strict=True):
+        # Sums of at most 6 rows and 4 gates' 20 columns, each term rounded once, in two orders.
+        bound = 4 * 20 * torch.finfo(dtype).eps * max(1.0, float(other.abs().max()))
+        assert (one - other).abs().max() <= bound, name
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("name", NAMED)
+def test_gradients_are_those_of_a_librarys_products(
+    name: str, dtype: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[int] = []
+
+    def library(a: Any, b: Any, out: Any, *, adds: bool, most_threads: Any) -> None:
+        used.append(1)
+        out[...] = a @ b + (out if adds else 0)
+
+    monkeypatch.setattr(products, "matmul", library)
+    want = gradients(name, dtype, strided=False, recompute=True)
+    assert used
+    used.clear()
+    agree(name, dtype, gradients(name, dtype, strided=False), want)
+    agree(name, dtype, gradients(name, dtype, strided=True), want)
+    assert not used, "the call itself did not make its gradients"
+
+
+def _dropped_sum(self: Any, result: int, name: str, frame: Any) -> Iterator[Term]:
+    del self, result, name, frame
+    yield from ()
+
+
+@pytest.mark.parametrize("broken", ["rows", "sums"])
+def test_a_wrong_term_is_noticed(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    want = gradients("gru", torch.float64, strided=False)
+    if broken == "rows":
+        less = lambda self: iter([replace(t, size=(*t.size[:2], 1)) for t in real(self)])  # noqa: E731
+        real = finish.Finish._x
+        monkeypatch.setattr(finish.Finish, "_x", less)
+    else:
+        monkeypatch.setattr(finish.Finish, "_vectors", _dropped_sum)
+    backwards.cache_clear()
+    try:
+        with pytest.raises(AssertionError):
+            agree("gru", torch.float64, gradients("gru", torch.float64, strided=False), want)
+    finally:
+        backwards.cache_clear()
