@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves, tree_map  # noqa: E402
 import grus  # noqa: E402
 from grus.equations import CELLS  # noqa: E402
 from grus.kernels import Steps  # noqa: E402
+from grus.kernels.steps import PLAIN  # noqa: E402
 from grus.layers import native, path  # noqa: E402
 
 pytestmark = pytest.mark.torch
