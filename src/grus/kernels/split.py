@@ -50,7 +50,7 @@ WAKE = 12.0
 """Until a second thread works, and until it has been waited for."""
 BARRIER = 0.3
 """A meeting of all threads."""
-PIECE = 2.0
+PIECE = 6.0
 """What it takes to lay out one of several calls that run together."""
 CLEAR = 0.9
 """Calls run together where that takes less than so much of their time in turn."""
