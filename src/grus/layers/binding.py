@@ -82,14 +82,6 @@ class Binding:
         found.pop("input", None)
         return found
 
-    def matrices(self, parameters: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        """The matrices by family."""
-        named = dict(zip(self.names, parameters, strict=True))
-        cell = self.cell
-        return {
-            f: named[self.record.tensor(f)] for f in cell.families if len(cell.family_axes(f)) == 2
-        }
-
     def composite(self, steps: Steps, *tensors: Tensor) -> tuple[Tensor, ...]:
         """(output, *final states) by torch's own differentiable operations."""
         weights = composite.families(self.record, self.named(tensors))

@@ -25,6 +25,7 @@ from grus.layers.launch_forward import forwards
 from grus.layers.path import WIDE, Path, choose, differentiated, traced
 from grus.layers.states import Row
 from grus.layers.stepping import BOTH
+from grus.layers.way import Way
 
 DIRECTIONS = (0, 1)
 Call = tuple[Prepared, list[int], list[int]]
@@ -109,14 +110,14 @@ class _Both(torch.autograd.Function):
         needs = ctx.needs_input_grad[1:]
         own = (needs[: 1 + half], (needs[0], *needs[1 + half :]))
         ways = [
-            function.Way(
+            Way(
                 ctx.bound,
                 BOTH[k],
                 own[k],
                 output[..., k * size : (k + 1) * size],
                 (first, second)[k],
                 (dy[..., k * size : (k + 1) * size], *dfinal[k * count : (k + 1) * count]),
-                [x, *rest[k * half : (k + 1) * half]],
+                (x, *rest[k * half : (k + 1) * half]),
             )
             for k in DIRECTIONS
         ]
@@ -135,16 +136,9 @@ def _read_back(bound: Binding, output: Tensor) -> Tensor:
     return output.new_zeros(()).expand(output.shape)
 
 
-def _gradients(ways: list[function.Way]) -> list[list[Tensor | None]]:
+def _gradients(ways: list[Way]) -> list[list[Tensor | None]]:
     """The gradients of each direction's tensors, where nobody differentiates them again."""
-    laid = []
-    for way in ways:
-        launch = backwards(way.bound, way.output.dtype)
-        dy, *dfinal = way.given
-        tensors = tuple(way.tensors)
-        laid.append(
-            launch.lay(way.needs, way.output, way.saved, dy, tuple(dfinal), tensors, way.steps)
-        )
+    laid = [backwards(way.bound, way.output.dtype).lay(way) for way in ways]
     run([(one.run, one.buffers, one.results) for one in laid])
     for one in laid:
         give(one.adjoints)

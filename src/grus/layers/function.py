@@ -9,7 +9,6 @@ Tangents are the composite's, too; the values beside them stay the kernel's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,6 +21,7 @@ from grus.layers import folding, kernel
 from grus.layers.binding import Binding, bind
 from grus.layers.derivatives import gradients, pullback, pushed, replayed, replayed_gradients
 from grus.layers.path import traced
+from grus.layers.way import Way
 
 _transformed = torch._C._are_functorch_transforms_active
 """What autograd functions themselves ask to know whether vmap, grad, jvp ... are under way."""
@@ -96,26 +96,12 @@ class _Plain(torch.autograd.Function):
     def backward(ctx: Any, *given: Tensor) -> tuple[Any, ...]:
         output, saved, *tensors = ctx.saved_tensors
         needs = ctx.needs_input_grad[2:]
-        way = Way(ctx.bound, ctx.steps, needs, output, saved, given, tensors)
+        way = Way(ctx.bound, ctx.steps, needs, output, saved, given, tuple(tensors))
         return None, None, *gradients_of(way)
 
     @staticmethod
     def jvp(ctx: Any, *moved: Any) -> tuple[Tensor, ...]:
         return pushed(ctx.bound.composite, (ctx.steps,), ctx.saved_tensors, moved[2:])
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """A sequence on its way back: what ran, which tensors need a gradient, (dy, *d(final states)),
-    and the tensors, (x, *initial states, *parameters)."""
-
-    bound: Binding
-    steps: Steps
-    needs: tuple[bool, ...]
-    output: Tensor
-    saved: Tensor
-    given: tuple[Tensor, ...]
-    tensors: list[Tensor]
 
 
 def followed(way: Way) -> bool:
@@ -139,10 +125,7 @@ def gradients_of(way: Way) -> list[Tensor | None]:
         every = pullback(bound.composite, (steps,), tensors, given)
         return [g if need else None for g, need in zip(every, needs, strict=True)]
     if not followed(way):
-        dy, *dfinal = given
-        return kernel.backward(
-            bound, steps, needs, output, saved, dy, tuple(dfinal), tuple(tensors)
-        )
+        return kernel.backward(way)
     found = _Gradients.apply(bound, steps, needs, output, saved, *given, *tensors)  # type: ignore[no-untyped-call]
     each = iter(found)
     return [next(each) if need else None for need in needs]
@@ -168,7 +151,7 @@ class _Sequence(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor, _: Any, *dfinal: Tensor) -> tuple[Any, ...]:
         output, saved, *tensors = ctx.saved_tensors
         needs = ctx.needs_input_grad[2:]
-        way = Way(ctx.bound, ctx.steps, needs, output, saved, (dy, *dfinal), tensors)
+        way = Way(ctx.bound, ctx.steps, needs, output, saved, (dy, *dfinal), tuple(tensors))
         return None, None, *gradients_of(way)
 
     @staticmethod
@@ -200,7 +183,7 @@ class _Gradients(torch.autograd.Function):
         *rest: Tensor,
     ) -> tuple[Tensor, ...]:
         given, tensors = rest[: 1 + bound.states], rest[1 + bound.states :]
-        found = kernel.backward(bound, steps, needs, output, saved, given[0], given[1:], tensors)
+        found = kernel.backward(Way(bound, steps, needs, output, saved, given, tensors))
         return tuple(g for g in found if g is not None)
 
     @staticmethod

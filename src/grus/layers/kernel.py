@@ -12,6 +12,7 @@ from grus.layers.binding import Array, Binding, array
 from grus.layers.launch import kept
 from grus.layers.launch_backward import backwards
 from grus.layers.launch_forward import forwards
+from grus.layers.way import Way
 
 
 def forward(
@@ -41,29 +42,20 @@ def forward(
     return output, final, saved
 
 
-def backward(
-    bound: Binding,
-    steps: Steps,
-    needs: tuple[bool, ...],
-    output: Tensor,
-    saved: Tensor,
-    dy: Tensor,
-    dfinal: tuple[Tensor, ...],
-    tensors: tuple[Tensor, ...],
-) -> list[Tensor | None]:
-    """The gradient of each of ``tensors`` that ``needs`` one."""
+def backward(way: Way) -> list[Tensor | None]:
+    """The gradient of each of the tensors that needs one."""
+    bound, steps, needs, tensors = way.bound, way.steps, way.needs, way.tensors
     if bound.cell.masks and steps.seed is None:
         bound = bound.expected
     if _dense(steps):
-        launch = backwards(bound, tensors[0].dtype)
-        return launch.backward(needs, output, saved, dy, dfinal, tensors, steps)
-    first = 1 + bound.states
+        return backwards(bound, tensors[0].dtype).backward(way)
+    first, (dy, *dfinal) = 1 + bound.states, way.given
     found = kernels.backward(
         bound.cell,
         bound.arrays(tensors),
         array(tensors[0]),
-        array(output),
-        array(saved),
+        array(way.output),
+        array(way.saved),
         array(dy),
         tuple(map(array, dfinal)),
         steps=steps,

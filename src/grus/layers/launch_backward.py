@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -19,6 +19,7 @@ from grus.kernels.steps import Steps
 from grus.layers.binding import Binding
 from grus.layers.finish import Finish
 from grus.layers.launch import Launch, by_rows, cleared, turned, unusual
+from grus.layers.way import Way
 
 Gradients = list[Tensor | None]
 """One for each of the tensors of a call."""
@@ -58,18 +59,9 @@ class Backwards(Launch):
         self.places = [back.index(f"d{s}") for s in self.cell.states]
         self.order = [self.places.index(k) for k in range(len(self.places))]
 
-    def backward(
-        self,
-        needs: tuple[bool, ...],
-        output: Tensor,
-        saved: Tensor,
-        dy: Tensor,
-        dfinal: tuple[Tensor, ...],
-        tensors: tuple[Tensor, ...],
-        steps: Steps,
-    ) -> Gradients:
-        """The gradient of each of ``tensors`` that ``needs`` one."""
-        laid = self.lay(needs, output, saved, dy, dfinal, tensors, steps)
+    def backward(self, way: Way) -> Gradients:
+        """The gradient of each of the tensors that needs one."""
+        laid, steps = self.lay(way), way.steps
         if steps.resets is None:
             laid.run(laid.buffers, steps.seed or 0, laid.results)
         else:
@@ -77,20 +69,12 @@ class Backwards(Launch):
         give(laid.adjoints)
         return laid.gradients
 
-    def lay(
-        self,
-        needs: tuple[bool, ...],
-        output: Tensor,
-        saved: Tensor,
-        dy: Tensor,
-        dfinal: tuple[Tensor, ...],
-        tensors: tuple[Tensor, ...],
-        steps: Steps,
-    ) -> Laid:
+    def lay(self, way: Way) -> Laid:
         """The call, its results made."""
-        count = self.count
+        count, steps, needs, tensors = self.count, way.steps, way.needs, way.tensors
         x, parameters, training = tensors[0], tensors[count:], any(needs[count:])
-        given, saved = (x, output, dy, *dfinal), by_rows(saved)
+        output, (dy, *dfinal), saved = way.output, way.given, by_rows(way.saved)
+        given = (x, output, *way.given)
         if saved.dtype is not x.dtype:
             raise InputError(f"what forward kept came back as {saved.dtype}, it was {x.dtype}")
         key: list[Any] = [steps.reverse, steps.first, cleared(steps, "collect"), needs[0], training]
@@ -107,10 +91,10 @@ class Backwards(Launch):
                 own = tuple(map(by_rows, tensors[1:]))
                 was = (*given, *tensors[1:])
                 if any(a is not b for a, b in zip((*rows, *own), was, strict=True)):
-                    x, output, dy, *begin = rows
-                    tensors = (x, *own)
-                    return self.lay(needs, output, saved, dy, tuple(begin), tensors, steps)
-                call = self._prepare(x, output, dy, dfinal, parameters, steps, needs)
+                    x, output, *begin = rows
+                    copied = replace(way, output=output, given=tuple(begin), tensors=(x, *own))
+                    return self.lay(copied)
+                call = self._prepare(x, output, dy, tuple(dfinal), parameters, steps, needs)
                 self.remember(tuple(key), call)
             self.found.keep(short, every, call)
         adjoints, flat = take(call.adjoints)

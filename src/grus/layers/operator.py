@@ -25,6 +25,7 @@ from grus.kernels.steps import Steps
 from grus.layers import composite, kernel
 from grus.layers.binding import Binding, bind
 from grus.layers.path import constant
+from grus.layers.way import Way
 
 
 @constant
@@ -158,9 +159,8 @@ def _backward(
     steps = _steps(tensors[0], lengths, resets, reset_to, reverse, seed, recompute)
     bound = _bound(cell, names)
     kept = saved[: _kept(bound, tensors, steps)]
-    found = kernel.backward(
-        bound, steps, tuple(needs), output, kept, given[0], tuple(given[1:]), tuple(tensors)
-    )
+    way = Way(bound, steps, tuple(needs), output, kept, tuple(given), tuple(tensors))
+    found = kernel.backward(way)
     return [g for g in found if g is not None]
 
 
