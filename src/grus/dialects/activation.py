@@ -42,6 +42,12 @@ class Kind:
     beta: float | None = None
 
 
+def below(v: Expr) -> Expr:
+    """min(v, 0) with the derivative 1 at 0, which is what relu(v) leaves of v there."""
+    # Bounded, since infinity times zero is no zero.
+    return minimum(v, 1) * (1 - positive(v))
+
+
 KINDS: dict[str, Kind] = {
     "sigmoid": Kind(lambda v, a, b: sigmoid(v)),
     "tanh": Kind(lambda v, a, b: tanh(v)),
@@ -50,10 +56,10 @@ KINDS: dict[str, Kind] = {
     "hard_sigmoid": Kind(lambda v, a, b: minimum(maximum(a * v + b, 0), 1), 0.2, 0.5),
     "softsign": Kind(lambda v, a, b: v / (1 + maximum(v, -v))),
     "scaled_tanh": Kind(lambda v, a, b: a * tanh(b * v), 1.0, 1.0),
-    "leaky_relu": Kind(lambda v, a, b: relu(v) - a * relu(-v), 0.01),
+    "leaky_relu": Kind(lambda v, a, b: relu(v) + a * below(v), 0.01),
     # Not v * positive(...): minus infinity times zero is no zero.
     "thresholded_relu": Kind(lambda v, a, b: maximum(v, a) * positive(v - a), 1.0),
-    "elu": Kind(lambda v, a, b: relu(v) + a * (exp(minimum(v, 0)) - 1), 1.0),
+    "elu": Kind(lambda v, a, b: relu(v) + a * (exp(below(v)) - 1), 1.0),
     "affine": Kind(lambda v, a, b: a * v + b, 1.0, 0.0),
     "exponential": Kind(lambda v, a, b: exp(v)),
     "silu": Kind(lambda v, a, b: v * sigmoid(v)),

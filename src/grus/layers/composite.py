@@ -19,10 +19,12 @@ from grus.reference.operations import Operations
 from grus.reference.sequence import loop, sizes
 
 
-def _maximum(a: Tensor | float, b: Tensor | float) -> Tensor:
-    like = a if isinstance(a, Tensor) else b
-    assert isinstance(like, Tensor)
-    return torch.maximum(torch.as_tensor(a).to(like), torch.as_tensor(b).to(like))
+def _maximum(a: Any, b: Any) -> Any:
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return torch.maximum(a, b)
+    # A number is a bound: at it the derivative is 0 (torch.clamp has 1), see `gradients.rules`.
+    value, bound = (a, b) if isinstance(a, Tensor) else (b, a)
+    return torch.where(value <= bound, bound, value)
 
 
 TORCH = Operations(

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from grus.dialects.activation import KINDS as SHARED
-from grus.equations import Apply, Const, Expr, Name, exp, maximum, relu
+from grus.dialects.activation import KINDS as SHARED, below
+from grus.equations import Apply, Const, Expr, Name, exp, relu
 from grus.errors import InputError
 
 Equations = list[tuple[str, Expr]]
@@ -20,14 +20,17 @@ SERIES = 18
 
 
 def _softplus(name: str, a: Expr) -> Equations:
-    """log(1 + exp(a)) = relu(a) + 2 artanh(s) with s = u / (2 + u), u = exp(-|a|)."""
+    """log(1 + exp(a)) = relu(a) + 2 artanh(s), s = u / (2 + u), u = exp(-|a|).
+
+    |a| is relu(a) - below(a), whose derivative at 0 is -1: so softplus has 1/2 there.
+    """
     stem = name.removesuffix("_next")
     u, s, q = (Name(f"{stem}_{letter}") for letter in "usq")
     series: Expr = Const(1 / (2 * SERIES - 1))
     for k in reversed(range(SERIES - 1)):
         series = 1 / (2 * k + 1) + q * series
     return [
-        (u.name, exp(-maximum(a, -a))),
+        (u.name, exp(below(a) - relu(a))),
         (s.name, u / (2 + u)),
         (q.name, s * s),
         (name, relu(a) + 2 * s * series),
