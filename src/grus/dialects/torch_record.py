@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import Any
 
 from grus.equations import Cell
+from grus.errors import InputError
 
 Array = Any
 NAMES = {"W": "weight_ih", "U": "weight_hh", "b": "bias_ih", "d": "bias_hh"}
@@ -68,8 +69,12 @@ class TorchRecord:
         return tuple(g for g in wanted if g in inner or g in outer)
 
     def shapes(self, sizes: Mapping[str, int], bias: bool = True) -> dict[str, tuple[int, ...]]:
-        """Parameter name -> shape, in torch's order; ``sizes`` is the size of each axis."""
+        """Parameter name -> shape, in torch's order; ``sizes`` is the size of each axis.
+
+        Raises InputError for a cell whose families this layout cannot hold.
+        """
         cell = self.cell
+        self._check()
         found = {
             _TENSORS.get(f, f"weight_{f}"): cell.family_shape(f, dict(sizes))
             for f in sorted(cell.families, key=lambda f: "WU".find(f) % 9)
@@ -83,6 +88,25 @@ class TorchRecord:
         if "V" in cell.families:
             found[_TENSORS["V"]] = cell.family_shape("V", dict(sizes))
         return found
+
+    def _check(self) -> None:
+        cell, families = self.cell, self.cell.families
+        if {"b", "d"} <= set(families) and cell.family_axes("b") != cell.family_axes("d"):
+            axes = f"{cell.family_axes('b')[0]} and {cell.family_axes('d')[0]}"
+            raise InputError(
+                f"cell {cell.name}: b and d are stored as torch's two biases of one layer, which"
+                f" have one size, but theirs are {axes}; name one of them by another letter"
+            )
+        if any(len(cell.family_axes(f)) != 1 for f in families if f in ("b", "d")):
+            raise InputError(f"cell {cell.name}: b and d are biases, vectors, and no matrices")
+        names: dict[str, str] = {}
+        for family in families:
+            other = names.setdefault(self.tensor(family), family)
+            if other != family:
+                raise InputError(
+                    f"cell {cell.name}: the families {other} and {family} would both be stored as"
+                    f" {self.tensor(family)}; name one of them by another letter"
+                )
 
     def families(
         self,
@@ -143,11 +167,20 @@ class TorchRecord:
         )
 
     def bias_size(self, tensors: Mapping[str, Array]) -> int:
-        """The length of one gate's bias, from the first weight along whose axis it lies."""
-        axes = [self.cell.family_axes(f)[0] for f in "bd" if f in self.cell.families]
-        for family, gates in self.cell.families.items():
-            if family not in "bd" and self.cell.family_axes(family)[0] in axes:
-                return int(tensors[NAMES.get(family, f"weight_{family}")].shape[0]) // len(gates)
+        """The length of one gate's bias: of the biases, else of a weight that has their axis; 0 for
+        a cell without biases. Raises InputError where no tensor tells it."""
+        families = self.cell.families
+        axes = [self.cell.family_axes(f)[0] for f in "bd" if f in families]
+        for name in BIASES if axes else ():
+            if name in tensors:
+                return int(tensors[name].shape[0]) // self.gates(name)
+        for family in families if axes else ():
+            for k, axis in enumerate(self.cell.family_axes(family)):
+                if family not in "bd" and axis == axes[0]:
+                    size = int(tensors[self.tensor(family)].shape[k])
+                    return size if k else size // len(families[family])
+        if axes:
+            raise InputError(f"cell {self.cell.name}: no weight tells how long a bias is")
         return 0
 
     @cached_property

@@ -62,15 +62,16 @@ def read(module: nn.Module, names: Names) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def set_gate_bias(
-    module: nn.Module, record: TorchRecord, rows: list[Names], size: int, gate: str, value: float
+    module: nn.Module, record: TorchRecord, rows: list[Names], gate: str, value: float
 ) -> None:
-    """Set the whole bias of a gate, in every row; ``size`` is the length of one gate's bias."""
+    """Set the whole bias of a gate, in every row."""
     cell = record.cell
     gates = cell.families.get("b", ())
     if gate not in gates or "bias_ih" not in rows[0]:
         raise InputError(f"gate_bias: no gate {gate!r} with a bias; {cell.name} has {gates}")
     at, inner = gates.index(gate), gate in cell.families.get("d", ())
     for names in rows:
+        size = getattr(module, names["bias_ih"]).shape[0] // len(gates)
         getattr(module, names["bias_ih"])[at * size : (at + 1) * size] = value
         if gate in record.gates_hh and not inner:
             second = record.gates_hh.index(gate)

@@ -160,7 +160,7 @@ class Recurrent(TorchSurface):
         """Draw all parameters anew, then set the gate biases asked for."""
         parameters.draw(self, self.hidden_size)
         for gate, value in self.gate_bias.items():
-            parameters.set_gate_bias(self, self.record, self._rows, self.hidden_size, gate, value)
+            parameters.set_gate_bias(self, self.record, self._rows, gate, value)
 
     def layer_tensors(self, row: int) -> dict[str, Tensor]:
         """The tensors of one row of h_n under torch's names, without the layer's number.
@@ -173,7 +173,8 @@ class Recurrent(TorchSurface):
         """The weights of one row of h_n by family, as the cell's equations name them."""
         tensors = self.layer_tensors(row)
         like = parameters.one(self, self._first)
-        return self.record.families(tensors, self.hidden_size, like.new_zeros, torch.cat)
+        size = self.record.bias_size(tensors)
+        return self.record.families(tensors, size, like.new_zeros, torch.cat)
 
     def forward(
         self,
