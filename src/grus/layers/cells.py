@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from grus.dialects import TorchRecord
 from grus.equations import Cell, cell as find_cell
 from grus.errors import InputError
-from grus.layers import arguments, doors, parameters
+from grus.layers import arguments, doors, parameters, recorders
 from grus.layers.errors import ShapeError
 from grus.layers.modules import rnn_cell
-from grus.layers.path import Path
+from grus.layers.path import Path, jit_traced
 from grus.layers.states import State, as_tuple
 
 BIASES = ("bias_ih", "bias_hh")
@@ -68,6 +68,18 @@ class StepCell(nn.Module):
 
     def forward(self, input: Tensor, hx: State | None = None) -> State:
         """``hx`` holds the states, each [batch, hidden] ([hidden] for an unbatched input)."""
+        given: Any = input
+        if not isinstance(given, Tensor):
+            node: State = recorders.leaf(self, given, hx, {})
+            return node
+        found: State | None = recorders.as_torch(self, input, hx) if jit_traced() else None
+        return self._step(input, hx) if found is None else found
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """What ``torch.jit.script`` compiles in this cell's place."""
+        return recorders.scripted(self)
+
+    def _step(self, input: Tensor, hx: State | None) -> State:
         kind = type(self).__name__
         if input.dim() not in (1, 2):
             raise InputError(f"{kind}: Expected input to be 1D or 2D, got {input.dim()}D instead")

@@ -8,12 +8,13 @@ valid. torch's parametrizations exchange a module's class in the same way.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from grus.equations import cell as find_cell
+from grus.layers import native
 from grus.layers.cells import GRUCell, LSTMCell, RNNCell, StepCell
 from grus.layers.modules import GRU, LSTM, RNN, lstm_cell, rnn_cell
 from grus.layers.recurrent import Recurrent
@@ -74,7 +75,7 @@ def restore(model: Module, *, say: Say | None = print) -> Module:
         was = module.__dict__.get("_torch_class")
         if was is None:
             continue
-        _give_back(module, was)
+        native.become(module, was, native.MODULES[module.cell][2])
         if say is not None:
             say(f"{name or 'the model itself'}: {type(module).__name__}: grus' -> torch's")
     return model
@@ -103,7 +104,7 @@ def _exchange(module: nn.Module, base: type[nn.Module]) -> None:
     for name in _CACHES:
         held.pop(name, None)
     held["_torch_class"] = _plain_class(module)
-    _change_class(module, OURS[base])
+    native.change_class(module, OURS[base])
     if isinstance(module, Recurrent):
         held.pop("mode", None)
         module.configure(
@@ -120,43 +121,3 @@ def _exchange(module: nn.Module, base: type[nn.Module]) -> None:
         module._unpacking_seen = True  # a model that ran is not told how to unpack
     elif isinstance(module, StepCell):
         module.configure(cell, module.input_size, module.hidden_size, bias=module.bias)
-
-
-def _change_class(module: nn.Module, to: type[nn.Module]) -> None:
-    """``to`` itself, or what torch's parametrizing would have made of it: a class of properties."""
-    if is_parametrized(module):
-        own = vars(type(module)).items()
-        namespace = {k: v for k, v in own if k not in ("__dict__", "__weakref__")}
-        to = type(f"Parametrized{to.__name__}", (to,), namespace)
-    module.__class__ = to
-
-
-# What `configure` sets and torch's modules have not.
-_ADDED = {
-    *(
-        "cell",
-        "record",
-        "backend",
-        "gate_bias",
-        "_rows",
-        "_names",
-        "_own",
-        "_first",
-        "_state_sizes",
-    ),
-    *("_unpacking_seen", "_torch_class", "regularised", "_drawn"),
-}
-
-
-def _give_back(module: nn.Module, was: type[nn.Module]) -> None:
-    held = module.__dict__
-    lists: dict[str, Any] = {}
-    if isinstance(module, Recurrent):
-        lists = {name: getattr(module, name) for name in ("_flat_weights_names", "_all_weights")}
-        lists["mode"] = getattr(module, "mode")  # noqa: B009  a class attribute, or a property
-    for name in _ADDED & set(held):
-        del held[name]
-    _change_class(module, was)
-    held.update(lists)
-    if isinstance(module, nn.RNNBase):
-        module._init_flat_weights()

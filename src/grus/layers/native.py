@@ -1,4 +1,5 @@
-"""torch's own recurrent functions over a layer's weights: what runs plain cells on a GPU."""
+"""torch's own recurrent functions and modules over a layer's weights: what runs plain cells on a
+GPU, and what torch's recorders (trace, script) are given."""
 
 from __future__ import annotations
 
@@ -6,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from grus.dialects import TorchRecord
 from grus.equations import CELLS, Cell
@@ -18,6 +20,60 @@ NATIVE: dict[Cell, Callable[..., Any]] = {
     CELLS["rnn"]: torch._VF.rnn_tanh,
     CELLS["rnn_relu"]: torch._VF.rnn_relu,
 }
+MODULES: dict[Cell, tuple[type[nn.RNNBase], type[nn.RNNCellBase], str]] = {
+    CELLS["gru"]: (nn.GRU, nn.GRUCell, "GRU"),
+    CELLS["lstm"]: (nn.LSTM, nn.LSTMCell, "LSTM"),
+    CELLS["lstm_projected"]: (nn.LSTM, nn.LSTMCell, "LSTM"),
+    CELLS["rnn"]: (nn.RNN, nn.RNNCell, "RNN_TANH"),
+    CELLS["rnn_relu"]: (nn.RNN, nn.RNNCell, "RNN_RELU"),
+}
+"""torch's classes for a cell: of sequences, of one step; and its mode."""
+ADDED = (
+    *("cell", "record", "backend", "gate_bias", "regularised", "recompute"),
+    *("_rows", "_names", "_own", "_first", "_state_sizes"),
+    *("_unpacking_seen", "_torch_class", "_drawn"),
+)
+"""What `configure` sets and torch's modules have not."""
+
+
+def module(layer: nn.Module) -> nn.Module | None:
+    """torch's own module over the layer's parameters, hooks and parametrizations, which both then
+    share; None for a cell that torch has not."""
+    held = layer.__dict__
+    regularised = held.get("regularised")
+    if held["cell"] not in MODULES or (regularised is not None and regularised.given):
+        return None
+    sequences, steps, mode = MODULES[held["cell"]]
+    twin = object.__new__(type(layer))
+    twin.__dict__.update(held)
+    become(twin, sequences if "_rows" in held else steps, mode)
+    return twin
+
+
+def become(module: nn.Module, to: type[nn.Module], mode: str) -> None:
+    """Make a layer of ours torch's, in place: a module of the class ``to``."""
+    held = module.__dict__
+    lists: dict[str, Any] = {}
+    if issubclass(to, nn.RNNBase):
+        lists = {name: getattr(module, name) for name in ("_flat_weights_names", "_all_weights")}
+        lists["mode"] = mode
+    if issubclass(to, (nn.RNN, nn.RNNCell)):
+        lists["nonlinearity"] = mode.removeprefix("RNN_").lower()
+    for name in ADDED:
+        held.pop(name, None)
+    change_class(module, to)
+    held.update(lists)
+    if isinstance(module, nn.RNNBase):
+        module._init_flat_weights()
+
+
+def change_class(module: nn.Module, to: type[nn.Module]) -> None:
+    """``to`` itself, or what torch's parametrizing would have made of it: a class of properties."""
+    if is_parametrized(module):
+        own = vars(type(module)).items()
+        namespace = {k: v for k, v in own if k not in ("__dict__", "__weakref__")}
+        to = type(f"Parametrized{to.__name__}", (to,), namespace)
+    module.__class__ = to
 
 
 def has(cell: Cell, steps: Steps) -> bool:

@@ -24,7 +24,7 @@ from grus.equations import Cell
 from grus.kernels.steps import Steps
 from grus.layers import composite, kernel
 from grus.layers.binding import Binding, bind
-from grus.layers.path import constant
+from grus.layers.path import constant, jit_traced
 from grus.layers.way import Way
 
 
@@ -51,7 +51,9 @@ def sequence(
     """As `function.sequence`, through the operator. ``steps`` may hold tensors, whose values are
     looked at when the operator runs."""
     tensors = [x, *start, *named.values()]
-    keep = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+    # A trace serves calls with gradients and without, whichever it was made in.
+    grads = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+    keep = grads or jit_traced()
     found = _sequence(
         spelled(record), " ".join(named), keep, tensors, len(start), _tensor(steps.lengths),
         _tensor(steps.resets), steps.reset_to, steps.reverse, steps.seed, steps.recompute,
@@ -179,12 +181,14 @@ def _(
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
-    ctx.cell, ctx.names, _, tensors, ctx.states, lengths, resets, *ctx.options = inputs
+    ctx.cell, ctx.names, ctx.keep, tensors, ctx.states, lengths, resets, *ctx.options = inputs
     ctx.masks = lengths, resets
     ctx.save_for_backward(output[0], output[-1], *tensors)
 
 
 def _differentiate(ctx: Any, grads: list[Tensor | None]) -> tuple[Any, ...]:
+    if not ctx.keep:
+        raise RuntimeError("this layer was compiled or exported without gradients: do it with them")
     output, saved, *tensors = ctx.saved_tensors
     needs = [bool(n) for n in ctx.needs_input_grad[3]]
     given = [

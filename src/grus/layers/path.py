@@ -5,14 +5,18 @@
 - "torch": torch's own functions, cuDNN there, for the cells that torch has on a CUDA device.
 - "composite": the reference's evaluator over torch operations, for everything else: other devices
   and dtypes, other cells on a GPU, a ``torch.func`` transform or forward mode inside what is
-  compiled or traced, ``torch.jit.trace``, a cell that has no weights (one whose gates are all
-  held), and whatever asks for it by ``backend="composite"`` or GRUS_BACKEND=reference.
+  compiled or traced, a cell that has no weights (one whose gates are all held), and whatever asks
+  for it by ``backend="composite"`` or GRUS_BACKEND=reference.
+
+``torch.jit.trace`` and what stands on it is given torch's own module (`native.module`), else the
+operator of `operator`: never the composite's loop, whose number of steps would become a constant.
 
 A cell that the kernels cannot run is an error, never a silent change of speed.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Literal, TypeVar
 
@@ -21,6 +25,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from grus.equations import Cell
+from grus.errors import InputError
 from grus.kernels.backend import backend
 from grus.kernels.steps import PLAIN, Steps
 from grus.layers import native
@@ -47,13 +52,31 @@ _switch = constant(backend)
 def choose(x: Tensor, asked: Path | None, cell: Cell, steps: Steps = PLAIN) -> Path:
     """The path of ``cell`` for input ``x`` stepped through by ``steps``.
 
-    ``asked`` stands above the rules, but for ``torch.jit.trace``, which sees torch's operations
-    alone. Raises InputError for an unknown GRUS_BACKEND.
+    ``asked`` stands above the rules. Raises InputError for an unknown GRUS_BACKEND, and in
+    ``torch.jit.trace`` where only the composite can run and was not asked for.
     """
+    chosen = _choose(x, asked, cell, steps)
+    if chosen == "composite" and jit_traced():
+        _refuse_loop(asked)
+    return chosen
+
+
+def _refuse_loop(asked: Path | None) -> None:
+    if asked is None:
+        raise InputError(
+            "torch.jit.trace would keep this call's number of steps as a constant: this cell, dtype"
+            ' or device runs step by step; with backend="composite" it does so knowingly'
+        )
+    warnings.warn(
+        "the number of steps is a constant of this trace, which is wrong for any other number",
+        torch.jit._trace.TracerWarning,
+        stacklevel=2,
+    )
+
+
+def _choose(x: Tensor, asked: Path | None, cell: Cell, steps: Steps) -> Path:
     if not cell.families:
         return "composite"
-    if torch._C._get_tracing_state() is not None:
-        asked = "composite"
     if asked is not None:
         return asked
     recorded = traced()
@@ -67,10 +90,15 @@ def choose(x: Tensor, asked: Path | None, cell: Cell, steps: Steps = PLAIN) -> P
     return "composite"
 
 
+def jit_traced() -> bool:
+    """True inside ``torch.jit.trace``, which ``torch.onnx.export(..., dynamo=False)`` runs."""
+    return torch._C._get_tracing_state() is not None
+
+
 def traced() -> bool:
     """True where torch writes down or replaces the operations that run: in ``torch.compile``,
-    ``torch.export``, ``make_fx``, with fake tensors, in any dispatch mode."""
-    if torch.compiler.is_compiling():
+    ``torch.export``, ``make_fx``, ``torch.jit.trace``, with fake tensors, in any dispatch mode."""
+    if torch.compiler.is_compiling() or jit_traced():
         return True
     modes: int = torch._C._len_torch_dispatch_stack()
     return modes > 0

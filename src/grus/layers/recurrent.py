@@ -8,16 +8,28 @@ from typing import Any, Unpack, cast
 
 import torch
 from torch import Tensor
+from torch.fx import Proxy
 from torch.nn.utils.rnn import PackedSequence
 
 from grus.dialects import TorchRecord
 from grus.equations import Cell, cell as find_cell, expected
 from grus.errors import InputError
 from grus.kernels.steps import PLAIN, Narrow, Steps
-from grus.layers import arguments, both, doors, inputs, parameters, ready, stack, unpacking, wave
-from grus.layers.errors import ShapeError
+from grus.layers import (
+    arguments,
+    both,
+    doors,
+    inputs,
+    parameters,
+    ready,
+    recorders,
+    stack,
+    unpacking,
+    wave,
+)
+from grus.layers.errors import KindError, ShapeError
 from grus.layers.packed import Packing
-from grus.layers.path import Path, choose
+from grus.layers.path import Path, choose, jit_traced
 from grus.layers.regularised import PLAIN_CELL, Options, Regularised, drawn
 from grus.layers.states import Row, State, final, initial
 from grus.layers.stepper import Stepper
@@ -206,10 +218,12 @@ class Recurrent(TorchSurface):
         if not (torch.compiler.is_compiling() or self._unpacking_seen):
             self._unpacking_seen = True
             unpacking.check(type(self).__name__, self.cell.states[0])
-        if isinstance(input, PackedSequence):
-            return self._packed(input, hx, lengths, resets)
-        if len(self._rows) == 1 and lengths is None and resets is None:
-            found = self._ready(input, hx)
+        if not isinstance(input, Tensor):
+            return self._other(input, hx, lengths, resets, reset_to)
+        if lengths is None and resets is None:
+            found = self._ready(input, hx) if len(self._rows) == 1 else None
+            if found is None and jit_traced():
+                found = recorders.as_torch(self, input, hx)
             if found is not None:
                 return found
         dims = input.dim()
@@ -229,6 +243,25 @@ class Recurrent(TorchSurface):
         elif self.batch_first:
             y = y.transpose(0, 1)
         return y, final(rows, dims)
+
+    def _other(
+        self, input: Any, hx: State | None, lengths: Any, resets: Any, reset_to: ResetTo
+    ) -> tuple[Any, State]:
+        """What `forward` gives for what is no tensor."""
+        if isinstance(input, Proxy):
+            options = {"lengths": lengths, "resets": resets, "reset_to": reset_to}
+            usual = lengths is None and resets is None
+            node: tuple[Any, State] = recorders.leaf(self, input, hx, {} if usual else options)
+            return node
+        if not isinstance(input, PackedSequence):
+            raise KindError(
+                f"input must be a Tensor or a PackedSequence, got {type(input).__name__}"
+            )
+        if lengths is not None or resets is not None:
+            raise ShapeError("a PackedSequence has its lengths; give lengths= and resets= with x")
+        run = recorders.packed if jit_traced() else type(self)._packed
+        found: tuple[PackedSequence, State] = run(self, input, hx)
+        return found
 
     def _ready(self, input: Tensor, hx: State | None) -> tuple[Tensor, State] | None:
         """What `forward` gives, where the call is one of those that are `ready`."""
@@ -287,11 +320,8 @@ class Recurrent(TorchSurface):
     def _drop(self, y: Tensor) -> Tensor:
         return torch.dropout(y, self.dropout, True)
 
-    def _packed(
-        self, given: PackedSequence, hx: State | None, lengths: Any, resets: Any
-    ) -> tuple[PackedSequence, State]:
-        if lengths is not None or resets is not None:
-            raise ShapeError("a PackedSequence has its lengths; give lengths= and resets= with x")
+    @recorders.not_compiled
+    def _packed(self, given: PackedSequence, hx: State | None) -> tuple[PackedSequence, State]:
         inputs.check_packed(given.data, parameters.one(self, self._first), self.input_size)
         packing = Packing.of(given)
         x = packing.pad(given.data)

@@ -18,6 +18,7 @@ from torch import Tensor
 from grus.equations import Cell, CellError, regularised as equations
 from grus.errors import InputError
 from grus.kernels.steps import Steps
+from grus.layers.path import jit_traced
 from grus.reference.masks import words
 
 INPUT, WEIGHT = 2**31, 2**31 + 1
@@ -120,7 +121,14 @@ def mask(like: Tensor, rate: float, seed: int, stream: int) -> Tensor:
 @torch.compiler.disable  # type: ignore[untyped-decorator]
 def drawn(steps: Steps) -> Steps:
     """The steps of one call with a seed from torch's generator; the same where torch compiles,
-    which breaks the graph here, because a seed is a number that only the generator knows."""
+    which breaks the graph here, because a seed is a number that only the generator knows.
+
+    Raises InputError where the call is traced or exported: the seed would be a constant."""
+    if jit_traced() or torch.compiler.is_exporting():
+        raise InputError(
+            "a layer that draws masks in training cannot be traced or exported, each call of the"
+            " program would draw the same: call eval() before"
+        )
     return replace(steps, seed=int(torch.randint(2**63 - 1, ())))
 
 

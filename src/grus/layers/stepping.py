@@ -11,6 +11,7 @@ from torch import Tensor
 from grus.errors import InputError
 from grus.kernels.steps import PLAIN, Steps
 from grus.layers.errors import KindError, ShapeError
+from grus.layers.path import jit_traced
 
 Array = np.ndarray[Any, np.dtype[Any]]
 ResetTo = Literal["zero", "h0"]
@@ -36,7 +37,7 @@ def directions(x: Tensor, lengths: Any, resets: Any, reset_to: ResetTo, axes: Ax
     if reset_to not in ("zero", "h0"):
         raise InputError(f'reset_to must be "zero" or "h0", got {reset_to!r}')
     sizes = {"time": x.shape[0], "batch": x.shape[1]}
-    if torch.compiler.is_compiling():  # traced: values are not known, shapes are
+    if torch.compiler.is_compiling() or jit_traced():  # values are not known, shapes are
         counts, begins = _traced(lengths), _traced(resets)
         if begins is not None:
             _shaped("resets", begins, sizes, axes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from grus.equations import Cell
+from grus.layers import recorders
 from grus.layers.parameters import Names
 from grus.layers.regularised import Regularised
 
@@ -23,6 +24,10 @@ class TorchSurface(nn.Module):
     proj_size: int
     regularised: Regularised
     _rows: list[Names]
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """What ``torch.jit.script`` compiles in this layer's place."""
+        return recorders.scripted(self)
 
     def flatten_parameters(self) -> None:
         """Nothing to do: the parameters are read where they lie. It is here because torch's is."""

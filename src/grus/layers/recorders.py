@@ -1,0 +1,76 @@
+"""Layers inside torch's recorders: ``torch.jit.trace``, ``torch.jit.script``, ``torch.fx``.
+
+A recorder keeps what it sees, and a loop that it sees becomes a loop of that many steps. So it is
+given one thing for a whole sequence: torch's own module over the same parameters where torch has
+the cell, a node that names the layer in ``torch.fx``, else the operator of `operator`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+from torch.fx import Proxy
+
+from grus.errors import InputError
+from grus.layers import native
+from grus.layers.errors import KindError
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def as_torch(layer: Any, input: Any, hx: Any) -> Any:
+    """What torch's own module gives over the layer's parameters; None where torch has no such
+    cell."""
+    twin = native.module(layer)
+    return None if twin is None else twin.forward(input, hx)
+
+
+def packed(layer: Any, input: Any, hx: Any) -> Any:
+    """As `as_torch` of a PackedSequence. Raises InputError where torch has no such cell."""
+    found = as_torch(layer, input, hx)
+    if found is None:
+        raise InputError(
+            "torch.jit.trace would keep a PackedSequence's lengths as constants, and torch has no"
+            f" {layer.cell.name}: give the padded input with lengths="
+        )
+    return found
+
+
+def scripted(layer: Any) -> nn.Module:
+    """torch's own module over the layer's parameters. Raises InputError where torch has no such
+    cell."""
+    twin = native.module(layer)
+    if twin is None:
+        raise InputError(
+            "torch.jit.script compiles the cells that torch has; trace a layer of"
+            f" {layer.cell.name} (torch.jit.trace) or export it (torch.export)"
+        )
+    return twin
+
+
+def leaf(layer: nn.Module, input: Any, hx: Any, options: Mapping[str, Any]) -> Any:
+    """The node of ``torch.fx.symbolic_trace`` that calls the layer, as it has for ``nn.GRU``.
+
+    Raises InputError where the layer is itself what is traced, and where it has hooks, which would
+    run here and in the graph; KindError where ``input`` is nothing that torch.fx made.
+    """
+    if not isinstance(input, Proxy):
+        raise KindError(f"input must be a Tensor, got {type(input).__name__}")
+    tracer: Any = input.tracer
+    if tracer.root is layer:
+        raise InputError(
+            "torch.fx has a recurrent layer as one node: trace the model that holds it"
+        )
+    if layer._forward_hooks or layer._forward_pre_hooks:
+        raise InputError("torch.fx would run this layer's hooks twice: remove them before tracing")
+    given = (input,) if hx is None else (input, hx)
+    return tracer.create_proxy("call_module", tracer.path_of_module(layer), given, dict(options))
+
+
+def not_compiled(method: Method) -> Method:
+    """A method that ``torch.compile`` leaves to Python: its graph breaks here, as at ``nn.GRU``."""
+    outside: Method = torch.compiler.disable(method)  # type: ignore[no-untyped-call]
+    return outside
