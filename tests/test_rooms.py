@@ -51,7 +51,7 @@ PACKAGES = {
     "cli": "typer rich numpy",
 }
 LATE = {
-    "dialects": "safetensors h5py onnx",
+    "dialects": "safetensors h5py onnx onnxruntime",
     "inspect": "torch matplotlib jax keras onnx onnxruntime openvino tensorflow",
     "traces": "torch",
     "pictures": "matplotlib plotly",

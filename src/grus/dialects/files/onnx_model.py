@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,10 @@ BFLOAT16 = 16
 BITS = (10, BFLOAT16)
 """Types whose bits stand in int32_data as whole numbers."""
 EXTERNAL = 1
+DOMAINS = ("", "ai.onnx")
+"""Both mean the operators of ONNX itself."""
+MAX_NODES = 1_000_000
+"""What a graph may have when the functions that it calls are written out."""
 
 
 def library() -> Any:
@@ -39,6 +44,7 @@ def library() -> Any:
 def load(path: Path) -> Any:
     """The ModelProto in ``path``, without the data that it keeps in other files.
 
+    Functions are written out where they are called, and ONNX's own domain is spelt "" throughout.
     Raises InputError for what is no ONNX model.
     """
     onnx = library()
@@ -51,7 +57,86 @@ def load(path: Path) -> Any:
         raise InputError(f"not a whole ONNX file: {one_line(error)}") from None
     if not model.HasField("graph") or not model.ir_version:
         raise InputError("not an ONNX model: it has no graph")
-    return model
+    _spell(model)
+    return _inlined(model) if model.functions else model
+
+
+def graphs(graph: Any) -> Iterator[Any]:
+    """A graph and the graphs inside its nodes: branches, loop bodies."""
+    yield graph
+    for node in graph.node:
+        for inner in subgraphs(node):
+            yield from graphs(inner)
+
+
+def subgraphs(node: Any) -> Iterator[Any]:
+    """The graphs that a node holds."""
+    for attribute in node.attribute:
+        yield from (inner for inner in (attribute.g, *attribute.graphs) if inner.node)
+
+
+def _spell(model: Any) -> None:
+    """Write "" for ai.onnx, in nodes and in imports."""
+    for one in (model, *model.functions):
+        known: dict[str, int] = {}
+        for opset in one.opset_import:
+            known.setdefault("" if opset.domain in DOMAINS else opset.domain, opset.version)
+        del one.opset_import[:]
+        for domain, version in known.items():
+            one.opset_import.add(domain=domain, version=version)
+        for graph in graphs(model.graph) if one is model else _of_function(one):
+            for node in graph.node:
+                node.domain = "" if node.domain in DOMAINS else node.domain
+
+
+def _of_function(function: Any) -> Iterator[Any]:
+    """A function's own nodes, which stand in it as in a graph, and the graphs inside them."""
+    yield function
+    for node in function.node:
+        for inner in subgraphs(node):
+            yield from graphs(inner)
+
+
+def _inlined(model: Any) -> Any:
+    """The model with its functions written out. Raises InputError where that cannot be done."""
+    library()
+    from onnx.inliner import inline_local_functions
+
+    _check_size(model)
+    try:
+        return inline_local_functions(model, convert_version=True)
+    except Exception as error:  # noqa: BLE001  onnx' errors of its own, RuntimeError, ValueError
+        raise InputError(f"its functions cannot be written out: {one_line(error)}") from None
+
+
+def _check_size(model: Any) -> None:
+    """Raise InputError for functions that call themselves, or whose calls multiply past reason."""
+    by_name = {(f.domain, f.name): f for f in model.functions}
+    sizes: dict[tuple[str, str], int] = {}
+    open_: set[tuple[str, str]] = set()
+
+    def size(graph_like: Any) -> int:
+        every = [node for graph in _of_function(graph_like) for node in graph.node]
+        return sum(one(node) for node in every)
+
+    def one(node: Any) -> int:
+        key = (node.domain, node.op_type)
+        if key not in by_name:
+            return 1
+        if key in open_:
+            raise InputError(f"its function {one_line(node.op_type)[:80]} calls itself")
+        if key not in sizes:
+            open_.add(key)
+            sizes[key] = size(by_name[key])
+            open_.remove(key)
+        return sizes[key]
+
+    try:
+        total = size(model.graph)
+    except RecursionError:
+        raise InputError("its functions call one another too deep") from None
+    if total > MAX_NODES:
+        raise InputError(f"its functions written out have {total} nodes, more than {MAX_NODES}")
 
 
 def array(tensor: Any, folder: Path, budget: Budget) -> Array:

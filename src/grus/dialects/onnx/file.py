@@ -28,22 +28,12 @@ def read_model(path: str | Path) -> ModelProto:
     try:
         model: ModelProto = onnx_model.load(path)
         budget = Budget.of(path)
-        for graph in graphs(model.graph):
+        for graph in onnx_model.graphs(model.graph):
             for tensor in tensors(graph):
                 _complete(tensor, path.parent, budget)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     return model
-
-
-def graphs(graph: GraphProto) -> Iterator[GraphProto]:
-    """A graph and the graphs inside its nodes: branches, loop bodies."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                if inner.node:
-                    yield from graphs(inner)
 
 
 def tensors(graph: GraphProto) -> Iterator[TensorProto]:

@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from grus.dialects.files.onnx_model import graphs
 from grus.dialects.onnx.cells import cell_of
-from grus.dialects.onnx.evaluator import Evaluator, read_node
-from grus.dialects.onnx.file import graphs, read_model, to_array
+from grus.dialects.onnx.evaluator import Evaluator, read_node, recurrent
+from grus.dialects.onnx.file import read_model, to_array
 from grus.dialects.onnx.node import OUTPUTS, Node
+from grus.dialects.onnx.others import runtime
 from grus.dialects.onnx.sequences import runs_on_kernels
 from grus.dialects.onnx.tensors import INPUTS
 from grus.equations import Cell
 from grus.errors import InputError
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto, NodeProto
+    from onnx import GraphProto, ModelProto
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -65,7 +67,8 @@ class Model:
     ``nodes`` maps names to its GRU, LSTM and RNN nodes; a node without a name is called by its
     kind and number ("GRU_0"). ``inputs`` and ``outputs`` are the graph's own names, ``optional``
     those inputs that have a default in the file. ``others`` are the operators beside the recurrent
-    ones: they are run by the onnx package's NumPy evaluator.
+    ones: they are run by ONNX Runtime where it is installed, else by the onnx package's NumPy
+    evaluator.
     """
 
     def __init__(self, proto: ModelProto, where: str) -> None:
@@ -76,7 +79,7 @@ class Model:
         self.optional = tuple(i.name for i in graph.input if i.name in held)
         self.outputs = tuple(o.name for o in graph.output)
         every = [node for each in graphs(graph) for node in each.node]
-        self.others = tuple(sorted({n.op_type for n in every if not _recurrent(n)}))
+        self.others = tuple(sorted({n.op_type for n in every if not recurrent(n)}))
         self.nodes = _nodes(graph)
         if not self.nodes:
             raise InputError(f"{where}: no GRU, LSTM or RNN node; it has {', '.join(self.others)}")
@@ -85,12 +88,12 @@ class Model:
         """Run on arrays by name; gives the outputs by name.
 
         With the graph's own input names the whole graph is run: its GRU, LSTM and RNN nodes by
-        this project, every other operator by the onnx package's NumPy evaluator. A model with one
-        recurrent node also takes that operator's own names ("X", "sequence_lens", "initial_h")
-        and then runs the node alone, as ``model.nodes[name].run`` does.
+        this project, every other operator as ``others`` says. A model with one recurrent node also
+        takes that operator's own names ("X", "sequence_lens", "initial_h") and then runs the node
+        alone, as ``model.nodes[name].run`` does.
 
-        Raises InputError for a missing or unknown name, for an array that cannot be, and for an
-        operator that the evaluator does not know.
+        Raises InputError for a missing or unknown name, for an array that cannot be, and naming an
+        operator that cannot be run.
         """
         missing = [name for name in self.inputs if name not in given]
         unknown = [name for name in given if name not in (*self.inputs, *self.optional)]
@@ -113,7 +116,8 @@ class Model:
             by = "kernels" if node.on_kernels else "reference"
             lines.append(f"  {node.node.kind} {name}, {node.node.direction}, on the {by}")
         others = ", ".join(self.others) or "none"
-        return "\n".join([*lines, f"  other operators, by the onnx package: {others}"])
+        by = "the onnx package" if runtime() is None else "ONNX Runtime"
+        return "\n".join([*lines, f"  other operators, by {by}: {others}"])
 
     @cached_property
     def _graph(self) -> Evaluator:
@@ -133,15 +137,11 @@ def load(path: str | Path) -> Model:
     return Model(read_model(path), str(path))
 
 
-def _recurrent(proto: NodeProto) -> bool:
-    return proto.op_type in INPUTS and proto.domain in ("", "ai.onnx")
-
-
 def _nodes(graph: GraphProto) -> dict[str, Recurrent]:
     found: dict[str, Recurrent] = {}
     for each in graphs(graph):
         constants = _constants(each)
-        for proto in filter(_recurrent, each.node):
+        for proto in filter(recurrent, each.node):
             name = proto.name or f"{proto.op_type}_{len(found)}"
             if name in found:
                 name = f"{name}_{len(found)}"

@@ -110,12 +110,14 @@ def _forms(
     alphas, betas = attributes.get("activation_alpha", ()), attributes.get("activation_beta", ())
     every = activations(names, alphas, betas, where)
     bound = attributes.get("clip")
+    if bound is not None and not 0 < bound < float("inf"):
+        # ONNX Runtime refuses it in GRU and LSTM, and holds every sum of an RNN at 0.
+        raise InputError(f"{where}: clip must be a positive number, got {bound:g}")
     return tuple(
         Form(
             kind,
             every[k * per : (k + 1) * per],
-            # What is not above 0 means no clip to ONNX Runtime too.
-            clip=float(bound) if bound is not None and bound > 0 else None,
+            clip=None if bound is None else float(bound),
             linear_before_reset=bool(attributes.get("linear_before_reset", 0)),
             input_forget=bool(attributes.get("input_forget", 0)),
         )
