@@ -94,7 +94,7 @@ def test_convert_reads_and_writes_files_of_torch(tmp_path: Path) -> None:
 
 
 def test_the_check_kit_writes_its_vectors(tmp_path: Path) -> None:
-    done = grus("check", "--write", str(tmp_path / "vectors.json"))
+    done = grus("check", "--out", str(tmp_path / "vectors.json"))
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "vectors.json").stat().st_size > 10_000
 

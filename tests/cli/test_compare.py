@@ -16,7 +16,7 @@ from grus.cli.main import run
 from small_run import PROSE
 
 GRUS = [sys.executable, "-c", "from grus.cli.main import run; run()"]
-TINY = ["--hidden", "6", "--batch", "4", "--threads", "1", "--seeds", "2", "--budget", "20"]
+TINY = ["--hidden", "6", "--batch", "4", "--threads", "1", "--seeds", "2", "--steps", "20"]
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +55,7 @@ def test_a_text_is_compared_in_bits_and_written_down(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     code = grus(
-        monkeypatch, "prose.txt", "--cells", "gru,rnn", "--seq-len", "5", "--json", "c.json", *TINY
+        monkeypatch, "prose.txt", "--cells", "gru,rnn", "--seq-len", "5", "--out", "c.json", *TINY
     )
     out = capfd.readouterr().out
     assert code == 0
@@ -80,16 +80,18 @@ def test_a_text_is_compared_in_bits_and_written_down(
         ("--task sorting", "--task must be one of adding, copy, got 'sorting'"),
         ("--task adding --lag 1", "--lag must lie in"),
         ("--task adding --match size", "--match must be one of params, hidden, time"),
-        ("--task adding --budget long", "--budget must be steps, as 1000, or seconds, as 60s"),
-        ("--task adding --budget 0", "--steps must be at least 1"),
+        ("--task adding --steps 0", "--steps must be at least 1"),
+        ("--task adding --steps 9 --seconds 9", "give one of --steps, --epochs, --seconds"),
+        ("--task adding --seconds 0", "--seconds must be above 0"),
+        ("--task adding --seed -1", "--seed must be 0 or more"),
         ("--task adding --seeds 0", "--seeds must lie in 1..1000, got 0"),
         ("--task adding --hidden 0", "--hidden must be at least 1, got 0"),
         ("--task adding --cells gru,gru", "each once"),
         ("--task adding --cells grue", "no cell is called 'grue'"),
         ("--task adding --gate-bias q=1", "no such gate with a bias"),
-        ("--task adding --json nowhere/c.json", "--json must be a file in a folder that exists"),
+        ("--task adding --out nowhere/c.json", "--out must be a file in a folder that exists"),
         ("--task adding --lr 0", "--lr must be above 0"),
-        ("--task adding --out curves.gif", "a picture must be a file .svg, .png"),
+        ("--task adding --out curves.gif", "--out takes a file .svg, .png or .json"),
         ("--task adding --threads 0", "--threads must lie in"),
     ],
 )
@@ -117,12 +119,12 @@ def test_ctrl_c_shows_the_runs_that_were_finished(tmp_path: Path) -> None:
         "8",
         "--cells",
         "rnn,gru",
-        "--json",
+        "--out",
         "c.json",
         "--seeds",
         "900",
     ]
-    words += ["--hidden", "6", "--batch", "4", "--threads", "1", "--budget", "100"]
+    words += ["--hidden", "6", "--batch", "4", "--threads", "1", "--steps", "100"]
     process = subprocess.Popen(
         [*GRUS, *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

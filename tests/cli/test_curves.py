@@ -95,7 +95,7 @@ BAD = {
     "no report": (["foreign"], "metrics.jsonl, line 1: not a report of a run"),
     "back": (["back"], "the steps do not go up"),
     "value": (["good", "--value", "size"], "--value must be one of bits, loss, perplexity"),
-    "form": (["good", "--out", "o.gif"], "a picture must be a file .svg, .png"),
+    "form": (["good", "--out", "o.gif"], "--out takes a file .svg or .png"),
 }
 
 

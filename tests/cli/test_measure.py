@@ -33,7 +33,7 @@ def test_cells_side_by_side(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
     assert [len(flow["norms"]) for flow in flows] == [21, 21, 21]
     assert set(flows[2]["by_state"]) == {"h", "c"}
     pytest.importorskip("matplotlib")
-    code, _, _ = grus(capsys, "flow", "gru", "--lags", 5, "--plot", tmp_path / "flow.svg")
+    code, _, _ = grus(capsys, "flow", "gru", "--lags", 5, "--out", tmp_path / "flow.svg")
     assert code == 0
     assert "<svg" in (tmp_path / "flow.svg").read_text()
 
@@ -85,8 +85,8 @@ def test_a_run_is_measured_with_and_without_a_gate(
     _, out, _ = grus(capsys, "trace", folder, "--text", TEXT, "--hold", "z=1")
     assert "cell gru_z1, 43 steps" in out
     pytest.importorskip("matplotlib")
-    assert grus(capsys, *shut, "--plot", tmp_path / "flow.svg")[0] == 0
-    grus(capsys, "measure", folder, "--text", TEXT, "--plot", tmp_path / "half.png")
+    assert grus(capsys, *shut, "--out", tmp_path / "flow.svg")[0] == 0
+    grus(capsys, "measure", folder, "--text", TEXT, "--out", tmp_path / "half.png")
     assert (tmp_path / "half.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -103,7 +103,8 @@ def test_a_run_is_measured_with_and_without_a_gate(
         (("flow", "gru", "--gate-bias", "q"), "what is held is written r=1,z=0"),
         (("flow", "gru", "--lags", "0"), "must be at least 1"),
         (("flow", "gru", "--hold", "q=1"), "has no value 'q' to hold"),
-        (("measure", "nowhere"), "give --text or --file"),
+        (("measure", "nowhere"), "there is no such run"),
+        (("measure", "nowhere", "--text", "a", "--file", "b"), "give one of them"),
         (("measure", "nowhere", "--text", "a"), "nowhere"),
         (("measure", "nowhere", "--file", "missing.txt"), "cannot be read"),
     ],

@@ -35,11 +35,11 @@ def test_the_range_of_each_value_is_printed(
 ) -> None:
     assert grus(monkeypatch, "run", "--text", "lazy dog", "--values", "z, h") == 0
     lines = capsys.readouterr().out.splitlines()
-    rows = [line.split() for line in lines[2:6]]
+    rows = [line.split() for line in lines[1:5]]
     assert [row[:2] for row in rows] == [["z", "0"], ["z", "1"], ["h", "0"], ["h", "1"]]
     for _, _, low, mean, high in rows:
         assert float(low) < float(mean) < float(high)
-    assert lines[-1] == "cell gru, 8 steps, 12 of its units"
+    assert lines[-1] == "cell gru, 8 steps, 12 units"
 
 
 def test_a_trace_is_written_as_arrays(
@@ -82,10 +82,13 @@ def test_a_trace_is_drawn(
     ("arguments", "said"),
     [
         (("nowhere", "--text", "a"), "there is no such run"),
-        (("run", "--text", ""), "there is no text to trace"),
+        (("run", "--text", ""), "there is no text to read"),
         (("run", "--text", "lazy", "--values", "q"), "gru has no value 'q'"),
         (("run", "--text", "lazy", "--layers", "2"), "layers: there is no 2"),
-        (("run", "--text", "lazy", "--out", "t.csv"), "--out takes FILE.npz, FILE.html"),
+        (
+            ("run", "--text", "lazy", "--out", "t.csv"),
+            "--out takes a file .npz, .html, .svg or .png, got t.csv",
+        ),
     ],
 )
 def test_what_is_wrong_is_one_line_and_nothing_is_written(

@@ -132,7 +132,7 @@ BAD: dict[str, tuple[str, Path_or_text]] = {
     "an unknown optimizer": ("prose.txt --optimizer lion", "--optimizer must be one of"),
     "an unknown gate": ("prose.txt --gate-bias q=1", "no gate 'q'"),
     "a gate bias without a number": ("prose.txt --gate-bias z", "--gate-bias must look like"),
-    "a file in the way": ("prose.txt --out short.txt", "is not a folder"),
+    "a file in the way": ("prose.txt --out short.txt", "must be a folder"),
     "a run in the way": ("prose.txt --out taken", "already holds a run"),
     "nothing to resume": ("--resume none", "there is no such run"),
     "an empty folder to resume": ("--resume empty", "not found; expected a checkpoint"),

@@ -210,7 +210,7 @@ def test_the_command_prints_a_row_for_each_shape_and_writes_json(
 ) -> None:
     file = tmp_path / "bench.json"
     words = ["--shapes", "3,1,2,2 4,2,3,3", "--shapes", "5,1,1,1", "--blocks", "1"]
-    code, out, err = grus(capsys, *words, "--json", str(file))
+    code, out, err = grus(capsys, *words, "--out", str(file))
     assert (code, err) == (0, "")
     rows = [line for line in out.splitlines() if line.startswith("T")]
     assert [row.split("  ")[0] for row in rows] == ["T3 B1 I2 H2", "T4 B2 I3 H3", "T5 B1 I1 H1"]
@@ -227,7 +227,7 @@ def test_the_command_prints_a_row_for_each_shape_and_writes_json(
         (["--blocks", "0"], "--blocks must be at least 1, got 0"),
         (["--threads", "-1"], "--threads must be at least 1, got -1"),
         (["--dtype", "float16"], "--dtype must be one of"),
-        (["--json", "missing/x.json"], "--json must be a file in a folder that exists"),
+        (["--out", "missing/x.json"], "--out must be a file in a folder that exists"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(

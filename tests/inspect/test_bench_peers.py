@@ -227,7 +227,7 @@ def grus(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str
         (["--peers", "--seconds", "0"], "--seconds must be above 0"),
         (["--peers", "--threads", "0"], "--threads must be at least 1, got 0"),
         (["--peers", "--out", __file__], "--out must be a folder"),
-        (["--quick"], "--quick and --out go with --peers"),
+        (["--quick"], "--quick goes with --peers"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(

@@ -12,7 +12,7 @@ import numpy as np
 
 from grus.check.cases import Array, Case, cases
 from grus.check.meaning import Answer, answer
-from grus.dialects.files.whole import replace
+from grus.dialects.files.whole import replace, replace_by
 from grus.equations import Cell
 from grus.errors import InputError
 
@@ -41,11 +41,7 @@ def write(path: Path, cell: Cell, seed: int = 0) -> None:
         replace(path, (json.dumps(whole, indent=1, allow_nan=False) + "\n").encode())
     elif path.suffix == ".npz":
         arrays = dict(item for one in every for item in _flat(one["name"], one).items())
-        unfinished = path.with_name(f".{path.name}.unfinished.npz")
-        np.savez(unfinished, allow_pickle=False, **arrays)
-        content = unfinished.read_bytes()
-        unfinished.unlink()
-        replace(path, content)
+        replace_by(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
     else:
         raise InputError(f"vectors are written as .json or .npz, got {path}")
 

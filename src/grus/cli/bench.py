@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from grus.cli.output import FOLDER, MEASURED, NUMBERS
+from grus.dialects.files.whole import replace
 from grus.errors import InputError
 
 BLOCKS = 9
@@ -22,7 +24,6 @@ def bench(
     threads: Annotated[int | None, typer.Option(help="CPU threads; torch's by default.")] = None,
     blocks: Annotated[int, typer.Option(help="Blocks of each layer, in turns.")] = BLOCKS,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
-    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
     peers: Annotated[
         bool, typer.Option("--peers", help="Against every framework installed; float32.")
     ] = False,
@@ -31,7 +32,8 @@ def bench(
         float, typer.Option(help="With --peers: seconds for each peer and kind of a row.")
     ] = 0.4,
     out: Annotated[
-        Path | None, typer.Option(help="With --peers: a folder for peers.md, .json and .png.")
+        Path | None,
+        MEASURED.option("All figures: a .json file; with --peers a folder, for three files."),
     ] = None,
 ) -> None:
     """Time forward and forward+backward against torch.nn.GRU; wrong answers are not timed.
@@ -42,19 +44,17 @@ def bench(
     """
     texts = [text for several in shapes or [] for text in several.split()]
     if peers:
-        _set_others(dtype, blocks, json)
+        _set_others(dtype, blocks)
         _peers(texts, quick, threads, seconds, out)
         return
-    if quick or out is not None:
-        raise InputError("--quick and --out go with --peers")
-    _pair(texts, threads, blocks, dtype, json)
+    if quick:
+        raise InputError("--quick goes with --peers")
+    _pair(texts, threads, blocks, dtype, out)
 
 
-def _set_others(dtype: str, blocks: int, json: Path | None) -> None:
-    if dtype != "float32" or blocks != BLOCKS or json is not None:
-        raise InputError(
-            "--dtype, --blocks and --json do not go with --peers: see --seconds, --out"
-        )
+def _set_others(dtype: str, blocks: int) -> None:
+    if dtype != "float32" or blocks != BLOCKS:
+        raise InputError("--dtype and --blocks do not go with --peers: see --seconds")
 
 
 def _peers(
@@ -69,8 +69,7 @@ def _peers(
     if not 0 < seconds < 1e4:
         raise InputError(f"--seconds must be above 0 and below 10,000, got {seconds:g}")
     folder = out or Path("benchmark")
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--out must be a folder, got {folder}")
+    FOLDER.free(folder, "--out")
     problems = [Problem.parse(text) for text in texts] or list(QUICK if quick else TABLE)
     threads = threads or _available()
     folder.mkdir(parents=True, exist_ok=True)
@@ -80,9 +79,7 @@ def _peers(
         raise typer.Exit(1)
 
 
-def _pair(
-    texts: list[str], threads: int | None, blocks: int, dtype: str, json: Path | None
-) -> None:
+def _pair(texts: list[str], threads: int | None, blocks: int, dtype: str, out: Path | None) -> None:
     """The benchmark against torch.nn.GRU, in one process."""
     from grus.inspect import bench as benchmark
     from grus.inspect.bench.pair import DTYPES
@@ -92,8 +89,8 @@ def _pair(
     for name, number in (("--blocks", blocks), ("--threads", threads)):
         if number is not None and number < 1:
             raise InputError(f"{name} must be at least 1, got {number}")
-    if json is not None and (json.is_dir() or not json.parent.is_dir()):
-        raise InputError(f"--json must be a file in a folder that exists, got {json}")
+    if out is not None:
+        NUMBERS.free(out, "--out")
     asked = [benchmark.Shape.parse(text) for text in texts] or list(benchmark.SHAPES)
     _set_threads(threads)
     print("\n".join(benchmark.head(dtype)), flush=True)
@@ -101,10 +98,8 @@ def _pair(
     for row in benchmark.bench(asked, dtype, blocks):
         rows.append(row)
         print("\n".join(benchmark.lines(row)), flush=True)
-    if json is not None:
-        from grus.models.storage import replace
-
-        replace(json, benchmark.as_json(rows, dtype).encode())
+    if out is not None:
+        replace(out, benchmark.as_json(rows, dtype).encode())
     if any(row.wrong for row in rows):
         raise typer.Exit(1)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from grus.cli.output import VECTORS
 from grus.equations import Cell, cell as find_cell
 from grus.errors import InputError
 
@@ -27,17 +28,15 @@ def check(
     cell: Annotated[str, typer.Option(help=f"What it should be: {', '.join(CELLS)}.")] = CELLS[0],
     dtype: Annotated[str, typer.Option(help="What it is given: float32 or float64.")] = DTYPES[0],
     seed: Annotated[int, typer.Option(help="The numbers in the vectors.")] = 0,
-    write: Annotated[
-        Path | None, typer.Option(help="Write the vectors to this .json or .npz file.")
-    ] = None,
+    out: Annotated[Path | None, VECTORS.option("Write the vectors to this file")] = None,
     check: Annotated[
         Path | None, typer.Option(help="Judge the answers in this .json or .npz file.")
     ] = None,
 ) -> None:
     """Run somebody's GRU through the vectors; say what is wrong and why."""
-    asked = [one for one in (backend, write, check) if one is not None]
+    asked = [one for one in (backend, out, check) if one is not None]
     if len(asked) != 1:
-        raise InputError("one of --backend, --write and --check is wanted")
+        raise InputError("one of --backend, --out and --check is wanted")
     if gradients is not None and backend is None:
         raise InputError("--gradients goes with --backend")
     if dtype not in DTYPES:
@@ -45,8 +44,10 @@ def check(
     if seed < 0:
         raise InputError(f"--seed must be 0 or more, got {seed}")
     found = _cell(cell)
-    if write is not None:
-        _write(write, found, seed)
+    if out is not None:
+        from grus.check.files import write
+
+        write(out, found, seed)
         return
     from grus.check import Backend, check as run, failed, from_answers, load, report
     from grus.check.files import read
@@ -67,11 +68,3 @@ def _cell(name: str) -> Cell:
     if found.name not in CELLS:
         raise InputError(f"--cell must be one of {', '.join(CELLS)}, got {name!r}")
     return found
-
-
-def _write(path: Path, cell: Cell, seed: int) -> None:
-    from grus.check.files import write
-
-    if path.is_dir() or not path.parent.is_dir():
-        raise InputError(f"--write must be a file in a folder that exists, got {path}")
-    write(path, cell, seed)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from grus.cli.output import RESULTS
+from grus.dialects.files.whole import replace
 from grus.errors import InputError
 from grus.models.settings import Settings
 from grus.models.text import Source, read
@@ -36,10 +37,12 @@ def compare(
         int | None,
         typer.Option(help="Units of the costliest cell; 32 for a task, 128 for text by default."),
     ] = None,
-    budget: Annotated[
-        str, typer.Option(help="Of each run: steps, as 1000, or seconds, as 60s.")
-    ] = str(STEPS),
-    seeds: Annotated[int, typer.Option(help="Seeds of each cell: 0, 1, ...")] = 5,
+    steps: Annotated[
+        int | None, typer.Option(help=f"Train each run that many steps; {STEPS} by default.")
+    ] = None,
+    seconds: Annotated[float | None, typer.Option(help="Train each run that long.")] = None,
+    seeds: Annotated[int, typer.Option(help="Runs of each cell, each with another seed.")] = 5,
+    seed: Annotated[int, typer.Option(help="The first seed; the others follow it.")] = 0,
     gate_bias: Annotated[
         list[str] | None,
         typer.Option(
@@ -47,21 +50,21 @@ def compare(
             " the gates keep the state for about the lag by default."
         ),
     ] = None,
-    batch: Annotated[int, typer.Option(help="Sequences of a step.")] = Settings.batch,
+    batch: Annotated[int, typer.Option(help="Sequences read side by side.")] = Settings.batch,
     seq_len: Annotated[
         int, typer.Option(help="Text: steps back-propagated through.")
     ] = Settings.seq_len,
     lr: Annotated[
-        float | None, typer.Option(help="Adam's rate; 0.01 for a task, 0.002 for text by default.")
+        float | None,
+        typer.Option(help="Learning rate; 0.01 for a task, 0.002 for text by default."),
     ] = None,
     clip: Annotated[
         float, typer.Option(help="Largest norm of the gradients; 0: any.")
     ] = Settings.clip,
     threads: Annotated[int | None, typer.Option(help="CPU threads; torch's by default.")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Draw the learning curves here: .svg or .png.")
+        list[Path] | None, RESULTS.option("The learning curves, or all numbers; repeatable")
     ] = None,
-    json: Annotated[Path | None, typer.Option(help="Write everything to this file.")] = None,
 ) -> None:
     """Train cells on the same data with the same budget and seeds; a winner only if there is one.
 
@@ -80,16 +83,18 @@ def compare(
     named = contestants(cells, gate_bias or [], memory, options["hidden"])
     found = run.sized(course, named, match)
     print("\n".join(plans.lines(course, found, seeds, match)), flush=True)
+    every = range(seed, seed + seeds)
     with stopping() as stopped:
         taken = plans.seconds(course, found, seeds)
         print(f"about {plans.spoken(taken)} by a first measurement; Ctrl-C shows what is there")
         with audience() as shown:
-            outcome = run.compare(course, found, range(seeds), shown, lambda: bool(stopped))
+            outcome = run.compare(course, found, every, shown, lambda: bool(stopped))
     print("\n".join(["", *table.table(course, outcome)]))
-    if json is not None:
-        _write(json, table.as_json(course, outcome, match))
-    if out is not None and outcome.trials:
-        figure.draw(course, outcome, out)
+    for path in out or ():
+        if path.suffix.lower() == ".json":
+            replace(path, table.as_json(course, outcome, match).encode())
+        elif outcome.trials:
+            figure.draw(course, outcome, path)
     if stopped:
         raise typer.Exit(128 + stopped[0])
 
@@ -99,7 +104,7 @@ def _check(options: dict[str, Any]) -> None:
     from grus.comparison import figure
     from grus.comparison.contestants import MATCHES
 
-    file, task, lag, out, json = (options[n] for n in ("file", "task", "lag", "out", "json"))
+    file, task, lag = (options[n] for n in ("file", "task", "lag"))
     if (file is None) == (task is None):
         raise InputError("give a text FILE or --task, one of the two")
     if task is None and lag is not None:
@@ -108,10 +113,11 @@ def _check(options: dict[str, Any]) -> None:
         raise InputError(f"--match must be one of {', '.join(MATCHES)}, got {options['match']!r}")
     if not 1 <= options["seeds"] <= 1000:
         raise InputError(f"--seeds must lie in 1..1000, got {options['seeds']}")
-    if out is not None:
-        figure.check(out)
-    if json is not None and (json.is_dir() or not json.parent.is_dir()):
-        raise InputError(f"--json must be a file in a folder that exists, got {json}")
+    if options["seed"] < 0:
+        raise InputError(f"--seed must be 0 or more, got {options['seed']}")
+    for path in options["out"] or ():
+        if path.suffix.lower() != ".json":
+            figure.check(path)
     for name, value in (OF_TEXT if task is None else OF_TASKS).items():
         options[name] = value if options.get(name) is None else options[name]
     if options["hidden"] < 1:
@@ -122,19 +128,12 @@ def _settings(options: dict[str, Any]) -> Settings:
     import torch
 
     given = {n: options[n] for n in ("seq_len", "batch", "lr", "clip", "dropout")}
-    steps, seconds = _budget(options["budget"])
+    steps, seconds = options["steps"], options["seconds"]
+    if steps is None and seconds is None:
+        steps = STEPS
     every = max(1, -(-steps // REPORTS)) if steps else REPORT_EVERY
     threads = torch.get_num_threads() if options["threads"] is None else options["threads"]
     return Settings(**given, steps=steps, seconds=seconds, threads=threads, report_every=every)
-
-
-def _budget(text: str) -> tuple[int | None, float | None]:
-    """``"1000"`` is (1000, None), ``"60s"`` is (None, 60.0)."""
-    if re.fullmatch(r"\d{1,15}", text):
-        return int(text), None
-    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?s", text):
-        return None, float(text[:-1])
-    raise InputError(f"--budget must be steps, as 1000, or seconds, as 60s, got {text[:80]!r}")
 
 
 def _course(options: dict[str, Any], settings: Settings) -> Course:
@@ -148,9 +147,3 @@ def _course(options: dict[str, Any], settings: Settings) -> Course:
         raise InputError(f"--task must be one of {', '.join(TASKS)}, got {options['task']!r}")
     lag = LAG if options["lag"] is None else options["lag"]
     return TaskCourse(TASKS[options["task"]](lag), settings)
-
-
-def _write(path: Path, text: str) -> None:
-    from grus.models.storage import replace
-
-    replace(path, text.encode())

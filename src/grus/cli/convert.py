@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
+from grus.cli.output import JUDGED
 from grus.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ def convert(
     out: Annotated[
         Path,
         typer.Argument(
-            metavar="OUT", help="A .safetensors, .npz, .pt, .onnx, .weights.h5 or .keras"
+            metavar="OUT",
+            help="A .safetensors, .npz, .pt, .onnx, .weights.h5 or .keras",
+            callback=JUDGED.check,
         ),
     ],
     source: Annotated[

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from grus.cli.output import PICTURE
+from grus.equations.text import count
 from grus.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ def curves(
     runs: Annotated[
         list[str], typer.Argument(help="Runs' folders, or LABEL=DIR; one label: its seeds.")
     ],
-    out: Annotated[Path, typer.Option(help="The picture, .svg or .png.")],
+    out: Annotated[Path, PICTURE.option("The picture")],
     value: Annotated[str, typer.Option(help=f"One of {', '.join(UNITS)}.")] = "bits",
     training: Annotated[
         bool, typer.Option("--training", help="Draw the training figures, too.")
@@ -46,7 +48,7 @@ def curves(
             steps = [float(report["step"]) for report in reports]
             found.setdefault(label + ENDS[kind], []).append((steps, losses))
     save(learning_curves(found, y=UNITS[value]), out)
-    print(f"{sum(map(len, found.values()))} curves in {out}")
+    print(f"{count(sum(map(len, found.values())), 'curve')} in {out}")
 
 
 def _labelled(run: str) -> tuple[str, Path]:

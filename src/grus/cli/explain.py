@@ -10,6 +10,7 @@ import typer
 
 from grus.cli.explain_file import Asked, from_file, is_file
 from grus.cli.explain_pasted import GatesIn, Pasted, from_pasted
+from grus.cli.output import document
 from grus.errors import InputError
 
 
@@ -97,4 +98,5 @@ def explain(
         raise InputError(f"{cell} holds weights; none are given beside it")
     else:
         task = from_file(Path(cell), asked)
-    typer.echo(task.page(form.value, digits, steps, units, speak), nl=False)
+    page = task.page(form.value, digits, steps, units, speak)
+    document(page) if form is Form.html else typer.echo(page, nl=False)

@@ -12,6 +12,7 @@ import numpy as np
 from grus.dialects import Dialect, Layout, Network, Unpacked
 from grus.equations import CELLS, Cell, expected
 from grus.equations.names import KNOWN_AS
+from grus.equations.text import count
 from grus.errors import InputError
 from grus.inspect.explained import Explained
 from grus.inspect.head import Given
@@ -203,6 +204,7 @@ def start(cell: Cell, unpacked: Unpacked, text: str) -> tuple[Array, ...] | None
     axes = [unpacked.sizes.get(cell.shapes.states[s], alone) for s in cell.states]
     if found.size != sum(axes) or (found.ndim > 1 and len(found) not in (1, len(axes))):
         wanted = " and ".join(f"{n} for {s}" for s, n in zip(cell.states, axes, strict=True))
-        count = f"{found.size} number{'' if found.size == 1 else 's'}"
-        raise InputError(f"--h0: {count} of shape {found.shape}, wanted {wanted}")
+        raise InputError(
+            f"--h0: {count(found.size, 'number')} of shape {found.shape}, wanted {wanted}"
+        )
     return tuple(np.split(np.ravel(found), np.cumsum(axes)[:-1]))

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from grus import __version__
 from grus.cli import (
     bench,
     check,
@@ -24,39 +31,91 @@ from grus.cli import (
 )
 from grus.errors import InputError
 
-app = typer.Typer(
-    name="grus",
-    help="Gated recurrent networks from their equations.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-app.command("show")(show.show)
-app.command("train")(train.train)
-app.command("explain")(explain.explain)
-app.command("identify")(identify.identify)
-app.command("sample")(sample.sample)
-app.command("measure")(measure.measure)
-app.command("flow")(measure.flow)
-app.command("convert")(convert.convert)
-app.command("dialects")(dialects.dialects)
-app.command("bench")(bench.bench)
-app.command("check")(check.check)
-app.command("compare")(compare.compare)
-app.command("trace")(trace.trace)
-app.command("curves")(curves.curves)
-app.command("serve")(serve.serve)
+PANELS = {
+    "See a cell or a model at work": (
+        show.show, explain.explain, trace.trace, measure.measure, measure.flow, serve.serve,
+    ),
+    "Use weights": (identify.identify, convert.convert, dialects.dialects),
+    "Train a character model": (train.train, sample.sample, curves.curves),
+    "Judge": (compare.compare, check.check, bench.bench),
+}  # fmt: skip
+PIPE_CLOSED = 141  # what a shell says of a program that a closed pipe has ended
 
 
-def run() -> None:
-    """Run the command; what the user got wrong is one line on stderr and exit code 2."""
+class Commands(TyperGroup):
+    """The commands; what happens to any of them is answered in one place."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command, and see that all it printed has gone out."""
+        with answered():
+            try:
+                return super().invoke(ctx)
+            finally:
+                sys.stdout.flush()
+
+
+@contextmanager
+def answered() -> Iterator[None]:
+    """What the user got wrong, and what the system refuses, is one line on stderr and exit code 2.
+
+    A reader that has seen enough (`| head`) is no error: nothing is said, the code is 141.
+    """
     try:
-        app()
+        yield
     except InputError as error:
-        print(f"grus: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        said = str(error)
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        print("grus: this command needs PyTorch: pip install 'grus[torch]'", file=sys.stderr)
-        raise SystemExit(2) from None
+        said = "this command needs PyTorch: pip install 'grus[torch]'"
+    except BrokenPipeError:
+        _let_go()
+        raise SystemExit(PIPE_CLOSED) from None
+    except OSError as error:
+        where = error.filename or "the output cannot be written"
+        said = f"{where}: {error.strerror or error}"
+        if error.filename is None:
+            _let_go()
+    else:
+        return
+    print(f"grus: {said}", file=sys.stderr)
+    raise SystemExit(2) from None
+
+
+def _let_go() -> None:
+    """Nothing is written to stdout any more: Python would try once more while it exits."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"grus {__version__}")
+        raise typer.Exit
+
+
+def grus(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Gated recurrent networks from their equations."""
+
+
+app = typer.Typer(
+    name="grus", cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False, callback=grus
+)
+for panel, commands in PANELS.items():
+    for command in commands:
+        app.command(command.__name__, rich_help_panel=panel)(command)
+
+
+def run() -> None:
+    """Run the command that the words in `sys.argv` say, and exit."""
+    if sys.stdout is None:  # closed by who called
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - to the end
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a letter that an encoding has not
+    app()

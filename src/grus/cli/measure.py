@@ -9,39 +9,41 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from grus.cli.output import PICTURE
 from grus.equations import CELLS, KNOWN_AS, separate
 from grus.equations.hold import read_values
 from grus.errors import InputError
 
 if TYPE_CHECKING:
+    from grus.traces import Trace
     from grus.traces.flow import Flow
     from grus.traces.measures import Measures
 
 HOLD = "Hold a value in every layer, as r=1; repeatable."
+TEXT = "What the model reads; a run's held-out text, at most 10,000 characters, by default."
+FILE = "A UTF-8 file to read instead."
 
 
 def measure(
-    run: Annotated[Path, typer.Argument(help="A run's folder, or a checkpoint file.")],
-    text: Annotated[str, typer.Option(help="What the model reads.")] = "",
-    file: Annotated[Path | None, typer.Option(help="A UTF-8 file to read instead.")] = None,
+    run: Annotated[
+        Path, typer.Argument(help="A run's folder, a checkpoint file, or a trace, .npz.")
+    ],
+    text: Annotated[str | None, typer.Option(help=TEXT)] = None,
+    file: Annotated[Path | None, typer.Option(help=FILE)] = None,
     hold: Annotated[list[str] | None, typer.Option(help=HOLD)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything, per unit, as JSON.")] = False,
-    plot: Annotated[
-        Path | None, typer.Option(help="Draw gates, half-lives and norms: .svg or .png.")
-    ] = None,
+    out: Annotated[Path | None, PICTURE.option("Draw gates, half-lives and norms")] = None,
 ) -> None:
     """Measure a trained model on a text: saturated gates, memory, resets, dead units, norms."""
-    from grus.traces.checkpoint import trace_text
     from grus.traces.measures import HEAD, measures
 
-    _check_plot(plot)
-    found = measures(trace_text(run, _text(text, file), held=held(hold)))
-    if plot is not None:
-        _draw(found, plot)
+    found = measures(traced(run, text_of(text, file), held=held(hold)))
+    if out is not None:
+        _draw(found, out)
     if as_json:
         typer.echo(json.dumps(found.json(), allow_nan=False))
         return
-    typer.echo(_columns([HEAD, *found.table()]))
+    typer.echo(columns([HEAD, *found.table()]))
     typer.echo()
     for state, factor in found.keep.items():
         typer.echo(f"half-life of {state}: ln 2 / -mean(ln({factor})) steps; the median unit,")
@@ -53,7 +55,7 @@ def measure(
     typer.echo("norm: of a layer's state, the mean over the steps")
 
 
-def _draw(found: Measures, plot: Path) -> None:
+def _draw(found: Measures, out: Path) -> None:
     """Saturated gates, half-lives and norms in one figure; what the cell has not is left out."""
     from grus.pictures import half_lives, saturation, save, state_norms
     from grus.pictures.style import new_figure
@@ -74,13 +76,13 @@ def _draw(found: Measures, plot: Path) -> None:
         draw(found, ax=ax)
     for ax in places[len(drawn) :]:
         ax.set_axis_off()
-    save(figure, plot)
+    save(figure, out)
 
 
 def flow(
     what: Annotated[str, typer.Argument(help="Cells, with commas; or a run's folder or file.")],
-    text: Annotated[str, typer.Option(help="Of a run: what the model reads.")] = "",
-    file: Annotated[Path | None, typer.Option(help="A UTF-8 file to read instead.")] = None,
+    text: Annotated[str | None, typer.Option(help=TEXT)] = None,
+    file: Annotated[Path | None, typer.Option(help=FILE)] = None,
     lags: Annotated[int, typer.Option(help="Steps to look back.")] = 100,
     rows: Annotated[int, typer.Option(help="Sequences, or places in the text.")] = 16,
     hidden: Annotated[int | None, typer.Option(help="Of cells: hidden units. Default 64")] = None,
@@ -95,14 +97,15 @@ def flow(
     ] = None,
     hold: Annotated[list[str] | None, typer.Option(help=HOLD)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="All numbers, as JSON.")] = False,
-    plot: Annotated[Path | None, typer.Option(help="Draw it here: .svg or .png.")] = None,
+    out: Annotated[Path | None, PICTURE.option("Draw it")] = None,
 ) -> None:
     """Norm of d(loss at t)/d(state at t-k) against k: does the gradient vanish or explode?"""
     from grus.traces.flow import table
 
-    _check_plot(plot)
     if not separate(what):
         raise InputError("what to look at is missing: cells, as rnn,gru, or a run's folder or file")
+    if what.lower().endswith(".npz"):
+        raise InputError(f"{what} is a trace, which has no weights: gradient flow needs the run")
     options = {"hidden": hidden, "gain": gain, "seed": seed}
     fresh = {name: value for name, value in options.items() if value is not None}
     if _is_run(what):
@@ -111,24 +114,23 @@ def flow(
         ignored = ["gate-bias"] * bool(gate_bias) + list(fresh)
         if ignored:
             raise InputError(f"--{ignored[0]} is of cells with fresh weights; {what} is a run")
-        read = _text(text, file)
-        flows = flow_run(what, read, lags=lags, rows=rows, held=held(hold))
+        flows = flow_run(what, text_of(text, file), lags=lags, rows=rows, held=held(hold))
     else:
-        if text or file:
+        if text is not None or file:
             where = f"; ./{what} is a path" if _exists(what) else ""
             raise InputError(
                 f"there is no run at {what[:200]}; cells with fresh weights read no text{where}"
             )
         fresh |= {"lags": lags, "rows": rows}
         flows = _of_cells(separate(what), held(hold), held(gate_bias), **fresh)
-    if plot is not None:
+    if out is not None:
         from grus.pictures import gradient_flow as draw, save
 
-        save(draw({one.name: one for one in flows}), plot)
+        save(draw({one.name: one for one in flows}), out)
     if as_json:
         typer.echo(json.dumps({"flows": [one.json() for one in flows]}, allow_nan=False))
         return
-    typer.echo(_columns(table(flows)))
+    typer.echo(columns(table(flows)))
     typer.echo()
     typer.echo("the norm of d(loss at t)/d(state at t-k), as a share of that at k = 0;")
     typer.echo("vanishing: below 1/1000 at the last lag; exploding: above 1000")
@@ -172,25 +174,33 @@ def _of_cells(
     return flows
 
 
-def _text(text: str, file: Path | None) -> str:
-    if bool(text) == (file is not None):
-        raise InputError("a run is measured on a text: give --text or --file")
+def text_of(text: str | None, file: Path | None) -> str | None:
+    """What ``--text`` or ``--file`` give to read; None without either."""
     if file is None:
         return text
+    if text is not None:
+        raise InputError("--text and --file are two texts; give one of them")
     try:
         return file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--file {file} cannot be read as UTF-8 text: {error}") from None
 
 
-def _check_plot(plot: Path | None) -> None:
-    if plot is not None:
-        from grus.pictures.style import FORMATS, check_path
+def traced(run: Path, text: str | None, **asked: Any) -> Trace:
+    """What a run's model computes while it reads, or a trace that was saved as .npz."""
+    from grus.traces import Trace
+    from grus.traces.checkpoint import trace_text
 
-        check_path(plot, FORMATS)
+    if run.suffix.lower() != ".npz":
+        return trace_text(run, text, **asked)
+    if text is not None or any(asked.values()):
+        raise InputError(
+            f"{run} is a trace that was recorded; options of recording do not go with it"
+        )
+    return Trace.load(run)
 
 
-def _columns(rows: Sequence[Sequence[str]]) -> str:
+def columns(rows: Sequence[Sequence[str]]) -> str:
     """Columns as wide as they must be; numbers to the right."""
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     lines = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -31,10 +30,6 @@ def sample(
         for symbol in symbols:
             _write(symbol, vocabulary.unit)
         _write("\n", vocabulary.unit)
-    except BrokenPipeError:
-        # The reader has seen enough; without this Python complains once more while it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(141) from None
     except KeyboardInterrupt:
         print()
         raise typer.Exit(130) from None

@@ -9,22 +9,27 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from grus.cli.output import JUDGED, STAGES, document
+from grus.dialects.files.whole import replace
 from grus.equations import Cell, cell as find_cell, explain_name
 from grus.errors import InputError
 
 if TYPE_CHECKING:
     from grus.kernels.machine import DType
 
-STAGES = ("equations", "latex", "diagram", "gradient", "plan", "llvm", "asm", "cost")
 OF_KERNELS = ("plan", "llvm", "asm")
 DTYPES: dict[str, DType] = {"float32": "float32", "float64": "float64"}
 
 
 def show(
     cell: Annotated[str, typer.Argument(help="A cell's name, or FILE.py:Name.")],
-    stage: Annotated[str, typer.Option(help=f"One of {', '.join(STAGES)}.")] = STAGES[0],
+    stage: Annotated[str, typer.Option(help=f"One of {', '.join(STAGES)}.")] = "equations",
     out: Annotated[
-        Path | None, typer.Option(help="Write it to this file instead of the terminal.")
+        Path | None,
+        typer.Option(
+            help="A file instead of the terminal: .txt, or the stage's own .tex, .svg, .ll or .s.",
+            callback=JUDGED.check,
+        ),
     ] = None,
     backward: Annotated[
         bool, typer.Option("--backward", help="plan, llvm, asm: of the backward step.")
@@ -41,6 +46,8 @@ def show(
     """Print a cell's equations, LaTeX, diagram, gradient, kernel plan, LLVM, assembly or cost."""
     found = find_cell(cell)
     _check(stage, dtype, backward)
+    if out is not None:
+        STAGES[stage].free(out, f"--stage {stage} --out")
 
     def cost() -> str:
         from grus.inspect.cost import check_counts, sizes_for
@@ -59,7 +66,7 @@ def show(
     text = texts[stage]() if stage in texts else _kernel(found, stage, dtype, backward)
     if stage != "equations" and explain_name(cell):
         print(f"grus: {explain_name(cell)}", file=sys.stderr)
-    _put(text, out)
+    _put(text, stage, out)
 
 
 def _check(stage: str, dtype: str, backward: bool) -> None:
@@ -98,12 +105,10 @@ def _kernel(cell: Cell, stage: str, dtype: str, backward: bool) -> str:
     return text(cell, DTYPES[dtype], backward=backward)
 
 
-def _put(text: str, out: Path | None) -> None:
-    if out is None:
+def _put(text: str, stage: str, out: Path | None) -> None:
+    if out is not None:
+        replace(out, text.encode())
+    elif stage == "diagram":
+        document(text)
+    else:
         sys.stdout.write(text)
-        return
-    from grus.models.storage import replace
-
-    if out.is_dir() or not out.parent.is_dir():
-        raise InputError(f"--out must be a file in a folder that exists, got {out}")
-    replace(out, text.encode())

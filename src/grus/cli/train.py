@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from grus.cli.output import FOLDER
 from grus.equations import cell as find_cell, explain_name
 from grus.errors import InputError
 from grus.models.architecture import Architecture
@@ -75,9 +76,7 @@ def train(
     report_every: Annotated[
         int | None, typer.Option(help="Steps between reports; an epoch, at least 100, by default.")
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="The run's folder; runs/NAME by default.")
-    ] = None,
+    out: Annotated[Path | None, FOLDER.option("The run's folder; runs/NAME by default.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
 ) -> None:
     """Train a character model on a text; Ctrl-C saves, --resume goes on."""

@@ -74,11 +74,7 @@ def head(cell: Cell, given: Given, unpacked: Unpacked, x: Array) -> Head:
 def told_steps(x: Array) -> str:
     """``x: 4 steps of 1 feature``."""
     steps, features = x.shape
-    return f"x: {_count(steps, 'step')} of {_count(features, 'feature')}"
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
+    return f"x: {text.count(steps, 'step')} of {text.count(features, 'feature')}"
 
 
 def _units(unpacked: Unpacked) -> int:

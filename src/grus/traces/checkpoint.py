@@ -13,7 +13,7 @@ from grus.traces.runs import open_run
 
 def trace_text(
     path: str | os.PathLike[str],
-    text: str,
+    text: str | None,
     *,
     values: Sequence[str] | None = None,
     layers: Chosen = None,
@@ -27,6 +27,8 @@ def trace_text(
     or a checkpoint file. One step is one character, or one byte for a model of bytes, and these are
     the trace's tokens. The rest is asked for as in `grus.trace`. Values ``held`` at numbers ({"z":
     1.0}) are so in every layer (`grus.hold`); they are no part of the cell and of its trace.
+
+    A ``text`` None is the run's own: the beginning of what was held out of its training.
 
     Raises InputError for a path without a model, an empty text, a character that the model does not
     know, or what the layers have not or cannot hold.

@@ -17,10 +17,13 @@ from grus.traces.flow import Flow, through
 from grus.traces.source import Source, joined, read
 
 if TYPE_CHECKING:
+    from grus.models.checkpoint import Checkpoint
     from grus.models.language import LanguageModel
 
 Array = np.ndarray[Any, np.dtype[Any]]
 NOTHING: Mapping[str, float] = {}
+MOST = 10_000
+"""Symbols of the held-out text that are read where no other is named."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,31 +38,49 @@ class Reading:
 
 
 def open_run(
-    path: str | os.PathLike[str], text: str, held: Mapping[str, float] = NOTHING
+    path: str | os.PathLike[str], text: str | None, held: Mapping[str, float] = NOTHING
 ) -> Reading:
     """The model of a run's folder or of a checkpoint file, with values ``held``, before a text.
 
+    Without a text it stands before the first `MOST` symbols that were held out of its training.
+
     Raises InputError for a path without a model, an empty text, a symbol that the model does not
-    know, or what cannot be held.
+    know, or what cannot be held; without a text where none was held out or it has changed.
     """
     import torch
 
     from grus.models import checkpoint, run
     from grus.models.held import hold_model
 
-    if not text:
-        raise InputError("there is no text to trace")
-    model = hold_model(checkpoint.load(run.find(Path(path))).model(), held)
-    symbols = model.architecture.vocabulary.split(text)
-    ids = model.architecture.vocabulary.encode(symbols)
+    if text == "":
+        raise InputError("there is no text to read")
+    found = checkpoint.load(run.find(Path(path)))
+    model, vocabulary = hold_model(found.model(), held), found.architecture.vocabulary
+    symbols = _held_out(path, found) if text is None else vocabulary.split(text)
+    ids = vocabulary.encode(symbols)
     with torch.no_grad():
         x = model.features(torch.from_numpy(ids)[:, None]).numpy()
     return Reading(model, symbols, ids, x, joined([read(layer) for layer in model.layers]))
 
 
+def _held_out(path: str | os.PathLike[str], found: Checkpoint) -> str:
+    """The first symbols of the tail of the text that the run was not trained on."""
+    import torch
+
+    from grus.models import batches, text
+
+    whole = text.read(found.source)
+    if whole.sha256 != found.sha256:
+        raise InputError(f"{found.source.name} is not the text that {path} was trained on any more")
+    _, tail = batches.split(torch.from_numpy(whole.ids), found.settings.holdout)
+    if not len(tail):
+        raise InputError(f"nothing was held out of the training of {path}: it needs a text to read")
+    return "".join(whole.vocabulary.symbols[k] for k in tail[:MOST])
+
+
 def flow_run(
     path: str | os.PathLike[str],
-    text: str,
+    text: str | None,
     *,
     lags: int = 100,
     rows: int = 16,

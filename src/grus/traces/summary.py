@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from grus.equations.text import count
+
 if TYPE_CHECKING:
     from grus.traces.recorded import Trace
 
@@ -71,7 +73,7 @@ def html(trace: Trace) -> str:
     """The table for a notebook: no script, nothing from elsewhere, all text escaped."""
     found = summaries(trace)
     sizes = ", ".join(
-        f"{len(numbers)} {word}{'' if len(numbers) == 1 else 's'}"
+        count(len(numbers), word)
         for word, numbers in (
             ("layer", trace.layers),
             ("direction", trace.directions),
