@@ -101,7 +101,13 @@ def _refuse_tangents() -> None:
         )
 
 
-@torch.library.custom_op("grus::sequence", mutates_args=())
+# The schemas are written out: what torch reads of annotations depends on its version.
+@torch.library.custom_op(
+    "grus::sequence",
+    mutates_args=(),
+    schema="(str cell, str names, bool keep, Tensor[] tensors, SymInt states, Tensor? lengths,"
+    " Tensor? resets, str reset_to, bool reverse, SymInt? seed, bool recompute) -> Tensor[]",
+)
 def _sequence(
     cell: str,
     names: str,
@@ -140,7 +146,13 @@ def _(
     return found
 
 
-@torch.library.custom_op("grus::sequence_backward", mutates_args=())
+@torch.library.custom_op(
+    "grus::sequence_backward",
+    mutates_args=(),
+    schema="(str cell, str names, bool[] needs, Tensor output, Tensor saved, Tensor[] given,"
+    " Tensor[] tensors, Tensor? lengths, Tensor? resets, str reset_to, bool reverse, SymInt? seed,"
+    " bool recompute) -> Tensor[]",
+)
 def _backward(
     cell: str,
     names: str,
