@@ -119,7 +119,7 @@ def test_the_training_loss_is_the_mean_over_the_steps_since_the_last_report(
 
 def test_the_best_model_is_kept_beside_the_last(tmp_path: Path) -> None:
     """Training far too fast makes the validation worse again; best stays where it was best."""
-    run = start(tmp_path, replace(SETTINGS, steps=60, lr=0.3, report_every=5))
+    run = start(tmp_path, replace(SETTINGS, steps=60, lr=1.0, report_every=5))
     reports = finish(run).reports
     bits = [r.validation_bits for r in reports if r.validation_bits is not None]
     at = min(range(len(bits)), key=lambda k: bits[k])

@@ -124,7 +124,8 @@ def drawn(steps: Steps) -> Steps:
     which breaks the graph here, because a seed is a number that only the generator knows.
 
     Raises InputError where the call is traced or exported: the seed would be a constant."""
-    if jit_traced() or torch.compiler.is_exporting():
+    # This is not compiled, so only torch.export is seen here; is_exporting() is not in torch 2.6.
+    if jit_traced() or torch.compiler.is_compiling():
         raise InputError(
             "a layer that draws masks in training cannot be traced or exported, each call of the"
             " program would draw the same: call eval() before"
