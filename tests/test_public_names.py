@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import itertools
 import pkgutil
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 
 import pytest
 
@@ -45,6 +47,7 @@ PUBLIC = [
     "split_directions",
     "trace",
 ]
+NO_FUNCTIONS = ("CELLS", "__version__", "onnx", "CellError", "InputError")
 NEED_TORCH = ("layers", "models")
 ROOMS = sorted(m.name for m in pkgutil.iter_modules(grus.__path__) if m.ispkg)
 
@@ -92,3 +95,49 @@ def test_equations_alone_load_nothing_beyond_the_standard_library() -> None:
     code = "import sys; import grus.equations; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "numpy" not in done.stdout.split()
+
+
+def test_completion_offers_the_public_names_and_nothing_else() -> None:
+    assert dir(grus) == sorted(PUBLIC)
+    IPython = pytest.importorskip("IPython")
+    from IPython.core.completer import provisionalcompleter
+
+    shell = IPython.core.interactiveshell.InteractiveShell()
+    shell.user_ns["grus"] = grus
+    for jedi in (False, True):
+        shell.Completer.use_jedi = jedi
+        with provisionalcompleter():
+            found = {one.text.lstrip(".") for one in shell.Completer.completions("grus.", 5)}
+        found = {name.removeprefix("grus.") for name in found}
+        assert set(PUBLIC) - {"__version__"} <= found
+        assert not found & {"Any", "TYPE_CHECKING", "import_module"}
+
+
+def silly() -> list[object]:
+    import torch
+
+    return [None, 3, 2.5, "x", b"x", [], {}, object(), torch.zeros(2), torch.nn.Linear(2, 2),
+            grus.GRU(2, 3)]  # fmt: skip
+
+
+def refusal(function: Callable[..., object], arguments: Iterable[object]) -> str:
+    """The sentence of an InputError, or Python's own of a wrong number of arguments."""
+    try:
+        function(*arguments)
+    except grus.InputError as error:
+        return str(error)
+    except TypeError as error:
+        if not re.search(r"required|positional arguments? but|takes no arguments", str(error)):
+            raise
+    return ""
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", [name for name in PUBLIC if name not in NO_FUNCTIONS])
+def test_what_a_function_does_not_take_is_one_sentence(name: str) -> None:
+    pytest.importorskip("torch")
+    function, values = getattr(grus, name), silly()
+    calls = [[], *([one] * count for one in values for count in (1, 3))]
+    for arguments in [*calls, *itertools.product(values, values)]:
+        said = refusal(function, arguments)
+        assert len(said) < 1000

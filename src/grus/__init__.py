@@ -101,6 +101,10 @@ _LATE = {
 }
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def __getattr__(name: str) -> Any:
     if name == "onnx":
         return import_module("grus.onnx")

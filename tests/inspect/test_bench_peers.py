@@ -150,7 +150,14 @@ def test_the_tables_hold_times_ratios_means_and_reasons() -> None:
     assert "| geometric mean |  | 4.00 | 0.50 | 0.50 |" in text
     assert "- gone: ModuleNotFoundError: gone" in text
     assert "fast, forward+backward: has none" in text
-    assert "slow 4.00" in line(made_up().results[0])[0]
+    assert "slow 4.00" in line(made_up().results[0], {})[0]
+
+
+def test_why_a_peer_is_missing_is_not_said_again_at_each_row() -> None:
+    result, gone = made_up().results[0], {"gone": "ModuleNotFoundError: gone"}
+    assert "  gone: ModuleNotFoundError: gone" in line(result, {})
+    assert not any("gone" in one for one in line(result, gone))
+    assert "  gone: ModuleNotFoundError: gone" in line(result, {"gone": "another reason"})
 
 
 def test_fractions_are_of_the_largest_bound() -> None:

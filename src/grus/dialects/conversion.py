@@ -15,7 +15,7 @@ from grus.dialects.records import DIALECTS, find
 from grus.dialects.storage import pack
 from grus.dialects.transform import fit, without_inner
 from grus.equations import Weight
-from grus.errors import InputError
+from grus.errors import InputError, expect
 
 Array = Any
 STEPS, BATCH = 7, 3
@@ -87,6 +87,7 @@ def candidates(name: str | Dialect) -> tuple[Dialect, ...]:
     """The records that a name may mean: one, or all of a framework."""
     if isinstance(name, Dialect):
         return (name,)
+    expect("a dialect is named by a text, as torch or keras", name, str)
     exact = [one for one in DIALECTS if name and one.named == name]
     return tuple(exact or [one for one in DIALECTS if one.framework == name] or [find(name)])
 

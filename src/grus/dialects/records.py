@@ -6,7 +6,7 @@ from grus.dialects.dialect import Dialect
 from grus.dialects.records_read import READ
 from grus.dialects.records_run import RUN
 from grus.equations import CELLS, Cell
-from grus.errors import InputError
+from grus.errors import InputError, expect
 
 DIALECTS: tuple[Dialect, ...] = (*RUN, *READ)
 
@@ -22,6 +22,7 @@ def find(name: str, cell: str | Cell | None = None) -> Dialect:
     Without a cell the framework's first is meant: its default GRU. Raises InputError when
     nothing is called that, or when it has other cells only.
     """
+    expect("a dialect is named by a text, as torch or keras", name, str)
     wanted = CELLS.get(cell, cell) if isinstance(cell, str) else cell
     named = [one for one in DIALECTS if name and name in (one.framework, one.named)]
     if not named:

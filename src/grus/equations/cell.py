@@ -52,6 +52,13 @@ class _CellMaker(type):
         return Cell(_snake(name), tuple(body.equations), doc)
 
 
+def _are_equations(equations: object) -> bool:
+    """True for a tuple of (name, expression)."""
+    return isinstance(equations, tuple) and all(
+        isinstance(one, tuple) and len(one) == 2 and isinstance(one[1], Expr) for one in equations
+    )
+
+
 def _snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
@@ -73,6 +80,10 @@ class Cell(metaclass=_CellMaker):
     _hash: int = field(init=False, repr=False, default=0)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not _are_equations(self.equations):
+            raise CellError(
+                "a cell is a name and a tuple of (name, expression); Cell.parse reads text"
+            )
         try:
             for _, expr in self.equations:
                 check_size(expr, parts)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from grus.errors import InputError
 from grus.layers.errors import ShapeError
 from grus.layers.recurrent import Recurrent
-from grus.layers.states import State
+from grus.layers.states import State, layer_of, tensors
 
 
 def carry(
@@ -32,6 +32,9 @@ def carry(
     """
     if state is None:
         return None
+    tensors("the state", state)
+    if start is not None:
+        tensors("start", start)
     if not isinstance(state, Tensor):
         parts = start if start is not None else (None,) * len(state)
         return tuple(
@@ -55,7 +58,12 @@ def _carry(state: Tensor, fresh: Any, start: Tensor | None, detach: Any) -> Tens
 
 def _rows(name: str, rows: Any, state: Tensor) -> Tensor:
     """[batch] as what selects from [rows, batch, size] or [batch, size]."""
-    found = torch.as_tensor(rows, device=state.device)
+    try:
+        found = torch.as_tensor(rows, device=state.device)
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"{name} must be bool, or 0 and 1, for each row of the batch") from None
+    if state.dim() < 2:
+        raise ShapeError(f"the state must be [rows, batch, size], got {tuple(state.shape)}")
     if found.shape != (state.shape[-2],):
         raise ShapeError(f"{name} must be [batch] = ({state.shape[-2]},), got {tuple(found.shape)}")
     if not ((found == 0) | (found == 1)).all():
@@ -72,6 +80,7 @@ class InitialState(nn.Module):
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
+        layer_of("InitialState", layer)
         like = next(layer.parameters())
         rows = cast("int", layer.num_layers) * (2 if layer.bidirectional else 1)
         for name, size in _state_sizes(layer).items():

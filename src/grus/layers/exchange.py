@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from grus.equations import cell as find_cell
+from grus.errors import expect
 from grus.layers import native
 from grus.layers.cells import GRUCell, LSTMCell, RNNCell, StepCell
 from grus.layers.modules import GRU, LSTM, RNN, lstm_cell, rnn_cell
@@ -54,8 +55,10 @@ def accelerate(model: Module, *, say: Say | None = print) -> Module:
     In place, anywhere in the tree, ``model`` itself included. Weights, state_dict and numbers (to
     rounding) stay the same; ``isinstance(m, nn.GRU)`` is False afterwards. A subclass that adds
     no more than an ``__init__`` is exchanged, any other is left as it is. ``say`` is called with a
-    line for each module exchanged or left; None keeps silent.
+    line for each module exchanged or left; None keeps silent. Raises InputError for what is no
+    module.
     """
+    expect("accelerate takes a torch module", model, nn.Module)
     for name, module in model.named_modules():
         base = next((b for b in OURS if isinstance(module, b)), None)
         if base is None:
@@ -71,6 +74,7 @@ def accelerate(model: Module, *, say: Say | None = print) -> Module:
 
 def restore(model: Module, *, say: Say | None = print) -> Module:
     """Undo `accelerate`, in place; returns ``model``. Layers made as grus' own stay so."""
+    expect("restore takes a torch module", model, nn.Module)
     for name, module in model.named_modules():
         was = module.__dict__.get("_torch_class")
         if was is None:

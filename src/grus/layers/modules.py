@@ -178,6 +178,6 @@ def lstm_cell(proj_size: int) -> Cell:
 
 def rnn_cell(nonlinearity: str) -> Cell:
     """The plain cell of that function. Raises InputError for another name."""
-    if nonlinearity not in NONLINEARITIES:
+    if not isinstance(nonlinearity, str) or nonlinearity not in NONLINEARITIES:
         raise InputError(f"Unknown nonlinearity {nonlinearity!r}. Select from 'tanh' or 'relu'.")
     return find_cell(NONLINEARITIES[nonlinearity])

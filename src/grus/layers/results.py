@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from grus.errors import InputError
-from grus.layers.states import State
+from grus.errors import InputError, expect
+from grus.layers.states import State, layer_of, tensors
 
 
 def last_state(layer: nn.Module, state: State) -> State:
@@ -18,6 +18,8 @@ def last_state(layer: nn.Module, state: State) -> State:
     a tuple gives a tuple. This is each row's summary: forward at its last valid step, backward at
     its first one, which ``output[-1]`` is not.
     """
+    layer_of("last_state", layer)
+    tensors("the state", state)
     if not isinstance(state, Tensor):
         return tuple(_last(layer, each) for each in state)
     return _last(layer, state)
@@ -39,9 +41,14 @@ def split_directions(layer: nn.Module, result: Result) -> tuple[Result, Result]:
     (packed stays packed), states [layers, batch, size], all in time order. The backward state
     is ``y_back``'s first step, not its last. Raises InputError for a layer of one direction.
     """
+    layer_of("split_directions", layer)
     if not layer.bidirectional:
         raise InputError("split_directions needs a bidirectional layer, this one has one direction")
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise InputError("split_directions takes the (output, state) that the layer returned")
     output, state = result
+    expect("the output must be a tensor or packed", output, (Tensor, PackedSequence))
+    tensors("the state", state)
     sides = [(_output(output, k), _state(state, k)) for k in range(2)]
     return sides[0], sides[1]
 

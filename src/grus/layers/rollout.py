@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from grus.errors import InputError
+from grus.errors import InputError, expect
 from grus.layers.states import State
 
 Step = Callable[[Tensor, Any, Tensor], tuple[Tensor, Any]]
@@ -21,6 +21,7 @@ def resets_from_episode_starts(episode_starts: Tensor) -> Tensor:
     stable-baselines3's ``episode_starts``, TorchRL's ``is_init``, dm_env's ``first()``, cleanrl's
     ``dones`` (which it stores one step late, so that dones[t] speaks of x[t]).
     """
+    expect("episode_starts must be a tensor [time, batch]", episode_starts, Tensor)
     return episode_starts != 0
 
 
@@ -31,6 +32,13 @@ def resets_from_dones(dones: Tensor, before: Tensor) -> Tensor:
     ``before`` [batch] says whether x[0] begins one: all True at the very start, later the last
     row of the chunk before. (gymnasium's ``terminated | truncated``, rsl_rl's ``dones``.)
     """
+    expect("dones must be a tensor [time, batch]", dones, Tensor)
+    expect("before must be a tensor [batch]", before, Tensor)
+    if dones.dim() < 1 or before.shape != dones.shape[1:]:
+        raise InputError(
+            f"dones must be [time, batch] and before [batch], got {tuple(dones.shape)} and"
+            f" {tuple(before.shape)}"
+        )
     return torch.cat([(before != 0).unsqueeze(0), dones[:-1] != 0])
 
 
@@ -39,6 +47,7 @@ def resets_from_masks(masks: Tensor) -> Tensor:
 
     The masks that a state is multiplied with before x[t] is read (ikostrikov's ``masks``).
     """
+    expect("masks must be a tensor [time, batch]", masks, Tensor)
     return masks == 0
 
 
@@ -63,6 +72,9 @@ def check_rollout(
     Raises InputError naming the resets, the step and the row that differ first, and whether
     training resets a step early or late.
     """
+    for name, run in (("step", step), ("sequence", sequence)):
+        expect(f"{name} must be a function", run, Callable)
+    expect("x must be a tensor [time, batch, ...]", x, Tensor)
     if x.dim() < 2 or x.shape[0] < 3:
         raise InputError(f"x must be [time, batch, ...] of 3 steps or more, got {tuple(x.shape)}")
     limit = torch.finfo(x.dtype).eps ** 0.5 if tolerance is None else tolerance

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from grus.errors import InputError, expect
 from grus.layers.errors import ShapeError
 
 State = Tensor | tuple[Tensor, ...]
@@ -14,6 +15,22 @@ State = Tensor | tuple[Tensor, ...]
 
 Row = tuple[Tensor, ...]
 """The states of one layer in one direction, each [batch, size]."""
+
+
+def tensors(name: str, state: object) -> None:
+    """Raise InputError unless ``state`` is a tensor, or a tuple or list of tensors."""
+    whole = f"{name} must be a tensor or a tuple of tensors"
+    expect(whole, state, (Tensor, tuple, list))
+    for part in state if isinstance(state, (tuple, list)) else ():
+        expect(f"{whole}; one of them is something else", part, Tensor)
+
+
+def layer_of(name: str, layer: object) -> None:
+    """Raise InputError unless ``layer`` is a recurrent layer, torch's or grus'."""
+    wanted = f"{name} takes a recurrent layer, as nn.GRU or grus.GRU"
+    expect(wanted, layer, nn.Module)
+    if not hasattr(layer, "bidirectional"):
+        raise InputError(f"{wanted}, got {type(layer).__name__}")
 
 
 def as_tuple(names: Sequence[str], hx: State) -> tuple[Tensor, ...]:

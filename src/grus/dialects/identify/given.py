@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from grus.errors import InputError
+from grus.errors import InputError, expect
 
 Array = Any
 MAX_NUMBERS = 200_000_000
@@ -52,6 +52,7 @@ def weights_of(tensors: Mapping[str, Array] | Sequence[Array]) -> tuple[Given, .
     Weights written with four decimals or more were rounded to these by whoever printed them;
     with fewer they are taken for numbers that somebody chose, and exact.
     """
+    expect("the weights must be arrays by name, or a list of them", tensors, Iterable)
     named = tensors.items() if isinstance(tensors, Mapping) else (("", t) for t in tensors)
     found = []
     for name, tensor in named:

@@ -11,7 +11,7 @@ from grus.inspect.bench import report
 from grus.inspect.bench.against import Command, Field, run
 from grus.inspect.bench.figure import draw, figure_class
 from grus.inspect.bench.machine_limits import limits_of_machine
-from grus.inspect.bench.peers import PEERS
+from grus.inspect.bench.peers import PEERS, TENSORFLOW_PYTHON
 from grus.inspect.bench.problem import Problem
 from grus.inspect.bench.roofline import operations
 from grus.inspect.bench.tables import Measured, as_json, as_markdown, line
@@ -19,6 +19,10 @@ from grus.inspect.bench.tables import Measured, as_json, as_markdown, line
 Say = Callable[[str], object]
 START, LOADING, CELLS = 25.0, 8.0, 11
 """Seconds to start and to measure limits; to load one problem; times taken of one problem."""
+HINTS = {
+    "keras": f" (pip install 'grus[bench]', or {TENSORFLOW_PYTHON} names a Python that has it)"
+}
+"""What helps where a peer is missing."""
 RATE, CALLS = 1.2e11, 55
 """What peers reach on long calls, and how many of these a problem takes."""
 
@@ -56,7 +60,7 @@ def bench_peers(
         for name, about in peers.about.items():
             say(f"{name}: {about['version']}; {about['threads']}")
         for name, reason in peers.missing.items():
-            say(f"{name}: not measured: {reason}")
+            say(f"{name}: not measured: {reason}{HINTS.get(name, '')}")
         _all(found, peers, problems, folder, budget, say)
     finally:
         peers.close()
@@ -72,6 +76,7 @@ def _all(
     budget: float,
     say: Say,
 ) -> None:
+    told = dict(found.missing)
     begin, whole = time.perf_counter(), estimate(problems, budget) - START
     for result in run(peers, problems, budget):
         found.results.append(result)
@@ -80,7 +85,7 @@ def _all(
         expected = estimate(problems[:done], budget) - START
         left = (whole - expected) * taken / expected
         say(f"{result.problem}  ({result.seconds:.0f} s; about {left / 60:.1f} minutes left)")
-        for one in line(result):
+        for one in line(result, told):
             say(one)
         write(found, folder)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -166,12 +166,20 @@ def reasons(found: Measured) -> list[str]:
     ]
 
 
-def line(result: Result) -> list[str]:
-    """A problem's lines on the screen: a kind each, ours and each peer's ratio."""
+def line(result: Result, told: Mapping[str, str]) -> list[str]:
+    """A problem's lines on the screen: a kind each, ours and each peer's ratio.
+
+    Why a peer is missing is left out where it was ``told`` before.
+    """
     lines = []
     for kind, times in result.times.items():
         mine = _time(statistics.median(ours_of(times)), spread(ours_of(times)))
         ratios = "  ".join(f"{name} {turns.ratio:.2f}" for name, turns in times.items())
         lines.append(f"  {kind:22} {mine:>18}   {ratios}")
-    lines += [f"  {peer}: {why}" for peer, why in result.reasons.items() if why != "has none"]
+    known = {*told.items()}
+    lines += [
+        f"  {peer}: {why}"
+        for peer, why in result.reasons.items()
+        if why != "has none" and (peer, why) not in known
+    ]
     return lines
