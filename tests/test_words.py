@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from imports import ROOT
+from grus.equations.text import counted
+from imports import ROOT, files, room_of
 
 # Bracketed letters keep a pattern from finding itself.
 FORBIDDEN = {
@@ -36,6 +39,49 @@ def text_of(path: Path) -> str:
 
 def found(text: str) -> list[str]:
     return [what for what, pattern in FORBIDDEN.items() if re.search(pattern, text, re.M | re.I)]
+
+
+NOUNS = (
+    "seeds|steps|rows|cells|layers|runs|curves|characters|parameters|bytes|threads|symbols|units"
+    "|numbers|states|tensors|places|cases|files|problems|features|tokens|voices|words|nodes|values"
+    "|gates|models|lags|equations|directions"
+)
+PRINTED = ("cli", "comparison", "inspect", "check", "pictures", "traces")
+"""Rooms whose texts people read."""
+NEVER_ONE = {
+    "halves steps",  # a number with a fraction
+    "middle steps",
+    "all_rows rows",  # more than are shown
+    "cut bytes",  # four of a number at least
+    "parameters * size bytes",
+    "len(losses) seeds",  # said of several only
+    "self.layers layers",
+}
+
+
+def uncounted(source: str) -> list[str]:
+    """Numbers put before a plural, which would be wrong for one: "{seeds} seeds"."""
+    plural = re.compile(rf" ({NOUNS})\b(?!/)")
+    found, tree = [], ast.parse(source)
+    refusals = {id(n) for r in ast.walk(tree) if isinstance(r, ast.Raise) for n in ast.walk(r)}
+    for node in (one for one in ast.walk(tree) if id(one) not in refusals):
+        for one, after in pairwise(node.values if isinstance(node, ast.JoinedStr) else ()):
+            if isinstance(one, ast.FormattedValue) and isinstance(after, ast.Constant):
+                word = plural.match(str(after.value))
+                if word:
+                    found.append(ast.unparse(one.value) + word[0])
+    return found
+
+
+def test_the_plural_of_one_is_never_said() -> None:
+    wrong = {}
+    for path in files():
+        if room_of(path) in PRINTED:
+            said = [one for one in uncounted(path.read_text("utf-8")) if one not in NEVER_ONE]
+            wrong |= {path.name: said} if said else {}
+    assert wrong == {}
+    assert [counted(n, "seed") for n in (0, 1, 1000)] == ["0 seeds", "1 seed", "1,000 seeds"]
+    assert uncounted('f"a {n} steps"') == ["n steps"]
 
 
 def test_no_tracked_file_holds_a_forbidden_word() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from grus.check.judge import Judge, Part, Row, count
+from grus.equations.text import counted
 
 HEAD = ("case", "forward", "gradients")
 WIDTH = 100
@@ -21,7 +22,7 @@ def report(judge: Judge) -> str:
     wrong = sum(1 for row in rows if "fails" in (row.forward.status, row.gradients.status))
     asked = sum(1 for row in rows if row.forward.status != "not offered")
     lines.append(
-        f"{asked} of {len(rows)} cases answered, {wrong} wrong; cell {judge.cell.name},"
+        f"{asked} of {counted(len(rows), 'case')} answered, {wrong} wrong; cell {judge.cell.name},"
         f" {judge.dtype}; {count()} mistakes known"
     )
     return "\n".join(lines) + "\n"

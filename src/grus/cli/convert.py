@@ -10,6 +10,7 @@ import numpy as np
 import typer
 
 from grus.cli.output import JUDGED
+from grus.equations.text import counted
 from grus.errors import InputError
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def convert(
     saved = save(out, done)
     typer.echo("\n".join(_report(given, contents, chosen, readings, done)))
     typer.echo(f"both sides run on random input: largest difference {saved.difference:.2g}")
-    typer.echo(f"{out}: written, {saved.size} bytes, and read back bit for bit")
+    typer.echo(f"{out}: written, {counted(saved.size, 'byte')}, and read back bit for bit")
 
 
 def _chosen(

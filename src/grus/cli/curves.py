@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from grus.cli.output import PICTURE
-from grus.equations.text import count
+from grus.equations.text import counted
 from grus.errors import InputError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def curves(
             steps = [float(report["step"]) for report in reports]
             found.setdefault(label + ENDS[kind], []).append((steps, losses))
     save(learning_curves(found, y=UNITS[value]), out)
-    print(f"{count(sum(map(len, found.values())), 'curve')} in {out}")
+    print(f"{counted(sum(map(len, found.values())), 'curve')} in {out}")
 
 
 def _labelled(run: str) -> tuple[str, Path]:

@@ -12,7 +12,7 @@ import numpy as np
 from grus.dialects import Dialect, Layout, Network, Unpacked
 from grus.equations import CELLS, Cell, expected
 from grus.equations.names import KNOWN_AS
-from grus.equations.text import count
+from grus.equations.text import counted
 from grus.errors import InputError
 from grus.inspect.explained import Explained
 from grus.inspect.head import Given
@@ -52,7 +52,7 @@ class Choice:
     def __str__(self) -> str:
         both = ", forward and backward" if self.network.directions == 2 else ""
         cell, hidden = self.network.cell.name, self.network.hidden_size
-        return f"{self.name} ({cell}, {hidden} units{both})"
+        return f"{self.name} ({cell}, {counted(hidden, 'unit')}{both})"
 
 
 def is_file(name: str) -> bool:
@@ -205,6 +205,6 @@ def start(cell: Cell, unpacked: Unpacked, text: str) -> tuple[Array, ...] | None
     if found.size != sum(axes) or (found.ndim > 1 and len(found) not in (1, len(axes))):
         wanted = " and ".join(f"{n} for {s}" for s, n in zip(cell.states, axes, strict=True))
         raise InputError(
-            f"--h0: {count(found.size, 'number')} of shape {found.shape}, wanted {wanted}"
+            f"--h0: {counted(found.size, 'number')} of shape {found.shape}, wanted {wanted}"
         )
     return tuple(np.split(np.ravel(found), np.cumsum(axes)[:-1]))

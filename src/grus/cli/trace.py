@@ -9,7 +9,7 @@ import typer
 
 from grus.cli.measure import FILE, HOLD, columns, held, text_of, traced
 from grus.cli.output import TRACE
-from grus.equations.text import count
+from grus.equations.text import counted
 from grus.errors import InputError
 from grus.traces import Trace
 from grus.traces.summary import summaries
@@ -69,5 +69,5 @@ def _print(trace: Trace) -> None:
         low, mean, high = (f"{number:.4f}" for number in (one.low, one.mean, one.high))
         rows.append((one.name, str(one.layer), low, mean, high))
     typer.echo(columns(rows))
-    steps, units = count(len(trace.steps), "step"), count(len(trace.units), "unit")
+    steps, units = counted(len(trace.steps), "step"), counted(len(trace.units), "unit")
     typer.echo(f"cell {trace.cell.name}, {steps}, {units}")

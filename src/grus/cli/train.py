@@ -15,6 +15,7 @@ import typer
 
 from grus.cli.output import FOLDER
 from grus.equations import cell as find_cell, explain_name
+from grus.equations.text import counted
 from grus.errors import InputError
 from grus.models.architecture import Architecture
 from grus.models.settings import LEARNING_RATES, Settings
@@ -168,10 +169,10 @@ def _introduce(run: Run, text: Text) -> None:
     size = sum(p.numel() for p in run.parameters)
     held = f", the last {settings.holdout:.0%} held out" if run.held_out else ""
     features = f"embedding {model.embedding}" if model.input == "embedding" else "one-hot"
-    print(f"text {run.source.name}: {len(text.ids):,} {model.vocabulary.unit}s,", end=" ")
+    print(f"text {run.source.name}: {counted(len(text.ids), model.vocabulary.unit)},", end=" ")
     print(f"{len(model.vocabulary)} different{held}")
     print(f"model {model.cell.name}, {model.layers} x {model.hidden} hidden, {features}:", end=" ")
-    print(f"{size:,} parameters, {model.dtype}, {settings.threads} threads")
+    print(f"{counted(size, 'parameter')}, {model.dtype}, {counted(settings.threads, 'thread')}")
     print(f"run {run.folder}: Ctrl-C saves; grus train --resume {run.folder} goes on", flush=True)
 
 

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from grus.comparison.contestants import Contestant
 from grus.comparison.run import step_seconds
 from grus.comparison.tasks import Course
+from grus.equations.text import counted
 
 MATCHED = {
     "params": "sizes chosen for equal numbers of parameters",
@@ -22,13 +23,14 @@ def lines(course: Course, found: Sequence[Contestant], seeds: int, match: str) -
     """What will be compared, before it is."""
     settings = course.settings
     runs = len(found) * seeds
-    budget = f"{settings.steps} steps" if settings.steps else f"{settings.seconds:g} s"
+    budget = counted(settings.steps, "step") if settings.steps else f"{settings.seconds:g} s"
     said = [
         f"{course.title}; loss: {course.unit}",
         _nothing(course),
-        f"{runs} runs ({len(found)} cells, {seeds} seeds) of {budget}, batch {settings.batch},"
+        f"{counted(runs, 'run')} ({counted(len(found), 'cell')}, {counted(seeds, 'seed')})"
+        f" of {budget}, batch {settings.batch},"
         f" {settings.optimizer} {settings.lr:g}, clip {settings.clip:g},"
-        f" {settings.threads} thread{'s' if settings.threads > 1 else ''}",
+        f" {counted(settings.threads, 'thread')}",
         f"{MATCHED[match]}:",
     ]
     return said + [f"  {_introduced(one, found)}" for one in found]
@@ -44,7 +46,7 @@ def _introduced(one: Contestant, found: Sequence[Contestant]) -> str:
     share = f" ({one.parameters / most - 1:+.1%})" if one.parameters != most else ""
     biases = ", ".join(f"{gate} {value:.3g}" for gate, value in one.gate_bias.items())
     begins = f", gate bias {biases}" if biases else ""
-    return f"{one.name}: {one.hidden} hidden, {one.parameters:,} parameters{share}{begins}"
+    return f"{one.name}: {one.hidden} hidden, {counted(one.parameters, 'parameter')}{share}{begins}"
 
 
 def seconds(course: Course, found: Sequence[Contestant], seeds: int) -> float:

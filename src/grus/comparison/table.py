@@ -14,6 +14,7 @@ from grus.comparison.contestants import Contestant, Work, work
 from grus.comparison.run import Outcome, Trial
 from grus.comparison.tasks import Course
 from grus.comparison.verdict import failing, solved, verdict
+from grus.equations.text import counted
 
 PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 TITLES = (
@@ -60,7 +61,8 @@ def table(course: Course, outcome: Outcome) -> list[str]:
     lines = [
         "  ".join(_cell(k, text, widths[k]) for k, text in enumerate(row)).rstrip() for row in rows
     ]
-    caption = f"gradient: what share of it reaches the state of {_lag(outcome)} steps before"
+    lag = counted(_lag(outcome), "step")
+    caption = f"gradient: what share of it reaches the state of {lag} before"
     return [*lines, caption, "", *sentences(course, outcome)]
 
 
@@ -127,7 +129,7 @@ def sentences(course: Course, outcome: Outcome) -> list[str]:
         )
     if not outcome.finished:
         runs = len(outcome.contestants) * len(outcome.seeds)
-        said.append(f"Stopped after {len(outcome.trials)} of {runs} runs.")
+        said.append(f"Stopped after {len(outcome.trials)} of {counted(runs, 'run')}.")
     return said
 
 

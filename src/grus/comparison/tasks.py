@@ -17,6 +17,7 @@ import numpy as np
 
 from grus.comparison.contestants import Contestant
 from grus.equations import Cell
+from grus.equations.text import counted
 from grus.errors import InputError
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class TextCourse:
         count = len(self.text.ids)
         share = min(self.settings.holdout, MOST_HELD_OUT / count)
         self.settings = replace(self.settings, holdout=share)
-        self.title = f"the next character of {self.source.name}, {count:,} characters"
+        self.title = f"the next character of {self.source.name}, {counted(count, 'character')}"
         self.inputs, self.length = self.embedding, self.settings.seq_len
         self.baseline = self._frequencies(int(count * share))
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from grus.equations.text import counted
+
 FEWEST = 4
 FAILING = 0.9
 
@@ -40,8 +42,7 @@ def verdict(losses: Mapping[str, Sequence[float]]) -> Verdict:
         return Verdict(None, tuple(losses), (), "One cell: nothing to compare.")
     few = min(map(len, losses.values()))
     if few < FEWEST:
-        seeds = f"{few} seed" + ("" if few == 1 else "s")
-        said = f"No winner: {seeds} each are too few to tell, {FEWEST} are needed."
+        said = f"No winner: {counted(few, 'seed')} each are too few to tell, {FEWEST} are needed."
         return Verdict(None, tuple(losses), (), said)
     first = min(losses, key=lambda name: median(losses[name]))
     behind = tuple(name for name in losses if max(losses[first]) < min(losses[name]))

@@ -34,7 +34,7 @@ def number(value: float) -> str:
     return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
 
 
-def count(number: int, word: str) -> str:
+def counted(number: int, word: str) -> str:
     """``1 step``, ``2 steps``, ``2,000 steps``."""
     return f"{number:,} {word}{'' if number == 1 else 's'}"
 

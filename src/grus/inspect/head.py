@@ -74,7 +74,7 @@ def head(cell: Cell, given: Given, unpacked: Unpacked, x: Array) -> Head:
 def told_steps(x: Array) -> str:
     """``x: 4 steps of 1 feature``."""
     steps, features = x.shape
-    return f"x: {text.count(steps, 'step')} of {text.count(features, 'feature')}"
+    return f"x: {text.counted(steps, 'step')} of {text.counted(features, 'feature')}"
 
 
 def _units(unpacked: Unpacked) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from grus.equations import Cell, Name, State, explain_name
+from grus.equations import Cell, Name, State, explain_name, text
 from grus.gradients import WeightGradient, backward
 from grus.inspect.cost import ITEM_BYTES, LETTERS, Cost, Count, cost
 from grus.kernels.steps import Steps, windows
@@ -67,8 +67,10 @@ def cost_text(cell: Cell, sizes: Mapping[str, int], batch: int, steps: int, dtyp
     used = {axis for weight in cell.shapes.weights.values() for axis in weight}
     used |= set(cell.shapes.states.values()) | {"input", "hidden"}
     named = ", ".join(f"{axis} {sizes[axis]}" for axis in LETTERS if axis in used)
-    head = f"cost of {cell.name} at {named}, batch {batch}, {steps} steps, {dtype}"
-    rows = [("", "in symbols", "one step, one row", f"{steps} steps, batch {batch}")]
+    head = f"cost of {cell.name} at {named}, batch {batch}, {text.counted(steps, 'step')}, {dtype}"
+    rows = [
+        ("", "in symbols", "one step, one row", f"{text.counted(steps, 'step')}, batch {batch}")
+    ]
     rows += _cost_rows(counted, sizes, batch, steps, size)
     notes = (
         "A product with an m x n matrix counts 2 m n operations, other operators one an element.\n"

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from grus.equations import Cell, Expr, Name, State, expected
+from grus.equations.text import counted
 from grus.errors import InputError
 from grus.inspect.computed import Computed, batched, compute
 from grus.inspect.filling import Filling, Product
@@ -206,6 +207,7 @@ def _check_extent(cell: Cell, steps: int, units: int) -> None:
     lines = steps * len(cell) * units
     if lines > MAX_LINES:
         raise InputError(
-            f"a worksheet of {steps} steps, {len(cell)} equations and {units} units has {lines}"
-            f" lines, more than {MAX_LINES}; choose fewer steps or units"
+            f"a worksheet of {counted(steps, 'step')}, {counted(len(cell), 'equation')} and"
+            f" {counted(units, 'unit')} has {lines} lines, more than {MAX_LINES}; choose"
+            " fewer steps or units"
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from grus.equations.text import counted
 from grus.errors import InputError
 from grus.pictures import style
 
@@ -86,7 +87,7 @@ def _edges(every: Array) -> Array:
 def _label(label: str, values: Array, middle: float) -> str:
     known = values[~np.isnan(values)]
     without = len(values) - len(known)
-    said = f"{label}: {len(known)} units, median {middle:.3g} steps"
+    said = f"{label}: {counted(len(known), 'unit')}, median {middle:.3g} steps"
     endless = int(np.isinf(known).sum())
     said += f"\n{endless} without end" if endless else ""
     return said + (f"\n{without} unknown" if without else "")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from grus.equations.text import counted
 from grus.errors import InputError
 from grus.pictures import style
 
@@ -30,7 +31,7 @@ def state_norms(
     steps = np.asarray(measures.steps)
     every = max(1, len(steps) // 8)
     for k, (label, (norms, dead, units)) in enumerate(found.items()):
-        said = f"{label}: {dead} of {units} units dead"
+        said = f"{label}: {dead} of {counted(units, 'unit')} dead"
         ax.plot(steps, norms, label=said, markevery=every, markersize=5, **style.series(k))
     style.plain(ax)
     ax.set_ylim(bottom=0)

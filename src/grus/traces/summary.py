@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from grus.equations.text import count
+from grus.equations.text import counted
 
 if TYPE_CHECKING:
     from grus.traces.recorded import Trace
@@ -73,7 +73,7 @@ def html(trace: Trace) -> str:
     """The table for a notebook: no script, nothing from elsewhere, all text escaped."""
     found = summaries(trace)
     sizes = ", ".join(
-        count(len(numbers), word)
+        counted(len(numbers), word)
         for word, numbers in (
             ("layer", trace.layers),
             ("direction", trace.directions),

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from grus import __version__
+from grus.equations.text import counted
 from grus.inspect.bench.answers import WrongAnswerError, check
 from grus.inspect.bench.clock import KINDS, Timing, calls, measure
 from grus.inspect.bench.pair import Pair, Shape
@@ -71,8 +72,7 @@ def _processor() -> str:
 def head(dtype: str) -> list[str]:
     """The lines above the table."""
     found = machine(dtype)
-    threads = f"{found['threads']} thread" + ("s" if found["threads"] > 1 else "")
-    where = f"{found['processor']}, {threads}, {dtype}"
+    where = f"{found['processor']}, {counted(found['threads'], 'thread')}, {dtype}"
     titles = ["", *KINDS]
     columns = ["", *["     grus    torch.nn.GRU  ratio"] * len(KINDS)]
     return [

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from grus.dialects.files.whole import replace
+from grus.equations.text import counted
 from grus.inspect.bench import report
 from grus.inspect.bench.against import Command, Field, run
 from grus.inspect.bench.figure import draw, figure_class
@@ -47,7 +48,7 @@ def bench_peers(
 
     figure_class()
     commands = commands or {name: peer.command for name, peer in PEERS.items()}
-    say(f"{len(problems)} problems, about {estimate(problems, budget) / 60:.0f} minutes")
+    say(f"{counted(len(problems), 'problem')}, about {estimate(problems, budget) / 60:.0f} minutes")
     for warning in report.busy():
         say(warning)
     limits = limits_of_machine(threads)

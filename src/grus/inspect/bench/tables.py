@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from grus.equations.text import counted
 from grus.inspect.bench.against import Result
 from grus.inspect.bench.peers import OURS
 from grus.inspect.bench.problem import BOTH, BOTH_DX, FORWARD
@@ -92,7 +93,7 @@ def head(found: Measured) -> list[str]:
     return [
         f"# grus {machine['grus']} and its peers",
         "",
-        f"{machine['processor']}, {machine['threads']} threads, float32,"
+        f"{machine['processor']}, {counted(machine['threads'], 'thread')}, float32,"
         f" Python {machine['python']}, {machine['system']}.",
         f"SGEMM peak {limits.peak / 1e9:.0f} GFLOP/s ({best}); triad {limits.triad / 1e9:.0f} GB/s;"
         f" reading, GB/s by size: {reads}.",
