@@ -3,12 +3,13 @@
 
 PYTHON ?= python3
 SECONDS ?= 60
+CONSTRAINTS ?= constraints.txt
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 READY_PEERS := $(VENV)/ready-peers
 READY_BENCH := $(VENV)/ready-bench
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
 WORKSHEET := keras --dialect keras --x '1, 2, 9, 8' \
 	--W '-0.90954137, 1.0425225, -0.04404902' --U '0.24168766, 0.8981342, 0.36734456'
 VALIDATION := 'import json, sys; print("== Validation:", round(min(json.loads(line)["validation_bits"] \
@@ -27,7 +28,7 @@ help:
 	@echo "make format      format the code"
 	@echo "make clean       remove .venv and caches"
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit("grus needs Python 3.11 or newer; make PYTHON=python3.12 picks another" if sys.version_info < (3, 11) else 0)'
 	@echo "Setting up $(VENV), once. PyTorch is a large download; this takes a minute or more."
 	@$(PYTHON) -m venv $(VENV)

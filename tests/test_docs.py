@@ -13,6 +13,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,6 +114,13 @@ def test_commands_print_what_the_documentation_says(path: Path, tmp_path: Path) 
 def test_links_lead_somewhere(path: Path) -> None:
     targets = re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", path.read_text("utf-8"))
     assert [t for t in targets if not (path.parent / t).exists()] == []
+
+
+def test_the_extras_of_the_readme_are_those_there_are() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    rows = re.findall(r"^\| (`.*?) \|", FILES[0].read_text("utf-8"), re.M)
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert named == set(project["optional-dependencies"])
 
 
 def test_a_wrong_line_of_output_is_seen() -> None:

@@ -140,4 +140,4 @@ def test_ctrl_c_shows_the_runs_that_were_finished(tmp_path: Path) -> None:
     finished = sum(len(c["trials"]) for c in found["contestants"])
     assert not found["finished"]
     assert finished >= 2
-    assert f"Stopped after {finished} of 1800 runs." in out
+    assert f"Stopped after {finished} of 1,800 runs." in out

@@ -78,7 +78,7 @@ def answered() -> Iterator[None]:
             _let_go()
     else:
         return
-    print(f"grus: {said}", file=sys.stderr)
+    print(f"grus: {' '.join(said.split())}", file=sys.stderr)
     raise SystemExit(2) from None
 
 
