@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from grus.cli.main import run
-from small_run import finish, start
+from small_run import PROSE, SETTINGS, finish, start
 
 TEXT = "the quick brown fox jumps over the lazy dog"
 
@@ -88,6 +89,32 @@ def test_a_run_is_measured_with_and_without_a_gate(
     assert grus(capsys, *shut, "--out", tmp_path / "flow.svg")[0] == 0
     grus(capsys, "measure", folder, "--text", TEXT, "--out", tmp_path / "half.png")
     assert (tmp_path / "half.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.torch
+def test_without_a_text_it_is_the_runs_own_held_out_one(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    pytest.importorskip("torch")
+    finish(start(tmp_path))
+    run, held_out = tmp_path / "run", PROSE[len(PROSE) - len(PROSE) // 10 :]
+    for words in (("measure", run), ("flow", run, "--lags", 5)):
+        code, out, err = grus(capsys, *words)
+        assert (code, err) == (0, "")
+        assert grus(capsys, *words, "--text", held_out)[1] == out
+    grus(capsys, "trace", run, "--text", held_out, "--out", tmp_path / "t.npz")
+    assert grus(capsys, "measure", tmp_path / "t.npz")[1] == grus(capsys, "measure", run)[1]
+    code, _, err = grus(capsys, "flow", tmp_path / "t.npz")
+    assert code == 2
+    assert "has no weights: gradient flow needs the run" in err
+    (tmp_path / "prose.txt").write_text(PROSE + "!")
+    code, _, err = grus(capsys, "measure", run)
+    assert code == 2
+    assert "is not the text that" in err
+    finish(start(tmp_path / "whole", replace(SETTINGS, holdout=0.0)))
+    code, _, err = grus(capsys, "measure", tmp_path / "whole" / "run")
+    assert code == 2
+    assert "nothing was held out" in err
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,27 @@ def test_a_trace_is_written_as_arrays(
     assert trace.tokens == tuple("zy d")
 
 
+def test_a_saved_trace_is_read_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("lazy.txt").write_text("lazy dog")
+    assert grus(monkeypatch, "run", "--file", "lazy.txt") == 0
+    printed = capsys.readouterr().out
+    assert grus(monkeypatch, "run", "--text", "lazy dog", "--out", "t.npz") == 0
+    assert grus(monkeypatch, "t.npz") == 0
+    assert capsys.readouterr().out == printed
+    assert grus(monkeypatch, "t.npz", "--out", "t.html") == 0
+    Path("other.npz").write_bytes(b"PK")
+    for words, said in (
+        (("t.npz", "--layers", "0"), "options of recording"),
+        (("t.npz", "--text", "a"), "options of recording"),
+        (("other.npz",), "other.npz"),
+        (("run",), "give --text or --file"),
+    ):
+        assert grus(monkeypatch, *words) == 2
+        assert said in capsys.readouterr().err
+
+
 def test_a_trace_is_written_as_a_page(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
