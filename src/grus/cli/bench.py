@@ -19,17 +19,23 @@ BLOCKS = 9
 def bench(
     shapes: Annotated[
         list[str] | None,
-        typer.Option(help="T,B,I,H; repeatable, or several in one text with blanks between."),
+        typer.Option(
+            help="T,B,I,H; repeatable, or several with blanks between. With --peers also lstm:T,B,I,H and"
+            " bidirectional:, layers3: or step: in its place."
+        ),
     ] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; torch's by default.")] = None,
     blocks: Annotated[int, typer.Option(help="Blocks of each layer, in turns.")] = BLOCKS,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     peers: Annotated[
-        bool, typer.Option("--peers", help="Against every framework installed; float32.")
+        bool,
+        typer.Option(
+            "--peers", help="Against every framework installed, each in a process of its own."
+        ),
     ] = False,
     quick: Annotated[bool, typer.Option("--quick", help="With --peers: four rows.")] = False,
     seconds: Annotated[
-        float, typer.Option(help="With --peers: seconds for each peer and kind of a row.")
+        float, typer.Option(help="With --peers: time for each peer and kind of a row.")
     ] = 0.4,
     out: Annotated[
         Path | None,
@@ -38,9 +44,7 @@ def bench(
 ) -> None:
     """Time forward and forward+backward against torch.nn.GRU; wrong answers are not timed.
 
-    The last column is with the gradient of x, the one before it without. With --peers every
-    framework runs in a process of its own; a shape may begin with lstm:, bidirectional:,
-    layers3: or step:, as in lstm:100,1,128,128.
+    The last column is with the gradient of x, the one before it without.
     """
     texts = [text for several in shapes or [] for text in several.split()]
     if peers:

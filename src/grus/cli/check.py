@@ -27,7 +27,7 @@ def check(
     ] = None,
     cell: Annotated[str, typer.Option(help=f"What it should be: {', '.join(CELLS)}.")] = CELLS[0],
     dtype: Annotated[str, typer.Option(help="What it is given: float32 or float64.")] = DTYPES[0],
-    seed: Annotated[int, typer.Option(help="The numbers in the vectors.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the numbers in the vectors.")] = 0,
     out: Annotated[Path | None, VECTORS.option("Write the vectors to this file")] = None,
     check: Annotated[
         Path | None, typer.Option(help="Judge the answers in this .json or .npz file.")

@@ -31,7 +31,7 @@ def compare(
     lag: Annotated[
         int | None, typer.Option(help=f"Steps to remember over; {LAG} by default.")
     ] = None,
-    cells: Annotated[str, typer.Option(help="Names, or FILE.py:Name, with commas.")] = CELLS,
+    cells: Annotated[str, typer.Option(help="Cells' names, or FILE.py:Name, with commas.")] = CELLS,
     match: Annotated[str, typer.Option(help="What is equal: params, hidden or time.")] = "params",
     hidden: Annotated[
         int | None,

@@ -15,8 +15,8 @@ HEAD = ("dialect", "cell", "gates", "stand in", "biases", "run by the tests")
 
 
 def dialects(
-    name: Annotated[str, typer.Argument(help="One framework or dialect, in full")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON")] = False,
+    name: Annotated[str, typer.Argument(help="All about one framework or dialect.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
 ) -> None:
     """List the dialects: whose GRU (LSTM, RNN) is which, how it is stored, who proves it."""
     chosen = [one for one in DIALECTS if not name or name in (one.framework, one.named)]

@@ -80,20 +80,23 @@ def _draw(found: Measures, out: Path) -> None:
 
 
 def flow(
-    what: Annotated[str, typer.Argument(help="Cells, with commas; or a run's folder or file.")],
+    what: Annotated[
+        str, typer.Argument(help="Cells, with commas; or a run's folder or checkpoint file.")
+    ],
     text: Annotated[str | None, typer.Option(help=TEXT)] = None,
     file: Annotated[Path | None, typer.Option(help=FILE)] = None,
     lags: Annotated[int, typer.Option(help="Steps to look back.")] = 100,
-    rows: Annotated[int, typer.Option(help="Sequences, or places in the text.")] = 16,
-    hidden: Annotated[int | None, typer.Option(help="Of cells: hidden units. Default 64")] = None,
+    rows: Annotated[int, typer.Option(help="Cells: sequences; a run: places in the text.")] = 16,
+    hidden: Annotated[int | None, typer.Option(help="Cells: hidden units; 64 by default.")] = None,
     gain: Annotated[
-        float | None, typer.Option(help="Of cells: times the recurrent weights. Default 1")
+        float | None, typer.Option(help="Cells: factor of the recurrent weights; 1 by default.")
     ] = None,
     gate_bias: Annotated[
-        list[str] | None, typer.Option(help="Of cells: bias of a gate, where it is, as z=3.")
+        list[str] | None,
+        typer.Option(help="Cells: initial bias of a gate where there is one, as z=3; repeatable."),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Of cells: of weights and inputs. Default 0")
+        int | None, typer.Option(help="Cells: seed of the weights and inputs; 0 by default.")
     ] = None,
     hold: Annotated[list[str] | None, typer.Option(help=HOLD)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="All numbers, as JSON.")] = False,

@@ -16,7 +16,7 @@ def sample(
     temperature: Annotated[float, typer.Option(help="0 takes the likeliest; below 1 is safer.")] = (
         1.0
     ),
-    seed: Annotated[int, typer.Option(help="Of the random choices.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the random choices.")] = 0,
 ) -> None:
     """Write text with the best model of a run, character by character."""
     from grus.models import checkpoint, run as runs

@@ -16,7 +16,7 @@ def serve(
         Path | None,
         typer.Argument(help="A run's folder; without it a small model is trained, ten seconds."),
     ] = None,
-    port: Annotated[int, typer.Option(help="Of 127.0.0.1; 0 takes a free one.")] = 0,
+    port: Annotated[int, typer.Option(help="Port of 127.0.0.1; 0 takes a free one.")] = 0,
     no_open: Annotated[bool, typer.Option("--no-open", help="Leave the browser alone.")] = False,
 ) -> None:
     """Open a page on this machine: type text, watch gates and predictions, step by step."""

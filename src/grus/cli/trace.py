@@ -22,11 +22,18 @@ def trace(
     text: Annotated[str | None, typer.Option("--text", help="What the model reads.")] = None,
     file: Annotated[Path | None, typer.Option(help=FILE)] = None,
     values: Annotated[
-        str, typer.Option("--values", help="Which: z,r or h. Default gates, candidates, states")
+        str,
+        typer.Option("--values", help="Which, as z,r; gates, candidates and states by default."),
     ] = "",
-    layers: Annotated[str, typer.Option("--layers", help="Which layers: 0, 0,2 or 0:2")] = "",
-    steps: Annotated[str, typer.Option("--steps", help="Which steps: 10:20")] = "",
-    units: Annotated[str, typer.Option("--units", help="Which units: 3,7 or 0:16")] = "",
+    layers: Annotated[
+        str, typer.Option("--layers", help="Which layers, as 0 or 0,2 or 0:2; all by default.")
+    ] = "",
+    steps: Annotated[
+        str, typer.Option("--steps", help="Which steps, as 10:20; all by default.")
+    ] = "",
+    units: Annotated[
+        str, typer.Option("--units", help="Which units, as 3,7 or 0:16; all by default.")
+    ] = "",
     hold: Annotated[list[str] | None, typer.Option("--hold", help=HOLD)] = None,
     out: Annotated[Path | None, TRACE.option("Arrays, a page or a picture")] = None,
 ) -> None:

@@ -72,7 +72,9 @@ def train(
     holdout: Annotated[
         float, typer.Option(help="Share of the text, at its end, only validated on.")
     ] = Settings.holdout,
-    seed: Annotated[int, typer.Option(help="Of weights, dropout and offsets.")] = Settings.seed,
+    seed: Annotated[
+        int, typer.Option(help="Seed of the weights, the dropout and the offsets.")
+    ] = Settings.seed,
     threads: Annotated[int | None, typer.Option(help="CPU threads; torch's by default.")] = None,
     report_every: Annotated[
         int | None, typer.Option(help="Steps between reports; an epoch, at least 100, by default.")
