@@ -20,8 +20,8 @@ def bench(
     shapes: Annotated[
         list[str] | None,
         typer.Option(
-            help="T,B,I,H; repeatable, or several with blanks between. With --peers also lstm:T,B,I,H and"
-            " bidirectional:, layers3: or step: in its place."
+            help="T,B,I,H; repeatable, or several with blanks between. With --peers also"
+            " lstm:T,B,I,H and bidirectional:, layers3: or step: in its place."
         ),
     ] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; torch's by default.")] = None,
