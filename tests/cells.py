@@ -8,6 +8,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from grus.dialects import Dialect
 from grus.equations import (
     CELLS,
     Cell,
@@ -149,3 +150,20 @@ def draw_masks(
     return {
         i.name: rng.integers(0, 2, shape[i.per]).astype(float) for i in cell.inputs if i.name != "x"
     }
+
+
+def draw_tensors(dialect: Dialect, layers: int, directions: int, seed: int = 0) -> Arrays:
+    """Random tensors of a network by the dialect's names, no bias of them zero."""
+    rng = np.random.default_rng(seed)
+    found: Arrays = {}
+    for k in range(layers):
+        width = 3 if k == 0 else directions * 4
+        for side in range(directions):
+            for tensor in dialect.tensors:
+                shape = tensor.shape(4, width, dialect.columns)
+                name = dialect.scheme.name(tensor.name, (k, side), layers, directions)
+                if not dialect.scheme.axis:
+                    found[name] = rng.normal(size=shape)
+                elif side == 0:
+                    found[name] = rng.normal(size=(directions, *shape))
+    return found

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from cells import draw_tensors
 from grus.dialects import DIALECTS, Dialect, Network, Unrepresentable, find
 from grus.dialects.storage import missing_weights
 from grus.errors import InputError
@@ -18,29 +19,12 @@ STORED = [one for one in DIALECTS if one.tensors]
 stored = pytest.mark.parametrize("dialect", STORED, ids=lambda one: one.title)
 
 
-def draw(dialect: Dialect, layers: int, directions: int, seed: int = 0) -> dict[str, Array]:
-    """Random tensors of a network by the dialect's names, no bias of them zero."""
-    rng = np.random.default_rng(seed)
-    found: dict[str, Array] = {}
-    for k in range(layers):
-        width = INPUT if k == 0 else directions * HIDDEN
-        for d in range(directions):
-            for tensor in dialect.tensors:
-                shape = tensor.shape(HIDDEN, width, dialect.columns)
-                name = dialect.scheme.name(tensor.name, (k, d), layers, directions)
-                if not dialect.scheme.axis:
-                    found[name] = rng.normal(size=shape)
-                elif d == 0:
-                    found[name] = rng.normal(size=(directions, *shape))
-    return found
-
-
 @stored
 @pytest.mark.parametrize(("layers", "directions"), [(1, 1), (2, 1), (1, 2), (3, 2)])
 def test_writing_what_was_read_gives_the_same_bits(
     dialect: Dialect, layers: int, directions: int
 ) -> None:
-    tensors = draw(dialect, layers, directions)
+    tensors = draw_tensors(dialect, layers, directions)
     network = dialect.read(tensors)
     assert (len(network.layers), network.directions) == (layers, directions)
     assert (network.input_size, network.hidden_size) == (INPUT, HIDDEN)
@@ -55,7 +39,7 @@ def test_no_matrix_of_the_cell_is_without_a_place(dialect: Dialect) -> None:
 
 
 def test_two_layers_of_two_directions_are_runs_of_the_cell_one_after_the_other() -> None:
-    network = find("torch").read(draw(find("torch"), 2, 2))
+    network = find("torch").read(draw_tensors(find("torch"), 2, 2))
     rng = np.random.default_rng(1)
     x, h0 = rng.normal(size=(5, 3, INPUT)), rng.normal(size=(4, 3, HIDDEN))
     lengths = np.array([5, 0, 3])
@@ -81,7 +65,7 @@ def test_two_layers_of_two_directions_are_runs_of_the_cell_one_after_the_other()
 
 
 def test_the_kernels_run_a_network_too() -> None:
-    network = find("torch").read(draw(find("torch"), 2, 2))
+    network = find("torch").read(draw_tensors(find("torch"), 2, 2))
     rng = np.random.default_rng(1)
     x, h0 = rng.normal(size=(5, 3, INPUT)), rng.normal(size=(4, 3, HIDDEN))
     lengths = np.array([5, 0, 3])
@@ -97,7 +81,7 @@ def test_the_kernels_run_a_network_too() -> None:
 
 def test_tensors_are_found_below_a_name_and_others_are_left_alone() -> None:
     torch = find("torch")
-    tensors = draw(torch, 1, 1)
+    tensors = draw_tensors(torch, 1, 1)
     given = {f"encoder.rnn.{name}": array for name, array in tensors.items()}
     given["head.weight"] = np.zeros((2, 2))
     written = torch.write(torch.read(given, "encoder.rnn"))
@@ -106,21 +90,21 @@ def test_tensors_are_found_below_a_name_and_others_are_left_alone() -> None:
 
 def test_a_cell_of_pytorch_has_names_without_a_layer() -> None:
     torch = find("torch")
-    tensors = draw(torch, 1, 1)
+    tensors = draw_tensors(torch, 1, 1)
     bare = {name.removesuffix("_l0"): array for name, array in tensors.items()}
     written = torch.write(torch.read(bare))
     assert all(np.array_equal(written[name], tensors[name]) for name in tensors)
 
 
 def test_absent_biases_are_zero() -> None:
-    tensors = draw(find("torch"), 1, 1)
+    tensors = draw_tensors(find("torch"), 1, 1)
     network = find("torch").read({n: a for n, a in tensors.items() if "bias" not in n})
     assert not network.layers[0][0]["b"].any()
     assert not network.layers[0][0]["d"].any()
 
 
 def test_an_inner_bias_without_a_place_is_refused_by_name() -> None:
-    network = find("torch").read(draw(find("torch"), 1, 1))
+    network = find("torch").read(draw_tensors(find("torch"), 1, 1))
     with pytest.raises(Unrepresentable, match=r"nnx GRUCell has no place for the inner bias d\.n"):
         find("flax_nnx").write(network)
 
@@ -131,7 +115,7 @@ def test_equations_on_paper_have_nothing_to_read() -> None:
 
 
 BREAKS: list[tuple[str, Callable[[dict[str, Array]], object], str]] = [
-    ("missing", lambda t: t.pop("weight_hh_l0"), "weight_hh is missing"),
+    ("missing", lambda t: t.pop("weight_hh_l0"), "weight_hh_l0 is missing"),
     ("unknown", lambda t: t.update(extra=np.ones(3)), "no tensor is called 'extra'"),
     (
         "transposed",
@@ -155,14 +139,14 @@ BREAKS: list[tuple[str, Callable[[dict[str, Array]], object], str]] = [
 def test_tensors_that_cannot_be_are_refused(
     what: str, change: Callable[[dict[str, Array]], object], message: str
 ) -> None:
-    tensors = draw(find("torch"), 1, 1)
+    tensors = draw_tensors(find("torch"), 1, 1)
     change(tensors)
     with pytest.raises(InputError, match=message):
         find("torch").read(tensors)
 
 
 def test_a_network_of_layers_that_do_not_fit_is_refused() -> None:
-    one = find("torch").read(draw(find("torch"), 1, 1)).layers[0]
+    one = find("torch").read(draw_tensors(find("torch"), 1, 1)).layers[0]
     cell = find("torch").cell
     with pytest.raises(InputError, match="layer 1: "):
         Network(cell, (one, one))

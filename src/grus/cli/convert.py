@@ -129,7 +129,8 @@ def _report(
     others = [f"{n} {_shape(a.shape)}" for n, a in contents.tensors.items() if n not in used]
     lines += [f"note: {note}" for note in (*done.notes, *(n for one in layers for n in one.notes))]
     lines += [f"left out: {text}" for text in _shortened(others)]
-    lines += [f"left out, no tensors: {text}" for text in _shortened(list(contents.aside))]
+    aside = [*contents.aside, *(f"{n} ({why})" for n, why in contents.unread.items())]
+    lines += [f"left out, no tensors: {text}" for text in _shortened(aside)]
     return lines
 
 

@@ -95,6 +95,11 @@ class Dialect:
         """Every weight that has a place."""
         return frozenset(block for tensor in self.tensors for block in tensor.blocks)
 
+    @cached_property
+    def biased(self) -> frozenset[str]:
+        """The names of its biases."""
+        return frozenset(tensor.name for tensor in self.tensors if not tensor.matrix)
+
     # What worksheets say of it.
 
     @property
@@ -141,10 +146,11 @@ class Dialect:
         """The network that ``tensors`` are, by their names in this dialect.
 
         ``where`` is what stands before the names, as in "encoder.rnn.weight_ih_l0"; tensors
-        elsewhere are then left alone. Biases that are absent are 0. ``reverse``: one direction
-        that runs backward, which no tensor tells.
+        elsewhere are then left alone. Biases are all there, or none is and they are 0.
+        ``reverse``: one direction that runs backward, which no tensor tells.
 
-        Raises InputError when a tensor is missing, unknown, or of a shape that cannot be.
+        Raises InputError when a tensor is missing (`Incomplete`), unknown, or of a shape that
+        cannot be.
         """
         return read(self, tensors, where, reverse)
 

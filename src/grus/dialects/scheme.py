@@ -14,6 +14,10 @@ Place = tuple[int, int]
 """(layer, direction)."""
 
 
+class Incomplete(InputError):  # noqa: N818  the refusal is no failure
+    """Some tensors of a layer are there and others are not; the message names one of these."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scheme:
     """Names of tensors beside their own: what is said of layer and direction, and where."""
@@ -81,6 +85,6 @@ class Scheme:
         layers = {layer for layer, _ in found}
         directions = {direction for _, direction in found}
         if layers != set(range(len(layers))) or not layers:
-            raise InputError(f"the layers must count from 0, got {sorted(layers) or 'none'}")
+            raise Incomplete(f"the layers must count from 0, got {sorted(layers) or 'none'}")
         if 0 not in directions or len(found) != len(layers) * len(directions):
-            raise InputError("every layer needs the same directions, the forward one first")
+            raise Incomplete("every layer needs the same directions, the forward one first")

@@ -9,7 +9,7 @@ import numpy as np
 
 from grus.dialects.network import Network, Pair, Unrepresentable
 from grus.dialects.packing import ADDED, MATRICES, measure
-from grus.dialects.scheme import Place
+from grus.dialects.scheme import Incomplete, Place
 from grus.equations import Cell, Weight
 from grus.errors import InputError
 
@@ -31,7 +31,7 @@ def read(dialect: Dialect, tensors: Mapping[str, Array], where: str, reverse: bo
     try:
         found = dict(_layers(dialect, given))
     except InputError as error:
-        raise InputError(f"{dialect.title}: {error}") from None
+        raise type(error)(f"{dialect.title}: {error}") from None
     layers = 1 + max(layer for layer, _ in found)
     both = range(1 + max(direction for _, direction in found))
     weights = tuple(tuple(found[k, d][0] for d in both) for k in range(layers))
@@ -85,7 +85,9 @@ def _layers(
     dialect: Dialect, given: Mapping[str, Array]
 ) -> Iterator[tuple[Place, tuple[dict[str, Array], Pair | None]]]:
     bases = [tensor.name for tensor in dialect.tensors]
-    for (layer, direction), names in dialect.scheme.places(bases, given).items():
+    places = dialect.scheme.places(bases, given)
+    _whole(dialect, places)
+    for (layer, direction), names in places.items():
         arrays = {base: given[name] for base, name in names.items()}
         if not dialect.scheme.axis:
             yield (layer, direction), _unpack(dialect, arrays, names)
@@ -97,12 +99,20 @@ def _layers(
             yield (layer, d), _unpack(dialect, {b: a[d] for b, a in arrays.items()}, names)
 
 
+def _whole(dialect: Dialect, places: Mapping[Place, Mapping[str, str]]) -> None:
+    """Raise Incomplete unless every place has all matrices, and all biases or none has any."""
+    biased = {base for names in places.values() for base in names}
+    layers, directions = (1 + max(place[k] for place in places) for k in (0, 1))
+    for place, names in places.items():
+        for tensor in dialect.tensors:
+            if tensor.name not in names and (tensor.matrix or biased & dialect.biased):
+                name = dialect.scheme.name(tensor.name, place, layers, directions)
+                raise Incomplete(f"the tensor {name} is missing")
+
+
 def _unpack(
     dialect: Dialect, arrays: Mapping[str, Array], names: Mapping[str, str]
 ) -> tuple[dict[str, Array], Pair | None]:
-    missing = [t.name for t in dialect.tensors if t.matrix and t.name not in arrays]
-    if missing:
-        raise InputError(f"the tensor {missing[0]} is missing")
     hidden, inputs = measure(dialect.tensors, arrays, dialect.columns, names)
     single: dict[Weight, Array] = {}
     for tensor in dialect.tensors:

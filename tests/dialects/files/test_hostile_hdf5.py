@@ -124,9 +124,8 @@ def test_links_inside_and_texts_are_set_aside_and_said(tmp_path: Path) -> None:
 
     found = load(write(tmp_path, ".h5", made(fill)))
     assert list(found.tensors) == ["layers/gru/cell/vars/0"]
-    assert sorted(found.aside) == [
-        "kind (no numbers)", "none (no numbers)", "soft (a link)", "text (no numbers)"
-    ]  # fmt: skip
+    assert sorted(found.aside) == ["kind (no numbers)", "none (no numbers)", "text (no numbers)"]
+    assert found.unread == {"soft": "it is a link"}
 
 
 @pytest.mark.parametrize(

@@ -145,4 +145,5 @@ def test_what_is_not_read_is_set_aside_and_said(tmp_path: Path) -> None:
     model.graph.node[0].input[1] = "computed"
     model.graph.node[0].name = "\x1b[31mnode\n"
     found = load(write(tmp_path, ".onnx", model.SerializeToString()))
-    assert found.aside == ("[31mnode/W (computed when the model runs)", "text (no numbers)")
+    assert found.aside == ("text (no numbers)",)
+    assert found.unread == {"[31mnode/W": "it is computed when the model runs"}

@@ -17,7 +17,9 @@ class Contents:
 
     ``metadata`` is plain text that the file carries; ``described`` what it says of its recurrent
     layers beside their tensors (Keras' configuration, ONNX' attributes), by the layer's path;
-    ``aside`` names what is in the file and is no tensor of numbers.
+    ``aside`` names what is in the file and is no tensor of numbers; ``unread`` are tensors that
+    are there and whose numbers cannot be had, each with the reason: a layer that has one is
+    refused. ``notes`` say what was done to tensors on the way.
     """
 
     format: str
@@ -25,6 +27,8 @@ class Contents:
     metadata: Mapping[str, str] = field(default_factory=dict)
     described: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     aside: tuple[str, ...] = ()
+    unread: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def widen_bfloat16(raw: Array) -> Array:

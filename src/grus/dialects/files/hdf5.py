@@ -15,6 +15,7 @@ from grus.errors import InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
+LINK = " (a link)"
 MAX_DEPTH = 32
 MAX_OBJECTS = 200_000
 MAX_TEXT = 16 * 2**20
@@ -70,7 +71,7 @@ class Hdf5:
             if isinstance(link, self._h5py.ExternalLink):
                 raise InputError(f"{shown} is a link out of the file, which is never followed")
             if not isinstance(link, self._h5py.HardLink):
-                self.aside.append(f"{shown} (a link)")
+                self.aside.append(f"{shown}{LINK}")
                 continue
             found = group[name]
             if self._is_known(found):

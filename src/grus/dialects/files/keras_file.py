@@ -9,6 +9,7 @@ from grus.dialects.files import keras_config
 from grus.dialects.files.archive import Archive
 from grus.dialects.files.budget import Budget
 from grus.dialects.files.contents import Contents
+from grus.dialects.files.hdf5 import LINK
 from grus.dialects.files.hdf5_process import Found, read as read_hdf5_file
 from grus.errors import InputError
 
@@ -51,4 +52,6 @@ def _contents(format: str, found: Found, layers: dict[str, dict[str, Any]]) -> C
                 described["/".join(folders[: k + 1])] = layers[name]
     metadata = {f"{at}/{k}".lstrip("/"): v for at, t in found.texts.items() for k, v in t.items()}
     metadata.pop("model_config", None)
-    return Contents(format, found.tensors, metadata, described, found.aside)
+    aside = tuple(n for n in found.aside if not n.endswith(LINK))
+    links = {n.removesuffix(LINK): "it is a link" for n in found.aside if n.endswith(LINK)}
+    return Contents(format, found.tensors, metadata, described, aside, links)

@@ -15,6 +15,7 @@ from grus.dialects.files.naming import places, spelled
 from grus.dialects.files.settings import Said, by_keras, by_onnx
 from grus.dialects.network import Network
 from grus.dialects.records import DIALECTS
+from grus.dialects.scheme import Incomplete
 from grus.errors import InputError
 
 FRAMEWORKS = {"keras": ("keras",), "onnx": ("onnx",)}
@@ -36,55 +37,106 @@ class Reading:
 class Layer:
     """A recurrent layer of a file, or a stack that one path names.
 
-    ``readings`` are the dialects whose names and shapes fit; where two give the same network the
-    first stands for both. ``names`` are its tensors' names in the file.
+    ``fits`` are the dialects whose names and shapes fit; where two give the same network the
+    first stands for both. ``names`` are its tensors' names in the file. ``fault`` says why the
+    layer cannot be read although it is one: it is whole and understood, or it is refused.
     """
 
     path: str
     names: tuple[str, ...]
-    readings: tuple[Reading, ...]
+    fits: tuple[Reading, ...]
     notes: tuple[str, ...] = ()
+    fault: str = ""
 
     @property
     def shown(self) -> str:
         """The path as a person writes it: . where the tensors stand at the top."""
         return self.path or "."
 
+    @property
+    def readings(self) -> tuple[Reading, ...]:
+        """What fits. Raises InputError for a layer that is not whole, or not understood."""
+        if self.fault:
+            raise InputError(f"{self.shown}: {self.fault}")
+        return self.fits
+
 
 def find_layers(contents: Contents, among: Iterable[Dialect] = DIALECTS) -> tuple[Layer, ...]:
     """The recurrent layers of a file that the dialects ``among`` can read, by path.
 
     What a configuration or a node's attributes say is held against the dialects; names and
-    shapes decide the rest. Raises InputError for a layer whose weights are NaN or infinite, or
-    whose settings no cell here has.
+    shapes decide the rest. A layer of which a tensor is missing, or at whose path a tensor stands
+    that its dialect does not have, raises InputError when its readings are asked for. Raises
+    InputError for a layer whose weights are NaN or infinite, or whose settings no cell here has.
     """
     names = _spelled(contents.tensors)
     if checkpoint.KEY in contents.metadata:
         names = {k: n for k, n in names.items() if not n.startswith(checkpoint.OPTIMIZER)}
-    found: dict[str, list[tuple[Reading, tuple[str, ...], tuple[str, ...]]]] = {}
+    found: dict[str, list[Layer]] = {}
     for dialect in _possible(contents, among):
         for path, own in places(dialect, names).items():
-            tensors = {said: contents.tensors[names[name]] for said, name in own.items()}
-            said = _settings(contents, dialect, path)
-            if said is None or not _has_matrices(dialect, own):
-                continue
-            try:
-                # NaN and infinity are refused below; two biases may add up to infinity.
-                with np.errstate(over="ignore", invalid="ignore"):
-                    network = said.dialect.read(tensors, reverse=said.reverse)
-            except InputError:
-                continue
-            full = tuple(names[name] for name in own.values())
-            reading = Reading(said.dialect, network, tensors)
-            found.setdefault(path, []).append((reading, full, said.notes))
-    layers = []
-    for path, every in sorted(found.items(), key=lambda item: _counted(item[0])):
-        most = max(len(full) for _, full, _ in every)
-        fitting = [one for one in every if len(one[1]) == most]
-        _, full, notes = fitting[0]
-        _check_finite(contents, full)
-        layers.append(Layer(path, full, _distinct([one for one, _, _ in fitting]), notes))
-    return tuple(layers)
+            layer = _layer(contents, dialect, path, {said: names[n] for said, n in own.items()})
+            if layer is not None:
+                found.setdefault(path, []).append(layer)
+    ordered = sorted(found, key=_counted)
+    return _understood(contents, names, [_fullest(contents, found[path]) for path in ordered])
+
+
+def _layer(contents: Contents, dialect: Dialect, path: str, own: Mapping[str, str]) -> Layer | None:
+    """The layer that ``own``, the dialect's name -> the file's, are; None where they are none."""
+    said = _settings(contents, dialect, path)
+    if said is None or not _has_matrices(dialect, own):
+        return None
+    tensors = {name: contents.tensors[full] for name, full in own.items()}
+    full = tuple(own.values())
+    try:
+        # NaN and infinity are refused below; two biases may add up to infinity.
+        with np.errstate(over="ignore", invalid="ignore"):
+            network = said.dialect.read(tensors, reverse=said.reverse)
+    except Incomplete as error:
+        return Layer(path, full, (), fault=f"{error}; a layer is whole, or it is not read")
+    except InputError:
+        return None
+    return Layer(path, full, (Reading(said.dialect, network, tensors),), said.notes)
+
+
+def _fullest(contents: Contents, every: Sequence[Layer]) -> Layer:
+    """One layer of all that fit a path: those that use most of its tensors."""
+    whole = [one for one in every if not one.fault] or every
+    most = max(len(one.names) for one in whole)
+    fitting = [one for one in whole if len(one.names) == most]
+    _check_finite(contents, fitting[0].names)
+    return replace(fitting[0], fits=_distinct([fit for one in fitting for fit in one.fits]))
+
+
+def _understood(
+    contents: Contents, names: Mapping[str, str], layers: Sequence[Layer]
+) -> tuple[Layer, ...]:
+    """The layers, refused where a tensor that none of them has stands at the path of one."""
+    used = {name for one in layers for name in one.names}
+    unknown = {
+        said: "no such tensor is known here, and what it does to the layer is not"
+        for said, name in names.items()
+        if name not in used and contents.tensors[name].dtype.kind in "fc"
+    } | dict(contents.unread)
+    paths = {one.path for one in layers}
+    faults: dict[str, str] = {}
+    for name, why in sorted(unknown.items()):
+        for path in paths.intersection(_stands_at(name, contents.format)):
+            faults.setdefault(path, f"{name[:120]} stands at the layer's path: {why}")
+    return tuple(replace(one, fault=one.fault or faults.get(one.path, "")) for one in layers)
+
+
+def _stands_at(name: str, format: str) -> list[str]:
+    """The paths at which a tensor stands: those that its name is below.
+
+    A tensor of no path stands at the top, and so do torch's parametrizations. ONNX's names are no
+    paths but for the node's own inputs.
+    """
+    above = [name[: at.start()] for at in re.finditer(r"[./]", name)]
+    if format == "onnx":
+        return [path for path in above if re.fullmatch("/[A-Z]", name[len(path) :])]
+    return above if above and above[0] != "parametrizations" else [*above, ""]
 
 
 def _counted(path: str) -> list[tuple[int, str]]:

@@ -31,6 +31,7 @@ def read(path: Path) -> Contents:
         raise InputError("two tensors of one name")
     tensors: dict[str, Array] = {}
     described: dict[str, dict[str, Any]] = {}
+    unread: dict[str, str] = {}
     aside = [f"{one_line(n.name)[:80]} (sparse)" for n in _sparse(model.graph)]
     used: set[str] = set()
     for node_path, node in _nodes(model.graph):
@@ -43,7 +44,7 @@ def read(path: Path) -> Contents:
                     stored[source], path.parent, budget
                 )
             elif source:
-                aside.append(f"{node_path}/{letter} (computed when the model runs)")
+                unread[f"{node_path}/{letter}"] = "it is computed when the model runs"
         aside += [
             f"{node_path}/{start} ({one_line(node.input[place])[:80]})"
             for place, start in STARTS.items()
@@ -59,7 +60,7 @@ def read(path: Path) -> Contents:
             tensors[shown] = onnx_model.array(tensor, path.parent, budget)
         else:
             aside.append(f"{shown[:80]} (no numbers)")
-    return Contents("onnx", tensors, _metadata(model), described, tuple(aside))
+    return Contents("onnx", tensors, _metadata(model), described, tuple(aside), unread)
 
 
 def _nodes(graph: Any) -> Iterator[tuple[str, Any]]:

@@ -40,9 +40,9 @@ def read(path: Path) -> Contents:
     except SafetensorError as error:
         raise InputError(f"not a whole safetensors file: {one_line(error)}") from None
     known = [(name, part) for name, part in parts if part["dtype"] in DTYPES]
-    aside = [f"{name} ({p['dtype']})" for name, p in parts if p["dtype"] not in DTYPES]
+    unread = {n: f"it has the type {p['dtype']}" for n, p in parts if p["dtype"] not in DTYPES}
     tensors = {name: _array(part) for name, part in sorted(known)}
-    return Contents("safetensors", tensors, metadata, aside=tuple(aside))
+    return Contents("safetensors", tensors, metadata, unread=unread)
 
 
 def parse(content: bytes) -> tuple[dict[str, Array], dict[str, str]]:
