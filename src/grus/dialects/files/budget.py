@@ -52,7 +52,9 @@ class Budget:
         self.tensors += 1
         if self.tensors > MAX_TENSORS:
             raise InputError(f"more than {MAX_TENSORS} tensors")
-        if len(shape) > MAX_AXES or not all(0 <= n <= MAX_BYTES for n in shape):
+        whole = len(shape) <= MAX_AXES and all(0 <= n <= MAX_BYTES for n in shape)
+        # NumPy refuses an empty array too whose other axes are past all measure.
+        if not whole or math.prod(n or 1 for n in shape) > MAX_BYTES:
             raise InputError(f"{name} has a shape that no tensor can have")
         self.take(math.prod(shape) * item, name)
 

@@ -3,19 +3,28 @@
 A pickle is a program for a small stack machine. Python's own machine imports and calls whatever
 the program names. This one knows plain values and the handful of names that the caller gives, and
 calls nothing: it hands back what the program would have called, as a `Call`.
+
+Memory and work are bounded by the file's size: every instruction counts `VALUE` bytes and what its
+argument takes against the file's budget, and keys and numbers are short, so that none of them costs
+more than that each time it is used.
 """
 
 from __future__ import annotations
 
 import pickletools
+import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-from grus.dialects.files.budget import one_line
+from grus.dialects.files.budget import Budget, one_line
 from grus.errors import InputError
 
 MAX_VALUES = 2_000_000
+VALUE = 128
+"""Bytes that one instruction may take: a dictionary, its place on the stack and in the memo."""
+MAX_KEY = 4096
+MAX_BITS = 512
 ORDERED = "collections OrderedDict"
 _MARK = object()
 
@@ -45,17 +54,19 @@ class Persistent:
 class Machine:
     """Runs a pickle that may name ``known`` and nothing else."""
 
-    def __init__(self, known: Collection[str]) -> None:
+    def __init__(self, known: Collection[str], budget: Budget) -> None:
         self.known = known
+        self.budget = budget
+        self.count = 0
+        """The instructions that were read."""
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 
     def run(self, program: bytes) -> Any:
         """The value of the pickle. Raises InputError for all that is not plain data."""
         try:
-            for count, (opcode, argument, _) in enumerate(pickletools.genops(program)):
-                if count > MAX_VALUES:
-                    raise InputError(f"its pickle has more than {MAX_VALUES} instructions")
+            for opcode, argument, _ in pickletools.genops(program):
+                self._pay(argument)
                 if opcode.name == "STOP":
                     return self.stack.pop()
                 step = _STEPS.get(opcode.name)
@@ -70,6 +81,15 @@ class Machine:
         except (ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
             raise InputError(f"its pickle is damaged: {one_line(error)}") from None
         raise InputError("its pickle is cut short")
+
+    def _pay(self, argument: Any) -> None:
+        """Count one instruction and its argument."""
+        self.count += 1
+        if self.count > MAX_VALUES:
+            raise InputError(f"its pickle has more than {MAX_VALUES} instructions")
+        if isinstance(argument, int) and argument.bit_length() > MAX_BITS:
+            raise InputError(f"its pickle holds a number of more than {MAX_BITS} bits")
+        self.budget.take(VALUE + sys.getsizeof(argument), "its pickle")
 
     def push(self, value: Any) -> None:
         """Put a value on the stack."""
@@ -113,6 +133,8 @@ class Machine:
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, (str, int, float, type(None))):
                 raise ValueError("a key that is neither text nor number")
+            if isinstance(key, str) and len(key) > MAX_KEY:
+                raise InputError(f"its pickle has a name of more than {MAX_KEY} characters")
             target[key] = value
 
     def append(self, items: list[Any]) -> None:

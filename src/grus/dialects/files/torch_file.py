@@ -50,11 +50,12 @@ def read(path: Path) -> Contents:
             )
     with Archive(path, Budget.of(path), ".pt file") as archive:
         folder = _folder(archive)
-        value = Machine(KNOWN).run(archive.read(f"{folder}/{PICKLE}"))
+        machine = Machine(KNOWN, archive.budget)
+        value = machine.run(archive.read(f"{folder}/{PICKLE}"))
         storages = Storages(archive, folder)
         tensors: dict[str, Array] = {}
         aside = []
-        for path_in, leaf in named(value):
+        for path_in, leaf in named(value, machine.count + 1):
             name = path_in or ALONE
             if not is_tensor(leaf):
                 aside.append(one_line(name)[:80])

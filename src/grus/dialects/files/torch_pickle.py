@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from grus.dialects.files.archive import Archive
-from grus.dialects.files.budget import MAX_TENSORS
+from grus.dialects.files.budget import MAX_AXES
 from grus.dialects.files.contents import Array, widen_bfloat16
 from grus.dialects.files.opcodes import ORDERED, Call, Global, Persistent
 from grus.errors import InputError
@@ -35,6 +35,8 @@ DTYPES = {f"torch {name}": name for name in TYPES}
 KNOWN = frozenset({ORDERED, UNTYPED, TENSOR, TENSOR_OF, PARAMETER, SIZE, *STORAGES, *DTYPES})
 """All that a pickle of weights may name."""
 MAX_DEPTH = 32
+MAX_PATH = 8192
+"""Characters of a name with all that stands before it."""
 
 
 @dataclass(frozen=True)
@@ -48,24 +50,38 @@ class Storage:
     """Bytes of one of ``count``; 0 is as many as the type has."""
 
 
-def named(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of nested dictionaries and lists, by their path joined with dots."""
-    count = 0
-    waiting = [(name, value, 0)]
+def named(value: Any, most: int) -> Iterator[tuple[str, Any]]:
+    """The leaves of nested dictionaries and lists, by their path joined with dots.
+
+    A pickle can hold one value in many places, and a container in itself: raises InputError where
+    more than ``most`` values are met, or names and nesting have no end.
+    """
+    waiting: list[Iterator[tuple[str, Any]]] = [iter([("", value)])]
     while waiting:
-        name, value, depth = waiting.pop()
-        count += 1
-        if count > MAX_TENSORS or depth > MAX_DEPTH:
-            raise InputError("its pickle nests too deep, or into itself")
-        if isinstance(value, dict):
-            items = [(str(key), inner) for key, inner in value.items()]
-        elif isinstance(value, list) or type(value) is tuple:
-            items = [(str(key), inner) for key, inner in enumerate(value)]
-        else:
-            yield name, value
+        item = next(waiting[-1], None)
+        if item is None:
+            waiting.pop()
             continue
-        joined = ((f"{name}.{key}".lstrip("."), inner, depth + 1) for key, inner in items)
-        waiting.extend(reversed(list(joined)))
+        name, found = item
+        most -= 1
+        if most < 0 or len(waiting) > MAX_DEPTH or len(name) > MAX_PATH:
+            raise InputError("its pickle nests too deep, or into itself")
+        inner = _inner(found)
+        if inner is None:
+            yield name, found
+        else:
+            waiting.append(_below(name, inner))
+
+
+def _below(name: str, inner: Iterator[tuple[Any, Any]]) -> Iterator[tuple[str, Any]]:
+    return ((f"{name}.{key}".lstrip("."), value) for key, value in inner)
+
+
+def _inner(value: Any) -> Iterator[tuple[Any, Any]] | None:
+    """What stands in a container by its key; None for what is none."""
+    if isinstance(value, dict):
+        return iter(value.items())
+    return enumerate(value) if isinstance(value, list) or type(value) is tuple else None
 
 
 def is_tensor(value: Any) -> bool:
@@ -148,8 +164,9 @@ def _storage(name: str, reference: Any) -> Storage:
 def _sizes(name: str, value: Any) -> tuple[int, ...]:
     if isinstance(value, Call) and value.function.name == SIZE and len(value.arguments) == 1:
         value = value.arguments[0]
-    if not isinstance(value, (tuple, list)) or not all(type(n) is int and n >= 0 for n in value):
-        raise InputError(f"{name}: a shape or stride that is no tuple of whole numbers")
+    fits = isinstance(value, (tuple, list)) and len(value) <= MAX_AXES
+    if not fits or not all(type(n) is int and n >= 0 for n in value):
+        raise InputError(f"{name}: a shape or stride that is no short tuple of whole numbers")
     return tuple(value)
 
 
