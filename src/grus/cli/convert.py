@@ -127,7 +127,8 @@ def _report(
     lines += [f"  {name} {_shape(array.shape)}" for name, array in done.tensors.items()]
     used = {name for one in layers for name in one.names}
     others = [f"{n} {_shape(a.shape)}" for n, a in contents.tensors.items() if n not in used]
-    lines += [f"note: {note}" for note in (*done.notes, *(n for one in layers for n in one.notes))]
+    notes = (*contents.notes, *done.notes, *(n for one in layers for n in one.notes))
+    lines += [f"note: {note}" for note in notes]
     lines += [f"left out: {text}" for text in _shortened(others)]
     aside = [*contents.aside, *(f"{n} ({why})" for n, why in contents.unread.items())]
     lines += [f"left out, no tensors: {text}" for text in _shortened(aside)]

@@ -128,7 +128,8 @@ FORGED = {
     "setting the state of a function": FLOATS + b"}b.",
     "a key that is a tuple": b"})K\x01s.",
     "a key that is a list": b"}]K\x01s.",
-    "bytes": b"\x80\x03C\x01a.",
+    "an object of torch's own": b"\x80\x02ctorch\nSize\n)\x81.",
+    "an object that is beside weights, called": b"cargparse\nNamespace\n)\x81)R.",
     "a set": b"\x80\x04\x8f.",
     "out-of-band buffers": b"\x80\x05\x97.",
     "an empty stack": b".",
@@ -274,7 +275,9 @@ def test_a_whole_model_a_script_and_an_old_file_say_what_to_do(tmp_path: Path) -
     torch = pytest.importorskip("torch")
     path = tmp_path / "model.pt"
     torch.save(torch.nn.GRU(2, 3), path)
-    assert "names 'torch.nn.modules.rnn GRU'" in refused(path)
+    said = refused(path)
+    assert "names 'torch.nn.modules.rnn GRU'" in said
+    assert said.endswith("Save the state_dict alone: torch.save(model.state_dict(), FILE)")
     torch.save(torch.nn.Linear(2, 3).state_dict(), path, _use_new_zipfile_serialization=False)
     assert "before 1.6" in refused(path)
     members = unzipped(sample(".pt")) | {"weights/code/__torch__.py": b"pass"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from sample_files import SUFFIXES, keras_layer, need, onnx_model, sample, tensors, write
 
 from grus.dialects.files import npz, safetensors_file, torch_file
+from grus.dialects.files.layers import find_layers
 from grus.dialects.files.reading import load
 from grus.errors import InputError
 
@@ -114,6 +116,36 @@ def test_what_torch_saves_is_read_without_torch(protocol: int, tmp_path: Path) -
     assert found.tensors["list.1"].shape == (0, 3)
     assert np.array_equal(found.tensors["parameter"], base.numpy())
     assert found.tensors["whole"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("ending", [".pth.tar", ".ckpt", ".bin"])
+def test_what_people_save_beside_weights_is_left_out(ending: str, tmp_path: Path) -> None:
+    """As PyTorch's ImageNet example, Lightning and others write checkpoints."""
+    torch = need("torch")
+    layer = torch.nn.GRU(3, 4)
+    optimizer = torch.optim.Adam(layer.parameters())
+    layer(torch.zeros(2, 3))[0].sum().backward()
+    optimizer.step()
+    saved = {
+        "state_dict": {f"gru.{name}": tensor for name, tensor in layer.state_dict().items()},
+        "optimizer": optimizer.state_dict(),
+        "scheduler": torch.optim.lr_scheduler.StepLR(optimizer, 3).state_dict(),
+        "args": argparse.Namespace(hidden=4, folder=Path("a"), device=torch.device("cpu")),
+        "best": np.float64(3), "vocabulary": {f"word {k}": k for k in range(30_000)},
+        "seen": b"bytes", "mean": np.zeros(3),
+    }  # fmt: skip
+    path = tmp_path / f"model{ending}"
+    torch.save(saved, path)
+    found = load(path)
+    (one,) = find_layers(found)
+    assert (one.path, len(one.readings)) == ("state_dict.gru", 1)
+    assert {"args", "best", "seen"} <= set(found.aside)
+    assert list(found.unread) == ["mean"]
+    saved["state_dict"]["gru.bias_hh_l0"] = np.zeros(12)
+    torch.save(saved, path)
+    (one,) = find_layers(load(path))
+    assert "bias_hh_l0 is missing" in one.fault
 
 
 def test_an_unknown_ending_and_an_absent_file_are_named(tmp_path: Path) -> None:

@@ -52,10 +52,13 @@ class Persistent:
 
 
 class Machine:
-    """Runs a pickle that may name ``known`` and nothing else."""
+    """Runs a pickle that may name ``known``, and ``beside``, whose objects are left empty."""
 
-    def __init__(self, known: Collection[str], budget: Budget) -> None:
+    def __init__(
+        self, known: Collection[str], budget: Budget, beside: Collection[str] = ()
+    ) -> None:
         self.known = known
+        self.beside = beside
         self.budget = budget
         self.count = 0
         """The instructions that were read."""
@@ -108,16 +111,19 @@ class Machine:
 
     def name(self, name: str) -> None:
         """Refer to a name."""
-        if name not in self.known:
+        if name not in self.known and name not in self.beside:
             raise InputError(
                 f"its pickle names {one_line(name)[:80]!r}; a file of weights names tensors only."
-                " Nothing was executed"
+                " Nothing was executed. Save the state_dict alone:"
+                " torch.save(model.state_dict(), FILE)"
             )
         self.push(Global(name))
 
-    def call(self) -> None:
-        """Hand back what would have been called."""
+    def call(self, *, make: bool = False) -> None:
+        """Hand back what would have been called, or made."""
         arguments, function = self.stack.pop(), self.stack.pop()
+        if make and getattr(function, "name", "") not in self.beside:
+            raise InputError("its pickle makes an object that is no weight. Nothing was executed")
         if not isinstance(function, Global) or not isinstance(arguments, tuple):
             raise InputError("its pickle calls what is no function. Nothing was executed")
         if function.name == ORDERED and not arguments:
@@ -128,6 +134,8 @@ class Machine:
     def set_items(self, items: list[Any]) -> None:
         """Put pairs into the dictionary on top. Keys are text and numbers."""
         target = self.stack[-1]
+        if isinstance(target, Call) and target.function.name in self.beside:
+            return
         if not isinstance(target, dict) or len(items) % 2:
             raise ValueError("items without a dictionary")
         for key, value in zip(items[::2], items[1::2], strict=True):
@@ -146,7 +154,9 @@ class Machine:
     def build(self) -> None:
         """The state of an object: that of a dictionary (``_metadata``) says nothing of weights."""
         self.stack.pop()
-        if not isinstance(self.stack[-1], dict):
+        top = self.stack[-1]
+        beside = isinstance(top, Call) and top.function.name in self.beside
+        if not isinstance(top, dict) and not beside:
             raise InputError("its pickle sets the state of an object. Nothing was executed")
 
     def pop(self, count: int) -> tuple[Any, ...]:
@@ -185,6 +195,7 @@ _STEPS: dict[str, Step] = {
         ("BININT", "BININT1", "BININT2", "INT", "LONG1", "LONG4", "BINFLOAT"), Machine.push
     ),
     **dict.fromkeys(("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"), Machine.push),
+    **dict.fromkeys(("BINBYTES", "SHORT_BINBYTES", "BINBYTES8"), Machine.push),
     "EMPTY_TUPLE": _make(tuple),
     "EMPTY_LIST": _make(list),
     "EMPTY_DICT": _make(dict),
@@ -203,6 +214,7 @@ _STEPS: dict[str, Step] = {
     "STACK_GLOBAL": lambda machine, _: machine.name(" ".join(machine.pop(2))),
     "BINPERSID": lambda machine, _: machine.push(Persistent(*machine.pop(1))),
     "REDUCE": lambda machine, _: machine.call(),
+    "NEWOBJ": lambda machine, _: machine.call(make=True),
     "BUILD": lambda machine, _: machine.build(),
 }
 """Opcode -> what it does. The opcodes that make, find or call objects otherwise are not here."""

@@ -17,11 +17,13 @@ from grus.dialects.files.budget import Budget, check_name, one_line
 from grus.dialects.files.contents import Array, Contents
 from grus.dialects.files.opcodes import Machine
 from grus.dialects.files.torch_pickle import (
+    BESIDE,
     KNOWN,
     STORAGES,
     TENSOR,
     TYPES,
     Storages,
+    is_array,
     is_tensor,
     named,
 )
@@ -50,21 +52,23 @@ def read(path: Path) -> Contents:
             )
     with Archive(path, Budget.of(path), ".pt file") as archive:
         folder = _folder(archive)
-        machine = Machine(KNOWN, archive.budget)
+        machine = Machine(KNOWN, archive.budget, BESIDE)
         value = machine.run(archive.read(f"{folder}/{PICKLE}"))
         storages = Storages(archive, folder)
         tensors: dict[str, Array] = {}
-        aside = []
+        aside, unread = [], {}
         for path_in, leaf in named(value, machine.count + 1):
             name = path_in or ALONE
-            if not is_tensor(leaf):
+            if is_array(leaf):
+                unread[one_line(name)] = "it is an array of NumPy; save torch tensors"
+            elif not is_tensor(leaf):
                 aside.append(one_line(name)[:80])
             elif name in tensors:
                 raise InputError(f"two tensors are called {one_line(name)[:80]!r}")
             else:
                 check_name(name)
                 tensors[name] = storages.array(name, leaf)
-    return Contents("pt", tensors, aside=tuple(aside))
+    return Contents("pt", tensors, aside=tuple(aside), unread=unread)
 
 
 def _folder(archive: Archive) -> str:
@@ -74,7 +78,10 @@ def _folder(archive: Archive) -> str:
         raise InputError(f"not a .pt file: an archive with {len(found)} {PICKLE}")
     (folder,) = found
     if any(n.startswith((f"{folder}/code/", f"{folder}/constants.pkl")) for n in archive.sizes):
-        raise InputError("a TorchScript program, not weights; save its state_dict() instead")
+        raise InputError(
+            "a TorchScript program, not weights; save its weights alone:"
+            " torch.save(torch.jit.load(FILE).state_dict(), OTHER)"
+        )
     if archive.sizes[f"{folder}/{PICKLE}"] > MAX_PICKLE:
         raise InputError(f"its pickle is larger than {MAX_PICKLE} bytes")
     return folder

@@ -34,6 +34,18 @@ SIZE = "torch Size"
 DTYPES = {f"torch {name}": name for name in TYPES}
 KNOWN = frozenset({ORDERED, UNTYPED, TENSOR, TENSOR_OF, PARAMETER, SIZE, *STORAGES, *DTYPES})
 """All that a pickle of weights may name."""
+BESIDE = frozenset({
+    "argparse Namespace", "_codecs encode", "torch device", "numpy dtype", "numpy ndarray",
+    *(f"{core} {name}" for core in ("numpy.core.multiarray", "numpy._core.multiarray")
+      for name in ("scalar", "_reconstruct")),
+    *(f"{place} {kind}Path" for place in ("pathlib", "pathlib._local")
+      for kind in ("Posix", "Windows")),
+    *(f"{place} AttributeDict" for place in ("pytorch_lightning.utilities.parsing",
+      "lightning.pytorch.utilities.parsing", "lightning.fabric.utilities.data",
+      "lightning_fabric.utilities.data")),
+})  # fmt: skip
+"""What people keep beside weights: settings, numbers of NumPy, paths. None of it is made; it is
+named as left out."""
 MAX_DEPTH = 32
 MAX_PATH = 8192
 """Characters of a name with all that stands before it."""
@@ -87,6 +99,11 @@ def _inner(value: Any) -> Iterator[tuple[Any, Any]] | None:
 def is_tensor(value: Any) -> bool:
     """True for a call that rebuilds a tensor or a parameter."""
     return isinstance(value, Call) and value.function.name in (TENSOR, TENSOR_OF, PARAMETER)
+
+
+def is_array(value: Any) -> bool:
+    """True for a call that rebuilds an array of NumPy."""
+    return isinstance(value, Call) and value.function.name.endswith(" _reconstruct")
 
 
 @dataclass
