@@ -66,8 +66,9 @@ def test_a_layer_becomes_another_dialect_and_everything_is_said(
     assert "becomes Equinox GRUCell" in said
     assert "  weight_hh [12, 4]" in said
     assert "note: two biases of r, z added into one" in said
-    assert "left out: decoder.gru.weight_ih_l0 [12, 3]" in said
-    assert "head.weight [2, 4]" in said
+    before = said[: said.index("becomes Equinox")]
+    assert "left out: decoder.gru.weight_ih_l0 [12, 3]" in before
+    assert "head.weight [2, 4]; the file has the recurrent layer alone" in before
     assert "both sides run on random input: largest difference " in said
     assert f"{out}: written, {out.stat().st_size} bytes" in said
     given = load(checkpoint).tensors
@@ -75,6 +76,35 @@ def test_a_layer_becomes_another_dialect_and_everything_is_said(
     assert np.array_equal(found["bias_n"], given["encoder.gru.bias_hh_l0"][8:])
     bias = given["encoder.gru.bias_ih_l0"] + given["encoder.gru.bias_hh_l0"]
     assert np.array_equal(found["bias"][:8], bias[:8])
+
+
+def test_a_head_is_said_before_what_an_optimizer_keeps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given, out = tmp_path / "in.npz", tmp_path / "out.npz"
+    kept = {f"optimizer/vars/{k}": np.ones(3, "f4") for k in range(12)}
+    kept |= {"optimizer_state.exp_avg.3": np.ones(3, "f4")}
+    given.write_bytes(npz.content(kept | layer("gru.") | {"dense/kernel": np.ones((4, 1), "f4")}))
+    code, said, _ = grus(capsys, given, out, "--to", "torch")
+    lines = said.splitlines()
+    assert code == 0
+    assert lines[2] == "left out: dense/kernel [4, 1]; the file has the recurrent layer alone"
+    (last,) = (line for line in lines if line.startswith("left out, of an optimizer"))
+    assert last.endswith("and 1 more")
+
+
+def test_a_layer_that_is_not_whole_is_refused_and_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given, out = tmp_path / "in.npz", tmp_path / "out.npz"
+    tensors = layer("gru.")
+    given.write_bytes(npz.content(tensors | {"gru.weight_ch_l0": np.ones((12, 4), "f4")}))
+    said = refused(capsys, out, given, out, "--to", "torch")
+    assert "gru: gru.weight_ch_l0 stands at the layer's path: no such tensor is known" in said
+    del tensors["gru.bias_hh_l0"]
+    given.write_bytes(npz.content(tensors))
+    said = refused(capsys, out, given, out, "--to", "torch")
+    assert "gru: PyTorch nn.GRU: the tensor bias_hh_l0 is missing" in said
 
 
 def test_several_layers_are_named_and_one_must_be_said(

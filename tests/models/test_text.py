@@ -32,6 +32,34 @@ def test_a_byte_order_mark_is_no_character(tmp_path: Path) -> None:
     assert decoded(Source(write(tmp_path, b"\xef\xbb\xbfabc"))) == "abc"
 
 
+@pytest.mark.parametrize("name", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_a_text_of_another_encoding_is_the_same_text(name: str, tmp_path: Path) -> None:
+    """Windows' editors save UTF-16; with a byte order mark (utf-16, utf-32) or without."""
+    prose = "Zwölf Boxkämpfer — 日本\r\nand\ttabs 😀" * 3
+    assert decoded(Source(write(tmp_path, prose.encode(name)))) == prose
+
+
+@pytest.mark.parametrize("raw", [b"\xff\xfea", b"\xfe\xff\xd8\x00\x00a"])
+def test_damaged_utf_16_is_called_utf_16(raw: bytes, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is not UTF-16: byte"):
+        read(Source(write(tmp_path, raw)))
+
+
+def test_small_numbers_in_two_bytes_are_no_text(tmp_path: Path) -> None:
+    raw = np.arange(300, dtype="<i2").tobytes()
+    with pytest.raises(InputError, match="looks like a binary file"):
+        read(Source(write(tmp_path, raw)))
+
+
+@pytest.mark.parametrize("name", ["load.csv", "vowels.ts"])
+def test_a_table_is_told_where_forecasts_are_made(name: str, tmp_path: Path) -> None:
+    content = b"# comment\n@problemName X\n@data\n1,2:3" if name[-2:] == "ts" else b"a,b\n1,2\n"
+    with pytest.raises(InputError, match=r"not prose.*Forecasts are made .*docs/recipes\.md"):
+        read(Source(write(tmp_path, content, name)))
+    prose = b"let x: number = 1; // a program\n"
+    assert decoded(Source(write(tmp_path, prose, "some.ts"))) == prose.decode()
+
+
 @given(st.text(st.characters(codec="ascii"), min_size=1))
 def test_letters_is_d2ls_normalisation_on_ascii(tmp_path_factory: object, prose: str) -> None:
     """d2l: re.sub('[^A-Za-z]+', ' ', text).lower()."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from grus.dialects.files.layers import Layer, Reading
 
 SHOWN = 12
+OPTIMIZER = re.compile(r"(?:^|[./_])(?:optim\w*|adam\w*)[./]", re.IGNORECASE)
 
 
 def convert(
@@ -79,8 +81,9 @@ def _chosen(
     """The layers asked for; the only one where none is."""
     if not found:
         names = ", ".join(list(contents.tensors)[:SHOWN]) or "none"
+        unread = "".join(f"; {name[:80]}: {why}" for name, why in list(contents.unread.items())[:3])
         whose = f"that the dialect {source} reads" if source else "of a dialect that is known"
-        raise InputError(f"{given}: no recurrent layer {whose}; its tensors are {names}")
+        raise InputError(f"{given}: no recurrent layer {whose}; its tensors are {names}{unread}")
     by_path = {one.shown: one for one in found}
     known = ", ".join(list(by_path)[:SHOWN])
     if not asked:
@@ -123,16 +126,26 @@ def _report(
     )
     paths = ", ".join(one.shown for one in layers)
     lines = [f"{given}, {paths}: {readings[0].dialect.title}", f"  {sizes}"]
+    own, optimizer = _others(contents, {name for one in layers for name in one.names})
+    lines += [f"left out: {text}; the file has the recurrent layer alone" for text in own]
     lines.append(f"becomes {done.target.title}")
     lines += [f"  {name} {_shape(array.shape)}" for name, array in done.tensors.items()]
-    used = {name for one in layers for name in one.names}
-    others = [f"{n} {_shape(a.shape)}" for n, a in contents.tensors.items() if n not in used]
     notes = (*contents.notes, *done.notes, *(n for one in layers for n in one.notes))
     lines += [f"note: {note}" for note in notes]
-    lines += [f"left out: {text}" for text in _shortened(others)]
+    lines += [f"left out, of an optimizer: {text}" for text in optimizer]
     aside = [*contents.aside, *(f"{n} ({why})" for n, why in contents.unread.items())]
     lines += [f"left out, no tensors: {text}" for text in _shortened(aside)]
     return lines
+
+
+def _others(contents: Contents, used: set[str]) -> tuple[list[str], list[str]]:
+    """The tensors that are not used, in one line: the model's, and an optimizer's."""
+    rest = {n: f"{n} {_shape(a.shape)}" for n, a in contents.tensors.items() if n not in used}
+    optimizer = [name for name in rest if OPTIMIZER.search(name)]
+    return (
+        _shortened([text for name, text in rest.items() if name not in optimizer]),
+        _shortened([rest[name] for name in optimizer]),
+    )
 
 
 def _shape(shape: tuple[int, ...]) -> str:

@@ -183,10 +183,12 @@ def text_of(text: str | None, file: Path | None) -> str | None:
         return text
     if text is not None:
         raise InputError("--text and --file are two texts; give one of them")
+    from grus.models.text import decoded
+
     try:
-        return file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--file {file} cannot be read as UTF-8 text: {error}") from None
+        return decoded(file.read_bytes(), f"--file {file}")
+    except OSError as error:
+        raise InputError(f"--file {file} cannot be read: {error}") from None
 
 
 def traced(run: Path, text: str | None, **asked: Any) -> Trace:

@@ -16,6 +16,7 @@ from grus.models.fields import check
 BUILT_IN = "the Python language reference (pydoc_data.topics)"
 RECORDS = {".csv": "a table", ".tsv": "a table", ".json": "JSON", ".jsonl": "JSON records"}
 RECORDS[".ndjson"] = RECORDS[".jsonl"]
+FORECASTS = " Forecasts are made in Python with grus.GRU: docs/recipes.md"
 NORMALIZERS = ("none", "letters")
 UNITS = ("character", "byte")
 
@@ -109,8 +110,8 @@ class Text:
 def read(source: Source) -> Text:
     """Read, normalise, cut, and number the text.
 
-    Raises InputError when there is no such file, it is empty, not UTF-8, or looks like data
-    rather than prose.
+    Raises InputError when there is no such file, it is empty, neither UTF-8 nor UTF-16, or looks
+    like data rather than prose.
     """
     text = _built_in() if source.file is None else _from_file(Path(source.file), source)
     if source.normalize == "letters":
@@ -130,6 +131,37 @@ def _built_in() -> str:
     return "\n\n".join(topics.values())
 
 
+def encoding(raw: bytes) -> str:
+    """The encoding of a text: by its byte order mark; UTF-16 where every other byte is often zero
+    and what it says can be printed; else UTF-8. A byte order mark is no character of the text.
+    """
+    if raw[:4] in (b"\xff\xfe\0\0", b"\0\0\xfe\xff"):
+        return "utf-32"
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    first = raw[:4000]
+    zeros = [first[side::2].count(0) for side in (0, 1)]
+    if len(first) >= 32 and max(zeros) > max(len(first) / 8, 8 * min(zeros)):
+        name = "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le"
+        shown = first.decode(name, "replace")
+        if all(letter.isprintable() or letter.isspace() for letter in shown):
+            return name
+    return "utf-8-sig"
+
+
+def decoded(raw: bytes, where: str) -> str:
+    """The text of a file. Raises InputError, beginning with ``where``, for what is none."""
+    name = encoding(raw)
+    try:
+        return raw.decode(name)
+    except UnicodeDecodeError as error:
+        wanted = name.removesuffix("-sig").upper()
+        raise InputError(
+            f"{where} is not {wanted}: byte {raw[error.start]:#04x} at offset {error.start};"
+            " --unit byte reads any bytes"
+        ) from None
+
+
 def _from_file(path: Path, source: Source) -> str:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "is no file" if path.exists() else "not found"
@@ -139,18 +171,13 @@ def _from_file(path: Path, source: Source) -> str:
         raw = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    if kind is None and b"\0" in raw:
+    if kind is None and b"\n@data" in raw.lower():
+        kind = "a set of time series"
+    if kind is None and b"\0" in raw and encoding(raw) == "utf-8-sig":
         kind = "a binary file"
     if kind and not source.as_text:
         raise InputError(
-            f"{path} looks like {kind}, not prose; --as-text trains on it all the same"
+            f"{path} looks like {kind}, not prose; --as-text trains on it all the same."
+            + (FORECASTS if kind in ("a table", "a set of time series") else "")
         )
-    if source.unit == "byte":
-        return raw.decode("latin-1")
-    try:
-        return raw.decode("utf-8-sig")  # a byte order mark is no character of the text
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path} is not UTF-8: byte {raw[error.start]:#04x} at offset {error.start};"
-            " --unit byte reads any bytes"
-        ) from None
+    return raw.decode("latin-1") if source.unit == "byte" else decoded(raw, str(path))
