@@ -25,13 +25,14 @@ OPTIMIZER = re.compile(r"(?:^|[./_])(?:optim\w*|adam\w*)[./]", re.IGNORECASE)
 
 def convert(
     given: Annotated[
-        Path, typer.Argument(metavar="IN", help="A .safetensors, .pt, .npz, .h5, .keras or .onnx")
+        Path,
+        typer.Argument(metavar="IN", help=".safetensors, .pt, .npz, .h5, .keras, .onnx or .json"),
     ],
     out: Annotated[
         Path,
         typer.Argument(
             metavar="OUT",
-            help="A .safetensors, .npz, .pt, .onnx, .weights.h5 or .keras",
+            help=".safetensors, .npz, .pt, .onnx, .weights.h5, .keras, .json",
             callback=JUDGED.check,
         ),
     ],

@@ -23,7 +23,8 @@ from grus.equations import CELLS, Cell
 from grus.errors import InputError
 
 TARGETS = {".safetensors": "torch", ".npz": "torch", ".pt": "torch", ".pth": "torch",
-           ".weights.h5": "keras", ".keras": "keras", ".onnx": "onnx"}  # fmt: skip
+           ".weights.h5": "keras", ".keras": "keras", ".onnx": "onnx",
+           ".json": "torch"}  # fmt: skip
 CONVERTED = ("gru", "lstm", "rnn", "rnn_relu")
 
 

@@ -18,7 +18,7 @@ from grus.dialects.records import DIALECTS
 from grus.dialects.scheme import Incomplete
 from grus.errors import InputError
 
-FRAMEWORKS = {"keras": ("keras",), "onnx": ("onnx",)}
+FRAMEWORKS = {"keras": ("keras",), "onnx": ("onnx",), "rtneural": ("keras",)}
 """Formats of one framework."""
 KERAS_3 = "layers/"
 """What every layer's path begins with in Keras 3's own files."""

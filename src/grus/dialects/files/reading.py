@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from grus.dialects.files import keras_file, npz, onnx_file, safetensors_file, torch_file
+from grus.dialects.files import json_file, keras_file, npz, onnx_file, safetensors_file, torch_file
 from grus.dialects.files.contents import Contents
 from grus.dialects.files.reparametrized import folded
 from grus.errors import InputError
@@ -22,13 +22,14 @@ READERS: dict[str, Callable[[Path], Contents]] = {
     ".h5": keras_file.read_hdf5,
     ".hdf5": keras_file.read_hdf5,
     ".onnx": onnx_file.read,
+    ".json": json_file.read,
 }
 """Ending of a file's name -> its reader. Lightning writes .ckpt, Hugging Face .bin, others
 .pth.tar: all of them torch.save's format."""
 
 
 def load(path: Path | str) -> Contents:
-    """The tensors of a weight file: .safetensors, .pt, .npz, .h5, .keras or .onnx.
+    """The tensors of a weight file: .safetensors, .pt, .npz, .h5, .keras, .onnx or .json.
 
     Weights that torch keeps as parts (weight norm, spectral norm, pruning) are put together. The
     file may be anyone's: see the package's description for what is refused. .h5 and .keras

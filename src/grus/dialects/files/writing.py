@@ -12,7 +12,7 @@ import numpy as np
 from grus.dialects.activation import USUAL, Activation, Activations
 from grus.dialects.conversion import Converted, distance
 from grus.dialects.dialect import Dialect
-from grus.dialects.files import keras_write, npz, safetensors_file, torch_file
+from grus.dialects.files import json_file, keras_write, npz, safetensors_file, torch_file
 from grus.dialects.files.description import describe
 from grus.dialects.files.keras_write import KerasLayer
 from grus.dialects.files.layers import find_layers, same_network, stacked
@@ -39,6 +39,11 @@ def _onnx(done: Converted, network: Network) -> bytes:
     return bytes(to_model(held).SerializeToString())
 
 
+def _json(done: Converted, network: Network) -> bytes:
+    layers = _keras(done, network) if done.target.framework == "keras" else []
+    return json_file.content(done.target, done.tensors, layers)
+
+
 WRITERS = {
     ".safetensors": Writer(
         lambda done, net: safetensors_file.content(done.tensors, describe(done.target, net.reverse))
@@ -51,6 +56,7 @@ WRITERS = {
     ),
     ".keras": Writer(lambda done, net: keras_write.archive(_keras(done, net)), "keras", "keras"),
     ".onnx": Writer(_onnx, "onnx", "onnx"),
+    ".json": Writer(_json, usual="keras"),
 }
 """Ending of a file's name -> how it is written."""
 
