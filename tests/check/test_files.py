@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -118,9 +119,13 @@ def test_what_is_no_answer_is_refused(content: str, said: str, tmp_path: Path) -
 
 def test_pickles_and_other_files_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", **{"biases/output": np.array([{}], dtype=object)})
+    text = b"{'descr': '<f8', 'fortran_order': False, 'shape': (10000000000000,), }"
+    header = b"\x93NUMPY\x01\x00v\x00" + text.ljust(117) + b"\n"
+    with zipfile.ZipFile(tmp_path / "d.npz", "w") as archive:
+        archive.writestr("biases/output.npy", header)
     (tmp_path / "b.npz").write_bytes(b"PK\x03\x04 not a whole archive")
     (tmp_path / "c.txt").write_text("1")
-    for name in ("a.npz", "b.npz", "c.txt", "missing.json"):
+    for name in ("a.npz", "b.npz", "d.npz", "c.txt", "missing.json"):
         with pytest.raises(InputError):
             read(tmp_path / name, GRU)
 

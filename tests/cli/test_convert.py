@@ -100,11 +100,14 @@ def test_a_layer_that_is_not_whole_is_refused_and_said(
     tensors = layer("gru.")
     given.write_bytes(npz.content(tensors | {"gru.weight_ch_l0": np.ones((12, 4), "f4")}))
     said = refused(capsys, out, given, out, "--to", "torch")
-    assert "gru: gru.weight_ch_l0 stands at the layer's path: no such tensor is known" in said
+    assert (
+        "the layer at gru: gru.weight_ch_l0 stands at the layer's path: no such tensor is known"
+        in said
+    )
     del tensors["gru.bias_hh_l0"]
     given.write_bytes(npz.content(tensors))
     said = refused(capsys, out, given, out, "--to", "torch")
-    assert "gru: PyTorch nn.GRU: the tensor bias_hh_l0 is missing" in said
+    assert "the layer at gru: PyTorch nn.GRU: the tensor bias_hh_l0 is missing" in said
 
 
 def test_several_layers_are_named_and_one_must_be_said(

@@ -82,7 +82,7 @@ def test_parts_of_an_unknown_kind_are_named(tmp_path: Path) -> None:
     contents = load(tmp_path / "a.pt")
     assert "remove_parametrizations(module, 'bias_hh_l0')" in contents.unread["gru.bias_hh_l0"]
     (found,) = find_layers(contents)
-    with pytest.raises(InputError, match=r"^gru: "):
+    with pytest.raises(InputError, match=r"^the layer at gru: "):
         _ = found.readings
     layer = torch.nn.GRU(3, 4)
     torch.save(layer.state_dict() | {"bias_hh_l0_orig": layer.bias_hh_l0}, tmp_path / "a.pt")

@@ -47,7 +47,7 @@ def test_a_layer_without_one_of_its_tensors_is_no_layer(dialect: Dialect) -> Non
             dialect.read(rest, "net")
         broken = at(Contents("npz", rest))
         if broken is not None:
-            with pytest.raises(InputError, match=r"^net: "):
+            with pytest.raises(InputError, match=r"^the layer at net: "):
                 _ = broken.readings
 
 
@@ -70,7 +70,7 @@ def test_an_unknown_tensor_at_the_path_of_a_layer_refuses_it(name: str, dialect:
     given = tensors_of(dialect) | {f"net/{name}": np.ones(4, "f4")}
     layer = at(Contents("npz", given))
     assert layer is not None
-    with pytest.raises(InputError, match=f"^net: net/{name} stands at the layer's path"):
+    with pytest.raises(InputError, match=f"^the layer at net: net/{name} stands at the"):
         _ = layer.readings
     seeds = tensors_of(dialect) | {f"net/{name}": np.ones(4, "u4"), "head/w": np.ones(4, "f4")}
     layer = at(Contents("npz", seeds))

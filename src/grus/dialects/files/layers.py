@@ -57,7 +57,7 @@ class Layer:
     def readings(self) -> tuple[Reading, ...]:
         """What fits. Raises InputError for a layer that is not whole, or not understood."""
         if self.fault:
-            raise InputError(f"{self.shown}: {self.fault}")
+            raise InputError(f"the layer at {self.shown}: {self.fault}")
         return self.fits
 
 
@@ -94,7 +94,7 @@ def _layer(contents: Contents, dialect: Dialect, path: str, own: Mapping[str, st
         with np.errstate(over="ignore", invalid="ignore"):
             network = said.dialect.read(tensors, reverse=said.reverse)
     except Incomplete as error:
-        return Layer(path, full, (), fault=f"{error}; a layer is whole, or it is not read")
+        return Layer(path, full, (), fault=f"{error}, and nothing can take its place")
     except InputError:
         return None
     return Layer(path, full, (Reading(said.dialect, network, tensors),), said.notes)
@@ -115,7 +115,7 @@ def _understood(
     """The layers, refused where a tensor that none of them has stands at the path of one."""
     used = {name for one in layers for name in one.names}
     unknown = {
-        said: "no such tensor is known here, and what it does to the layer is not"
+        said: "no such tensor is known here, and without it the layer would be another"
         for said, name in names.items()
         if name not in used and contents.tensors[name].dtype.kind in "fc"
     } | dict(contents.unread)
