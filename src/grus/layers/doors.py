@@ -14,7 +14,7 @@ from torch import Tensor
 from grus.dialects import TorchRecord
 from grus.errors import InputError
 from grus.kernels.steps import PLAIN, Steps
-from grus.layers import composite, function, native, operator
+from grus.layers import composite, function, native, onnx_nodes, operator
 from grus.layers.path import NARROW, WIDE, Path, choose, traced
 
 Row = tuple[Tensor, ...]
@@ -39,11 +39,11 @@ def sequence(
     Raises InputError where dtypes or devices do not fit together.
     """
     path = choose(x, asked, record.cell, steps)
-    if path == "kernels":
+    if path in ("kernels", "onnx"):
         dtype = x.dtype
         if dtype in WIDE and _of_one_dtype(dtype, start, named):
-            return _kernels(record, x, start, named, steps)
-        return _converted(record, x, start, named, steps)
+            return _kernels(path, record, x, start, named, steps)
+        return _converted(path, record, x, start, named, steps)
     if path == "torch":
         return native.sequence(record, x, start, named, steps)
     return composite.sequence(record.cell, composite.families(record, named), x, start, steps)
@@ -60,15 +60,17 @@ def _of_one_dtype(dtype: torch.dtype, start: Row, named: dict[str, Tensor]) -> b
 
 
 def _kernels(
-    record: TorchRecord, x: Tensor, start: Row, named: dict[str, Tensor], steps: Steps
+    path: Path, record: TorchRecord, x: Tensor, start: Row, named: dict[str, Tensor], steps: Steps
 ) -> tuple[Tensor, Row]:
+    if path == "onnx":
+        return onnx_nodes.sequence(record, x, start, named, steps)
     if traced():
         return operator.sequence(record, x, start, named, steps)
     return function.sequence(record, x, start, named, steps)
 
 
 def _converted(
-    record: TorchRecord, x: Tensor, start: Row, named: dict[str, Tensor], steps: Steps
+    path: Path, record: TorchRecord, x: Tensor, start: Row, named: dict[str, Tensor], steps: Steps
 ) -> tuple[Tensor, Row]:
     """Run in the dtype of the parameters, or float32 where they are narrower."""
     own = next(iter(named.values())).dtype
@@ -82,7 +84,8 @@ def _converted(
             )
     dtype = torch.float32 if own in NARROW else own
     wide = {name: tensor.to(dtype) for name, tensor in named.items()}
-    output, final = _kernels(record, x.to(dtype), tuple(s.to(dtype) for s in start), wide, steps)
+    rows = tuple(s.to(dtype) for s in start)
+    output, final = _kernels(path, record, x.to(dtype), rows, wide, steps)
     states = tuple(f.to(s.dtype) for f, s in zip(final, start, strict=True))
     return output.to(x.dtype), states
 

@@ -8,6 +8,8 @@
   compiled or traced, a cell that has no weights (one whose gates are all held), and whatever asks
   for it by ``backend="composite"`` or GRUS_BACKEND=reference.
 
+- "onnx": a node of ONNX's own, while ``torch.onnx.export`` records a model (`onnx_nodes`).
+
 ``torch.jit.trace`` and what stands on it is given torch's own module (`native.module`), else the
 operator of `operator`: never the composite's loop, whose number of steps would become a constant.
 
@@ -30,7 +32,7 @@ from grus.kernels.backend import backend
 from grus.kernels.steps import PLAIN, Steps
 from grus.layers import native
 
-Path = Literal["kernels", "composite", "torch"]
+Path = Literal["kernels", "composite", "torch", "onnx"]
 
 WIDE = (torch.float32, torch.float64)
 """What the kernels run."""
@@ -55,13 +57,22 @@ def choose(x: Tensor, asked: Path | None, cell: Cell, steps: Steps = PLAIN) -> P
     ``asked`` stands above the rules. Raises InputError for an unknown GRUS_BACKEND, and in
     ``torch.jit.trace`` where only the composite can run and was not asked for.
     """
+    if traced() and asked != "composite" and onnx_exported():
+        return "onnx"
     chosen = _choose(x, asked, cell, steps)
-    if chosen == "composite" and jit_traced():
-        _refuse_loop(asked)
+    if jit_traced() and chosen != "torch":
+        _check_trace(chosen, asked)
     return chosen
 
 
-def _refuse_loop(asked: Path | None) -> None:
+def _check_trace(chosen: Path, asked: Path | None) -> None:
+    if chosen != "composite":
+        if torch.onnx.is_in_onnx_export():
+            raise InputError(
+                "torch.onnx.export(..., dynamo=False) has no operator for this cell, or for lengths="
+                " and resets=: export with dynamo=True, torch's default, which writes them"
+            )
+        return
     if asked is None:
         raise InputError(
             "torch.jit.trace would keep this call's number of steps as a constant: this cell, dtype"
@@ -93,6 +104,11 @@ def _choose(x: Tensor, asked: Path | None, cell: Cell, steps: Steps) -> Path:
 def jit_traced() -> bool:
     """True inside ``torch.jit.trace``, which ``torch.onnx.export(..., dynamo=False)`` runs."""
     return torch._C._get_tracing_state() is not None
+
+
+def onnx_exported() -> bool:
+    """True where ``torch.onnx.export`` (dynamo=True) records a model."""
+    return torch.compiler.is_compiling() and torch.onnx.is_in_onnx_export()
 
 
 def traced() -> bool:

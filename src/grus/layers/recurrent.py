@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Unpack, cast
 
 import torch
@@ -20,6 +21,7 @@ from grus.layers import (
     both,
     doors,
     inputs,
+    onnx_nodes,
     parameters,
     ready,
     recorders,
@@ -29,7 +31,7 @@ from grus.layers import (
 )
 from grus.layers.errors import KindError, ShapeError
 from grus.layers.packed import Packing
-from grus.layers.path import Path, choose, jit_traced
+from grus.layers.path import Path, choose, jit_traced, onnx_exported
 from grus.layers.regularised import PLAIN_CELL, Options, Regularised, drawn
 from grus.layers.states import Row, State, final, initial
 from grus.layers.stepper import Stepper
@@ -192,7 +194,6 @@ class Recurrent(TorchSurface):
         self,
         input: Tensor | PackedSequence,
         hx: State | None = None,
-        *,
         lengths: Any = None,
         resets: Any = None,
         reset_to: ResetTo = "zero",
@@ -301,6 +302,10 @@ class Recurrent(TorchSurface):
             found = wave.sequence(self.record, x, start, named, self.backend)
             if found is not None:
                 return found
+        exported = onnx_exported() and self.backend != "composite"
+        both_at_once = self._both if ordinary else None
+        if exported:
+            both_at_once = partial(self._both_exported, steps)
         return stack.run(
             self._layer,
             x,
@@ -308,7 +313,7 @@ class Recurrent(TorchSurface):
             steps,
             bidirectional=self.bidirectional,
             between=between,
-            both=self._both if ordinary and self.bidirectional else None,
+            both=both_at_once if self.bidirectional else None,
         )
 
     def _both(
@@ -316,6 +321,12 @@ class Recurrent(TorchSurface):
     ) -> tuple[Tensor, tuple[Row, Row]] | None:
         named = (self.layer_tensors(row), self.layer_tensors(row + 1))
         return both.sequence(self.record, x, start, named, self.backend)
+
+    def _both_exported(
+        self, steps: tuple[Steps, Steps], row: int, x: Tensor, start: tuple[Row, Row]
+    ) -> tuple[Tensor, tuple[Row, Row]] | None:
+        named = (self.layer_tensors(row), self.layer_tensors(row + 1))
+        return onnx_nodes.both(self.record, x, start, named, steps[0])
 
     def _drop(self, y: Tensor) -> Tensor:
         return torch.dropout(y, self.dropout, True)

@@ -101,25 +101,44 @@ def loop(
     per_step = {i.name for i in cell.inputs if i.per != "sequence"} - {"x"}
     base = start if reset_to == "h0" else tuple(map(ops.zeros_like, start))
     for t in reversed(range(x.shape[0])) if reverse else range(x.shape[0]):
-        before = state
         inputs = {"x": x[t], **{k: v[t] if k in per_step else v for k, v in masks.items()}}
-        if resets is not None:
-            state = _select(ops, resets[t], base, state)
-        if lengths is not None:
-            # Padding may hold NaN or Inf; it is replaced before it can meet a number.
-            zeros = map(ops.zeros_like, inputs.values())
-            chosen = _select(ops, t < lengths, inputs.values(), zeros)
-            inputs = dict(zip(inputs, chosen, strict=True))
-        now = step_values(cell, weights, inputs, state, ops)
+        valid = None if lengths is None else t < lengths
+        begins = None if resets is None else resets[t]
+        state, outputs[t], now = advance(cell, weights, inputs, state, base, valid, begins, ops)
         values.append(now)
-        state = tuple(now[name + "_next"] for name in cell.states)
-        outputs[t] = now[cell.output]
-        if lengths is not None:
-            state = _select(ops, t < lengths, state, before)
-            (outputs[t],) = _select(ops, t < lengths, [outputs[t]], [ops.zeros_like(outputs[t])])
     if not outputs:
         return Sequence(np.zeros((0, x.shape[1], width)), state, values)
     return Sequence(ops.stack([outputs[t] for t in range(x.shape[0])]), state, values)
+
+
+def advance(
+    cell: Cell,
+    weights: Mapping[Any, Array],
+    inputs: Mapping[str, Array],
+    state: tuple[Array, ...],
+    base: tuple[Array, ...],
+    valid: Array | None,
+    begins: Array | None,
+    ops: Operations = NUMPY,
+) -> tuple[tuple[Array, ...], Array, dict[str, Array]]:
+    """One step of a sequence: (next state, output, all named values).
+
+    ``begins`` [batch]: the rows that take ``base`` for their state before the step; ``valid``
+    [batch]: those whose length it lies in, None for all. The others keep their state.
+    """
+    before = state
+    if begins is not None:
+        state = _select(ops, begins, base, state)
+    if valid is not None:
+        # Padding may hold NaN or Inf; it is replaced before it can meet a number.
+        zeros = map(ops.zeros_like, inputs.values())
+        inputs = dict(zip(inputs, _select(ops, valid, inputs.values(), zeros), strict=True))
+    now = step_values(cell, weights, inputs, state, ops)
+    state, output = tuple(now[name + "_next"] for name in cell.states), now[cell.output]
+    if valid is not None:
+        state = _select(ops, valid, state, before)
+        (output,) = _select(ops, valid, [output], [ops.zeros_like(output)])
+    return state, output, now
 
 
 def _select(

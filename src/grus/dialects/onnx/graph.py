@@ -93,14 +93,13 @@ class Graph:
         outputs = [f"Y_l{k}", *(f"Y_{state}_l{k}" for state in self.states)]
         for state, name in zip(self.states, outputs[1:], strict=True):
             self.finals[state].append(name)
-        attributes = _attributes(written, 2 if two else 1)
         self.node(
             form.kind,
             _trimmed([names.get(name, "") for name in INPUTS[form.kind]]),
             outputs,
             direction="bidirectional" if two else single,
             hidden_size=self.network.hidden_size,
-            **attributes,
+            **attributes(written, 2 if two else 1),
         )
         last = k == len(self.network.layers) - 1
         name = "output" if last and not self.batch_first else f"output_l{k}"
@@ -153,7 +152,7 @@ def _trimmed(names: list[str]) -> list[str]:
     return names
 
 
-def _attributes(written: Written, directions: int) -> dict[str, Any]:
+def attributes(written: Written, directions: int) -> dict[str, Any]:
     """The attributes that differ from ONNX's defaults, and where the reset stands."""
     form = written.form
     found: dict[str, Any] = {"activations": [a.name for a in form.activations] * directions}
