@@ -13,7 +13,7 @@ from grus.errors import InputError
 from grus.layers import arguments, doors, parameters, recorders
 from grus.layers.errors import ShapeError
 from grus.layers.modules import rnn_cell
-from grus.layers.path import Path, jit_traced, onnx_exported
+from grus.layers.path import Path, torchs_own
 from grus.layers.states import State, as_tuple
 
 BIASES = ("bias_ih", "bias_hh")
@@ -72,9 +72,7 @@ class StepCell(nn.Module):
         if not isinstance(given, Tensor):
             node: State = recorders.leaf(self, given, hx, {})
             return node
-        found: State | None = (
-            recorders.as_torch(self, input, hx) if jit_traced() or onnx_exported() else None
-        )
+        found: State | None = recorders.as_torch(self, input, hx) if torchs_own() else None
         return self._step(input, hx) if found is None else found
 
     def __prepare_scriptable__(self) -> nn.Module:

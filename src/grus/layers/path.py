@@ -57,10 +57,11 @@ def choose(x: Tensor, asked: Path | None, cell: Cell, steps: Steps = PLAIN) -> P
     ``asked`` stands above the rules. Raises InputError for an unknown GRUS_BACKEND, and in
     ``torch.jit.trace`` where only the composite can run and was not asked for.
     """
-    if traced() and asked != "composite" and onnx_exported():
+    recorded = traced()
+    if recorded and asked != "composite" and onnx_exported():
         return "onnx"
-    chosen = _choose(x, asked, cell, steps)
-    if jit_traced() and chosen != "torch":
+    chosen = _choose(x, asked, cell, steps, recorded)
+    if recorded and jit_traced():
         _check_trace(chosen, asked)
     return chosen
 
@@ -69,8 +70,8 @@ def _check_trace(chosen: Path, asked: Path | None) -> None:
     if chosen != "composite":
         if torch.onnx.is_in_onnx_export():
             raise InputError(
-                "torch.onnx.export(..., dynamo=False) has no operator for this cell, or for lengths="
-                " and resets=: export with dynamo=True, torch's default, which writes them"
+                "torch.onnx.export(..., dynamo=False) has no operator for this cell, or for"
+                " lengths= and resets=: export with dynamo=True, which writes them"
             )
         return
     if asked is None:
@@ -85,12 +86,11 @@ def _check_trace(chosen: Path, asked: Path | None) -> None:
     )
 
 
-def _choose(x: Tensor, asked: Path | None, cell: Cell, steps: Steps) -> Path:
+def _choose(x: Tensor, asked: Path | None, cell: Cell, steps: Steps, recorded: bool) -> Path:
     if not cell.families:
         return "composite"
     if asked is not None:
         return asked
-    recorded = traced()
     if recorded and differentiated():
         return "composite"
     if x.is_cpu:
@@ -109,6 +109,11 @@ def jit_traced() -> bool:
 def onnx_exported() -> bool:
     """True where ``torch.onnx.export`` (dynamo=True) records a model."""
     return torch.compiler.is_compiling() and torch.onnx.is_in_onnx_export()
+
+
+def torchs_own() -> bool:
+    """True where a step of a cell is recorded best as torch's own."""
+    return traced() and (jit_traced() or onnx_exported())
 
 
 def traced() -> bool:
