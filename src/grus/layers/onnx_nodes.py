@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._higher_order_ops.scan import scan
 
 from grus.dialects import TorchRecord
 from grus.dialects.network import Unrepresentable
@@ -123,6 +122,8 @@ def _scanned(
     cell: Cell, weights: Weights, x: Tensor, start: Row, steps: Steps
 ) -> tuple[Tensor, Row]:
     """The cell's equations step by step as one operator of torch, which ONNX has as Scan."""
+    from torch._higher_order_ops.scan import scan
+
     # The operator takes no two tensors that share memory: hence the copies, of which ONNX has none.
     single = {name: weight.clone() for name, weight in split(cell, weights).items()}
     begin = torch.clone if steps.reset_to == "h0" else torch.zeros_like
