@@ -23,6 +23,7 @@ from grus.layers.binding import Binding, bind
 from grus.layers.launch_backward import backwards
 from grus.layers.launch_forward import forwards
 from grus.layers.path import WIDE, Path, choose, differentiated, traced
+from grus.layers.profile import shown
 from grus.layers.states import Row
 from grus.layers.stepping import BOTH
 from grus.layers.way import Way
@@ -70,7 +71,8 @@ def _forward(
         launch.lay(each[k], BOTH[k], keep=keep, into=output[..., k * size : (k + 1) * size])
         for k in DIRECTIONS
     ]
-    run([(one.run, one.buffers, []) for one in laid])
+    with shown("forward", bound.cell, x, each[0][1:], "2 directions"):
+        run([(one.run, one.buffers, []) for one in laid])
     return (output, *laid[0].final, *laid[1].final), [one.saved for one in laid]
 
 
@@ -139,7 +141,9 @@ def _read_back(bound: Binding, output: Tensor) -> Tensor:
 def _gradients(ways: list[Way]) -> list[list[Tensor | None]]:
     """The gradients of each direction's tensors, where nobody differentiates them again."""
     laid = [backwards(way.bound, way.output.dtype).lay(way) for way in ways]
-    run([(one.run, one.buffers, one.results) for one in laid])
+    x, *states = ways[0].tensors
+    with shown("backward", ways[0].bound.cell, x, states, "2 directions"):
+        run([(one.run, one.buffers, one.results) for one in laid])
     for one in laid:
         give(one.adjoints)
     return [one.gradients for one in laid]

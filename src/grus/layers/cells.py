@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from grus.dialects import TorchRecord
 from grus.equations import Cell, cell as find_cell
@@ -19,7 +19,7 @@ from grus.layers.states import State, as_tuple
 BIASES = ("bias_ih", "bias_hh")
 
 
-class StepCell(nn.Module):
+class StepCell(recorders.Recorded):
     """One step of a cell: x [batch, input] or [input] and its states in, the next states out.
 
     Parameters are torch's: ``weight_ih`` [gates * H, I], ``weight_hh``, ``bias_ih``, ``bias_hh``
@@ -74,10 +74,6 @@ class StepCell(nn.Module):
             return node
         found: State | None = recorders.as_torch(self, input, hx) if torchs_own() else None
         return self._step(input, hx) if found is None else found
-
-    def __prepare_scriptable__(self) -> nn.Module:
-        """What ``torch.jit.script`` compiles in this cell's place."""
-        return recorders.scripted(self)
 
     def _step(self, input: Tensor, hx: State | None) -> State:
         kind = type(self).__name__

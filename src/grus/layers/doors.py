@@ -16,6 +16,7 @@ from grus.errors import InputError
 from grus.kernels.steps import PLAIN, Steps
 from grus.layers import composite, function, native, onnx_nodes, operator
 from grus.layers.path import NARROW, WIDE, Path, choose, traced
+from grus.layers.profile import profiled, shown
 
 Row = tuple[Tensor, ...]
 
@@ -66,6 +67,9 @@ def _kernels(
         return onnx_nodes.sequence(record, x, start, named, steps)
     if traced():
         return operator.sequence(record, x, start, named, steps)
+    if profiled():
+        with shown("forward", record.cell, x, start):
+            return function.sequence(record, x, start, named, steps)
     return function.sequence(record, x, start, named, steps)
 
 

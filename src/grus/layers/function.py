@@ -21,6 +21,7 @@ from grus.layers import folding, kernel
 from grus.layers.binding import Binding, bind
 from grus.layers.derivatives import gradients, pullback, pushed, replayed, replayed_gradients
 from grus.layers.path import traced
+from grus.layers.profile import profiled, shown
 from grus.layers.way import Way
 
 _transformed = torch._C._are_functorch_transforms_active
@@ -125,6 +126,9 @@ def gradients_of(way: Way) -> list[Tensor | None]:
         every = pullback(bound.composite, (steps,), tensors, given)
         return [g if need else None for g, need in zip(every, needs, strict=True)]
     if not followed(way):
+        if profiled():
+            with shown("backward", bound.cell, tensors[0], tensors[1:]):
+                return kernel.backward(way)
         return kernel.backward(way)
     found = _Gradients.apply(bound, steps, needs, output, saved, *given, *tensors)  # type: ignore[no-untyped-call]
     each = iter(found)

@@ -30,13 +30,14 @@ from grus.layers.way import Way
 
 @constant
 def spelled(record: TorchRecord) -> str:
-    """The cell's name and equations, from which `_bound` makes it again."""
+    """The cell's name and equations, from which `bound_to` makes it again."""
     kernels.make_plan(record.cell)  # what the kernels cannot run is said while compiling
     return f"{record.cell.name}\n{record.cell}"
 
 
 @lru_cache(maxsize=256)
-def _bound(cell: str, names: str) -> Binding:
+def bound_to(cell: str, names: str) -> Binding:
+    """The binding that the operator's first two arguments name."""
     name, _, equations = cell.partition("\n")
     return bind(TorchRecord(Cell.parse(equations, name)), tuple(names.split()))
 
@@ -124,7 +125,7 @@ def _sequence(
     """[output, *final states, saved if ``keep``]."""
     _refuse_tangents()
     steps = _steps(tensors[0], lengths, resets, reset_to, reverse, seed, recompute)
-    bound = _bound(cell, names)
+    bound = bound_to(cell, names)
     output, final, saved = kernel.forward(bound, steps, tuple(tensors), keep=keep)
     if saved is None:
         return [output, *final]
@@ -137,7 +138,7 @@ def _sequence(
 def _(
     cell: str, names: str, keep: bool, tensors: Sequence[Tensor], states: int, *options: Any
 ) -> list[Tensor]:
-    bound, x = _bound(cell, names), tensors[0]
+    bound, x = bound_to(cell, names), tensors[0]
     size = kernels.output_size(bound.cell, _families(bound, tensors))
     found = [x.new_empty((*x.shape[:2], size))]
     found += [t.new_empty(t.shape) for t in tensors[1 : 1 + states]]
@@ -171,7 +172,7 @@ def _backward(
     """The gradients of those tensors that ``needs`` names."""
     _refuse_tangents()
     steps = _steps(tensors[0], lengths, resets, reset_to, reverse, seed, recompute)
-    bound = _bound(cell, names)
+    bound = bound_to(cell, names)
     kept = saved[: _kept(bound, tensors, steps)]
     way = Way(bound, steps, tuple(needs), output, kept, tuple(given), tuple(tensors))
     found = kernel.backward(way)

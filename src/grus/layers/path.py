@@ -54,13 +54,22 @@ _switch = constant(backend)
 def choose(x: Tensor, asked: Path | None, cell: Cell, steps: Steps = PLAIN) -> Path:
     """The path of ``cell`` for input ``x`` stepped through by ``steps``.
 
-    ``asked`` stands above the rules. Raises InputError for an unknown GRUS_BACKEND, and in
-    ``torch.jit.trace`` where only the composite can run and was not asked for.
+    ``asked`` stands above the rules, where the cell has weights. Raises InputError for an unknown
+    GRUS_BACKEND, and in ``torch.jit.trace`` where only the composite can run and was not asked for.
     """
     recorded = traced()
     if recorded and asked != "composite" and onnx_exported():
         return "onnx"
-    chosen = _choose(x, asked, cell, steps, recorded)
+    chosen: Path = "composite"
+    if not cell.families:
+        pass
+    elif asked is not None:
+        chosen = asked
+    elif x.is_cpu and not (recorded and differentiated()):
+        runs = x.dtype in WIDE or x.dtype in NARROW
+        chosen = "kernels" if runs and _switch() == "kernels" else "composite"
+    elif x.is_cuda and not recorded and not differentiated() and native.has(cell, steps):
+        chosen = "torch"
     if recorded and jit_traced():
         _check_trace(chosen, asked)
     return chosen
@@ -84,21 +93,6 @@ def _check_trace(chosen: Path, asked: Path | None) -> None:
         torch.jit._trace.TracerWarning,
         stacklevel=2,
     )
-
-
-def _choose(x: Tensor, asked: Path | None, cell: Cell, steps: Steps, recorded: bool) -> Path:
-    if not cell.families:
-        return "composite"
-    if asked is not None:
-        return asked
-    if recorded and differentiated():
-        return "composite"
-    if x.is_cpu:
-        runs = x.dtype in WIDE or x.dtype in NARROW
-        return "kernels" if runs and _switch() == "kernels" else "composite"
-    if x.is_cuda and not recorded and not differentiated() and native.has(cell, steps):
-        return "torch"
-    return "composite"
 
 
 def jit_traced() -> bool:

@@ -26,6 +26,7 @@ from grus.layers.launch import by_rows, unusual
 from grus.layers.launch_forward import forwards
 from grus.layers.likeness import Found
 from grus.layers.path import WIDE
+from grus.layers.profile import profiled
 from grus.layers.states import State
 
 PLAIN_TENSORS = (torch.nn.Parameter, Tensor)
@@ -109,7 +110,7 @@ def _record(
 
 def _replaced_or_followed() -> bool:
     """True where operations are not simply run: compiled, traced, transformed, intercepted; and
-    where the kernels must not run."""
+    where the kernels must not run, or a profiler asks what does."""
     return (
         torch.compiler.is_compiling()
         or _transformed()
@@ -118,6 +119,7 @@ def _replaced_or_followed() -> bool:
         or _written_down() is not None
         or forward_ad._current_level >= 0
         or backend() != "kernels"
+        or profiled()
     )
 
 

@@ -7,6 +7,7 @@ the cell, a node that names the layer in ``torch.fx``, else the operator of `ope
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -39,18 +40,6 @@ def packed(layer: Any, input: Any, hx: Any) -> Any:
     return found
 
 
-def scripted(layer: Any) -> nn.Module:
-    """torch's own module over the layer's parameters. Raises InputError where torch has no such
-    cell."""
-    twin = native.module(layer)
-    if twin is None:
-        raise InputError(
-            "torch.jit.script compiles the cells that torch has; trace a layer of"
-            f" {layer.cell.name} (torch.jit.trace) or export it (torch.export)"
-        )
-    return twin
-
-
 def leaf(layer: nn.Module, input: Any, hx: Any, options: Mapping[str, Any]) -> Any:
     """The node of ``torch.fx.symbolic_trace`` that calls the layer, as it has for ``nn.GRU``.
 
@@ -74,3 +63,63 @@ def not_compiled(method: Method) -> Method:
     """A method that ``torch.compile`` leaves to Python: its graph breaks here, as at ``nn.GRU``."""
     outside: Method = torch.compiler.disable(method)  # type: ignore[no-untyped-call]
     return outside
+
+
+class _NotQuantized:
+    """Says what torch's quantization, which looks here first, will not do."""
+
+    def __get__(self, layer: nn.Module | None, kind: type[nn.Module]) -> Any:
+        if layer is None:
+            return self
+        warnings.warn(
+            f"torch's quantization finds modules by their class: this {kind.__name__} stays as it"
+            " is; call grus.restore(model) before",
+            stacklevel=3,
+        )
+        raise AttributeError(f"{kind.__name__} has no qconfig")
+
+
+class _Packaged:
+    """What ``torch.package`` asks of what it packs: grus stays outside, as torch does. A class is
+    asked, too, and has nothing to say."""
+
+    def __get__(self, layer: nn.Module | None, kind: type[nn.Module]) -> Any:
+        if layer is None:
+            raise AttributeError("__reduce_package__")
+
+        def reduce(exporter: Any) -> tuple[Any, ...]:
+            exporter.extern(["grus", "grus.**"])
+            return _unpackaged, (kind, layer.__dict__)
+
+        return reduce
+
+
+class Recorded(nn.Module):
+    """What torch's tools ask a module for, beside calling it."""
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """torch's own module over the same parameters: what ``torch.jit.script`` compiles.
+
+        Raises InputError where torch has no such cell.
+        """
+        twin = native.module(self)
+        if twin is None:
+            raise InputError(
+                "torch.jit.script compiles the cells that torch has; trace a layer of"
+                f" {self.__dict__['cell'].name} (torch.jit.trace) or export it (torch.export)"
+            )
+        return twin
+
+    __reduce_package__ = _Packaged()
+    qconfig = _NotQuantized()
+
+    def __dir__(self) -> list[str]:
+        """Without ``qconfig``: who looks at everything does not quantize."""
+        return [name for name in super().__dir__() if name != "qconfig"]  # type: ignore[no-untyped-call]
+
+
+def _unpackaged(importer: Any, kind: type[nn.Module], state: dict[str, Any]) -> nn.Module:
+    del importer
+    layer = kind.__new__(kind)
+    layer.__setstate__(state)  # type: ignore[no-untyped-call]
+    return layer

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from grus.equations import Cell
-from grus.layers import recorders
 from grus.layers.parameters import Names
+from grus.layers.recorders import Recorded
 from grus.layers.regularised import Regularised
 
 
-class TorchSurface(nn.Module):
+class TorchSurface(Recorded):
     """The attributes of ``nn.RNNBase`` that programs read."""
 
     cell: Cell
@@ -24,10 +24,6 @@ class TorchSurface(nn.Module):
     proj_size: int
     regularised: Regularised
     _rows: list[Names]
-
-    def __prepare_scriptable__(self) -> nn.Module:
-        """What ``torch.jit.script`` compiles in this layer's place."""
-        return recorders.scripted(self)
 
     def flatten_parameters(self) -> None:
         """Nothing to do: the parameters are read where they lie. It is here because torch's is."""

@@ -22,6 +22,7 @@ from grus.layers.binding import bind
 from grus.layers.launch import by_rows
 from grus.layers.launch_forward import Forwards, Laid, forwards
 from grus.layers.path import WIDE, Path, choose, differentiated, traced
+from grus.layers.profile import shown
 from grus.layers.states import Row
 
 PIECES, LEAST = 8, 16
@@ -61,7 +62,8 @@ def sequence(
         laid.append(launch.lay(every, PLAIN, keep=False, into=output[:length]))
         outputs.append(output)
         below = output
-    _run(laid, pieces, time)
+    with shown("forward", record.cell, x, start[0], f"{len(start)} layers"):
+        _run(laid, pieces, time)
     return outputs[-1], [one.final for one in laid]
 
 

@@ -1,0 +1,391 @@
+"""What torch's tools do with ``nn.GRU`` and its kind they do with our layers: one table.
+
+Each tool runs with torch's module and with ours and returns numbers, which agree to rounding. What
+records a layer (trace, script, fx) is in `test_recorders`, ``torch.onnx`` in the tests of peers.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch import Tensor, distributed, nn  # noqa: E402
+from torch.autograd import graph  # noqa: E402
+from torch.distributed.fsdp import fully_shard  # noqa: E402
+from torch.func import functional_call  # noqa: E402
+from torch.nn.utils import parametrizations, prune  # noqa: E402
+from torch.package import PackageExporter, PackageImporter  # noqa: E402
+from torch.profiler import ProfilerActivity, profile  # noqa: E402
+from torch.utils._pytree import tree_leaves  # noqa: E402
+from torch.utils.checkpoint import checkpoint  # noqa: E402
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
+
+import grus  # noqa: E402
+
+pytestmark = [
+    pytest.mark.torch,
+    # What the tools say of themselves, whatever module they are given.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:torch"),
+    pytest.mark.filterwarnings("ignore::FutureWarning:torch"),
+    pytest.mark.filterwarnings("ignore:FSDP2-wrapped module"),  # returned a view, as torch's LSTM
+    pytest.mark.filterwarnings("ignore:TypedStorage is deprecated"),
+    pytest.mark.filterwarnings("ignore:Anomaly Detection"),
+    pytest.mark.filterwarnings("ignore:.torch.nn.utils.weight_norm"),
+    pytest.mark.filterwarnings("ignore:.torch.nn.utils.spectral_norm"),
+    pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated"),
+    pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor"),
+]
+I, H, T, B = 3, 4, 6, 3  # noqa: E741
+MODULES: dict[str, Callable[[], nn.Module]] = {
+    "gru": lambda: nn.GRU(I, H, 2, bidirectional=True),
+    "lstm": lambda: nn.LSTM(I, H, batch_first=True),
+    "rnn": lambda: nn.RNN(I, H),
+    "gru cell": lambda: nn.GRUCell(I, H),
+    "lstm cell": lambda: nn.LSTMCell(I, H),
+}
+HH = {"gru cell": "weight_hh", "lstm cell": "weight_hh"}
+
+
+def pair(kind: str) -> tuple[nn.Module, nn.Module]:
+    torch.manual_seed(0)
+    theirs = MODULES[kind]()
+    return theirs, grus.accelerate(copy.deepcopy(theirs), say=None)
+
+
+def data(kind: str, seed: int = 1) -> Tensor:
+    torch.manual_seed(seed)
+    return torch.randn(B, I) if "cell" in kind else torch.randn(T, B, I)
+
+
+def trained(call: Callable[[Tensor], Any], module: nn.Module, x: Tensor) -> list[Tensor]:
+    """Results, then the gradients of the module's parameters."""
+    results = tree_leaves(call(x))
+    loss = sum((r * (k + 1)).sin().sum() for k, r in enumerate(results))
+    weights = [p for p in module.parameters() if p.requires_grad]
+    return [*results, *torch.autograd.grad(loss, weights)]
+
+
+def near(found: list[Any], want: list[Any]) -> None:
+    """Two ways in float32: the sums of T * B rows of a gradient, each a dozen operations and sums
+    of H + I products behind it, numbers of about 1; two layers and directions double that."""
+    assert len(found) == len(want)
+    for one, other in zip(found, want, strict=True):
+        bound = 4 * T * B * (H + I + 12) * 2.0**-24
+        torch.testing.assert_close(one, other, rtol=0, atol=bound)
+
+
+Tool = Callable[[str, nn.Module], list[Any]]
+TOOLS: dict[str, Tool] = {}
+
+
+def is_tensor(value: object) -> bool:
+    return isinstance(value, Tensor)
+
+
+def tool(function: Tool) -> Tool:
+    TOOLS[function.__name__] = function
+    return function
+
+
+@tool
+def plain(kind: str, module: nn.Module) -> list[Any]:
+    return trained(module, module, data(kind))
+
+
+@tool
+def pruned(kind: str, module: nn.Module) -> list[Any]:
+    prune.random_unstructured(module, HH.get(kind, "weight_hh_l0"), 0.5)
+    return trained(module, module, data(kind))
+
+
+@tool
+def pruned_for_good(kind: str, module: nn.Module) -> list[Any]:
+    name = HH.get(kind, "weight_hh_l0")
+    prune.remove(prune.l1_unstructured(module, name, 0.5), name)
+    return trained(module, module, data(kind))
+
+
+@tool
+def weight_norm(kind: str, module: nn.Module) -> list[Any]:
+    parametrizations.weight_norm(module, HH.get(kind, "weight_hh_l0"))
+    return trained(module, module, data(kind))
+
+
+@tool
+def older_weight_norm(kind: str, module: nn.Module) -> list[Any]:
+    nn.utils.weight_norm(module, HH.get(kind, "weight_hh_l0"))
+    return trained(module, module, data(kind))
+
+
+@tool
+def spectral_norm(kind: str, module: nn.Module) -> list[Any]:
+    torch.manual_seed(3)
+    parametrizations.spectral_norm(module, HH.get(kind, "weight_hh_l0"))
+    module.eval()  # each look at the weight moves it in training, and torch's modules look twice
+    return trained(module, module, data(kind))
+
+
+@tool
+def older_spectral_norm(kind: str, module: nn.Module) -> list[Any]:
+    torch.manual_seed(3)
+    nn.utils.spectral_norm(module, HH.get(kind, "weight_hh_l0"))
+    return trained(module, module, data(kind))
+
+
+@tool
+def checkpointed(kind: str, module: nn.Module) -> list[Any]:
+    found = trained(lambda x: checkpoint(module, x, use_reentrant=False), module, data(kind))
+    x = data(kind).requires_grad_()
+    y = tree_leaves(checkpoint(module, x, use_reentrant=True))[0]
+    y.sum().backward()
+    return [*found, x.grad, *(p.grad for p in module.parameters())]
+
+
+@tool
+def saved_tensors_packed(kind: str, module: nn.Module) -> list[Any]:
+    def call(x: Tensor) -> Any:
+        with graph.saved_tensors_hooks(lambda t: t.numpy().copy(), torch.from_numpy):
+            return module(x)
+
+    def plain_copies(x: Tensor) -> Any:
+        with graph.save_on_cpu():
+            return module(x)
+
+    x = data(kind)
+    return [*trained(plain_copies, module, x), *trained(_hooked(module), module, x)]
+
+
+def _hooked(module: nn.Module) -> Callable[[Tensor], Any]:
+    def call(x: Tensor) -> Any:
+        with graph.saved_tensors_hooks(lambda t: t.detach().clone(), lambda t: t):
+            return module(x)
+
+    return call
+
+
+@tool
+def functional(kind: str, module: nn.Module) -> list[Any]:
+    torch.manual_seed(4)
+    weights = {n: torch.randn_like(p, requires_grad=True) for n, p in module.named_parameters()}
+    results = tree_leaves(functional_call(module, weights, (data(kind),)))
+    return [*results, *torch.autograd.grad(sum(r.sum() for r in results), list(weights.values()))]
+
+
+@tool
+def averaged(kind: str, module: nn.Module) -> list[Any]:
+    model = torch.optim.swa_utils.AveragedModel(module)
+    for _ in range(2):
+        with torch.no_grad():
+            for p in module.parameters():
+                p.mul_(0.5)
+        model.update_parameters(module)
+    return tree_leaves(model(data(kind)))
+
+
+@tool
+def copied(kind: str, module: nn.Module) -> list[Any]:
+    file, again = io.BytesIO(), copy.deepcopy(module)
+    torch.save(module, file)
+    file.seek(0)
+    every = [again, pickle.loads(pickle.dumps(module)), torch.load(file, weights_only=False)]
+    return [t for one in every for t in trained(one, one, data(kind))]
+
+
+@tool
+def packaged(kind: str, module: nn.Module) -> list[Any]:
+    file = io.BytesIO()
+    with PackageExporter(file) as package:
+        package.save_pickle("model", "model.pkl", {"layer": module, "kind": type(module)})
+    file.seek(0)
+    again = PackageImporter(file).load_pickle("model", "model.pkl")["layer"]
+    return trained(again, again, data(kind))
+
+
+@tool
+def data_parallel(kind: str, module: nn.Module) -> list[Any]:
+    return trained(nn.DataParallel(module), module, data(kind))
+
+
+@tool
+def anomaly_mode(kind: str, module: nn.Module) -> list[Any]:
+    with torch.autograd.detect_anomaly():
+        return trained(module, module, data(kind))
+
+
+@tool
+def inference(kind: str, module: nn.Module) -> list[Any]:
+    with torch.inference_mode():
+        return [t.clone() for t in tree_leaves(module(data(kind)))]
+
+
+@tool
+def assigned_from_meta(kind: str, module: nn.Module) -> list[Any]:
+    with torch.device("meta"):
+        empty = copy.deepcopy(module).to("meta")
+    empty.load_state_dict(module.state_dict(), assign=True)
+    return trained(empty, empty, data(kind))
+
+
+@tool
+def shared_memory(kind: str, module: nn.Module) -> list[Any]:
+    module.share_memory()
+    assert all(p.is_shared() for p in module.parameters())
+    return trained(module, module, data(kind))
+
+
+@tool
+def hooks(kind: str, module: nn.Module) -> list[Any]:
+    seen: list[Tensor] = []
+    module.register_forward_pre_hook(lambda m, given: (given[0] * 2,))
+    module.register_full_backward_hook(lambda m, dx, dy: seen.extend(filter(is_tensor, dx)))
+    x = data(kind).requires_grad_()
+    return [*trained(module, module, x), *seen]
+
+
+@tool
+def optimised(kind: str, module: nn.Module) -> list[Any]:
+    optimizer = torch.optim.AdamW(module.parameters(), lr=0.01)
+    for step in range(2):
+        optimizer.zero_grad()
+        tree_leaves(module(data(kind, step)))[0].square().sum().backward()
+        nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        optimizer.step()
+    return list(module.parameters())
+
+
+@tool
+def distributed_data_parallel(kind: str, module: nn.Module) -> list[Any]:
+    model = nn.parallel.DistributedDataParallel(module)
+    tree_leaves(model(data(kind)))[0].sum().backward()
+    return [p.grad for p in module.parameters()]
+
+
+@tool
+def fully_sharded(kind: str, module: nn.Module) -> list[Any]:
+    fully_shard(module)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    for step in range(2):
+        optimizer.zero_grad()
+        results = tree_leaves(module(data(kind, step)))
+        results[0].sum().backward()
+        optimizer.step()
+    return [*results, *(p.full_tensor() for p in module.parameters())]
+
+
+@pytest.fixture
+def one_process(request: pytest.FixtureRequest) -> Iterator[None]:
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    yield
+    distributed.destroy_process_group()
+
+
+# torch's own results are the reference, so what torch cannot do is not listed here; of these it
+# can do, with every module of the table, all.
+@pytest.mark.parametrize("name", TOOLS)
+@pytest.mark.parametrize("kind", MODULES)
+def test_a_tool_does_with_our_module_what_it_does_with_torchs(
+    name: str, kind: str, request: pytest.FixtureRequest
+) -> None:
+    if name in ("distributed_data_parallel", "fully_sharded"):
+        request.getfixturevalue("one_process")
+    theirs, ours = pair(kind)
+    torch.manual_seed(2)
+    want = TOOLS[name](kind, theirs)
+    torch.manual_seed(2)
+    near(TOOLS[name](kind, ours), want)
+
+
+@pytest.mark.parametrize("kind", ["lstm"])
+def test_a_model_trains_in_a_compiled_step_and_exports_with_free_axes(kind: str) -> None:
+    theirs, ours = pair(kind)
+    results = []
+    for module in (theirs, ours):
+        optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+        run: Any = module
+        if module is ours:
+            run = torch.compile(module, backend="aot_eager", dynamic=True)
+        for step in range(2):
+            optimizer.zero_grad()
+            run(data(kind, step))[0].square().sum().backward()
+            optimizer.step()
+        results.append(list(module.parameters()))
+    near(results[1], results[0])
+    dim = torch.export.Dim
+    shapes = {"input": {0: dim("first"), 1: dim("second")}}
+    program = torch.export.export(ours, (data(kind),), dynamic_shapes=shapes).module()
+    for x in (torch.randn(2, 5, I), torch.randn(11, 2, I)):
+        near(tree_leaves(program(x)), tree_leaves(theirs(x)))
+
+
+# torch counts no operation of nn.LSTM on this device: it runs as one of oneDNN's.
+@pytest.mark.parametrize("kind", ["gru", "rnn", "gru cell", "lstm cell"])
+def test_operations_are_counted_as_torch_counts_its_own(kind: str) -> None:
+    counts = []
+    for module in pair(kind):
+        with FlopCounterMode(display=False) as forward, torch.no_grad():
+            module(data(kind))
+        with FlopCounterMode(display=False) as both:
+            tree_leaves(module(data(kind)))[0].sum().backward()
+        counts.append((forward.get_total_flops(), both.get_total_flops()))
+    assert counts[0] == counts[1]
+    assert min(counts[0]) > 0
+
+
+def test_operations_of_an_lstm_are_those_of_its_matrices() -> None:
+    x = data("").requires_grad_()
+    with FlopCounterMode(display=False) as counter:
+        grus.LSTM(I, H, proj_size=2)(x)[0].sum().backward()
+    products = 4 * H * (I + 2) + 2 * H
+    # The first step's state is nobody's: one product by U less.
+    assert counter.get_total_flops() == 2 * B * (3 * T * products - 4 * H * 2)
+
+
+@pytest.mark.parametrize(
+    ("layer", "names"),
+    [
+        (grus.GRU(I, H), ["gru forward, time 6, batch 3, input 3, hidden 4"]),
+        (
+            grus.LSTM(I, H, bidirectional=True),
+            ["lstm forward, 2 directions, time 6, batch 3, input 3, hidden 4"],
+        ),
+    ],
+)
+def test_the_profiler_shows_a_sequence_by_its_cell_and_its_shape(
+    layer: nn.Module, names: list[str]
+) -> None:
+    layer(data(""))  # nothing is kept of calls before
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        with torch.no_grad():
+            layer(data(""))
+        layer(data(""))[0].sum().backward()
+    counts = {e.key: e.count for e in seen.key_averages() if e.key.startswith("grus::")}
+    want = {f"grus::{name}": 2 for name in names}
+    assert counts == want | {name.replace("forward", "backward"): 1 for name in want}
+
+
+class Model(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.head = nn.GRU(I, H, 2), nn.Linear(H, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.head(self.rnn(x)[0])
+        return found
+
+
+def test_quantization_says_what_it_leaves_and_takes_what_is_restored() -> None:
+    quantize = torch.ao.quantization.quantize_dynamic
+    model, kinds = Model(), {nn.GRU, nn.Linear}
+    ours = grus.accelerate(copy.deepcopy(model), say=None)
+    with pytest.warns(UserWarning, match=r"this GRU stays as it is; call grus\.restore\(model\)"):
+        left = quantize(ours, kinds)
+    assert type(left.rnn) is grus.GRU
+    found = quantize(grus.restore(ours, say=None), kinds)
+    assert torch.equal(found(data("")), quantize(model, kinds)(data("")))
