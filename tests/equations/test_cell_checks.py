@@ -31,6 +31,9 @@ WRONG_TEXT = {
     "no equation": ("", "no state"),
     "unknown name": ("h_next = z * h", "in h_next = .*z is used before it is given a value"),
     "used before": ("a = z * h\nz = sigmoid(h)\nh_next = a", "in a = .*z is used before"),
+    "an input that is none": ("z = (1 - a) * h\nh_next = z", r"a mask .* is step\.a"),
+    "unused": ("z = sigmoid(W.z @ x)\nh_next = tanh(W.h @ x + h)", "z is never used"),
+    "unused, both": ("a = h * 2\nb = a + h\nh_next = h", "a, b are never used"),
     "rebound": ("r = h\nr = h * 2\nh_next = r", "r is given a value twice"),
     "state rebound": ("h = W.r @ x\nh_next = h", "h.* cannot be given a value"),
     "reserved": ("tanh = h * 2\nh_next = tanh", "'tanh' cannot be given a value"),
@@ -50,7 +53,7 @@ WRONG_TEXT = {
     "scalar output": ("h_next = W.r @ x\ny = mean(h)", "output y is a number"),
     "family of two shapes": (
         "h_next = tanh(W.r @ x + W.z @ h)\nc_next = V.c @ h + c",
-        "weights of family W have different shapes",
+        r"weights of family W have different shapes \(W.r .*; W.z .*use another letter",
     ),
     "three axes": (
         "a = V.a @ x\nk = V.k @ a\nc_next = c + W.c @ k\nh_next = W.h @ c + U.h @ h",
@@ -63,6 +66,8 @@ WRONG_TEXT = {
     "comparison": ("h_next = h < 2", "not part of the equation language"),
     "attribute chain": ("h_next = W.r.z @ x + h", "not part of the equation language"),
     "call of a method": ("h_next = W.r.copy() + h", "not part of the equation language"),
+    "clip without a bound": ("h_next = clip(h)", "clip takes an expression and 1 to 1 numbers"),
+    "clip of no number": ("h_next = clip(h, x)", "clip takes an expression and 1 to 1 numbers"),
     "unknown function": ("h_next = sin(h)", r"'sin\(h\)' is not a function"),
     "too few arguments": ("h_next = minimum(h)", "not a function of the equation language"),
     "keyword argument": ("h_next = tanh(v=h)", "not a function of the equation language"),

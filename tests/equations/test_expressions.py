@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import pytest
 
 from grus.equations import (
     OPERATORS,
     Apply,
+    CellError,
     Const,
     Expr,
     Family,
     Input,
+    Name,
     State,
     U,
     W,
@@ -131,3 +134,47 @@ def test_nodes_cannot_be_changed(node: Expr) -> None:
     field = dataclasses.fields(node)[0].name  # type: ignore[arg-type]
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(node, field, "other")
+
+
+NO_VALUE: dict[str, tuple[Callable[[Expr], object], str]] = {
+    "truth": (bool, "is not true or false"),
+    "choice": (lambda z: h if z else x, "is not true or false"),
+    "and": (lambda z: z and h, "is not true or false"),
+    "not": (lambda z: not z, "is not true or false"),
+    "below": (lambda z: z < h, "cannot be compared"),
+    "not above": (lambda z: z <= 0.5, "cannot be compared"),  # type: ignore[operator]
+    "above": (lambda z: z > 0.5, "cannot be compared"),  # type: ignore[operator]
+    "not below": (lambda z: z >= 1, "cannot be compared"),  # type: ignore[operator]
+    "equal to a number": (lambda z: z == 1, "cannot be compared"),
+    "a number unlike it": (lambda z: z != 0.5, "cannot be compared"),
+    "iteration": (list, "has no elements"),
+    "unpacking": (lambda z: [*z], "has no elements"),
+    "index": (lambda z: z[0], "has no elements"),
+    "slice": (lambda z: z[1:], "has no elements"),
+    "membership": (lambda z: h in z, "has no elements"),  # type: ignore[operator]
+}
+
+
+@pytest.mark.parametrize(("use", "message"), NO_VALUE.values(), ids=NO_VALUE)
+@pytest.mark.parametrize("z", [Const(1), x, h, W.r, Name("z"), h * x], ids=str)
+def test_an_expression_has_no_truth_no_order_and_no_elements(
+    z: Expr, use: Callable[[Expr], object], message: str
+) -> None:
+    with pytest.raises(CellError, match=f"{message}.*only when the cell runs"):
+        use(z)
+
+
+def test_a_long_expression_is_named_in_short() -> None:
+    total: Expr = h
+    for _ in range(50):
+        total = total + x
+    with pytest.raises(CellError, match=r"^h \+ x.*\.\.\. is not true or false"):
+        bool(total)
+
+
+def test_expressions_are_equal_by_structure_and_to_nothing_else() -> None:
+    assert h * x == h * x
+    assert h * x != x * h
+    assert h != Name("h")
+    assert h != "h"
+    assert len({h * x, h * x, Name("h"), h}) == 3

@@ -70,10 +70,30 @@ def test_a_cell_of_ones_own_is_read_from_a_file(tmp_path: Path) -> None:
 WRONG_FILES = {
     "no such cell": (MINE, "Other", "no cell 'Other' in .*it has .*'Mine'"),
     "not a cell": (MINE, "not_a_cell", "no cell 'not_a_cell'"),
-    "raises": ("1 / 0", "Mine", "ZeroDivisionError"),
-    "does not compile": ("def", "Mine", "SyntaxError"),
-    "exits": ("raise SystemExit(0)", "Mine", "SystemExit"),
-    "wrong cell": ("from grus import Cell\nclass Mine(Cell):\n    r = 'no'", "Mine", "not str"),
+    "raises": ("1 / 0", "Mine", "mine.py, line 1: .*ZeroDivisionError: division by zero"),
+    "unknown name": (
+        MINE.replace("sigmoid(", "sigmold(", 1),
+        "Mine",
+        r"mine.py, line [1-9]\d*: .*NameError: name 'sigmold' is not defined",
+    ),
+    "does not compile": ("\ndef", "Mine", "mine.py, line 2: .*SyntaxError"),
+    "exits": ("raise SystemExit(0)", "Mine", "mine.py, line 1: .*SystemExit"),
+    "wrong value": (
+        "from grus import Cell\nclass Mine(Cell):\n    r = 'no'",
+        "Mine",
+        "mine.py, line 3: r must be .*not str",
+    ),
+    "choice": (
+        "from grus.equations import *\nclass Mine(Cell):\n    z = sigmoid(W.z @ x + h)\n"
+        "    h_next = h if z else z",
+        "Mine",
+        "mine.py, line 4: z is not true or false",
+    ),
+    "wrong cell": (
+        "from grus.equations import *\nclass Mine(Cell):\n    z = h * 2\n    h_next = tanh(h)",
+        "Mine",
+        "mine.py, line 2: cell mine: z is never used",
+    ),
 }
 
 

@@ -24,7 +24,9 @@ from grus.equations import (
     Weight,
     b,
     c,
+    clip,
     h,
+    hard_sigmoid,
     latex,
     p,
     sequence,
@@ -249,3 +251,9 @@ def test_a_gate_called_t_is_no_transpose() -> None:
 def test_numbers_can_be_spelled_by_the_caller() -> None:
     assert text.show(h * 0.123456, lambda v: f"{v:.2f}") == "h * 0.12"
     assert latex.show(h * 0.123456, STATES, lambda v: f"{v:.2f}") == "h_{t-1} \\cdot 0.12"
+
+
+def test_functions_that_operators_make_are_read_as_these() -> None:
+    cell = Cell.parse("h_next = clip(hard_sigmoid(h) + hard_sigmoid(h, 0.25, 0.5), 2)")
+    assert cell["h_next"] == clip(hard_sigmoid(h) + hard_sigmoid(h, 0.25, 0.5), 2)
+    assert Cell.parse(str(cell)) == cell

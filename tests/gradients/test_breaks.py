@@ -121,7 +121,7 @@ def test_the_wrong_operand_of_a_weight_gradient_is_caught(wrong: str) -> None:
     """After a reset before the product, U.n has seen r * h; in a GRU, U.n has seen h."""
     back = backward(GRU)
     terms = tuple(
-        replace(t, operand=Name(wrong)) if t.weight.name == "U.n" and t.operand else t
+        replace(t, operand=Name(wrong)) if t.weight.name == "U.n" and t.operand is not None else t
         for t in back.weights
     )
     with pytest.raises(WrongGradientError, match="along U"):

@@ -59,8 +59,8 @@ def counted_by_running(cell: Cell) -> tuple[int, int]:
     adjoint = tuple(states[name.removeprefix("d")] for name in back.cell.states)
     backwards: list[int] = []
     now = step_values(back.cell, weights, seen, adjoint, counting(backwards))
-    sums = sum(2 * weights[t.weight].size for t in back.weights if t.operand)
-    sums += sum(weights[t.weight].size for t in back.weights if not t.operand)
+    sums = sum(2 * weights[t.weight].size for t in back.weights if t.operand is not None)
+    sums += sum(weights[t.weight].size for t in back.weights if t.operand is None)
     assert set(now) == {name for name, _ in back.cell.equations}
     return sum(forward), sum(backwards) + sums
 

@@ -9,6 +9,7 @@ from grus.equations.expected import expected
 from grus.equations.expr import (
     OPERATORS,
     Apply,
+    CellError,
     Const,
     Expr,
     Family,
@@ -42,7 +43,7 @@ from grus.equations.expr import (
 )
 from grus.equations.hold import held_at, hold_weights
 from grus.equations.names import KNOWN_AS, KnownAs, cell, explain_name, held, hold, separate
-from grus.equations.shapes import CellError, Shapes
+from grus.equations.shapes import Shapes
 
 __all__ = [
     "CELLS",

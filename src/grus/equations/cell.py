@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from functools import cached_property
 from typing import Any
 
 from grus.equations import latex, text
-from grus.equations.checks import NEXT, check_equations, check_size
-from grus.equations.expr import Expr, Input, Name, State, Weight, parts, walk
-from grus.equations.shapes import CellError, Shapes, infer
+from grus.equations.checks import NEXT, check_equations, check_size, check_used
+from grus.equations.expr import CellError, Expr, Input, Name, State, Weight, parts, walk
+from grus.equations.shapes import Shapes, infer
 
 MAX_TEXT = 100_000
 
@@ -49,7 +49,7 @@ class _CellMaker(type):
         if not isinstance(body, _Body):
             return super().__new__(mcs, name, bases, body)
         doc = " ".join(str(body.get("__doc__") or "").split())
-        return Cell(_snake(name), tuple(body.equations), doc)
+        return Cell(_snake(name), tuple(body.equations), doc, unused=False)
 
 
 def _are_equations(equations: object) -> bool:
@@ -70,16 +70,18 @@ class Cell(metaclass=_CellMaker):
     Written as a class body (``class GRU(Cell): r = sigmoid(W.r @ x + ...)``) or read from text
     (`Cell.parse`). Two cells are equal when their equations are; name and doc do not count.
 
-    Raises CellError when a name is unknown, rebound or reserved, when axes do not fit, or when a
-    state has no next value.
+    Raises CellError when a name is unknown, rebound or reserved, when axes do not fit, when a
+    state has no next value, or, without ``unused``, where nothing uses an equation; a cell that is
+    derived may have such equations, as a backward step has.
     """
 
     name: str
     equations: tuple[tuple[str, Expr], ...]
     doc: str = ""
     _hash: int = field(init=False, repr=False, default=0)
+    unused: InitVar[bool] = field(default=True, kw_only=True)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, unused: bool) -> None:
         if not isinstance(self.name, str) or not _are_equations(self.equations):
             raise CellError(
                 "a cell is a name and a tuple of (name, expression); Cell.parse reads text"
@@ -88,6 +90,8 @@ class Cell(metaclass=_CellMaker):
             for _, expr in self.equations:
                 check_size(expr, parts)
             check_equations(self.equations, self.states)
+            if not unused:
+                check_used(self.equations, self.states)
             object.__setattr__(self, "_hash", hash(self.equations))
             self.shapes  # noqa: B018  building it is the check that axes fit
         except CellError as error:
@@ -141,9 +145,19 @@ class Cell(metaclass=_CellMaker):
         """The axes of all weights, values and states."""
         shapes = infer(self.equations, self.states, self.output)
         for family, gates in self.families.items():
-            kinds = {shapes.weights[Weight(family, gate)] for gate in gates}
+            kinds: dict[tuple[str, ...], list[str]] = {}
+            for gate in gates:
+                kinds.setdefault(shapes.weights[Weight(family, gate)], []).append(gate)
             if len(kinds) > 1:
-                raise CellError(f"the weights of family {family} have different shapes: {kinds}")
+                said = "; ".join(
+                    f"{', '.join(f'{family}.{gate}' for gate in having)} {' x '.join(axes)}"
+                    for axes, having in kinds.items()
+                )
+                raise CellError(
+                    f"the weights of family {family} have different shapes ({said}): no equation"
+                    " says that their axes are one; use another letter for some of them, or say it,"
+                    f" as in ... + 0 * {self.states[0]}"
+                )
         return shapes
 
     def family_axes(self, family: str) -> tuple[str, ...]:
@@ -190,10 +204,11 @@ class Cell(metaclass=_CellMaker):
         return f"$\\displaystyle {self.latex()}$"
 
     @classmethod
-    def parse(cls, source: str, name: str = "cell", doc: str = "") -> Cell:
+    def parse(cls, source: str, name: str = "cell", doc: str = "", *, unused: bool = False) -> Cell:
         """Read the text that ``str(cell)`` prints; nothing in it is executed.
 
-        Blank lines and ``#`` comments are skipped. Raises CellError with the line at fault.
+        Blank lines and ``#`` comments are skipped. ``unused`` allows equations that nothing uses.
+        Raises CellError with the line at fault.
         """
         if len(source) > MAX_TEXT:
             raise CellError(f"cell {name}: text of {len(source)} characters, limit {MAX_TEXT}")
@@ -208,11 +223,11 @@ class Cell(metaclass=_CellMaker):
                 equations.append((left, text.read(right, states, known)))
             except CellError as error:
                 raise CellError(f"cell {name}: in {left} = ...: {error}") from None
-        return cls(name, tuple(equations), doc)
+        return cls(name, tuple(equations), doc, unused=unused)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_rebuild, (str(self), self.name, self.doc))
 
 
 def _rebuild(source: str, name: str, doc: str) -> Cell:
-    return Cell.parse(source, name, doc)
+    return Cell.parse(source, name, doc, unused=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from keyword import iskeyword
 from typing import TypeVar
 
@@ -11,6 +11,7 @@ from grus.equations.expr import (
     OPERATORS,
     RESERVED,
     Apply,
+    CellError,
     Const,
     Expr,
     Input,
@@ -19,7 +20,6 @@ from grus.equations.expr import (
     Weight,
     walk,
 )
-from grus.equations.shapes import CellError
 
 NEXT = "_next"
 MAX_DEPTH = 200  # every later walk recurses, at most two Python frames a level
@@ -67,9 +67,33 @@ def check_equations(equations: Sequence[tuple[str, Expr]], states: Sequence[str]
     _check_masks(node for _, expr in equations for node in walk(expr))
 
 
+def check_used(equations: Sequence[tuple[str, Expr]], states: Sequence[str]) -> None:
+    """Every equation has a part in a next state or in the output."""
+    reached = reachable(dict(equations), {*(s + NEXT for s in states), "y"})
+    unused = [name for name, _ in equations if name not in reached]
+    if unused:
+        names = ", ".join(unused)
+        raise CellError(
+            f"{names} {'is' if len(unused) == 1 else 'are'} never used: no next state and no"
+            " output y reads it"
+        )
+
+
+def reachable(equations: Mapping[str, Expr], roots: Iterable[str]) -> set[str]:
+    """The names of the roots and of all that they read."""
+    found: set[str] = set()
+    todo = [name for name in roots if name in equations]
+    while todo:
+        name = todo.pop()
+        if name not in found:
+            found.add(name)
+            todo += [n.name for n in walk(equations[name]) if isinstance(n, Name)]
+    return found
+
+
 def _check_node(node: Expr, states: Sequence[str], known: set[str]) -> None:
     if isinstance(node, Name) and node.name not in known:
-        raise CellError(f"{node.name} is used before it is given a value")
+        raise CellError(unknown(node.name))
     if isinstance(node, State) and node.name not in states:
         raise CellError(f"state {node.name} has no next value: {node.name}{NEXT} is missing")
     if isinstance(node, Weight) and (
@@ -107,6 +131,14 @@ def _check_masks(nodes: Iterable[Expr]) -> None:
                     f"mask {node.name} is kept with a probability above 0 and at most 1,"
                     f" got {node.keep}"
                 )
+
+
+def unknown(name: str) -> str:
+    """What is said of a name that stands for nothing yet."""
+    return (
+        f"{name} is used before it is given a value (a state has a next one, {name}{NEXT}; a mask"
+        f" that is given at every step is step.{name})"
+    )
 
 
 def _plain(name: str) -> bool:

@@ -7,8 +7,12 @@ Everything a cell can say is on this page. A vector has one axis (input, hidden,
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from operator import attrgetter
+from typing import Any, Literal, NoReturn
+
+from grus.errors import InputError
 
 Kind = Literal["elementwise", "linear", "reduction"]
 Per = Literal["step", "sequence", "number"]
@@ -49,10 +53,39 @@ OPERATORS = {
 }
 
 
+class CellError(InputError):
+    """An equation that cannot be; the message names the cell, the equation and the reason."""
+
+
 class Expr:
-    """A node of an expression; immutable, equal by structure."""
+    """A node of an expression; immutable, equal by structure.
+
+    It has no value before a cell runs: whoever asks for its truth, its order or a part of it gets
+    a CellError.
+    """
 
     __slots__ = ()
+
+    def __bool__(self) -> bool:
+        raise _no_value(
+            self, "is not true or false", "write z * a + (1 - z) * b for a choice between a and b"
+        )
+
+    def __lt__(self, other: object) -> NoReturn:
+        raise _no_value(
+            self, "cannot be compared", "positive(a - b) is 1 where a is above b, else 0"
+        )
+
+    __le__ = __gt__ = __ge__ = __lt__
+
+    def __iter__(self) -> NoReturn:
+        raise _no_value(self, "has no elements to go through", "operators act on all at once")
+
+    def __getitem__(self, index: object) -> NoReturn:
+        raise _no_value(self, "has no elements to choose", "operators act on all at once")
+
+    def __contains__(self, other: object) -> NoReturn:
+        raise _no_value(self, "has no elements to look among", "operators act on all at once")
 
     def __add__(self, other: Operand) -> Expr:
         return Apply("add", (self, as_expr(other)))
@@ -89,6 +122,14 @@ class Expr:
 
 
 Operand = Expr | float | int
+
+
+def _no_value(expr: Expr, what: str, instead: str) -> CellError:
+    from grus.equations.text import show
+
+    text = show(expr)
+    short = text if len(text) <= 60 else f"{text[:57]}..."
+    return CellError(f"{short} {what}: it has a value only when the cell runs; {instead}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +198,24 @@ class Apply(Expr):
 
     op: str
     args: tuple[Expr, ...]
+
+
+def _equality(node: type[Expr]) -> Callable[[Expr, object], bool]:
+    """Equality by structure; with a number, which would always be False, it is refused."""
+    fields = attrgetter(*tuple[str, ...](node.__slots__))
+
+    def equal(self: Expr, other: object) -> Any:  # NotImplemented is no bool
+        if other.__class__ is node:
+            return fields(self) == fields(other)
+        if isinstance(other, (int, float)):
+            _ = self < other
+        return NotImplemented
+
+    return equal
+
+
+for _node in (Const, Input, State, Weight, Name, Apply):
+    _node.__eq__ = _equality(_node)  # type: ignore[method-assign, assignment]
 
 
 def as_expr(value: object) -> Expr:

@@ -9,9 +9,8 @@ from numbers import Real
 from typing import Any
 
 from grus.equations.cell import Cell
-from grus.equations.checks import NEXT
-from grus.equations.expr import Apply, Const, Expr, Name, State, walk
-from grus.equations.shapes import CellError
+from grus.equations.checks import NEXT, reachable
+from grus.equations.expr import Apply, CellError, Const, Expr, Name, State, walk
 from grus.equations.simplify import simplify
 
 Array = Any
@@ -147,9 +146,9 @@ def _without_zero(total: Expr) -> Expr:
 def _read(cell: Cell, equations: Equations) -> Equations:
     """Without the equations that were read before and are no more; states in their old order."""
     results = {*(s + NEXT for s in cell.states), "y"}
-    before = _reached(dict(cell.equations), results)
+    before = reachable(dict(cell.equations), results)
     roots = results | {name for name in equations if name not in before}
-    now = _reached(equations, roots)
+    now = reachable(equations, roots)
     left = {name: expr for name, expr in equations.items() if name in now}
     order = dict.fromkeys(
         node.name for expr in left.values() for node in walk(expr) if isinstance(node, State)
@@ -167,17 +166,6 @@ def _check_axes(cell: Cell, held: Cell) -> None:
     for one, other in product(cell.states, repeat=2):
         if (old[one] == old[other]) != (new[one] == new[other]):
             raise CellError(f"nothing is left that gives {one} and {other} their axes")
-
-
-def _reached(equations: Equations, roots: set[str]) -> set[str]:
-    found: set[str] = set()
-    todo = [name for name in roots if name in equations]
-    while todo:
-        name = todo.pop()
-        if name not in found:
-            found.add(name)
-            todo += [n.name for n in walk(equations[name]) if isinstance(n, Name)]
-    return found
 
 
 def _spelled(value: float) -> str:

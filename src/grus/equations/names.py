@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
 from grus.equations.cell import Cell
 from grus.equations.cells import CELLS
+from grus.equations.expr import CellError
 from grus.equations.hold import held_at, read_values
-from grus.equations.shapes import CellError
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +146,26 @@ def _from_file(spec: str) -> Cell:
     module = importlib.util.module_from_spec(module_spec)
     try:
         module_spec.loader.exec_module(module)
-    except CellError:
-        raise
+    except CellError as error:
+        raise CellError(f"{_place(path, error)}: {error}") from None
     except (Exception, SystemExit) as error:
-        raise CellError(f"{spec!r}: running {file!r} raised {error!r}") from error
+        raise CellError(
+            f"{_place(path, error)}: running it raised {type(error).__name__}: {error}"
+        ) from error
     found = getattr(module, name, None)
     if not isinstance(found, Cell):
         cells = [key for key, value in vars(module).items() if isinstance(value, Cell)]
         raise CellError(f"{spec!r}: no cell {name!r} in {file!r}; it has {cells}")
     return found
+
+
+def _place(path: Path, error: BaseException) -> str:
+    """The file and its line at which an error came up."""
+    lines = [
+        line
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if frame.f_code.co_filename == str(path)
+    ]
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        lines.append(error.lineno or 0)
+    return f"{path}, line {lines[-1]}" if lines else str(path)

@@ -17,6 +17,7 @@ from grus.equations.cell import Cell
 from grus.equations.expr import (
     OPERATORS,
     Apply,
+    CellError,
     Expr,
     Input,
     Name,
@@ -27,7 +28,6 @@ from grus.equations.expr import (
     sqrt,
     walk,
 )
-from grus.equations.shapes import CellError
 
 EPS = 1e-5
 """Added to the variance, as torch.nn.LayerNorm does."""

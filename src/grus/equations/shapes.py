@@ -11,12 +11,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from grus.equations.expr import OPERATORS, Apply, Const, Expr, Input, Name, State, Weight
-from grus.errors import InputError
-
-
-class CellError(InputError):
-    """An equation that cannot be; the message names the cell, the equation and the reason."""
+from grus.equations.expr import (
+    OPERATORS,
+    Apply,
+    CellError,
+    Const,
+    Expr,
+    Input,
+    Name,
+    State,
+    Weight,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,7 @@ import math
 import operator
 from collections.abc import Callable
 
-from grus.equations.expr import OPERATORS, Apply, Const, Expr
-from grus.equations.shapes import CellError
+from grus.equations.expr import OPERATORS, Apply, CellError, Const, Expr
 from grus.equations.text import show
 
 ZERO, ONE = Const(0.0), Const(1.0)

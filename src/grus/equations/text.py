@@ -5,18 +5,20 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 
-from grus.equations.checks import check_size
+from grus.equations.checks import check_size, unknown
 from grus.equations.expr import (
     OPERATORS,
     Apply,
+    CellError,
     Const,
     Expr,
     Input,
     Name,
     State,
     Weight,
+    clip,
+    hard_sigmoid,
 )
-from grus.equations.shapes import CellError
 
 _BINARY = {
     ast.Add: "add",
@@ -25,6 +27,11 @@ _BINARY = {
     ast.Div: "div",
     ast.MatMult: "matmul",
 }
+
+_WRITTEN_OUT: dict[str, Callable[..., Expr]] = {"clip": clip, "hard_sigmoid": hard_sigmoid}
+"""Functions that are read as the operators they are made of."""
+_NUMBERS = {"clip": (1, 1), "hard_sigmoid": (0, 2)}
+"""How few and how many numbers they take after the expression."""
 
 SYNTAX = 6  # Python's syntax tree has at most this many nodes for one of ours, as in -W.r
 
@@ -132,7 +139,7 @@ class _Reader:
             return Name(name)
         if name in self.states:
             return State(name)
-        raise CellError(f"{name} is used before it is given a value")
+        raise CellError(unknown(name))
 
     def dotted(self, owner: str, name: str) -> Expr:
         if owner == "step":
@@ -165,10 +172,26 @@ class _Reader:
         if isinstance(node.func, ast.Attribute):
             return self.mask(node, node.func)
         name = node.func.id if isinstance(node.func, ast.Name) else ""
+        if name in _WRITTEN_OUT and not node.keywords:
+            return self.written_out(node, name)
         op = OPERATORS.get(name)
         if op is None or op.symbol or node.keywords or len(node.args) != op.arity:
-            raise CellError(f"{_source(node)!r} is not a function of the equation language")
+            known = ", ".join(n for n, o in OPERATORS.items() if not o.symbol)
+            raise CellError(
+                f"{_source(node)!r} is not a function of the equation language, which has"
+                f" {known}, {', '.join(_WRITTEN_OUT)}"
+            )
         return Apply(name, tuple(map(self.read, node.args)))
+
+    def written_out(self, node: ast.Call, name: str) -> Expr:
+        v, *rest = (self.read(arg) for arg in node.args) if node.args else (None,)
+        numbers = [n.value for n in rest if isinstance(n, Const)]
+        fewest, most = _NUMBERS[name]
+        if v is None or len(numbers) != len(rest) or not fewest <= len(numbers) <= most:
+            raise CellError(
+                f"{_source(node)!r}: {name} takes an expression and {fewest} to {most} numbers"
+            )
+        return _WRITTEN_OUT[name](v, *numbers)
 
 
 def _source(node: ast.expr) -> str:

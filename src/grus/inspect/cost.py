@@ -188,14 +188,16 @@ def _operations(
 def _weight_sums(cell: Cell, back: Backward) -> Count:
     """Each term of a weight's gradient: an outer product and its sum, or a sum."""
     return total(
-        Count.of(*cell.shapes.weights[term.weight], times=2 if term.operand else 1)
+        Count.of(*cell.shapes.weights[term.weight], times=1 if term.operand is None else 2)
         for term in back.weights
     )
 
 
 def _input_gradient(cell: Cell, back: Backward, axes: Mapping[str, Axis]) -> list[Count]:
     counts = [
-        Count.of(*cell.shapes.weights[weight], times=2) if weight else Count.of(axes[name])
+        Count.of(*cell.shapes.weights[weight], times=2)
+        if weight is not None
+        else Count.of(axes[name])
         for weight, name in back.dx
     ]
     x = _leaf(cell)(Input("x"))

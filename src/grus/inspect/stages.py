@@ -55,7 +55,7 @@ def _weight_terms(gradients: Sequence[WeightGradient]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for term in gradients:
         operand = term.operand
-        seen = f" ⊗ {getattr(operand, 'name', '')}" if operand else ""
+        seen = f" ⊗ {getattr(operand, 'name', '')}" if operand is not None else ""
         assert operand is None or isinstance(operand, (Name, State)) or seen == " ⊗ x"
         found.setdefault(term.weight.name, []).append(f"sum {term.adjoint}{seen}")
     return found

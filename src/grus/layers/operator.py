@@ -39,7 +39,7 @@ def spelled(record: TorchRecord) -> str:
 def bound_to(cell: str, names: str) -> Binding:
     """The binding that the operator's first two arguments name."""
     name, _, equations = cell.partition("\n")
-    return bind(TorchRecord(Cell.parse(equations, name)), tuple(names.split()))
+    return bind(TorchRecord(Cell.parse(equations, name, unused=True)), tuple(names.split()))
 
 
 def sequence(

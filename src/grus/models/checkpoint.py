@@ -168,7 +168,8 @@ def _architecture(header: Mapping[str, Any]) -> Architecture:
     model = fields.read(_Model, header.get("model"), "model")
     fields.check(model.layers <= MAX_LAYERS, f"layers must be at most {MAX_LAYERS}")
     fields.check(text.name.isidentifier(), f"the cell's name {text.name!r:.80} is not a name")
-    return Architecture(Cell.parse(text.equations, text.name), vocabulary, **asdict(model))
+    cell = Cell.parse(text.equations, text.name, unused=True)
+    return Architecture(cell, vocabulary, **asdict(model))
 
 
 def expected(

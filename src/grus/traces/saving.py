@@ -68,7 +68,7 @@ def _read(arrays: Mapping[str, Array]) -> Trace:
         if name.startswith(("value.", "start.")) and array.dtype not in (np.float32, np.float64):
             raise InputError(f"{name} must be float32 or float64, got {array.dtype}")
     return Trace(
-        Cell.parse(about["equations"], about["name"]),
+        Cell.parse(about["equations"], about["name"], unused=True),
         {n.removeprefix("value."): a for n, a in arrays.items() if n.startswith("value.")},
         {n.removeprefix("start."): a for n, a in arrays.items() if n.startswith("start.")},
         **{name: arrays[name] for name in NUMBERS},
