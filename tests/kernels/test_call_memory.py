@@ -47,6 +47,27 @@ def test_no_more_is_kept_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kept() == before > 0, "what is too large drives nothing out"
 
 
+def test_room_is_made_by_what_was_used_longest_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "LIMIT", 300_000)
+    hot, cold = take(100_000)[0], take(130_000)[0]
+    give(hot)
+    give(cold)
+    for _ in range(3):  # used again after the other, though it came first
+        assert take(100_000)[0] is hot
+        give(hot)
+    give(take(80_000)[0])
+    assert take(100_000)[0] is hot
+    assert take(130_000)[0] is not cold
+
+
+def test_room_is_made_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "LIMIT", 300_000)
+    blocks = [take(90_000)[0] for _ in range(4)]
+    for block in blocks:
+        give(block)
+    assert kept() == 3 * blocks[0].size
+
+
 def test_lasting_memory_comes_back_when_the_last_view_is_gone() -> None:
     array = lasting(1000, KIND)
     view = array.reshape(10, 100)[2:, ::3].T

@@ -124,3 +124,35 @@ def test_every_tile_fits_in_the_registers_and_every_size_has_a_tile(
         assert widths == tuple(sorted(widths, reverse=True))
         assert widths[-1] == 1, "one vector alone must have a tile"
         assert rows * widths[0] * chains < machine.registers or (rows, widths) == (1, (1,))
+
+
+@pytest.mark.parametrize("triple", ["riscv64-unknown-linux-gnu", "i686-linux", "ppc64le-linux", ""])
+def test_a_processor_that_the_table_does_not_know_is_refused(triple: str) -> None:
+    with pytest.raises(
+        InputError, match=f"no kernels for the processor {triple.split('-', maxsplit=1)[0]}"
+    ):
+        choose(triple, {})
+
+
+def test_known_processors_are_taken_for_what_they_are() -> None:
+    assert choose("x86_64-unknown-linux-gnu", {}) is SSE2
+    assert choose("aarch64-apple-darwin", {}) is NEON
+
+
+UNKNOWN = """
+import platform, warnings
+platform.machine = lambda: "riscv64"
+import numpy as np
+import grus
+weights = {f: np.ones(grus.CELLS["gru"].family_shape(f, {"input": 2, "hidden": 3})) for f in "WUbd"}
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    for _ in range(3):
+        grus.run("gru", weights, np.ones((4, 1, 2)))
+print([str(w.message) for w in said])
+"""
+
+
+def test_on_an_unknown_processor_the_reference_runs_and_it_is_said_once() -> None:
+    printed = child.run(UNKNOWN)
+    assert printed == "['grus: no kernels for the processor riscv64; the slow reference runs']\n"

@@ -3,6 +3,8 @@ process of its own, with a limit of time."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 import child
@@ -191,3 +193,22 @@ def test_flushing_denormals_in_torch_changes_no_bit_and_stays_on() -> None:
     if not torch.set_flush_denormal(False):
         pytest.skip("this processor cannot flush denormals")
     assert child.run(SETUP + DENORMAL) == "done\n"
+
+
+MAPS = "7f00-7f01 r-xp 00000000 08:01 42   /usr/lib/{name}\n"
+
+
+@pytest.mark.parametrize(
+    "name", ["libgomp.so.1 (deleted)", "a folder/libgomp-1.so", "libgomp.so.1"]
+)
+def test_a_runtime_whose_file_was_replaced_has_its_name(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "maps"
+    file.write_text("7f00-7f01 rw-p 00000000 00:00 0\n" + MAPS.format(name=name))
+    monkeypatch.setattr(threads, "MAPS", str(file))
+    assert threads._loaded_runtime() == f"/usr/lib/{name.removesuffix(' (deleted)')}"
+
+
+def test_a_runtime_that_cannot_be_reached_is_none() -> None:
+    assert threads._library("/usr/lib/libgomp-that-is-not-there.so.1") is None

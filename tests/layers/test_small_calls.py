@@ -14,6 +14,7 @@ from torch.nn.utils import parametrizations  # noqa: E402
 
 import grus  # noqa: E402
 from cells import ALL_CELLS  # noqa: E402
+from grus.kernels import call, jit  # noqa: E402
 from grus.layers import likeness, ready  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -280,9 +281,28 @@ def test_where_kernels_must_not_run_nothing_is_compiled(monkeypatch: pytest.Monk
         raise AssertionError("a kernel was asked for")
 
     monkeypatch.setenv("GRUS_BACKEND", "reference")
+    # Every way to machine code leads through one of these.
+    monkeypatch.setattr(jit, "Compiled", refused)
+    monkeypatch.setattr(call, "kernel", refused)
     monkeypatch.setattr(ready, "_prepare", refused)
     with torch.no_grad():
         grus.GRU(4, 6)(torch.randn(2, 3, 4))
+        grus.GRU(4, 6)(torch.randn(2, 3, 4), torch.zeros(1, 3, 6), lengths=torch.tensor([1, 2, 2]))
+    grus.GRU(4, 6)(torch.randn(2, 3, 4))[0].sum().backward()
+
+
+def test_the_zeros_where_calls_begin_are_kept_once_whatever_the_shapes() -> None:
+    layer = grus.GRU(2, 5)
+    with torch.no_grad():
+        for batch in range(1, 200):
+            layer(torch.randn(2, batch, 2))
+    with torch.inference_mode():
+        layer(torch.randn(2, 999, 2))
+    layer(torch.randn(2, 999, 2))[0].sum().backward()
+    kept = ready._zeros[torch.float32]
+    assert 999 * 5 <= kept.numel() <= 2 * 1024 * 5
+    assert not kept.any()
+    assert not kept.is_inference()
 
 
 def test_a_state_that_comes_once_is_read_once() -> None:

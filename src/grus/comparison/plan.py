@@ -11,6 +11,7 @@ from grus.comparison.contestants import Contestant
 from grus.comparison.run import step_seconds
 from grus.comparison.tasks import Course
 from grus.equations.text import counted
+from grus.errors import InputError
 
 MATCHED = {
     "params": "sizes chosen for equal numbers of parameters",
@@ -54,8 +55,8 @@ def seconds(course: Course, found: Sequence[Contestant], seeds: int) -> float:
     settings = course.settings
     if settings.seconds:
         return settings.seconds * len(found) * seeds
-    assert settings.steps
-    assert settings.report_every
+    if not settings.steps or not settings.report_every:
+        raise InputError("a budget in steps needs steps, and reports every so many of them")
     total = 0.0
     for one in found:
         total += settings.steps * step_seconds(course, one)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from grus.equations import Cell, Name, State, explain_name, text
+from grus.equations import Cell, explain_name, text
 from grus.gradients import WeightGradient, backward
 from grus.inspect.cost import ITEM_BYTES, LETTERS, Cost, Count, cost
 from grus.kernels.steps import Steps, windows
@@ -56,7 +56,6 @@ def _weight_terms(gradients: Sequence[WeightGradient]) -> dict[str, list[str]]:
     for term in gradients:
         operand = term.operand
         seen = f" ⊗ {getattr(operand, 'name', '')}" if operand is not None else ""
-        assert operand is None or isinstance(operand, (Name, State)) or seen == " ⊗ x"
         found.setdefault(term.weight.name, []).append(f"sum {term.adjoint}{seen}")
     return found
 

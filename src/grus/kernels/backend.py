@@ -5,19 +5,22 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import platform
 import warnings
 from functools import lru_cache
 from typing import Literal
 
 from grus.errors import InputError
+from grus.kernels.machine import known
 
 Backend = Literal["kernels", "reference"]
 VARIABLE = "GRUS_BACKEND"
 
 
 def backend() -> Backend:
-    """The reference if GRUS_BACKEND=reference, or if this process may not run code it makes
-    (said once); else the kernels. Raises InputError for any other value of the variable."""
+    """The reference if GRUS_BACKEND=reference, or if this process may not run code it makes or has
+    a processor without kernels (said once); else the kernels. Raises InputError for any other value
+    of the variable."""
     setting = os.environ.get(VARIABLE, "kernels")
     if setting not in ("kernels", "reference"):
         raise InputError(f"{VARIABLE} must be kernels or reference, got {setting!r}")
@@ -26,7 +29,16 @@ def backend() -> Backend:
     if not executable_memory():
         say_once("this process may not make memory executable; the slow reference runs instead")
         return "reference"
+    if not known_processor():
+        say_once(f"no kernels for the processor {platform.machine()}; the slow reference runs")
+        return "reference"
     return "kernels"
+
+
+@lru_cache(maxsize=1)
+def known_processor() -> bool:
+    """True if code can be made for this processor."""
+    return known(platform.machine())
 
 
 @lru_cache(maxsize=1)

@@ -42,7 +42,8 @@ class Code(Function):
 
     def set(self, name: str, value: str) -> None:
         """Change a moving slot."""
-        assert name in MOVING + MOVED or name.startswith(("in.", "out."))
+        if name not in MOVING + MOVED and not name.startswith(("in.", "out.")):
+            raise ValueError(f"slot {name} does not move")
         self.emit(f"store i64 {value}, ptr {self.address(name)}, align 8")
 
     def advance(self, name: str, stride: str) -> None:

@@ -73,8 +73,19 @@ NEON = Machine("neon", 16, 32, fma=True, processor="generic", x86=False)
 MACHINES = {m.name: m for m in (AVX512, AVX2, SSE2, NEON)}
 
 
+def known(architecture: str) -> bool:
+    """Whether the table has entries for processors of this name."""
+    return architecture.lower().startswith(("aarch64", "arm64", "x86_64", "amd64"))
+
+
 def choose(architecture: str, features: dict[str, bool]) -> Machine:
-    """The widest entry of the table that this processor has."""
+    """The widest entry of the table that this processor has, ``architecture`` being its triple.
+
+    Raises InputError for a processor that the table does not know.
+    """
+    if not known(architecture):
+        name = architecture.partition("-")[0]
+        raise InputError(f"there are no kernels for the processor {name}")
     if architecture.startswith(("aarch64", "arm64")):
         return NEON
     if all(features.get(f) for f in ("avx512f", "avx512vl", "avx512dq", "avx512bw")):

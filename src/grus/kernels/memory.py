@@ -19,12 +19,14 @@ Memory = tuple[Array, int]
 """Bytes, and the first address in them that is aligned."""
 ALIGN = 64
 LIMIT = 256 * 1024 * 1024
-"""Bytes kept at most. Blocks of one size after the other make room; a larger one is not kept."""
+"""Bytes kept at most. Blocks of the size whose last use is longest ago make room; a larger one is
+not kept."""
 CLASSES = 8
 """Sizes to choose from between one power of two and the next."""
 
 _spare: dict[int, deque[Array]] = {}
-"""By size. Threads come here without a lock: what they do to it are single operations."""
+"""By size, the last used at the end. Threads come here without a lock: what they do to it are
+single operations, and a block that two of them lose is freed."""
 
 
 def take(size: int) -> Memory:
@@ -44,9 +46,15 @@ def give(block: Array) -> None:
     if block.size > LIMIT:
         return
     while kept() + block.size > LIMIT and _spare:
-        with suppress(KeyError, StopIteration, RuntimeError):  # another thread made room
-            del _spare[next(iter(_spare))]
-    _spare.setdefault(block.size, deque()).append(block)
+        with suppress(KeyError, IndexError, StopIteration, RuntimeError):  # others made room
+            oldest = next(iter(_spare))
+            if _spare[oldest]:
+                _spare[oldest].popleft()
+            else:
+                del _spare[oldest]
+    blocks = _spare.pop(block.size, None) or deque()
+    blocks.append(block)
+    _spare[block.size] = blocks
 
 
 def kept() -> int:

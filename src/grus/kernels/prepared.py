@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from grus.errors import InputError
 from grus.kernels.call import CHUNK_BYTES, Kernel, Launcher
 from grus.kernels.frame import Frame, Sizes
 from grus.kernels.masks import LOW
@@ -111,8 +112,8 @@ class Prepared:
         """The block of a call that goes on in the same memory after so many steps ``done``, for
         ``steps`` more, at most as many as it was laid out for: from the states that the call before
         it left, with weights that are packed already."""
-        assert not self.kernel.variant.clear
-        assert not self.kernel.streams
+        if self.kernel.variant.clear or self.kernel.streams:
+            raise InputError("a call with resets or drawn masks does not go on in pieces")
         block, at, states = one.block[:], self.kernel.at, self.kernel.states
         for slot in self.timed:
             block[slot] += done * block[slot + 1]

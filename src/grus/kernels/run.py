@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from grus.equations import Cell
+from grus.errors import InputError
 from grus.kernels import passes, recompute
 from grus.kernels.arguments import check, check_narrow, check_steps, check_threads
 from grus.kernels.layout import output_size, with_masks
@@ -81,7 +82,8 @@ def forward(
 ) -> None:
     """Run into ``output`` and ``final``; with ``saved`` (`saved_size` numbers) keep what
     `backward` needs. Arguments are already checked; ``output`` is zeroed past a row's end."""
-    assert not steps.narrow or saved is None
+    if steps.narrow and saved is not None:
+        raise InputError(f"training runs in whole numbers, not with narrow={steps.narrow!r}")
     cell = with_masks(cell, steps)
     if steps.recompute and saved is not None:
         recompute.forward(cell, weights, x, start, output, final, saved, steps, threads)

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from grus.errors import InputError
 from grus.kernels import matrices, threads
 from grus.kernels.code import Code
 from grus.kernels.compiling import compiled
@@ -122,13 +123,15 @@ def matmul(
     """out = a @ b, or that added to it, for matrices of one dtype whose last axes, or a's first,
     are contiguous."""
     (rows, depth), columns, item = a.shape, b.shape[1], a.itemsize
-    assert b.shape == (depth, columns)
-    assert out.shape == (rows, columns)
+    if b.shape != (depth, columns) or out.shape != (rows, columns):
+        raise InputError(f"no product is {a.shape} @ {b.shape} into {out.shape}")
+    if not a.dtype == b.dtype == out.dtype:
+        raise InputError(f"a product of {a.dtype} and {b.dtype} into {out.dtype}: one is needed")
+    apart = columns > 1 and rows
+    if apart and (out.strides[1] != item or (depth and b.strides[1] != item)):
+        raise InputError("the last axes of a product's right side and result must be contiguous")
     places = [m.__array_interface__["data"][0] for m in (a, b, out)]
     left, right = (0, 0, a.strides[1], a.strides[0]), (1, 0, b.strides[0], 0)
-    assert a.dtype == b.dtype == out.dtype
-    assert columns < 2 or not rows or out.strides[1] == item
-    assert columns < 2 or not rows * depth or b.strides[1] == item
     term = Term(left, right, (2, 0, out.strides[0]), (rows, columns, depth), adds)
     Terms(cast("DType", a.dtype.name), [term])(places, most_threads)
 

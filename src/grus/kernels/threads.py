@@ -16,6 +16,8 @@ from grus.kernels.backend import say_once
 
 SYMBOLS = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads", "omp_get_max_threads")
 
+MAPS = "/proc/self/maps"
+
 hidden_split = threading.Lock()
 """Held while a call splits hidden units: its barriers need every thread of the team awake, so
 there is one such region at a time and a second caller gets one thread."""
@@ -44,11 +46,21 @@ if hasattr(os, "register_at_fork"):
 def _loaded_runtime() -> str:
     """The path of the OpenMP runtime already in this process, torch's own first, or nothing."""
     try:
-        with open("/proc/self/maps", encoding="utf-8") as maps:
-            paths = {line.split(maxsplit=5)[5].strip() for line in maps if "libgomp" in line}
+        with open(MAPS, encoding="utf-8") as maps:
+            lines = [line for line in maps if "libgomp" in line]
     except OSError:
         return ""
+    # After an upgrade under a running process; the name finds the loaded one all the same.
+    paths = {line.split(maxsplit=5)[5].strip().removesuffix(" (deleted)") for line in lines}
     return min(paths, key=lambda path: ("torch" not in path, path), default="")
+
+
+def _library(path: str) -> ctypes.CDLL | None:
+    """The library that is loaded from there; None where it cannot be reached."""
+    try:
+        return ctypes.CDLL(path, mode=os.RTLD_NOLOAD | os.RTLD_NOW)
+    except OSError:
+        return None
 
 
 def openmp() -> dict[str, int]:
@@ -59,8 +71,8 @@ def openmp() -> dict[str, int]:
     torch = "torch._C" in sys.modules
     if _Process.looked != torch:
         path = _loaded_runtime()
-        if path:
-            library = ctypes.CDLL(path, mode=os.RTLD_NOLOAD | os.RTLD_NOW)
+        library = _library(path) if path else None
+        if library is not None:
             _Process.max_threads = library.omp_get_max_threads
             _Process.runtime = {
                 name: ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0

@@ -11,6 +11,7 @@ import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from grus.errors import InputError
 from grus.kernels.barrier import declarations, until
 from grus.kernels.code import Code
 from grus.kernels.compiling import compiled
@@ -48,8 +49,8 @@ def together(parts: Sequence[Part], threads: int) -> None:
     over = array.array("q", [0]) * len(parts)
     numbers = [threads, len(parts), 0, over.buffer_info()[0]]
     for k, part in enumerate(parts):
-        assert len(part.after) <= 2
-        assert all(0 <= before < k for before in part.after)
+        if len(part.after) > 2 or not all(0 <= before < k for before in part.after):
+            raise InputError(f"call {k} comes after two earlier ones at most, got {part.after}")
         numbers += (part.run, part.block.buffer_info()[0], *(*part.after, -1, -1)[:2])
     block = array.array("q", numbers)
     compiled(text, "float32").call(block.buffer_info()[0])

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from grus.errors import InputError
 from grus.kernels.prepared import Prepared
 from grus.kernels.rows import begins, dense_flags
 from grus.kernels.steps import Steps
@@ -100,7 +101,8 @@ class Forwards(Launch):
         self.check(tensors, sizes)
         time, batch = x.shape[:2]
         output = (time, batch, sizes[str(self.cell.shapes.values[self.cell.output])])
-        assert into is None or into.shape == output
+        if into is not None and into.shape != output:
+            raise InputError(f"the output is {output}, the place for it {tuple(into.shape)}")
         row = output[2] if into is None else into.stride(1)
         strides = (batch * row * self.item, row * self.item)
         parts = {"x": self.part(0, x, reverse), "in.x": self.part(0, x, reverse)}

@@ -7,6 +7,7 @@ everything else takes the way through `doors`, which gives the same bits.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -160,10 +161,26 @@ def _prepare(
     shapes = [(1, x.shape[1], sizes[a]) for a in bound.cell.shapes.states.values()]
     if given and [tuple(t.shape) for t in given] != shapes:
         return None
-    start = given or tuple(x.new_zeros(shape) for shape in shapes)
+    start = given or tuple(zeros(x, shape) for shape in shapes)
     rows = tuple(s[0] for s in start)
-    zeros = () if given else rows
+    begin = () if given else rows
     if torch.is_grad_enabled() and any(t.requires_grad for t in every):
-        return Ready(None, (), tuple(shapes), zeros, bound)
+        return Ready(None, (), tuple(shapes), begin, bound)
     call = launch.prepare((x, *rows, *parameters), PLAIN, keep=False)
-    return Ready(call.run, call.output, tuple(shapes), zeros, bound)
+    return Ready(call.run, call.output, tuple(shapes), begin, bound)
+
+
+_zeros: dict[torch.dtype, Tensor] = {}
+"""States at the beginning, which nobody writes: one stretch of zeros for each dtype, as long as the
+longest, whatever the number of shapes."""
+
+
+def zeros(like: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Zeros of a shape, a view of those that all calls share."""
+    count = math.prod(shape)
+    found = _zeros.get(like.dtype)
+    if found is None or found.numel() < count:
+        with torch.inference_mode(False):
+            found = torch.zeros(1 << max(count - 1, 0).bit_length(), dtype=like.dtype)
+        _zeros[like.dtype] = found
+    return found[:count].view(shape)
