@@ -107,6 +107,29 @@ def test_help_names_every_command() -> None:
     )
 
 
-def test_asking_for_a_layer_says_that_torch_is_missing() -> None:
-    done = python("import grus\ngrus.GRU")
-    assert "No module named 'torch'" in done.stderr
+NEED_TORCH = {
+    "a layer": ("grus.GRU", "grus.GRU"),
+    "accelerate": ("grus.accelerate", "grus.accelerate"),
+    "from": ("from grus import LSTM", "grus.LSTM"),
+    "every late name": (
+        "[getattr(grus, n) for n in grus._LATE if grus._LATE[n] == 'grus.layers']",
+        "grus.GRU",
+    ),
+    "a trace": ("grus.trace(object(), [[[1.0]]])", "grus.trace"),
+    "a run": ("from grus.traces.runs import open_run; open_run('run', 'text')", "a run"),
+}
+
+
+@pytest.mark.parametrize(("code", "what"), NEED_TORCH.values(), ids=NEED_TORCH)
+def test_what_needs_torch_says_so_in_one_sentence(code: str, what: str) -> None:
+    done = python(f"import grus\n{code}")
+    last = done.stderr.splitlines()[-1]
+    assert last == f"grus.errors.MissingTorchError: {what} needs PyTorch: pip install 'grus[torch]'"
+    assert "import torch" not in done.stderr, "the traceback leads into the package"
+    assert done.stderr.count("Traceback") == 1
+
+
+def test_the_missing_package_is_an_import_error_and_an_input_error() -> None:
+    code = "import grus\nfor kind in (ImportError, grus.InputError):\n    try:\n        grus.GRU\n"
+    done = python(code + "    except kind as error:\n        print(error.name)")
+    assert (done.stdout, done.stderr) == ("torch\ntorch\n", "")

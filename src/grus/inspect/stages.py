@@ -46,7 +46,7 @@ def gradient_text(cell: Cell) -> str:
     sums = [f"d{w} = {' + '.join(terms)}" for w, terms in _weight_terms(back.weights).items()]
     parts.append("gradients, summed over time and batch\n" + _indented("\n".join(sums)))
     if back.dx:
-        terms = [f"{w.name}.T @ {name}" if w else name for w, name in back.dx]
+        terms = [name if w is None else f"{w.name}.T @ {name}" for w, name in back.dx]
         parts.append("gradient of x, at each step\n" + _indented("dx = " + " + ".join(terms)))
     return "\n\n".join(parts) + "\n"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from grus.errors import InputError
+from grus.errors import InputError, needs_torch
 from grus.kernels.backend import backend
 from grus.traces.record import record
 from grus.traces.recorded import Trace
@@ -62,8 +62,12 @@ def trace(
 
     Raises InputError naming the argument that cannot be, or saying what the kernels cannot run.
     """
+    try:
+        chain = read(layer)
+    except ModuleNotFoundError as error:
+        raise needs_torch(error, "grus.trace") from None
     return follow(
-        read(layer),
+        chain,
         x,
         state,
         Asked(values, layers, directions, steps, units),
