@@ -10,11 +10,12 @@ import pytest
 
 from cells import ALL_CELLS
 from grus.equations import CELLS, Cell, cell
+from grus.equations.flat import gates
 from grus.equations.text import show
 from grus.errors import InputError
 from grus.traces import Trace
 from grus.traces.measures import HEAD, measures
-from grus.traces.parts import gates, keeps, resets
+from grus.traces.parts import keeps, resets
 
 STEPS, BATCH = 100, 2
 

@@ -9,6 +9,7 @@ from math import isfinite
 
 from grus.dialects.sense import sense
 from grus.equations import Apply, Cell, Expr, Name, State, cell as find_cell
+from grus.equations.flat import is_gate
 from grus.errors import InputError
 from grus.inspect.cost import ITEM_BYTES, cost, sizes_for
 
@@ -93,13 +94,9 @@ def remembering(cell: Cell, memory: float) -> dict[str, float]:
             others = [
                 g for g in biased for term in terms if State(state) not in term and Name(g) in term
             ]
-            gates = [g for g in others if _is_gate(cell[g])]
+            gates = [g for g in others if is_gate(cell[g])]
             found |= {gate: memory, **dict.fromkeys(gates, -memory)}
     return found
-
-
-def _is_gate(expr: Expr) -> bool:
-    return isinstance(expr, Apply) and expr.op == "sigmoid"
 
 
 def _products(expr: Expr) -> list[tuple[Expr, ...]]:

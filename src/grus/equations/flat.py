@@ -29,6 +29,25 @@ def is_function(expr: Expr) -> bool:
     return isinstance(expr, Apply) and (not OPERATORS[expr.op].symbol or expr.op == "div")
 
 
+def is_gate(expr: Expr) -> bool:
+    """True for a value between 0 and 1: a sigmoid of something, or a bound 0 and a bound 1."""
+    if not isinstance(expr, Apply):
+        return False
+    outer, inner = {"minimum": (1.0, 0.0), "maximum": (0.0, 1.0)}.get(expr.op, (0.0, 0.0))
+    other = "maximum" if expr.op == "minimum" else "minimum"
+    bounded = expr.op in ("minimum", "maximum") and Const(outer) in expr.args
+    return expr.op == "sigmoid" or (
+        bounded
+        and any(isinstance(a, Apply) and a.op == other and Const(inner) in a.args
+                for a in expr.args)
+    )  # fmt: skip
+
+
+def gates(cell: Cell) -> tuple[str, ...]:
+    """The gates of a cell: its values between 0 and 1, as `is_gate` has them."""
+    return tuple(name for name, expr in cell.equations if is_gate(expr))
+
+
 def has_product(expr: Expr) -> bool:
     """True when a product with a weight matrix stands somewhere in the expression."""
     return any(isinstance(n, Apply) and OPERATORS[n.op].kind == "linear" for n in walk(expr))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from grus.equations import Apply, Cell, held_at, hold_weights
+from grus.equations import Cell, held_at, hold_weights
+from grus.equations.flat import gates
 
 if TYPE_CHECKING:
     from grus.models.language import LanguageModel
@@ -37,8 +38,8 @@ class CharacterNetwork:
 
     @property
     def gates(self) -> tuple[str, ...]:
-        """Values between 0 and 1 that may be held: those whose equation is a sigmoid."""
-        return tuple(n for n, e in self.cell if isinstance(e, Apply) and e.op == "sigmoid")
+        """Values between 0 and 1, which may be held."""
+        return gates(self.cell)
 
     def held(self, values: Mapping[str, float]) -> CharacterNetwork:
         """The same network with gates held at numbers in every layer; itself without any.

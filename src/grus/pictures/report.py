@@ -76,8 +76,9 @@ def _summary(trace: Trace) -> str:
 
 def _measures(trace: Trace) -> str:
     """The table of `traces.measures`, where all that it measures was recorded."""
+    from grus.equations.flat import gates
     from grus.traces.measures import HEAD, measures
-    from grus.traces.parts import gates, keeps
+    from grus.traces.parts import keeps
 
     factors = keeps(trace.cell).values()
     kept = {n.name for factor in factors for n in walk(factor) if isinstance(n, Name)}

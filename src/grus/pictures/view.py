@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from grus.dialects.sense import sense
-from grus.equations import Apply, Cell, Expr, Name, walk
+from grus.equations import Cell, Expr, Name, flat, walk
 from grus.equations.text import show
 from grus.errors import InputError
 from grus.traces.parts import keeps
@@ -146,9 +146,8 @@ def root(cell: Cell, name: str) -> Expr:
 
 
 def is_gate(cell: Cell, name: str) -> bool:
-    """Whether a value's equation is a sigmoid of something."""
-    expr = root(cell, name)
-    return isinstance(expr, Apply) and expr.op == "sigmoid"
+    """Whether a value is between 0 and 1, as `equations.flat` has it."""
+    return flat.is_gate(root(cell, name))
 
 
 def memory_gate(cell: Cell) -> tuple[str, bool] | None:

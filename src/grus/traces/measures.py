@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from grus.equations import Cell, Const, Expr, Name, walk
+from grus.equations.flat import gates
 from grus.equations.text import show
 from grus.errors import InputError
 from grus.reference import evaluate
-from grus.traces.parts import gates, keeps, resets
+from grus.traces.parts import keeps, resets
 from grus.traces.recorded import Trace
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -17,14 +17,10 @@ from grus.equations import (
     walk,
 )
 from grus.equations.expr import OPERATORS
+from grus.equations.flat import gates
 from grus.equations.simplify import ZERO, simplify
 
 ONE = Const(1.0)
-
-
-def gates(cell: Cell) -> tuple[str, ...]:
-    """The gates: values between 0 and 1, which a sigmoid gives, or min(max(v, 0), 1)."""
-    return tuple(name for name, expr in cell.equations if _is_gate(expr))
 
 
 def resets(cell: Cell) -> tuple[str, ...]:
@@ -59,16 +55,6 @@ def keeps(cell: Cell) -> dict[str, Expr]:
         for s, factor in found.items()
         if factor != ZERO and not any(isinstance(n, (State, Input, Weight)) for n in walk(factor))
     }
-
-
-def _is_gate(expr: Expr) -> bool:
-    if not isinstance(expr, Apply):
-        return False
-    clipped = expr.op == "minimum" and ONE in expr.args
-    return expr.op == "sigmoid" or (
-        clipped and any(isinstance(a, Apply) and a.op == "maximum" and ZERO in a.args
-                        for a in expr.args)
-    )  # fmt: skip
 
 
 def _carries(expr: Expr, named: Mapping[str, Expr]) -> bool:
