@@ -84,7 +84,12 @@ def test_dialects_are_listed_and_compared() -> None:
 
 
 def test_convert_reads_and_writes_files_of_torch(tmp_path: Path) -> None:
-    shapes = {"weight_ih_l0": (12, 3), "weight_hh_l0": (12, 4), "bias_ih_l0": (12,)}
+    shapes = {
+        "weight_ih_l0": (12, 3),
+        "weight_hh_l0": (12, 4),
+        "bias_ih_l0": (12,),
+        "bias_hh_l0": (12,),
+    }
     np.savez(tmp_path / "in.npz", **{name: np.ones(shape) for name, shape in shapes.items()})
     done = grus("convert", str(tmp_path / "in.npz"), str(tmp_path / "out.pt"))
     assert (done.returncode, done.stderr) == (0, "")
