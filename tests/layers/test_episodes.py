@@ -222,19 +222,14 @@ def test_one_direction_is_not_split() -> None:
         grus.split_directions(layer, (output, state))
 
 
-def test_unpacking_a_cell_state_of_a_gru_is_an_error_that_says_so() -> None:
+def test_states_are_unpacked_as_torchs_whatever_their_names() -> None:
     x = torch.randn(T, B, I)
-    with pytest.raises(InputError, match="a GRU has one state, h: write `output, h = layer"):
-        out, (h, c) = grus.GRU(I, H, bidirectional=True)(x)
-    with pytest.raises(InputError, match="unpacks a cell state, which an LSTM has"):
-        out, (h, c) = grus.RNN(I, H)(x)
-    out, (ahead, _back) = grus.GRU(I, H, bidirectional=True)(x)  # two directions: that is right
-    assert torch.equal(out[-1, :, :H], ahead)
-    out, (h, c) = grus.LSTM(I, H)(x)
-    assert h.shape == c.shape
-    accelerated = grus.accelerate(nn.GRU(I, H, 2), say=None)
-    out, (h, c) = accelerated(x)  # it ran like that before
-    assert torch.equal(c[-1], out[-1, -1])
+    for made in (nn.GRU(I, H, 2), grus.GRU(I, H, 2), grus.GRU(I, H, bidirectional=True)):
+        out, (first, carry) = made(x)
+        out, (h, c) = made(x)
+        assert torch.equal(first, h)
+        assert torch.equal(carry, c)
+        assert made.bidirectional or torch.equal(c, out[-1])
 
 
 def test_a_cell_state_given_to_a_gru_is_an_error_that_says_so() -> None:

@@ -112,17 +112,13 @@ def test_results_share_no_memory_with_each_other_or_the_arguments(name: str) -> 
     assert len(set(addresses)) == len(addresses)
 
 
-def test_arguments_are_not_changed_and_a_changed_output_is_noticed() -> None:
+def test_arguments_are_not_changed() -> None:
     module, given = grus.GRU(I, H), torch.randn(T, B, I, requires_grad=True)
     hx = torch.randn(1, B, H)
     before = [t.detach().clone() for t in (given, hx, *module.parameters())]
     y, _ = module(given, hx)
     y.sum().backward()
     assert all(map(torch.equal, before, [given, hx, *module.parameters()]))
-    y, _ = module(given, hx)
-    y.mul_(2)
-    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-        y.sum().backward()
 
 
 @some

@@ -38,6 +38,11 @@ class Binding:
         """How many states the cell has."""
         return len(self.cell.states)
 
+    @cached_property
+    def called(self) -> tuple[str, ...]:
+        """What a message calls each of ``tensors``."""
+        return ("input", *(f"hx of state {s}" for s in self.cell.states), *self.names)
+
     def start(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The initial states."""
         return tensors[1 : 1 + self.states]
@@ -65,6 +70,13 @@ class Binding:
     def expected(self) -> Binding:
         """The binding of the cell with its masks replaced by their means."""
         return bind(TorchRecord(expected(self.cell)), self.names)
+
+    @cached_property
+    def reads_output(self) -> bool:
+        """Whether backward reads the output, with masks drawn or without."""
+        return any(
+            c.output in kernels.layout(c).derived.saved for c in (self.cell, expected(self.cell))
+        )
 
     @cached_property
     def axes(self) -> dict[str, tuple[int, int, int]]:

@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 from grus.dialects import TorchRecord
-from grus.kernels import layout, threads
+from grus.kernels import threads
 from grus.kernels.memory import give
 from grus.kernels.prepared import Prepared
 from grus.kernels.split import ALONE, pays
 from grus.kernels.together import Part, together
-from grus.layers import function
+from grus.layers import addresses, function
 from grus.layers.binding import Binding, bind
+from grus.layers.errors import MemoryKindError
 from grus.layers.launch_backward import backwards
 from grus.layers.launch_forward import forwards
 from grus.layers.path import WIDE, Path, choose, differentiated, traced
@@ -47,13 +48,16 @@ def sequence(
     if choose(x, asked, record.cell) != "kernels":
         return None
     each = [(x, *start[k], *named[k].values()) for k in DIRECTIONS]
-    if any(t.dtype is not x.dtype for tensors in each for t in tensors):
+    if not all(map(addresses.usual, each)):
         return None
     bound = bind(record, tuple(named[0]))
-    if torch.is_grad_enabled() and any(t.requires_grad for tensors in each for t in tensors):
-        found = _Both.apply(bound, *each[0], *each[1][1:])  # type: ignore[no-untyped-call]
-    else:
-        found = _forward(bound, each, keep=False)[0]
+    try:
+        if torch.is_grad_enabled() and any(t.requires_grad for tensors in each for t in tensors):
+            found = _Both.apply(bound, *each[0], *each[1][1:])  # type: ignore[no-untyped-call]
+        else:
+            found = _forward(bound, each, keep=False)[0]
+    except MemoryKindError:
+        return None
     output, *final = found
     count = bound.states
     return output, (tuple(final[:count]), tuple(final[count:]))
@@ -93,21 +97,29 @@ def run(calls: list[Call]) -> None:
         prepared.end(one, buffers, results)
 
 
+def _each(x: Tensor, rest: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
+    """The tensors of each direction."""
+    half = len(rest) // 2
+    return [(x, *rest[:half]), (x, *rest[half:])]
+
+
 class _Both(torch.autograd.Function):
     """Inputs (binding, x, *states and parameters forward in time, *the same backward in time),
     outputs (output, *final states of both)."""
 
     @staticmethod
     def forward(ctx: Any, bound: Binding, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-        half = len(rest) // 2
-        found, saved = _forward(bound, [(x, *rest[:half]), (x, *rest[half:])], keep=True)
+        found, saved = _forward(bound, _each(x, rest), keep=True)
         ctx.bound = bound
-        ctx.save_for_backward(_read_back(bound, found[0]), *saved, x, *rest)
+        function.keep(ctx, found[0], *saved, x, *rest)
         return found
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor, *dfinal: Tensor) -> tuple[Any, ...]:
-        output, first, second, x, *rest = ctx.saved_tensors
+        def again(_: Tensor, __: Tensor, x: Tensor, *rest: Tensor) -> Tensor:
+            return _forward(ctx.bound, _each(x, rest), keep=False)[0][0]
+
+        output, first, second, x, *rest = function.kept(ctx, dy, again)
         half, count, size = len(rest) // 2, ctx.bound.states, output.shape[2] // 2
         needs = ctx.needs_input_grad[1:]
         own = (needs[: 1 + half], (needs[0], *needs[1 + half :]))
@@ -128,14 +140,6 @@ class _Both(torch.autograd.Function):
         parts = [one[0] for one in found if one[0] is not None]
         dx = None if not parts else parts[0] if len(parts) == 1 else parts[0] + parts[1]
         return None, dx, *found[0][1:], *found[1][1:]
-
-
-def _read_back(bound: Binding, output: Tensor) -> Tensor:
-    """What backward reads of the output, which the caller may change in place, as he may torch's:
-    a copy, or numbers without memory where it reads none."""
-    if bound.cell.output in layout(bound.cell).derived.saved:
-        return output.clone()
-    return output.new_zeros(()).expand(output.shape)
 
 
 def _gradients(ways: list[Way]) -> list[list[Tensor | None]]:

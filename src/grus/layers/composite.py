@@ -82,7 +82,9 @@ def sequence(
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """One layer over ``x`` [time, batch, input]: (output, final states)."""
     if x.shape[0] == 0:
-        return x.new_zeros((0, x.shape[1], start[0].shape[-1])), start
+        axis = cell.shapes.values[cell.output]
+        width = sizes(cell, weights, x.shape[2])[str(axis)]
+        return x.new_zeros((0, x.shape[1], width)), tuple(s.clone() for s in start)
     if steps.seed is None and cell.masks:
         cell = expected(cell)
     done = loop(

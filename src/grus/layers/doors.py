@@ -14,7 +14,9 @@ from torch import Tensor
 from grus.dialects import TorchRecord
 from grus.errors import InputError
 from grus.kernels.steps import PLAIN, Steps
-from grus.layers import composite, function, native, onnx_nodes, operator
+from grus.layers import addresses, composite, function, native, onnx_nodes, operator
+from grus.layers.binding import bind
+from grus.layers.errors import MemoryKindError
 from grus.layers.path import NARROW, WIDE, Path, choose, traced
 from grus.layers.profile import profiled, shown
 
@@ -41,23 +43,16 @@ def sequence(
     """
     path = choose(x, asked, record.cell, steps)
     if path in ("kernels", "onnx"):
-        dtype = x.dtype
-        if dtype in WIDE and _of_one_dtype(dtype, start, named):
-            return _kernels(path, record, x, start, named, steps)
-        return _converted(path, record, x, start, named, steps)
+        try:
+            if x.dtype in WIDE and addresses.usual((x, *start, *named.values())):
+                return _kernels(path, record, x, start, named, steps)
+            return _converted(path, record, x, start, named, steps)
+        except MemoryKindError:
+            if asked == "kernels":
+                raise
     if path == "torch":
         return native.sequence(record, x, start, named, steps)
     return composite.sequence(record.cell, composite.families(record, named), x, start, steps)
-
-
-def _of_one_dtype(dtype: torch.dtype, start: Row, named: dict[str, Tensor]) -> bool:
-    for tensor in start:
-        if tensor.dtype is not dtype:
-            return False
-    for tensor in named.values():  # noqa: SIM110  a generator costs as much as a small kernel
-        if tensor.dtype is not dtype:
-            return False
-    return True
 
 
 def _kernels(
@@ -77,9 +72,10 @@ def _converted(
     path: Path, record: TorchRecord, x: Tensor, start: Row, named: dict[str, Tensor], steps: Steps
 ) -> tuple[Tensor, Row]:
     """Run in the dtype of the parameters, or float32 where they are narrower."""
-    own = next(iter(named.values())).dtype
-    mixed = torch.is_autocast_enabled("cpu")
-    for name, tensor in zip(_names(record, named), (x, *start, *named.values()), strict=True):
+    own, names = next(iter(named.values())).dtype, bind(record, tuple(named)).called
+    mixed, tensors = torch.is_autocast_enabled("cpu"), (x, *start, *named.values())
+    addresses.check(names, tensors, traced=traced())
+    for name, tensor in zip(names, tensors, strict=True):
         given = mixed and name not in named and tensor.dtype in (*WIDE, *NARROW)
         if not given and tensor.dtype != own:
             raise InputError(
@@ -92,7 +88,3 @@ def _converted(
     output, final = _kernels(path, record, x.to(dtype), rows, wide, steps)
     states = tuple(f.to(s.dtype) for f, s in zip(final, start, strict=True))
     return output.to(x.dtype), states
-
-
-def _names(record: TorchRecord, named: dict[str, Tensor]) -> tuple[str, ...]:
-    return ("input", *(f"hx of state {s}" for s in record.cell.states), *named)

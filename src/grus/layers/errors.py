@@ -9,5 +9,9 @@ class ShapeError(InputError, RuntimeError):
     """A tensor of a shape that cannot be. A RuntimeError too, as torch raises."""
 
 
+class MemoryKindError(InputError):
+    """A tensor whose numbers do not lie densely in the CPU's memory: no kernel may read it."""
+
+
 class KindError(InputError, TypeError):
     """An argument of another type. A TypeError too, as torch raises."""

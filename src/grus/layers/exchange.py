@@ -122,6 +122,5 @@ def _exchange(module: nn.Module, base: type[nn.Module]) -> None:
             bidirectional=module.bidirectional,
             proj_size=module.proj_size,
         )
-        module._unpacking_seen = True  # a model that ran is not told how to unpack
     elif isinstance(module, StepCell):
         module.configure(cell, module.input_size, module.hidden_size, bias=module.bias)

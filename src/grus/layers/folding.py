@@ -28,7 +28,8 @@ def sequence(
     steps: Steps,
     tensors: tuple[Tensor, ...],
 ) -> tuple[tuple[Tensor, ...], tuple[int | None, ...]]:
-    """Results of all samples, and where their axis of samples is: (output, saved, *final).
+    """Results of all samples, and where their axis of samples is: (output, what backward
+    reads of it, saved, *final).
 
     What is saved by a folded call stays folded, without an axis of samples.
     """
@@ -37,9 +38,9 @@ def sequence(
         stacked = tuple(torch.stack(found) for found in zip(*each, strict=True))
         return stacked, (0,) * len(stacked)
     found = apply(bound, fold_steps(steps, samples), *fold_all(bound, samples, dims, tensors))
-    output, saved, *final = found
+    output, read, saved, *final = found
     states = [unfold(state, 0, samples) for state in final]
-    return (unfold(output, 1, samples), saved, *states), (1, None, *(0 for _ in states))
+    return (unfold(output, 1, samples), read, saved, *states), (1, None, None, *(0 for _ in states))
 
 
 def gradients(
@@ -62,8 +63,7 @@ def gradients(
             bound,
             fold_steps(steps, samples),
             needs,
-            fold(rest[0], places[0], 1, samples),
-            rest[1],
+            *rest[:2],
             *_fold_given(given, places[2:count], samples),
             *fold_all(bound, samples, places[count:], tensors),
         )
@@ -75,8 +75,8 @@ def gradients(
     for k in range(samples):
         mine = picked(rest, places, k)
         if folded:
-            output, saved, *_ = run(bound, steps, *mine[count:])
-            mine = (output, saved, *mine[2:])
+            _, read, saved, *_ = run(bound, steps, *mine[count:])
+            mine = (read, saved, *mine[2:])
         each.append(apply(bound, steps, needs, *mine))
     stacked = tuple(torch.stack(found) for found in zip(*each, strict=True))
     return stacked, (0,) * len(stacked)

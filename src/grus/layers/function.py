@@ -9,6 +9,7 @@ Tangents are the composite's, too; the values beside them stay the kernel's.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -32,6 +33,10 @@ transform is over."""
 _batched = torch._C._functorch.is_legacy_batchedtensor
 """True for the gradients of ``torch.autograd.grad(..., is_grads_batched=True)``, which come from an
 older vmap that asks no function for its rule."""
+_hooked = torch._C._autograd._top_saved_tensors_default_hooks
+"""The hooks that saved tensors go through, or None."""
+_graph_stays = torch._C._autograd._get_current_graph_task_keep_graph
+"""Whether the backward under way may be followed by another."""
 
 
 def sequence(
@@ -49,7 +54,7 @@ def sequence(
     tensors = (x, *start, *named.values())
     bound = bind(record, tuple(named))
     if _transformed():
-        output, _, *final = _Sequence.apply(bound, steps, *tensors)  # type: ignore[no-untyped-call]
+        output, _, _, *final = _Sequence.apply(bound, steps, *tensors)  # type: ignore[no-untyped-call]
     elif _recorded(tensors):
         return recorded(bound, steps, tensors)
     else:
@@ -88,14 +93,17 @@ class _Plain(torch.autograd.Function):
     def forward(ctx: Any, bound: Binding, steps: Steps, *tensors: Tensor) -> tuple[Tensor, ...]:
         output, final, saved = kernel.forward(bound, steps, tensors, keep=True)
         ctx.bound, ctx.steps = bound, steps
-        ctx.save_for_backward(output, saved, *tensors)
+        keep(ctx, output, saved, *tensors)
         if tangents():
             ctx.save_for_forward(*tensors)
         return output, *final
 
     @staticmethod
     def backward(ctx: Any, *given: Tensor) -> tuple[Any, ...]:
-        output, saved, *tensors = ctx.saved_tensors
+        def again(_: Tensor, *tensors: Tensor) -> Tensor:
+            return kernel.forward(ctx.bound, ctx.steps, tensors, keep=False)[0]
+
+        output, saved, *tensors = kept(ctx, given[0], again)
         needs = ctx.needs_input_grad[2:]
         way = Way(ctx.bound, ctx.steps, needs, output, saved, given, tuple(tensors))
         return None, None, *gradients_of(way)
@@ -103,6 +111,37 @@ class _Plain(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, *moved: Any) -> tuple[Tensor, ...]:
         return pushed(ctx.bound.composite, (ctx.steps,), ctx.saved_tensors, moved[2:])
+
+
+def keep(ctx: Any, output: Tensor, *rest: Tensor | None) -> None:
+    """Keep for backward the rest, as ``saved_tensors``, and what it reads of the output.
+
+    The caller may change the output in place, as he may torch's. So an output that is read lies
+    beside the tensors whose changes are errors, and costs no copy; hooks get one, since a tensor on
+    its way through them (offloaded, packed, made again by a checkpoint) counts no changes.
+    """
+    ctx.output, ctx.hooked = None, False
+    if ctx.bound.reads_output:
+        if _hooked(True) is None:
+            ctx.output = output.detach()
+        else:
+            ctx.hooked, rest = True, (output.clone(), *rest)
+    ctx.save_for_backward(*rest)
+
+
+def kept(ctx: Any, dy: Tensor, again: Callable[..., Tensor]) -> tuple[Any, ...]:
+    """(output, *rest) as they were kept: an output that was changed since is made once more by
+    ``again(*rest)``, bit for bit, and in place of one that is not read stands ``dy``."""
+    rest, output = ctx.saved_tensors, ctx.output
+    if ctx.hooked:
+        return tuple(rest)
+    if output is None:
+        return dy, *rest
+    if not _graph_stays():
+        ctx.output = None  # as torch lets go of what is saved
+    if output._version and not traced():
+        output = again(*rest)
+    return output, *rest
 
 
 def followed(way: Way) -> bool:
@@ -135,24 +174,29 @@ def gradients_of(way: Way) -> list[Tensor | None]:
     return [next(each) if need else None for need in needs]
 
 
+def read_back(bound: Binding, output: Tensor) -> Tensor:
+    """What backward reads of the output: a copy, or numbers without memory where it reads none."""
+    return output.clone() if bound.reads_output else output.new_zeros(()).expand(output.shape)
+
+
 class _Sequence(torch.autograd.Function):
-    """The same for functorch. Outputs (output, saved, *final states)."""
+    """The same for functorch. Outputs (output, what backward reads of it, saved, *final states)."""
 
     @staticmethod
     def forward(bound: Binding, steps: Steps, *tensors: Tensor) -> tuple[Tensor, ...]:
         output, final, saved = kernel.forward(bound, steps, tensors, keep=True)
         assert saved is not None
-        return output, saved, *final
+        return output, read_back(bound, output), saved, *final
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> None:
         ctx.bound, ctx.steps, *tensors = inputs
-        ctx.mark_non_differentiable(outputs[1])
-        ctx.save_for_backward(*outputs[:2], *tensors)
+        ctx.mark_non_differentiable(*outputs[1:3])
+        ctx.save_for_backward(*outputs[1:3], *tensors)
         ctx.save_for_forward(*tensors)
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor, _: Any, *dfinal: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, dy: Tensor, _: Any, __: Any, *dfinal: Tensor) -> tuple[Any, ...]:
         output, saved, *tensors = ctx.saved_tensors
         needs = ctx.needs_input_grad[2:]
         way = Way(ctx.bound, ctx.steps, needs, output, saved, (dy, *dfinal), tuple(tensors))
@@ -161,7 +205,7 @@ class _Sequence(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, *moved: Any) -> tuple[Any, ...]:
         dy, *dfinal = pushed(ctx.bound.composite, (ctx.steps,), ctx.saved_tensors, moved[2:])
-        return dy, None, *dfinal
+        return dy, None, None, *dfinal
 
     @staticmethod
     def vmap(

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from grus import kernels
 from grus.kernels.steps import PLAIN, Steps
+from grus.layers import addresses
 from grus.layers.binding import Array, Binding, array
 from grus.layers.launch import kept
 from grus.layers.launch_backward import backwards
@@ -23,6 +24,7 @@ def forward(
         bound = bound.expected
     if _dense(steps):
         return forwards(bound, tensors[0].dtype).forward(tensors, steps, keep=keep)
+    addresses.check(bound.called, tensors)
     cell, x, start = bound.cell, tensors[0], bound.start(tensors)
     weights = bound.arrays(tensors)
     output = x.new_empty((*x.shape[:2], kernels.output_size(cell, weights)))
@@ -49,6 +51,7 @@ def backward(way: Way) -> list[Tensor | None]:
         bound = bound.expected
     if _dense(steps):
         return backwards(bound, tensors[0].dtype).backward(way)
+    way.check()
     first, (dy, *dfinal) = 1 + bound.states, way.given
     found = kernels.backward(
         bound.cell,

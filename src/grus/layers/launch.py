@@ -160,9 +160,14 @@ def unusual(tensor: Tensor) -> bool:
 
 
 def by_rows(tensor: Tensor) -> Tensor:
-    """The tensor in memory as its numbers are, its last axis contiguous: itself where it is so."""
+    """The tensor in memory as its numbers are, its last axis contiguous: itself where it is so. Of
+    one that is expanded along its last axis, axes along which it is expanded stay so."""
     if unusual(tensor):
         return tensor.resolve_neg().clone(memory_format=torch.contiguous_format)
     if tensor.stride(-1) == 1 or tensor.shape[-1] == 1:
         return tensor
+    if tensor.stride(-1) == 0:
+        leading = [slice(0, 1) if s == 0 else slice(None) for s in tensor.stride()[:-1]]
+        once = tensor[tuple(leading)].clone(memory_format=torch.contiguous_format)
+        return once.expand(tensor.shape)
     return tensor.contiguous()

@@ -16,6 +16,7 @@ from grus.kernels.prepared import Prepared
 from grus.kernels.products import Recipe, recipe
 from grus.kernels.rows import dense_flags
 from grus.kernels.steps import Steps
+from grus.layers import addresses
 from grus.layers.binding import Binding
 from grus.layers.finish import Finish
 from grus.layers.launch import Launch, by_rows, cleared, turned, unusual
@@ -34,6 +35,13 @@ class Backward:
     adjoints: int
     """Bytes of the adjoints."""
     states: tuple[tuple[int, ...], ...]
+
+
+class Uneven:
+    """In place of a call whose tensors must be copied first."""
+
+
+UNEVEN = Uneven()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,38 +77,42 @@ class Backwards(Launch):
         give(laid.adjoints)
         return laid.gradients
 
-    def lay(self, way: Way) -> Laid:
-        """The call, its results made."""
+    def lay(self, way: Way, *, copied: bool = False) -> Laid:
+        """The call, its results made; ``copied`` where tensors were laid out anew for it."""
         count, steps, needs, tensors = self.count, way.steps, way.needs, way.tensors
         x, parameters, training = tensors[0], tensors[count:], any(needs[count:])
         output, (dy, *dfinal), saved = way.output, way.given, by_rows(way.saved)
-        given = (x, output, *way.given)
         if saved.dtype is not x.dtype:
             raise InputError(f"what forward kept came back as {saved.dtype}, it was {x.dtype}")
-        key: list[Any] = [steps.reverse, steps.first, cleared(steps, "collect"), needs[0], training]
-        for tensor in parameters:
-            key.append(tensor.data_ptr())
-        short, every = tuple(key), (*given, *parameters)
-        call: Backward | None = self.found.get(short, every)
+        key: list[Any] = [copied, steps.reverse, steps.first, cleared(steps, "collect")]
+        key += (needs[0], training)
+        try:
+            for tensor in parameters:
+                key.append(tensor.data_ptr())
+        except RuntimeError:  # a fake or functional one
+            way.check()
+            raise
+        read = (output,) if self.bound.reads_output else ()
+        short, every = tuple(key), (x, *read, *way.given, *parameters)
+        call: Backward | Uneven | None = self.found.get(short, every)
         if call is None:
+            way.check()
             for tensor in every:
                 key += (tensor.stride(), tensor.shape, unusual(tensor))
             call = self.calls.get(tuple(key))
             if call is None:
-                rows = (evenly(x), evenly(output), *map(by_rows, given[2:]))
-                own = tuple(map(by_rows, tensors[1:]))
-                was = (*given, *tensors[1:])
-                if any(a is not b for a, b in zip((*rows, *own), was, strict=True)):
-                    x, output, *begin = rows
-                    copied = replace(way, output=output, given=tuple(begin), tensors=(x, *own))
-                    return self.lay(copied)
-                call = self._prepare(x, output, dy, tuple(dfinal), parameters, steps, needs)
+                if _even(way) is not way:
+                    call = UNEVEN
+                else:
+                    call = self._prepare(x, output, dy, tuple(dfinal), parameters, steps, needs)
                 self.remember(tuple(key), call)
             self.found.keep(short, every, call)
+        if isinstance(call, Uneven):
+            return self.lay(_even(way), copied=True)
         adjoints, flat = take(call.adjoints)
         end = [x.new_empty(shape) for shape in call.states]
-        where = [*[t.data_ptr() for t in (x, output, saved, dy)], flat]
-        where += [dfinal[k].data_ptr() for k in self.order]
+        where = [*addresses.of((x, output, saved, dy)), flat]
+        where += addresses.of([dfinal[k] for k in self.order])
         where += [end[k].data_ptr() for k in self.order]
         dx = x.new_empty(x.shape) if needs[0] else None
         found = [x.new_empty(p.shape) for p in parameters] if training else [None] * len(parameters)
@@ -181,6 +193,18 @@ class Backwards(Launch):
             found[name] = (2, first, size)
             first += x.shape[0] * x.shape[1] * size
         return {name: (k, at * self.item, row * self.item) for name, (k, at, row) in found.items()}
+
+
+def _even(way: Way) -> Way:
+    """The same, every tensor laid out as kernels and products read it: itself where all are."""
+    x, *own = way.tensors
+    was = (x, way.output, *way.given, *own)
+    output = evenly(way.output) if way.bound.reads_output else way.output
+    rows = (evenly(x), output, *map(by_rows, was[2:]))
+    if all(a is b for a, b in zip(rows, was, strict=True)):
+        return way
+    count = 2 + len(way.given)
+    return replace(way, output=output, given=rows[2:count], tensors=(rows[0], *rows[count:]))
 
 
 def evenly(tensor: Tensor) -> Tensor:

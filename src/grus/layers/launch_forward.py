@@ -13,6 +13,7 @@ from grus.errors import InputError
 from grus.kernels.prepared import Prepared
 from grus.kernels.rows import begins, dense_flags
 from grus.kernels.steps import Steps
+from grus.layers import addresses
 from grus.layers.binding import Binding
 from grus.layers.launch import Launch, by_rows, cleared, kept, turned, unusual
 
@@ -66,11 +67,16 @@ class Forwards(Launch):
         """The call, its results made; ``into`` [time, batch, axis] is where the output goes."""
         key: list[Any] = [keep, steps.reverse, steps.first, cleared(steps, "copy")]
         key.append(None if into is None else into.stride())
-        for tensor in tensors[self.count :]:
-            key.append(tensor.data_ptr())
+        try:
+            for tensor in tensors[self.count :]:
+                key.append(tensor.data_ptr())
+        except RuntimeError:  # a fake or functional one
+            addresses.check(self.bound.called, tensors)
+            raise
         short = tuple(key)
         call = self.found.get(short, tensors)
         if call is None:
+            addresses.check(self.bound.called, tensors)
             for tensor in tensors:
                 key += (tensor.shape, tensor.stride(), unusual(tensor))
             call = self.calls.get(tuple(key))
@@ -85,8 +91,8 @@ class Forwards(Launch):
         output = x.new_empty(call.output) if into is None else into
         final = tuple([x.new_empty(shape) for shape in call.states])
         saved = kept(call.saved, x) if keep else None
-        where = [x.data_ptr(), output.data_ptr(), 0 if saved is None else saved.data_ptr()]
-        where += [t.data_ptr() for t in (*tensors[1 : self.count], *final)]
+        where = [*addresses.of((x, output)), 0 if saved is None else saved.data_ptr()]
+        where += addresses.of((*tensors[1 : self.count], *final))
         return Laid(call.run, where, output, final, saved, tensors)
 
     def prepare(

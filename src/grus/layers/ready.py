@@ -21,7 +21,8 @@ from grus.dialects import TorchRecord
 from grus.kernels.backend import backend
 from grus.kernels.prepared import Prepared
 from grus.kernels.steps import PLAIN
-from grus.layers import function, likeness
+from grus.layers import addresses, function, likeness
+from grus.layers.addresses import PLAIN_TENSORS
 from grus.layers.binding import Binding, bind
 from grus.layers.launch import by_rows, unusual
 from grus.layers.launch_forward import forwards
@@ -30,7 +31,6 @@ from grus.layers.path import WIDE
 from grus.layers.profile import profiled
 from grus.layers.states import State
 
-PLAIN_TENSORS = (torch.nn.Parameter, Tensor)
 _transformed = torch._C._are_functorch_transforms_active
 _replaced = torch._C._len_torch_dispatch_stack
 _intercepted = torch._C._is_torch_function_mode_enabled
@@ -64,16 +64,17 @@ def sequence(
     if likeness.Guards is None or _replaced_or_followed():
         return None
     given = () if hx is None else (hx,) if isinstance(hx, Tensor) else hx
-    if not isinstance(given, (tuple, list)) or not all(map(_is_tensor, given)):
+    if not _is_states(given, 0 if hx is None else len(record.cell.states)):
         return None  # the long way says what it is not
-    if hx is not None and len(given) != len(record.cell.states):
-        return None
     found = _found(record, names, inputs)
     every = (x, *given, *parameters)
     recorded = torch.is_grad_enabled()
     key: list[Any] = [len(given), recorded, x.shape]
-    for tensor in parameters:
-        key.append(tensor.data_ptr())
+    try:
+        for tensor in parameters:
+            key.append(tensor.data_ptr())
+    except RuntimeError:  # a fake or functional tensor has no memory
+        return None
     if recorded:  # guards look at no flag that says so
         for tensor in every:
             key.append(tensor.requires_grad)
@@ -91,11 +92,8 @@ def sequence(
 def _infer(call: Ready, run: Prepared, x: Tensor, given: Sequence[Tensor]) -> tuple[Tensor, State]:
     output = x.new_empty(call.output)
     final = [x.new_empty(shape) for shape in call.states]
-    where = [x.data_ptr(), output.data_ptr(), 0]
-    for tensor in given or call.start:
-        where.append(tensor.data_ptr())
-    for tensor in final:
-        where.append(tensor.data_ptr())
+    where = [*addresses.of((x, *(given or call.start))), *[t.data_ptr() for t in final]]
+    where[1:1] = output.data_ptr(), 0
     run(where)
     return output, final[0] if len(final) == 1 else tuple(final)
 
@@ -124,8 +122,13 @@ def _replaced_or_followed() -> bool:
     )
 
 
-def _is_tensor(value: object) -> bool:
-    return isinstance(value, Tensor)
+def _is_states(given: object, count: int) -> bool:
+    if not isinstance(given, (tuple, list)) or len(given) != count:
+        return False
+    for value in given:  # noqa: SIM110  a generator costs as much as a small kernel
+        if not isinstance(value, Tensor):
+            return False
+    return True
 
 
 @lru_cache(maxsize=256)
@@ -148,14 +151,14 @@ def _prepare(
     plain = all(
         type(t) in PLAIN_TENSORS
         and t.dtype is x.dtype
-        and t.is_cpu
-        and t.layout is torch.strided
+        and addresses.is_dense(t)
         and not unusual(t)
         and by_rows(t) is t
         for t in every
     )
     if not parameters or not plain or x.dtype not in WIDE or x.dim() != 3 or x.shape[2] != inputs:
         return None
+    addresses.check(bound.called if given else (bound.called[0], *names), every)
     launch = forwards(bound, x.dtype)
     sizes = launch.sizes((x, *[x] * bound.states, *parameters))
     shapes = [(1, x.shape[1], sizes[a]) for a in bound.cell.shapes.states.values()]

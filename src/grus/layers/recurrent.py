@@ -26,7 +26,6 @@ from grus.layers import (
     ready,
     recorders,
     stack,
-    unpacking,
     wave,
 )
 from grus.layers.errors import KindError, ShapeError
@@ -156,7 +155,6 @@ class Recurrent(TorchSurface):
         self._first = next(iter(self._own), BLANK)
         axes = self._axes(0)
         self._state_sizes = tuple(axes[cell.shapes.states[s]] for s in cell.states)
-        self._unpacking_seen = len(cell.states) > 1
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
@@ -216,9 +214,6 @@ class Recurrent(TorchSurface):
 
         Raises InputError (ShapeError, KindError) naming the argument that cannot be.
         """
-        if not (torch.compiler.is_compiling() or self._unpacking_seen):
-            self._unpacking_seen = True
-            unpacking.check(type(self).__name__, self.cell.states[0])
         if not isinstance(input, Tensor):
             return self._other(input, hx, lengths, resets, reset_to)
         if lengths is None and resets is None:

@@ -18,7 +18,7 @@ from grus.kernels.arrays import address
 from grus.kernels.backend import backend
 from grus.kernels.stepper import PackedStep
 from grus.kernels.steps import Narrow
-from grus.layers import parameters
+from grus.layers import addresses, parameters
 from grus.layers.binding import bind
 from grus.layers.path import WIDE, differentiated
 
@@ -163,16 +163,27 @@ class Stepper:
         if written and not _is_contiguous(value):
             raise InputError(f"{name} must be contiguous along its last axis")
         if isinstance(value, Tensor):
-            if not value.is_cpu:
-                raise InputError(f"{name} must be on the CPU, got {value.device}")
+            if type(value) not in addresses.PLAIN_TENSORS or not value.is_cpu or value.is_neg():
+                value = _plain(name, value, written)
             if (torch.is_grad_enabled() and value.requires_grad) or differentiated():
                 raise InputError("a stepper is a snapshot without derivatives: call layer.step")
         return value
 
 
+def _plain(name: str, value: Tensor, written: bool) -> Tensor:
+    """An unusual tensor as the kernels read it. Raises InputError where they cannot."""
+    if not value.is_cpu:
+        raise InputError(f"{name} must be on the CPU, got {value.device}")
+    addresses.check([name], [value])
+    if written and value.is_neg():
+        raise InputError(f"{name} is written where it lies, it may not be negated when it is read")
+    return value.resolve_neg()
+
+
 def _snapshot(layer: Recurrent, row: int) -> dict[str, Array]:
     """The weights of a layer by family, copied."""
     named = layer.layer_tensors(row)
+    addresses.check(tuple(named), tuple(named.values()))
     families = bind(layer.record, tuple(named)).weights(tuple(named.values()))
     return {family: np.array(weights, order="C") for family, weights in families.items()}
 
@@ -209,5 +220,5 @@ def _place(value: Value) -> tuple[int, tuple[int, ...]]:
     """Address and bytes along each axis."""
     if isinstance(value, Tensor):
         item = value.element_size()
-        return value.data_ptr(), tuple(item * s for s in value.stride())
+        return addresses.of([value])[0], tuple(item * s for s in value.stride())
     return address(value), value.strides

@@ -18,7 +18,9 @@ from grus.kernels import threads
 from grus.kernels.split import ALONE, Work, wave_pays
 from grus.kernels.steps import PLAIN
 from grus.kernels.together import Part, together
+from grus.layers import addresses
 from grus.layers.binding import bind
+from grus.layers.errors import MemoryKindError
 from grus.layers.launch import by_rows
 from grus.layers.launch_forward import Forwards, Laid, forwards
 from grus.layers.path import WIDE, Path, choose, differentiated, traced
@@ -43,7 +45,7 @@ def sequence(
     if length >= time or x.dtype not in WIDE or record.cell.masks or traced() or differentiated():
         return None
     tensors = [t for k, row in enumerate(start) for t in (*row, *named[k].values())]
-    if any(t.dtype is not x.dtype for t in tensors) or choose(x, asked, record.cell) != "kernels":
+    if not addresses.usual((x, *tensors)) or choose(x, asked, record.cell) != "kernels":
         return None
     if torch.is_grad_enabled() and any(t.requires_grad for t in (x, *tensors)):
         return None
@@ -55,16 +57,17 @@ def sequence(
         return None
     laid: list[Laid] = []
     below = by_rows(x)
-    outputs = []
     for row, own in zip(start, named, strict=True):
         output = x.new_empty((time, x.shape[1], width))
         every = (below[:length], *row, *own.values())
-        laid.append(launch.lay(every, PLAIN, keep=False, into=output[:length]))
-        outputs.append(output)
+        try:
+            laid.append(launch.lay(every, PLAIN, keep=False, into=output[:length]))
+        except MemoryKindError:
+            return None
         below = output
     with shown("forward", record.cell, x, start[0], f"{len(start)} layers"):
         _run(laid, pieces, time)
-    return outputs[-1], [one.final for one in laid]
+    return below, [one.final for one in laid]
 
 
 def _works(

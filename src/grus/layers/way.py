@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from grus.kernels.steps import Steps
+from grus.layers import addresses
 from grus.layers.binding import Binding
 
 
@@ -22,3 +23,14 @@ class Way:
     saved: Tensor
     given: tuple[Tensor, ...]
     tensors: tuple[Tensor, ...]
+
+    def check(self) -> None:
+        """Raises InputError for a tensor without an address: forward saw another one."""
+        states = self.bound.cell.states
+        names = (
+            "output",
+            "what forward kept",
+            *(f"the gradient of {s}" for s in ("output", *states)),
+        )
+        addresses.check(names, (self.output, self.saved, *self.given))
+        addresses.check(self.bound.called, self.tensors)

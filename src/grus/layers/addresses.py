@@ -1,0 +1,91 @@
+"""Which tensors have an address: asked before a kernel is given one.
+
+Only plain, dense tensors in the CPU's memory reach a kernel. What else torch calls a tensor (a
+wrapper around others, one on another device, a sparse, nested or quantized one) takes the
+composite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from grus.errors import InputError
+from grus.layers.errors import MemoryKindError
+
+PLAIN_TENSORS = (Tensor, torch.nn.Parameter)
+"""The classes of nearly all tensors: no others need be looked at before the kernels are asked."""
+LOW = 1 << 40
+"""An address below it may be a distance into a storage that was freed, which begins at 0."""
+_HANDLERS = (
+    Tensor.__torch_function__.__func__,  # type: ignore[attr-defined]
+    torch._C._disabled_torch_function_impl,
+)
+_KEYS = 0
+"""What a plain tensor may have, and what is resolved before its address is taken."""
+for _key in ("CPU", "AutogradCPU", "AutocastCPU", "ADInplaceOrView", "Negative", "ZeroTensor"):
+    _KEYS |= torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, _key)).raw_repr()
+
+
+def usual(tensors: Sequence[Tensor]) -> bool:
+    """Whether all are of the first one's dtype and of torch's two classes."""
+    dtype = tensors[0].dtype
+    for tensor in tensors:  # a generator costs as much as a small kernel
+        if tensor.dtype is not dtype or type(tensor) not in PLAIN_TENSORS:
+            return False
+    return True
+
+
+def is_dense(tensor: Tensor) -> bool:
+    """Whether torch's own CPU kernels read the tensor: no dispatch key of another device or
+    layout, of a wrapper or a transform, and no ``__torch_function__`` of its class's own."""
+    handler = type(tensor).__torch_function__
+    if getattr(handler, "__func__", handler) not in _HANDLERS:
+        return False
+    return not torch._C._dispatch_keys(tensor).raw_repr() & ~_KEYS
+
+
+def is_traced(tensor: Tensor) -> bool:
+    """Whether the tensor is one of those that stand for dense ones while torch writes operations
+    down."""
+    from torch._subclasses import FakeTensor
+    from torch._subclasses.functional_tensor import FunctionalTensor
+
+    return type(tensor) in PLAIN_TENSORS or isinstance(tensor, (FakeTensor, FunctionalTensor))
+
+
+def check(names: Sequence[str], tensors: Sequence[Tensor], *, traced: bool = False) -> None:
+    """Raises MemoryKindError for a tensor that no kernel may read but the composite perhaps can,
+    InputError for one that nobody can read."""
+    for name, tensor in zip(names, tensors, strict=True):
+        if not (is_traced if traced else is_dense)(tensor):
+            raise MemoryKindError(
+                f"the kernels read plain dense tensors in the CPU's memory, {name} is a"
+                f" {type(tensor).__name__} of {tensor.dtype} on {tensor.device}"
+            )
+        if not traced:
+            check_storage(name, tensor)
+
+
+def check_storage(name: str, tensor: Tensor) -> None:
+    """Raises InputError where a tensor reaches beyond its storage, which was resized or freed."""
+    if not tensor.numel() or tensor._is_zerotensor():
+        return
+    last = sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True))
+    needs = (tensor.storage_offset() + last + 1) * tensor.element_size()
+    held = tensor.untyped_storage().nbytes()
+    if held < needs:
+        raise InputError(f"{name} has a storage of {held} bytes and needs {needs}: it was freed")
+
+
+def of(tensors: Iterable[Tensor]) -> list[int]:
+    """Where the numbers of dense tensors lie. Raises InputError where a storage was freed."""
+    found = []
+    for tensor in tensors:
+        at = tensor.data_ptr()
+        if at < LOW:
+            check_storage("a tensor", tensor)
+        found.append(at)
+    return found
