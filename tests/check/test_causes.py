@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from looped_gru import MISTAKES, make
 
 from grus.check import Answer, Backend, Case, Judge, answer, cases, check, failed, report
 from grus.check.hypotheses import Hypothesis, hypotheses
-from grus.check.judge import Given, bound, off_by
-from grus.equations import CELLS, Cell
+from grus.check.judge import SEARCHED, Given, bound, off_by
+from grus.check.mistakes import PLACE, SENSE, late, whole
+from grus.dialects.activation import activated
+from grus.equations import CELLS, Cell, CellError, text
 
 GRU = CELLS["gru"]
 VECTORS = cases(GRU)
@@ -83,7 +87,70 @@ def test_what_no_mistake_explains_is_called_unknown() -> None:
     judge = Judge(GRU, "float32", (Given(case, Answer(right.output + noise, right.h_n)),))
     assert judge.causes == {}
     (row,) = judge.rows()
-    assert row.forward.cause.startswith(f"unknown: {len(EVERY)} mistakes tried")
+    tried = f"unknown: {len(EVERY)} mistakes tried, singly and in pairs; nearest"
+    assert row.forward.cause.startswith(tried)
+
+
+def test_pairs_are_claimed_only_for_the_rows_that_they_were_tried_for() -> None:
+    rng = np.random.default_rng(1)
+    given = []
+    for case in VECTORS[: SEARCHED + 2]:
+        right = answer(GRU, case)
+        given.append(
+            Given(case, Answer(right.output + rng.normal(size=right.output.shape), right.h_n))
+        )
+    given[0] = Given(VECTORS[0], Answer(given[0].answer.output * np.nan, given[0].answer.h_n))
+    causes = [row.forward.cause for row in Judge(GRU, "float32", tuple(given)).rows()]
+    assert [", singly and in pairs;" in cause for cause in causes] == [
+        False,
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert all(", singly" in cause for cause in causes)
+
+
+RELU = activated(GRU, candidate="relu")
+RESET = {
+    "after": (GRU, "tanh(r * (W.n @ x + b.n + m))"),
+    "before": (CELLS["gru_reset_before"], "tanh(r * (W.n @ x + U.n @ h + b.n))"),
+    "relu": (RELU, "relu(r * (W.n @ x + b.n + m))"),
+    "late": (late(GRU), "tanh(q * (W.n @ x + b.n + m))"),
+}
+
+
+@pytest.mark.parametrize(("cell", "candidate"), RESET.values(), ids=RESET)
+def test_the_reset_gate_of_the_whole_candidate_is_found_in_any_cell(
+    cell: Cell, candidate: str
+) -> None:
+    changed = whole(cell)
+    assert text.show(changed["n"]) == candidate
+    assert [n for n, e in changed if e != cell[n]] == ["n"]
+
+
+def test_a_mistake_that_changes_nothing_is_refused_and_not_tried() -> None:
+    twice = Hypothesis("whole", cell=whole) & Hypothesis("none", cell=lambda cell: cell)
+    for nothing in (Hypothesis("none", cell=lambda cell: cell), twice):
+        assert not nothing.applies(GRU)
+        with pytest.raises(CellError, match="the mistake changes no equation"):
+            nothing.changed(GRU)
+    assert all(h.applies(GRU) for h in EVERY)
+    assert {h.name for h in EVERY if not h.applies(RELU)} == {
+        "relu for tanh",
+        *(h.name for h in EVERY if h.cell in (PLACE, SENSE)),
+    }
+
+
+def test_every_pair_of_mistakes_of_the_equations_has_both() -> None:
+    ones = [h for h in EVERY if h.cell]
+    for one, other in combinations(ones, 2):
+        both = one & other
+        try:
+            changed = both.changed(GRU)
+        except CellError:
+            continue  # two changes of one equation need not be a cell together
+        assert changed not in (GRU, one.changed(GRU))
 
 
 def test_nan_is_a_failure() -> None:

@@ -55,7 +55,7 @@ from grus.check.mistakes import (
     whole,
 )
 from grus.dialects.activation import Activation, activated
-from grus.equations import Cell
+from grus.equations import Cell, CellError
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,21 @@ class Hypothesis:
             wrong = again(
                 wrong, case.name, case.why, weights=each_layer(wrong.weights, self.weights)
             )
-        used = self.cell(cell) if self.cell else cell
+        used = self.changed(cell)
         found = answer(used, wrong, self.how)
         return self.answer(used, wrong, found) if self.answer else found
+
+    def changed(self, cell: Cell) -> Cell:
+        """The cell with this mistake in it. Raises CellError where it changes nothing there."""
+        return _shows(self.cell)(cell) if self.cell else cell
+
+    def applies(self, cell: Cell) -> bool:
+        """Whether it is a mistake that can be made with this cell."""
+        try:
+            self.changed(cell)
+        except CellError:
+            return False
+        return True
 
     def _steps(self, cell: Cell, case: Case) -> Answer:
         """One call a step, each with the state that the one before handed back."""
@@ -98,7 +110,7 @@ class Hypothesis:
         """Both mistakes at once, this one first."""
         return Hypothesis(
             f"{self.name}, and {other.name}",
-            _then(self.cell, other.cell),
+            _then(self.cell and _shows(self.cell), other.cell and _shows(other.cell)),
             _then(self.weights, other.weights),
             _then(self.case, other.case),
             _joined(self.how, other.how),
@@ -117,6 +129,18 @@ def _then(one: Change, other: Change) -> Change:
     if one is None or other is None:
         return one or other
     return lambda value: other(one(value))
+
+
+def _shows(change: Callable[[Cell], Cell]) -> Callable[[Cell], Cell]:
+    """The change of a cell, which raises CellError where it changes nothing."""
+
+    def checked(cell: Cell) -> Cell:
+        found = change(cell)
+        if found == cell:
+            raise CellError(f"cell {cell.name}: the mistake changes no equation")
+        return found
+
+    return checked
 
 
 def _joined(one: How | None, other: How | None) -> How | None:

@@ -94,6 +94,8 @@ class Judge:
     given: tuple[Given, ...]
     tried: int = 0
     _cache: dict[tuple[str, str], Answer] = field(default_factory=dict)
+    _paired: set[str] = field(default_factory=set)
+    """The cases that two mistakes at once were tried for."""
 
     @cached_property
     def truth(self) -> dict[str, Answer]:
@@ -123,13 +125,18 @@ class Judge:
         return self._is(given, self._cache[key])
 
     @cached_property
+    def _singles(self) -> tuple[Hypothesis, ...]:
+        """The mistakes that can be made with this cell."""
+        return tuple(h for h in hypotheses() if h.applies(self.cell))
+
+    @cached_property
     def causes(self) -> dict[str, Hypothesis]:
         """Case -> the mistake that gives its answer.
 
         One mistake that gives every answer, right ones too, is the cause of all; else each case
         has the mistake that gives its answer and most of the others; else two at once.
         """
-        singles = tuple(hypotheses())
+        singles = self._singles
         found: dict[str, Hypothesis] = {}
         for whole in singles:
             if self.failing and all(self.explains(whole, g) for g in self.answered):
@@ -149,6 +156,7 @@ class Judge:
         for g in left[:SEARCHED]:
             if g.case.name in found or not _finite(g):
                 continue
+            self._paired.add(g.case.name)
             seen = [h for h in singles if not self._harmless(h, g)]
             for one, other in combinations(seen, 2):
                 if one.fits_with(other) and self._both(both := one & other, g):
@@ -186,7 +194,7 @@ class Judge:
     def _nearest(self, given: Given) -> str:
         """Nothing fits: say which mistake comes nearest and that it is not it."""
         assert given.answer is not None
-        tried = tuple(hypotheses())
+        tried = self._singles
         distances = []
         for hypothesis in tried:
             self.explains(hypothesis, given)
@@ -195,8 +203,9 @@ class Judge:
                 off_by(one.output, given.answer.output) + off_by(one.h_n, given.answer.h_n)
             )
         k = int(np.argmin(np.nan_to_num(distances, nan=np.inf)))
+        ways = "singly and in pairs" if given.case.name in self._paired else "singly"
         return (
-            f"unknown: {len(tried)} mistakes tried, singly and in pairs; nearest is"
+            f"unknown: {len(tried)} mistakes tried, {ways}; nearest is"
             f" {tried[k].name!r}, off by {distances[k]:.2g}"
         )
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from grus.check.cases import Array, Case, Weights, again
 from grus.check.meaning import FRESH, Answer, answer
-from grus.equations import CELLS, Apply, Cell, Expr, Name, State
+from grus.equations import CELLS, Apply, Cell, CellError, Expr, Name, State
 
 Tensors = dict[str, Array]
 
@@ -126,7 +126,13 @@ def replaced(expr: Expr, old: Expr, new: Expr) -> Expr:
 def other(names: Mapping[str, str]) -> Callable[[Cell], Cell]:
     """Another cell of the house for each of these and back."""
     both = {**names, **{b: a for a, b in names.items()}}
-    return lambda cell: CELLS[both[cell.name]]
+
+    def change(cell: Cell) -> Cell:
+        if cell.name not in both or cell != CELLS[cell.name]:
+            raise CellError(f"cell {cell.name}: only {', '.join(both)} have such another cell")
+        return CELLS[both[cell.name]]
+
+    return change
 
 
 PLACE = other({"gru": "gru_reset_before", "gru_admit": "gru_reset_before_admit"})
@@ -141,11 +147,27 @@ def late(cell: Cell) -> Cell:
 
 def whole(cell: Cell) -> Cell:
     """The reset gate multiplies the input's part of the candidate too."""
-    text = str(cell)
-    after = "tanh(W.n @ x + b.n + r * m)"
-    before = "tanh(W.n @ x + U.n @ (r * h) + b.n)"
-    text = text.replace(after, "tanh(r * (W.n @ x + b.n + m))")
-    return Cell.parse(text.replace(before, "tanh(r * (W.n @ x + U.n @ h + b.n))"), cell.name)
+    return Cell(cell.name, tuple((name, _whole(expr)) for name, expr in cell.equations))
+
+
+def _whole(expr: Expr) -> Expr:
+    """The first sum that holds a product with the reset gate, multiplied by it as a whole."""
+    if not isinstance(expr, Apply):
+        return expr
+    for gate in (Name("r"), State("q")) if expr.op == "add" else ():
+        bare = _without(expr, gate)
+        if bare != expr:
+            return gate * bare
+    return Apply(expr.op, tuple(map(_whole, expr.args)))
+
+
+def _without(expr: Expr, gate: Expr) -> Expr:
+    """The expression without a factor."""
+    if not isinstance(expr, Apply):
+        return expr
+    if expr.op == "mul" and gate in expr.args:
+        return expr.args[1] if expr.args[0] == gate else expr.args[0]
+    return Apply(expr.op, tuple(_without(part, gate) for part in expr.args))
 
 
 def reset_reaches(products: bool) -> Callable[[Cell], Cell]:
