@@ -189,11 +189,12 @@ def test_threads_take_turns() -> None:
             if not all(map(torch.equal, tree_leaves(found), tree_leaves(want[k]))):
                 wrong.append(k)
 
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    threads = [threading.Thread(target=work, args=(k,), daemon=True) for k in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(timeout=60)
+    assert not any(thread.is_alive() for thread in threads), "they wait for each other"
     assert not wrong
 
 
