@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 import grus
+from cells import draw_tensors as draw
 from grus.dialects import DIALECTS, Activation, Dialect, Network, Unrepresentable, activated, find
 from grus.dialects.conversion import convert, distance, nearest, rounding
 from grus.dialects.transform import scaled
 from grus.equations import CELLS, Cell, Weight
 from grus.errors import InputError
-
-from test_network import HIDDEN, draw  # isort: skip
 
 Array = np.ndarray
 TORCH = find("torch")
@@ -84,7 +83,7 @@ def test_a_hard_sigmoids_slope_is_taken_into_the_weights() -> None:
     tensors = draw(source, 1, 1)
     there = convert(tensors, "keras_2", "keras")
     assert there.target.activations.gates == Activation("hard_sigmoid", 1 / 6)
-    assert np.allclose(there.tensors["kernel"][:, : 2 * HIDDEN], 1.2 * tensors["kernel"][:, :8])
+    assert np.allclose(there.tensors["kernel"][:, : 2 * 4], 1.2 * tensors["kernel"][:, :8])
     assert np.array_equal(there.tensors["kernel"][:, 8:], tensors["kernel"][:, 8:])
     # The slope is not a binary number: each gate rounds once, and hard gates have no slack.
     assert there.difference < 1e-13
@@ -104,7 +103,7 @@ def diagonal(tensors: dict[str, Array]) -> dict[str, Array]:
     blocks = np.split(found["weight_hh_l0"], 3)
     blocks[2] = np.diag(np.diag(blocks[2]))
     found["weight_hh_l0"] = np.concatenate(blocks)
-    found["bias_hh_l0"] = found["bias_hh_l0"] * np.repeat([1.0, 1.0, 0.0], HIDDEN)
+    found["bias_hh_l0"] = found["bias_hh_l0"] * np.repeat([1.0, 1.0, 0.0], 4)
     return found
 
 
@@ -134,7 +133,7 @@ def test_a_refusal_says_how_far_off_the_nearest_would_be() -> None:
     network = TORCH.read(draw(TORCH, 1, 1))
     near = nearest(network, find("flax_nnx"))
     assert near is not None
-    dropped = replace(network, layers=(({**network.layers[0][0], "d": np.zeros(HIDDEN)},),))
+    dropped = replace(network, layers=(({**network.layers[0][0], "d": np.zeros(4)},),))
     assert 0 < near.difference <= distance(network, dropped)
     with pytest.raises(Unrepresentable, match=f"off by {near.difference:.2g} on random input"):
         convert(network, None, "flax_nnx")
@@ -297,9 +296,9 @@ def test_a_cell_of_another_make_that_is_another_function_is_refused(name: str, t
 
 def test_one_r_for_all_units_makes_the_resets_place_invisible() -> None:
     tensors = draw(TORCH, 1, 1)
-    tensors["bias_hh_l0"][2 * HIDDEN :] = 0
+    tensors["bias_hh_l0"][2 * 4 :] = 0
     for name in tensors:
-        tensors[name][:HIDDEN] = tensors[name][0]
+        tensors[name][:4] = tensors[name][0]
     there = convert(tensors, "torch", "haiku")
     assert there.difference <= SAME
     tensors["weight_ih_l0"][0, 0] += 1

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from grus.dialects.files.layers import Layer, Reading
 
 SHOWN = 12
-OPTIMIZER = re.compile(r"(?:^|[./_])(?:optim\w*|adam\w*)[./]", re.IGNORECASE)
+OPTIMIZER = re.compile(r"(?:^|[./_])(?:optim\w*|adam\w*|callbacks)[./]", re.IGNORECASE)
 
 
 def convert(

@@ -15,13 +15,13 @@ import pickletools
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 from grus.dialects.files.budget import Budget, one_line
 from grus.errors import InputError
 
 MAX_VALUES = 2_000_000
-VALUE = 128
+VALUE = 256
 """Bytes that one instruction may take: a dictionary, its place on the stack and in the memo."""
 MAX_KEY = 4096
 MAX_BITS = 512
@@ -60,13 +60,18 @@ class Machine:
         self.known = known
         self.beside = beside
         self.budget = budget
+        self.referred: list[Persistent] = []
         self.count = 0
         """The instructions that were read."""
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 
-    def run(self, program: bytes) -> Any:
-        """The value of the pickle. Raises InputError for all that is not plain data."""
+    def run(self, program: bytes | BinaryIO) -> Any:
+        """The value of the pickle; of a file, the one that begins where it stands.
+
+        Raises InputError for all that is not plain data.
+        """
+        self.stack, self.memo = [], {}
         try:
             for opcode, argument, _ in pickletools.genops(program):
                 self._pay(argument)
@@ -130,6 +135,11 @@ class Machine:
             self.push({})
         else:
             self.push(Call(function, arguments))
+
+    def refer(self, key: Any) -> None:
+        """Refer to what is stored beside the pickle."""
+        self.referred.append(Persistent(key))
+        self.push(self.referred[-1])
 
     def set_items(self, items: list[Any]) -> None:
         """Put pairs into the dictionary on top. Keys are text and numbers."""
@@ -212,7 +222,7 @@ _STEPS: dict[str, Step] = {
     ),
     "GLOBAL": Machine.name,
     "STACK_GLOBAL": lambda machine, _: machine.name(" ".join(machine.pop(2))),
-    "BINPERSID": lambda machine, _: machine.push(Persistent(*machine.pop(1))),
+    "BINPERSID": lambda machine, _: machine.refer(*machine.pop(1)),
     "REDUCE": lambda machine, _: machine.call(),
     "NEWOBJ": lambda machine, _: machine.call(make=True),
     "BUILD": lambda machine, _: machine.build(),

@@ -9,9 +9,11 @@ import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from grus.dialects.files import torch_old
 from grus.dialects.files.archive import Archive
 from grus.dialects.files.budget import Budget, check_name, one_line
 from grus.dialects.files.contents import Array, Contents
@@ -22,6 +24,8 @@ from grus.dialects.files.torch_pickle import (
     STORAGES,
     TENSOR,
     TYPES,
+    Archived,
+    Beside,
     Storages,
     is_array,
     is_tensor,
@@ -31,8 +35,6 @@ from grus.errors import InputError
 
 PICKLE = "data.pkl"
 MAX_PICKLE = 64 * 2**20
-# The first bytes of what torch.save wrote before 1.6: a pickle of this number.
-OLD = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 FOLDER = "weights"
 ALONE = "value"
 """What a file that holds no dictionary is said to hold."""
@@ -45,29 +47,33 @@ def read(path: Path) -> Contents:
     Raises InputError, for a file that is anything but plain weights too.
     """
     with path.open("rb") as file:
-        if file.read(2 + len(OLD))[2:] == OLD:
-            raise InputError(
-                "written by torch.save before 1.6 (no zip archive): load it with a newer PyTorch,"
-                " torch.load(FILE, weights_only=True), and save it again"
-            )
+        if file.read(2 + len(torch_old.MAGIC))[2:] == torch_old.MAGIC:
+            file.seek(0)
+            budget = Budget.of(path)
+            return _contents(*torch_old.read(file, budget))
     with Archive(path, Budget.of(path), ".pt file") as archive:
         folder = _folder(archive)
         machine = Machine(KNOWN, archive.budget, BESIDE)
         value = machine.run(archive.read(f"{folder}/{PICKLE}"))
-        storages = Storages(archive, folder)
-        tensors: dict[str, Array] = {}
-        aside, unread = [], {}
-        for path_in, leaf in named(value, machine.count + 1):
-            name = path_in or ALONE
-            if is_array(leaf):
-                unread[one_line(name)] = "it is an array of NumPy; save torch tensors"
-            elif not is_tensor(leaf):
-                aside.append(one_line(name)[:80])
-            elif name in tensors:
-                raise InputError(f"two tensors are called {one_line(name)[:80]!r}")
-            else:
-                check_name(name)
-                tensors[name] = storages.array(name, leaf)
+        return _contents(value, machine.count, Archived(archive, folder))
+
+
+def _contents(value: Any, count: int, beside: Beside) -> Contents:
+    """The tensors of the unpickled value, whose pickle had ``count`` instructions."""
+    storages = Storages(beside)
+    tensors: dict[str, Array] = {}
+    aside, unread = [], {}
+    for path_in, leaf in named(value, count + 1):
+        name = path_in or ALONE
+        if is_array(leaf):
+            unread[one_line(name)] = "it is an array of NumPy; save torch tensors"
+        elif not is_tensor(leaf):
+            aside.append(one_line(name)[:80])
+        elif name in tensors:
+            raise InputError(f"two tensors are called {one_line(name)[:80]!r}")
+        else:
+            check_name(name)
+            tensors[name] = storages.array(name, leaf)
     return Contents("pt", tensors, aside=tuple(aside), unread=unread)
 
 

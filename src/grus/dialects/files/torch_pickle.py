@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from grus.dialects.files.archive import Archive
-from grus.dialects.files.budget import MAX_AXES
+from grus.dialects.files.budget import MAX_AXES, Budget
 from grus.dialects.files.contents import Array, widen_bfloat16
 from grus.dialects.files.opcodes import ORDERED, Call, Global, Persistent
 from grus.errors import InputError
@@ -106,12 +106,59 @@ def is_array(value: Any) -> bool:
     return isinstance(value, Call) and value.function.name.endswith(" _reconstruct")
 
 
+class Beside(Protocol):
+    """Where the numbers of storages lie: beside the pickle in an archive, or behind it."""
+
+    @property
+    def budget(self) -> Budget:
+        """What may still be allocated."""
+
+    @property
+    def is_big(self) -> bool:
+        """True where the first byte of a number is its greatest."""
+
+    def size(self, key: str) -> int | None:
+        """The bytes of a storage; None where there is none of that key."""
+
+    def read(self, key: str) -> bytes | memoryview:
+        """Its bytes."""
+
+
 @dataclass
-class Storages:
-    """The numbers beside the pickle, in the archive's ``data/``; each storage is read once."""
+class Archived:
+    """Numbers in a zip archive's ``data/``."""
 
     archive: Archive
     folder: str
+
+    @property
+    def budget(self) -> Budget:
+        """The archive's."""
+        return self.archive.budget
+
+    def size(self, key: str) -> int | None:
+        """The bytes of a member."""
+        return self.archive.sizes.get(f"{self.folder}/data/{key}")
+
+    def read(self, key: str) -> bytes:
+        """A member."""
+        return self.archive.read(f"{self.folder}/data/{key}")
+
+    @cached_property
+    def is_big(self) -> bool:
+        """The order of bytes."""
+        member = f"{self.folder}/byteorder"  # absent in files of PyTorch before 2.1
+        said = self.archive.read(member) if member in self.archive.sizes else b"little"
+        if said not in (b"little", b"big"):
+            raise InputError("its byte order is neither little nor big")
+        return said == b"big"
+
+
+@dataclass
+class Storages:
+    """The numbers beside the pickle; each storage is read once."""
+
+    beside: Beside
     read: dict[Storage, Array] = field(default_factory=dict)
 
     def array(self, name: str, call: Call) -> Array:
@@ -132,7 +179,7 @@ class Storages:
             raise InputError(f"{name}: a tensor of an unknown type")
         flat = self._numbers(name, storage)
         sizes = _sizes(name, shape), _sizes(name, stride)
-        self.archive.budget.take_array(name, sizes[0], flat.itemsize)
+        self.beside.budget.take_array(name, sizes[0], flat.itemsize)
         found = _strided(name, flat, offset, *sizes)
         return widen_bfloat16(found) if storage.dtype == "bfloat16" else found
 
@@ -140,21 +187,12 @@ class Storages:
         if storage not in self.read:
             kind = np.dtype(TYPES[storage.dtype][0])
             size = storage.count * (storage.item or kind.itemsize)
-            member = f"{self.folder}/data/{storage.key}"
-            if self.archive.sizes.get(member) != size or size % kind.itemsize:
+            if self.beside.size(storage.key) != size or size % kind.itemsize:
                 raise InputError(f"{name}: its storage is not there, or not of the size it says")
-            content = self.archive.read(member)
-            ordered = kind.newbyteorder(">" if self._is_big else "<")
+            content = self.beside.read(storage.key)
+            ordered = kind.newbyteorder(">" if self.beside.is_big else "<")
             self.read[storage] = np.frombuffer(content, ordered)
         return self.read[storage]
-
-    @cached_property
-    def _is_big(self) -> bool:
-        member = f"{self.folder}/byteorder"  # absent in files of PyTorch before 2.1
-        said = self.archive.read(member) if member in self.archive.sizes else b"little"
-        if said not in (b"little", b"big"):
-            raise InputError("its byte order is neither little nor big")
-        return said == b"big"
 
 
 def _plain(name: str, call: Call) -> Call:
@@ -169,6 +207,8 @@ def _plain(name: str, call: Call) -> Call:
 
 def _storage(name: str, reference: Any) -> Storage:
     key = reference.key if isinstance(reference, Persistent) else None
+    if isinstance(key, tuple) and len(key) == 6 and key[5] is None:
+        key = key[:5]  # before 1.6: no view of another storage
     if isinstance(key, tuple) and len(key) == 5:
         kind, cls, number, place, count = key
         known = isinstance(cls, Global) and cls.name in (*STORAGES, UNTYPED)
