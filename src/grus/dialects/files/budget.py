@@ -54,7 +54,7 @@ class Budget:
             raise InputError(f"more than {MAX_TENSORS} tensors")
         whole = len(shape) <= MAX_AXES and all(0 <= n <= MAX_BYTES for n in shape)
         # NumPy refuses an empty array too whose other axes are past all measure.
-        if not whole or math.prod(n or 1 for n in shape) > MAX_BYTES:
+        if not whole or (0 in shape and math.prod(n or 1 for n in shape) > MAX_BYTES):
             raise InputError(f"{name} has a shape that no tensor can have")
         self.take(math.prod(shape) * item, name)
 
