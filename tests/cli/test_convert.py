@@ -70,7 +70,7 @@ def test_a_layer_becomes_another_dialect_and_everything_is_said(
     assert "left out: decoder.gru.weight_ih_l0 [12, 3]" in before
     assert "head.weight [2, 4]; the file has the recurrent layer alone" in before
     assert "both sides run on random input: largest difference " in said
-    assert f"{out}: written, {out.stat().st_size} bytes" in said
+    assert f"{out}: written, {out.stat().st_size:,} bytes" in said
     given = load(checkpoint).tensors
     found = load(out).tensors
     assert np.array_equal(found["bias_n"], given["encoder.gru.bias_hh_l0"][8:])
