@@ -13,7 +13,7 @@ from grus.errors import InputError
 from grus.layers import arguments, doors, parameters, recorders
 from grus.layers.errors import ShapeError
 from grus.layers.modules import rnn_cell
-from grus.layers.path import Path, torchs_own
+from grus.layers.path import Path
 from grus.layers.states import State, as_tuple
 
 BIASES = ("bias_ih", "bias_hh")
@@ -68,14 +68,8 @@ class StepCell(recorders.Recorded):
 
     def forward(self, input: Tensor, hx: State | None = None) -> State:
         """``hx`` holds the states, each [batch, hidden] ([hidden] for an unbatched input)."""
-        given: Any = input
-        if not isinstance(given, Tensor):
-            node: State = recorders.leaf(self, given, hx, {})
-            return node
-        found: State | None = recorders.as_torch(self, input, hx) if torchs_own() else None
-        return self._step(input, hx) if found is None else found
-
-    def _step(self, input: Tensor, hx: State | None) -> State:
+        if not isinstance(input, Tensor):
+            return recorders.leaf(self, input, hx, {})  # type: ignore[unreachable]
         kind = type(self).__name__
         if input.dim() not in (1, 2):
             raise InputError(f"{kind}: Expected input to be 1D or 2D, got {input.dim()}D instead")

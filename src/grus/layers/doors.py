@@ -58,9 +58,9 @@ def sequence(
 def _kernels(
     path: Path, record: TorchRecord, x: Tensor, start: Row, named: dict[str, Tensor], steps: Steps
 ) -> tuple[Tensor, Row]:
-    if path == "onnx":
-        return onnx_nodes.sequence(record, x, start, named, steps)
     if traced():
+        if path == "onnx":
+            return onnx_nodes.sequence(record, x, start, named, steps)
         return operator.sequence(record, x, start, named, steps)
     if profiled():
         with shown("forward", record.cell, x, start):

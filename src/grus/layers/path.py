@@ -2,7 +2,8 @@
 
 - "kernels": every cell on the CPU, in float32 and float64; float16 and bfloat16 are widened to
   float32 and the results rounded once (`doors`).
-- "torch": torch's own functions, cuDNN there, for the cells that torch has on a CUDA device.
+- "torch": torch's own functions for the cells that torch has, on a CUDA device (cuDNN there) and
+  in ``torch.jit.trace``.
 - "composite": the reference's evaluator over torch operations, for everything else: other devices
   and dtypes, other cells on a GPU, a ``torch.func`` transform or forward mode inside what is
   compiled or traced, a cell that has no weights (one whose gates are all held), and whatever asks
@@ -10,8 +11,9 @@
 
 - "onnx": a node of ONNX's own, while ``torch.onnx.export`` records a model (`onnx_nodes`).
 
-``torch.jit.trace`` and what stands on it is given torch's own module (`native.module`), else the
-operator of `operator`: never the composite's loop, whose number of steps would become a constant.
+``torch.jit.trace`` and what stands on it is given torch's own module (`native.module`) or function,
+else the operator of `operator`: never the composite's loop, whose number of steps would become a
+constant.
 
 A cell that the kernels cannot run is an error, never a silent change of speed.
 """
@@ -39,6 +41,10 @@ WIDE = (torch.float32, torch.float64)
 NARROW = (torch.float16, torch.bfloat16)
 """What they run in float32."""
 
+jit_state = torch._C._get_tracing_state
+"""None outside of ``torch.jit.trace``."""
+_modes: Callable[[], int] = torch._C._len_torch_dispatch_stack
+
 _Constant = TypeVar("_Constant", bound=Callable[..., str])
 
 
@@ -63,6 +69,8 @@ def choose(x: Tensor, asked: Path | None, cell: Cell, steps: Steps = PLAIN) -> P
     chosen: Path = "composite"
     if not cell.families:
         pass
+    elif recorded and asked != "composite" and jit_traced() and native.has(cell, steps):
+        chosen = "torch"
     elif asked is not None:
         chosen = asked
     elif x.is_cpu and not (recorded and differentiated()):
@@ -77,7 +85,7 @@ def choose(x: Tensor, asked: Path | None, cell: Cell, steps: Steps = PLAIN) -> P
 
 def _check_trace(chosen: Path, asked: Path | None) -> None:
     if chosen != "composite":
-        if torch.onnx.is_in_onnx_export():
+        if chosen == "kernels" and torch.onnx.is_in_onnx_export():
             raise InputError(
                 "torch.onnx.export(..., dynamo=False) has no operator for this cell, or for"
                 " lengths= and resets=: export with dynamo=True, which writes them"
@@ -97,7 +105,7 @@ def _check_trace(chosen: Path, asked: Path | None) -> None:
 
 def jit_traced() -> bool:
     """True inside ``torch.jit.trace``, which ``torch.onnx.export(..., dynamo=False)`` runs."""
-    return torch._C._get_tracing_state() is not None
+    return jit_state() is not None
 
 
 def onnx_exported() -> bool:
@@ -105,18 +113,10 @@ def onnx_exported() -> bool:
     return torch.compiler.is_compiling() and torch.onnx.is_in_onnx_export()
 
 
-def torchs_own() -> bool:
-    """True where a step of a cell is recorded best as torch's own."""
-    return traced() and (jit_traced() or onnx_exported())
-
-
 def traced() -> bool:
     """True where torch writes down or replaces the operations that run: in ``torch.compile``,
     ``torch.export``, ``make_fx``, ``torch.jit.trace``, with fake tensors, in any dispatch mode."""
-    if torch.compiler.is_compiling() or jit_traced():
-        return True
-    modes: int = torch._C._len_torch_dispatch_stack()
-    return modes > 0
+    return torch.compiler.is_compiling() or jit_state() is not None or _modes() > 0
 
 
 def differentiated() -> bool:

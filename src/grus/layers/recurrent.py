@@ -30,7 +30,7 @@ from grus.layers import (
 )
 from grus.layers.errors import KindError, ShapeError
 from grus.layers.packed import Packing
-from grus.layers.path import Path, choose, jit_traced, onnx_exported
+from grus.layers.path import Path, choose, jit_state, onnx_exported
 from grus.layers.regularised import PLAIN_CELL, Options, Regularised, drawn
 from grus.layers.states import Row, State, final, initial
 from grus.layers.stepper import Stepper
@@ -218,7 +218,7 @@ class Recurrent(TorchSurface):
             return self._other(input, hx, lengths, resets, reset_to)
         if lengths is None and resets is None:
             found = self._ready(input, hx) if len(self._rows) == 1 else None
-            if found is None and jit_traced():
+            if found is None and jit_state() is not None:
                 found = recorders.as_torch(self, input, hx)
             if found is not None:
                 return found
@@ -255,7 +255,7 @@ class Recurrent(TorchSurface):
             )
         if lengths is not None or resets is not None:
             raise ShapeError("a PackedSequence has its lengths; give lengths= and resets= with x")
-        run = recorders.packed if jit_traced() else type(self)._packed
+        run = recorders.packed if jit_state() is not None else type(self)._packed
         found: tuple[PackedSequence, State] = run(self, input, hx)
         return found
 
@@ -286,8 +286,9 @@ class Recurrent(TorchSurface):
         drop: Callable[[Tensor], Tensor],
     ) -> tuple[Tensor, list[Row]]:
         between = drop if self.dropout and self.training else None
+        compiled = torch.compiler.is_compiling()
         ordinary = (
-            not torch.compiler.is_compiling()
+            not compiled
             and steps is BOTH
             and not self.recompute
             and not (self.training and self._random)
@@ -297,9 +298,8 @@ class Recurrent(TorchSurface):
             found = wave.sequence(self.record, x, start, named, self.backend)
             if found is not None:
                 return found
-        exported = onnx_exported() and self.backend != "composite"
         both_at_once = self._both if ordinary else None
-        if exported:
+        if compiled and onnx_exported() and self.backend != "composite":
             both_at_once = partial(self._both_exported, steps)
         return stack.run(
             self._layer,
