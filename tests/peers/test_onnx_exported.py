@@ -188,11 +188,24 @@ def test_a_layer_that_draws_masks_is_exported_in_evaluation_only(tmp_path: Path)
     assert "call eval() before" in str(caught.getrepr(style="value"))
 
 
+def test_a_step_of_a_cell_is_written_too(tmp_path: Path) -> None:
+    cell, file = grus.LSTMCell(I, H).eval(), tmp_path / "cell.onnx"
+    theirs = nn.LSTMCell(I, H)
+    theirs.load_state_dict(cell.state_dict())
+    torch.onnx.export(cell, (torch.randn(2, I),), file, dynamic_shapes=({0: "b"},), verbose=False)
+    older = exported_before(cell, (torch.randn(2, I),), tmp_path / "before.onnx", {0: "b"})
+    for run in (session(file), older):
+        x = torch.randn(5, I)
+        close(run(x), theirs(x), 1)
+
+
 # The exporter before, which stands on torch.jit.trace.
 
 
-def exported_before(model: Any, given: tuple[Any, ...], file: Path) -> Callable[..., list[Any]]:
-    axes = {name: TIME_BATCH if t.dim() > 1 else {0: "batch"} for name, t in zip("xn", given)}  # noqa: B905
+def exported_before(
+    model: Any, given: tuple[Any, ...], file: Path, free: dict[int, str] = TIME_BATCH
+) -> Callable[..., list[Any]]:
+    axes = {name: free if t.dim() > 1 else {0: "batch"} for name, t in zip("xn", given)}  # noqa: B905
     names = list(axes)
     torch.onnx.export(model, given, file, dynamo=False, input_names=names, dynamic_axes=axes)
     return session(file)

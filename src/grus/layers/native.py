@@ -96,6 +96,7 @@ def sequence(
     first = tuple(state.unsqueeze(0).contiguous() for state in start)
     weights = list(named.values())  # in torch's order: ih, hh, then the biases
     grads = torch.is_grad_enabled() and any(t.requires_grad for t in (x, *first, *weights))
+    traced = torch._C._get_tracing_state() is not None  # then it serves both kinds of calls
     output, *final = NATIVE[record.cell](
         x.flip(0) if steps.reverse else x,
         first if len(first) > 1 else first[0],
@@ -103,7 +104,7 @@ def sequence(
         "bias_ih" in named,
         1,  # layers
         0.0,  # dropout
-        grads,  # cuDNN keeps what backward needs only where it is told that it trains
+        grads or traced,  # cuDNN keeps what backward needs only where it is told that it trains
         False,  # bidirectional
         False,  # batch first
     )

@@ -255,6 +255,10 @@ class Recurrent(TorchSurface):
             )
         if lengths is not None or resets is not None:
             raise ShapeError("a PackedSequence has its lengths; give lengths= and resets= with x")
+        if torch.compiler.is_exporting():
+            raise InputError(
+                "torch.export has no packed sequences: give the padded input with lengths="
+            )
         run = recorders.packed if jit_state() is not None else type(self)._packed
         found: tuple[PackedSequence, State] = run(self, input, hx)
         return found
