@@ -53,7 +53,6 @@ def convert(
     from grus.dialects.files.layers import find_layers, stacked
     from grus.dialects.files.reading import load
     from grus.dialects.files.writing import save, writer
-    from grus.dialects.records import DIALECTS
 
     to = target or writer(out).usual
     if not to:
@@ -61,7 +60,7 @@ def convert(
     if out.exists() and out.samefile(given):
         raise InputError(f"{out} is the file that is read; inputs are never written to")
     contents = load(given)
-    found = find_layers(contents, candidates(source) if source else DIALECTS)
+    found = find_layers(contents, candidates(source) if source else None)
     chosen = _chosen(given, contents, found, layer or [], source)
     readings = [_reading(given, one) for one in chosen]
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused by its sum
@@ -69,7 +68,9 @@ def convert(
             (one,) = readings
             done = convert_weights(one.tensors, one.dialect, to, reverse=one.network.reverse)
         else:
-            done = convert_weights(stacked([one.network for one in readings]), None, to)
+            done = convert_weights(
+                stacked([one.network for one in readings]), readings[0].dialect, to
+            )
     saved = save(out, done)
     typer.echo("\n".join(_report(given, contents, chosen, readings, done)))
     typer.echo(f"both sides run on random input: largest difference {saved.difference:.2g}")
@@ -119,6 +120,8 @@ def _report(
     done: Converted,
 ) -> list[str]:
     """What was read, what it became, what was left out and what weights cannot say."""
+    from grus.dialects.activation import USUAL
+
     network = done.network
     sizes = (
         f"cell {readings[0].dialect.cell_name}, input {network.input_size},"
@@ -126,7 +129,10 @@ def _report(
         f" directions {network.directions}"
     )
     paths = ", ".join(one.shown for one in layers)
-    lines = [f"{given}, {paths}: {readings[0].dialect.title}", f"  {sizes}"]
+    dialect = readings[0].dialect
+    lines = [f"{given}, {paths}: {dialect.title}", f"  {sizes}"]
+    if dialect.activations != USUAL:
+        lines.append(f"  {dialect.activations}")
     own, optimizer = _others(contents, {name for one in layers for name in one.names})
     lines += [f"left out: {text}; the file has the recurrent layer alone" for text in own]
     lines.append(f"becomes {done.target.title}")

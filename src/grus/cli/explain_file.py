@@ -99,7 +99,7 @@ def _explained(
     axes = sizes(network.cell, weights, x.shape[1])
     side = one.dialect.gates_in if one.dialect else "rows"
     unpacked = Unpacked(weights, axes, side, 2)  # b may be the sum of two of theirs
-    layout = Layout.of(one.dialect) if one.dialect else Layout()
+    layout = Layout.of(one.dialect) if one.dialect and one.dialect.plain else Layout()
     h0 = start(network.cell, unpacked, asked.h0)
     given = Given("", one.dialect, layout, h0, f"{path}, layer {one.name}", None, tuple(notes))
     return Explained(network.cell, unpacked, x, given, tokens, backward)
@@ -129,10 +129,9 @@ def _choices(path: Path, dialect: str) -> Iterator[Choice]:
     from grus.dialects.conversion import candidates
     from grus.dialects.files.layers import find_layers
     from grus.dialects.files.reading import load
-    from grus.dialects.records import DIALECTS
 
     contents = load(path)
-    found = find_layers(contents, candidates(dialect) if dialect else DIALECTS)
+    found = find_layers(contents, candidates(dialect) if dialect else None)
     if not found:
         names = ", ".join(list(contents.tensors)[:12]) or "none"
         raise InputError(f"{path}: no recurrent layer of a known dialect; its tensors are {names}")

@@ -55,20 +55,19 @@ def convert(
     """Weights of one dialect as those of another.
 
     ``weights`` maps the source's tensor names to arrays, or is a `Network` (``source`` may then be
-    None). ``source`` and ``target`` are names of ``grus dialects`` or records. Of a framework
-    with several cells the one that fits is taken; where two fit the same tensors (ONNX with either
-    place of the reset), the name must say which. ``where`` is what stands before the names;
-    ``reverse`` tells of one direction that runs backward.
+    None, or say whose run time it had). ``source`` and ``target`` are names of ``grus dialects``
+    or records. Of a framework with several cells the one that fits is taken; where two fit the
+    same tensors (ONNX with either place of the reset), the name must say which. ``where`` is what
+    stands before the names; ``reverse`` tells of one direction that runs backward.
 
     Exact transformations are found and used; what is not exact but for the rounding of one sum is
     refused. Raises InputError where the tensors cannot be read, `Unrepresentable` naming the term
     that the target cannot hold and how far off the nearest network that it can hold would be.
     """
-    origin = None if isinstance(weights, Network) else _source(weights, source, where)
     if isinstance(weights, Network):
-        network = weights
+        network, origin = weights, None if source is None else candidates(source)[0]
     else:
-        assert origin is not None
+        origin = _source(weights, source, where)
         network = origin.read(weights, where, reverse=reverse)
     fitted, tensors = _best(network, target)
     back = fitted.dialect.read(tensors, reverse=network.reverse)
@@ -84,12 +83,35 @@ def convert(
 
 
 def candidates(name: str | Dialect) -> tuple[Dialect, ...]:
-    """The records that a name may mean: one, or all of a framework."""
+    """The records that a name may mean: one, or all of a framework.
+
+    What stands after a colon are activations: keras_lstm:activation=relu.
+    """
     if isinstance(name, Dialect):
         return (name,)
     expect("a dialect is named by a text, as torch or keras", name, str)
+    name, _, settings = name.partition(":")
+    if settings:
+        return tuple(_set(one, settings) for one in candidates(name))
     exact = [one for one in DIALECTS if name and one.named == name]
     return tuple(exact or [one for one in DIALECTS if one.framework == name] or [find(name)])
+
+
+ROLES = {"gates": "gates", "recurrent_activation": "gates", "candidate": "candidate",
+         "activation": "candidate", "output": "output"}  # fmt: skip
+
+
+def _set(dialect: Dialect, settings: str) -> Dialect:
+    """``dialect`` with activations as text, in its own words: activation=relu,gates=sigmoid."""
+    chosen: dict[str, str] = {}
+    for one in settings.split(","):
+        what, _, word = one.partition("=")
+        if what.strip() not in ROLES or not word:
+            raise InputError(f"a setting is one of {', '.join(ROLES)} and a word, got {one[:60]!r}")
+        chosen[ROLES[what.strip()]] = word.strip()
+    if dialect.cell_name == "lstm":
+        chosen.setdefault("output", chosen.get("candidate", ""))
+    return dialect.activated(*(chosen.get(role, "") for role in ("gates", "candidate", "output")))
 
 
 def _source(weights: Mapping[str, Array], source: str | Dialect | None, where: str) -> Dialect:
@@ -195,6 +217,21 @@ def rounding(network: Network) -> float:
     return 8 * moved + 64 * float(np.finfo(np.float64).eps)
 
 
+def _turned_outputs(source: Dialect | None, target: Dialect) -> list[str]:
+    """What the caller must do where a backward layer's outputs come in another order."""
+    mine, theirs = (one.runtime.order if one else "" for one in (source, target))
+    if (mine, theirs) in (("processing", "time"), ("time", "processing")):
+        first = {"processing": "the last step first", "time": "the first step first"}
+        return [
+            f"its outputs come {first[mine]} there and {first[theirs]} here: reverse them along"
+            " time for those of before; the final state is the same"
+        ]
+    if source is not None and mine != "caller" and theirs == "caller":
+        turn = "" if mine == "processing" else ", and what comes out"
+        return [f"here the caller runs it backward: reverse x along time{turn}"]
+    return []
+
+
 def _notes(network: Network, source: Dialect | None, target: Dialect) -> list[str]:
     """What was merged, and what weights do not carry."""
     found = []
@@ -211,6 +248,7 @@ def _notes(network: Network, source: Dialect | None, target: Dialect) -> list[st
         )
     if network.reverse:
         found.append(f"one direction that runs backward: set it in {target.title}")
+        found += _turned_outputs(source, target)
     if source is not None and source.runtime != target.runtime:
         for what in ("padded", "empty"):
             mine, theirs = getattr(source.runtime, what), getattr(target.runtime, what)

@@ -67,6 +67,10 @@ class Dialect:
     free: bool = False
     """True where alpha, beta and clip may be given too."""
     runtime: Runtime = field(default_factory=Runtime)
+    turned: bool = False
+    """True where each gate's block is the memory of its matrix [H, I], under the shape [I, H]."""
+    shift: Mapping[str, float] = field(default_factory=dict)
+    """Gate -> what the framework adds to its bias at each step, stored nowhere."""
     evidence: str = "equations only"
     """The package and the version that the tests run against this record, or what was read."""
 
@@ -79,6 +83,11 @@ class Dialect:
     def proven(self) -> bool:
         """True where the tests run the framework against this record."""
         return not self.evidence.startswith("equations only")
+
+    @property
+    def plain(self) -> bool:
+        """True where order, side and biases say all of how the weights are stored."""
+        return not (self.turned or self.shift)
 
     @property
     def name(self) -> str:

@@ -23,7 +23,12 @@ class Layout:
 
     @classmethod
     def of(cls, dialect: Dialect) -> Layout:
-        """The layout of a framework."""
+        """The layout of a framework. Raises InputError where order, side and biases are not all."""
+        if not dialect.plain:
+            raise InputError(
+                f"{dialect.title} keeps its weights in a way that a layout does not say; convert"
+                " them first"
+            )
         return cls(dialect.order, dialect.gates_in, dialect.biases)
 
     def check(self, cell: Cell) -> None:

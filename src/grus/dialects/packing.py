@@ -74,6 +74,18 @@ class Tensor:
         return parts[0] if len(parts) == 1 else np.stack(parts)
 
 
+def turn(array: Array, gates: int, back: bool = False) -> Array:
+    """Blocks [I, H] that are the memory of matrices [H, I], as their transposes; and ``back``.
+
+    What Keras does between CuDNNGRU and GRU (tf_keras saving/legacy/hdf5_format.py,
+    `_convert_rnn_weights`): it transposes each gate's block from Fortran's order into C's.
+    """
+    blocks = np.split(array, gates, axis=1)
+    if back:
+        return np.concatenate([m.T.reshape(m.shape) for m in blocks], axis=1)
+    return np.concatenate([m.reshape(m.shape[::-1]).T for m in blocks], axis=1)
+
+
 @lru_cache(maxsize=1024)
 def parse(name: str, text: str) -> Tensor:
     """The tensor that a text of the page above describes."""

@@ -93,6 +93,30 @@ def keras_2(title: str, cell: str, gates: str, bias: str, name: str) -> Dialect:
     )  # fmt: skip
 
 
+def cudnn(title: str, cell: str, gates: str, second: str, name: str) -> Dialect:
+    """CuDNNGRU and CuDNNLSTM: always two biases, in one vector; blocks as the library has them."""
+    holds = {
+        "kernel": f"W.{gates}",
+        "recurrent_kernel": f"U.{gates}",
+        "bias": f"b.{gates} {second}",
+    }
+    letters = G_IS_C if cell == "lstm" else N_IS_H
+    return Dialect(
+        "keras_cudnn", title, cell, True, holds, KERAS, letters, name, runtime=BY_MASK,
+        evidence="tf-keras 2.16.0", turned=True,
+    )  # fmt: skip
+
+
+def keras_1(title: str, cell: str, gates: Mapping[str, str], name: str = "") -> Dialect:
+    """Keras 1: a tensor for each gate and family."""
+    held = {f"{w}_{theirs}": f"{w}.{gate}" for gate, theirs in gates.items() for w in "WUb"}
+    letters = {gate: theirs for gate, theirs in gates.items() if gate != theirs}
+    return Dialect(
+        "keras_1", title, cell, True, held, KERAS, letters, name, HARD, KERAS_2_WORDS,
+        runtime=BY_MASK, evidence="tf-keras 2.16.0",
+    )  # fmt: skip
+
+
 def onnx(
     title: str, cell: str, gates: str, second: str, letters: Mapping[str, str], name: str
 ) -> Dialect:
@@ -184,13 +208,21 @@ RUN = (
              "openvino_reset_after"),
     openvino("OpenVINO LSTMSequence", "lstm", "figo", "b.figo", G_IS_C, "openvino_lstm"),
     openvino("OpenVINO RNNSequence", "rnn", "h", "b.h", {}, "openvino_rnn"),
-    keras_2("Keras 2 and tf.compat.v1.keras GRU: hard_sigmoid, 0.2 v + 0.5", "gru_reset_before",
+    keras_2("Keras 2 and tf.compat.v1.keras GRU", "gru_reset_before",
             "zrn", "b.zrn", ""),
-    keras_2("Keras 2 GRU(reset_after=True), hard_sigmoid", "gru", "zrn", "b.zrn / a.zr d.n",
+    keras_2("Keras 2 GRU(reset_after=True)", "gru", "zrn", "b.zrn / a.zr d.n",
             "keras_2_reset_after"),
-    keras_2("Keras 2 LSTM, hard_sigmoid", "lstm", "ifgo", "b.ifgo", "keras_2_lstm"),
+    keras_2("Keras 2 LSTM", "lstm", "ifgo", "b.ifgo", "keras_2_lstm"),
     Dialect("tf1", "TensorFlow 1 nn.rnn_cell.GRUCell", "gru_reset_before", True,
             {"gates/kernel": "W.rz & U.rz", "gates/bias": "b.rz",
              "candidate/kernel": "W.n & U.n", "candidate/bias": "b.n"}, CELL,
             runtime=Runtime("zero", "row", "time", "initial"), evidence="tf-keras 2.21.0"),
+    cudnn("Keras CuDNNGRU", "gru", "zrn", "a.zr d.n", ""),
+    cudnn("Keras CuDNNLSTM", "lstm", "ifgo", "a.ifgo", "keras_cudnn_lstm"),
+    keras_1("Keras 1 GRU", "gru_reset_before", {"z": "z", "r": "r", "n": "h"}),
+    keras_1("Keras 1 LSTM", "lstm", {"i": "i", "g": "c", "f": "f", "o": "o"}, "keras_1_lstm"),
+    Dialect("tf1", "TensorFlow 1 nn.rnn_cell.LSTMCell, BasicLSTMCell; forget_bias 1", "lstm", True,
+            {"lstm_cell/kernel": "W.igfo & U.igfo", "lstm_cell/bias": "b.igfo"}, CELL, {"g": "j"},
+            "tf1_lstm", runtime=Runtime("zero", "row", "time", "initial"),
+            evidence="tf-keras 2.16.0", shift={"f": 1.0}),
 )  # fmt: skip

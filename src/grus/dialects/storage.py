@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from grus.dialects.network import Network, Pair, Unrepresentable
-from grus.dialects.packing import ADDED, MATRICES, measure
+from grus.dialects.packing import ADDED, MATRICES, measure, turn
 from grus.dialects.scheme import Incomplete, Place
 from grus.equations import Cell, Weight
 from grus.errors import InputError
@@ -123,7 +123,12 @@ def _unpack(
                 array = array.reshape(want)
             if array.shape != want:
                 raise InputError(f"{names[tensor.name]} must have shape {want}, got {array.shape}")
+            if dialect.turned and tensor.matrix:
+                array = turn(array, len(tensor.parts[0]))
             single |= tensor.cut(array, hidden, inputs, dialect.columns)
+    dtype = np.result_type(*single.values())
+    for gate, more in dialect.shift.items():  # kept apart, so that it comes off again to the bit
+        single[Weight(ADDED, gate)] = np.full(hidden, more, dtype)
     return _families(dialect.cell, single, hidden)
 
 
@@ -153,8 +158,16 @@ def _families(
 
 def _pack(dialect: Dialect, network: Network, place: Place) -> dict[str, Array]:
     single = _single(network, place)
+    for gate, more in dialect.shift.items():
+        outer, second = Weight("b", gate), single.get(Weight(ADDED, gate))
+        kept = second is not None and np.all(second == more)
+        single[outer] = single[Weight("first", gate)] if kept else single[outer] - more
     biases = _place_biases(dialect, single)
-    return {t.name: t.join(single | biases, dialect.columns) for t in dialect.tensors}
+    found = {t.name: t.join(single | biases, dialect.columns) for t in dialect.tensors}
+    if dialect.turned:
+        matrices = {t.name: len(t.parts[0]) for t in dialect.tensors if t.matrix}
+        found |= {name: turn(found[name], n, back=True) for name, n in matrices.items()}
+    return found
 
 
 def _single(network: Network, place: Place) -> dict[Weight, Array]:

@@ -44,7 +44,7 @@ def test_keras_variables_stand_under_their_layers(suffix: str, tmp_path: Path) -
     found = load(write(tmp_path, suffix, sample(suffix)))
     for number, array in enumerate(keras_layer().directions[0]):
         assert np.array_equal(found.tensors[f"layers/gru/cell/vars/{number}"], array)
-    said = {"class_name": "GRU", "reset_after": True}
+    said = {"class_name": "GRU", "reset_after": True, "units": 3, "return_sequences": True}
     assert found.described == ({"layers/gru": said} if suffix == ".keras" else {})
 
 

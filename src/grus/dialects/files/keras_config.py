@@ -1,49 +1,189 @@
-"""What a Keras configuration (JSON) says of its recurrent layers."""
+"""What a Keras configuration (JSON) says of its recurrent layers, by their places in the model.
+
+A layer's settings stand in itself or in its cell, below any number of wrappers and models. Each
+is matched with its weights by the whole path; a class that is not Keras' own says nothing here.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from grus.errors import InputError
 
-CLASSES = ("GRU", "LSTM", "SimpleRNN", "Bidirectional")
-SAID = (
-    "activation", "recurrent_activation", "reset_after", "use_bias", "go_backwards", "merge_mode",
-)  # fmt: skip
-"""The settings that change what a layer computes from its weights."""
+LAYERS = ("GRU", "LSTM", "SimpleRNN", "CuDNNGRU", "CuDNNLSTM")
+CELLS = ("GRUCell", "LSTMCell", "SimpleRNNCell")
+MODELS = ("Sequential", "Functional", "Model")
+MODULES = ("keras", "tf_keras", "tensorflow")
+OF_CELL = ("activation", "recurrent_activation", "inner_activation", "reset_after", "use_bias",
+           "units", "output_dim")  # fmt: skip
+OF_LAYER = ("go_backwards", "stateful", "return_sequences", "time_major", "zero_output_for_mask")
+SIDES = ("forward", "backward")
+ERA, CONFIGURED = "keras: which", "keras: its configuration is of version"
+"""What a file's metadata say under these names: `era`, and that there is a configuration."""
+Settings = dict[str, Any]
 
 
-def recurrent(text: str | bytes) -> dict[str, dict[str, Any]]:
-    """Name of a layer -> its ``class_name`` and its settings `SAID`.
+@dataclass(frozen=True)
+class Leaf:
+    """A recurrent layer of the configuration."""
 
-    A name that two different layers share is left out. Raises InputError for what is no JSON.
+    path: str
+    """Where Keras 3 keeps it, but for /cell: layers/bidirectional/forward_layer."""
+    names: tuple[str, ...]
+    """Its own name and those of what is around it, the outermost first."""
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A configuration: its recurrent layers, and how the outputs of two directions are joined."""
+
+    leaves: tuple[Leaf, ...] = ()
+    merged: Mapping[str, str] = field(default_factory=dict)
+    """Path of a Bidirectional -> its merge_mode."""
+
+
+def era(version: str) -> str:
+    """Which Keras a version is: "1", "2", "tf2" (tf.keras of TensorFlow 2), "3"; "" not told.
+
+    Keras 2.3 was the last of its own; what came after is TensorFlow's. TensorFlow 1.5 to 1.12
+    wrote 2.1.x-tf, TensorFlow 2.2 2.3.0-tf; 2.2.4-tf was written by 1.13 to 1.15 and by 2.0, 2.1.
     """
+    found = re.match(r"(\d+)\.(\d+)", version)
+    if not found or version.startswith("2.2.4-tf"):
+        return ""
+    major, minor = map(int, found.groups())
+    if major != 2:
+        return "1" if major < 2 else "3"
+    return "tf2" if minor >= (3 if version.endswith("-tf") else 4) else "2"
+
+
+def tree(text: str | bytes) -> Tree:
+    """The recurrent layers of a configuration. Raises InputError for what is no JSON."""
+    merged: dict[str, str] = {}
     try:
         config = json.loads(text)
+        return Tree(tuple(_inside(_kind(config), _inner(config), "", (), merged)), merged)
     except (ValueError, RecursionError):
-        raise InputError("its configuration is not JSON") from None
-    found: dict[str, dict[str, Any]] = {}
-    twice = set()
-    for name, layer in _layers(config):
-        if found.setdefault(name, layer) != layer:
-            twice.add(name)
-    return {name: layer for name, layer in found.items() if name not in twice}
+        raise InputError("its configuration is not JSON, or nests too deep") from None
 
 
-def _layers(config: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    waiting = [config]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, list):
-            waiting.extend(value)
-        elif isinstance(value, Mapping):
-            waiting.extend(value.values())
-            inner = value.get("config")
-            if value.get("class_name") in CLASSES and isinstance(inner, Mapping):
-                yield str(inner.get("name")), _settings(str(value["class_name"]), inner)
+def snake(name: str) -> str:
+    """The name that Keras gives a class in a file: GRU is gru, SimpleRNN is simple_rnn."""
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-def _settings(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    return {"class_name": kind} | {name: config[name] for name in SAID if name in config}
+def unique(kinds: Sequence[str]) -> Iterator[str]:
+    """The classes' names, with a number from the second of a class on."""
+    met: dict[str, int] = {}
+    for name in map(snake, kinds):
+        yield name + (f"_{met[name]}" if name in met else "")
+        met[name] = met.get(name, 0) + 1
+
+
+def _kind(value: Any) -> str:
+    """The class; "" for one that is not Keras' own, whatever it is called."""
+    if not isinstance(value, Mapping):
+        return ""
+    module, registered = value.get("module", "keras"), value.get("registered_name")
+    name = str(value.get("class_name"))
+    theirs = str(module).split(".")[0] in MODULES and registered in (None, name)
+    return name if theirs else ""
+
+
+def _inner(value: Any) -> Any:
+    return value.get("config") if isinstance(value, Mapping) else None
+
+
+def _inside(
+    kind: str, config: Any, path: str, around: tuple[str, ...], merged: dict[str, str]
+) -> Iterator[Leaf]:
+    """The recurrent layers in a layer or model; ``around``: the names outside it."""
+    if kind in MODELS:
+        inside = config if isinstance(config, list) else (config or {}).get("layers")
+        listed = [one for one in inside or () if isinstance(one, Mapping)]
+        classes = [str(one.get("class_name")).rpartition(">")[2] for one in listed]
+        for one, name in zip(listed, unique(classes), strict=True):
+            at = f"{path}/layers/{name}".lstrip("/")
+            yield from _inside(_kind(one), _inner(one), at, (*around, _name(one)), merged)
+        return
+    if not isinstance(config, Mapping):
+        return
+    if kind in LAYERS:
+        yield Leaf(path, around, {"class_name": kind} | _said(config, OF_CELL + OF_LAYER))
+    elif kind == "RNN":
+        yield from _cells(config, path, around)
+    elif kind == "TimeDistributed":
+        layer = config.get("layer")
+        names = (*around, _name(layer))
+        yield from _inside(_kind(layer), _inner(layer), f"{path}/layer", names, merged)
+    elif kind == "Bidirectional":
+        merged[path] = str(config.get("merge_mode"))
+        for side, layer in zip(SIDES, _sides(config), strict=True):
+            names = (*around, f"{side}_{_name(layer).removeprefix(f'{side}_')}", _name(layer))
+            yield from _inside(_kind(layer), _inner(layer), f"{path}/{side}_layer", names, merged)
+
+
+def _cells(config: Mapping[str, Any], path: str, around: tuple[str, ...]) -> Iterator[Leaf]:
+    """What an RNN runs: a cell, or cells on one another."""
+    cell = config.get("cell")
+    of_layer = _said(config, OF_LAYER)
+    if _kind(cell) in CELLS:
+        settings = {"class_name": _kind(cell).removesuffix("Cell")} | _said(_inner(cell), OF_CELL)
+        yield Leaf(path, around, settings | of_layer)
+    elif _kind(cell) == "StackedRNNCells":
+        inside = [one for one in _inner(cell).get("cells", ()) if isinstance(one, Mapping)]
+        classes = [str(one.get("class_name")).rpartition(">")[2] for one in inside]
+        for one, name in zip(inside, unique(classes), strict=True):
+            if _kind(one) in CELLS:
+                settings = {"class_name": _kind(one).removesuffix("Cell")}
+                settings |= _said(_inner(one), OF_CELL) | of_layer
+                yield Leaf(f"{path}/cell/cells/{name}", (*around, _name(one)), settings)
+
+
+def _sides(config: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Both layers of a Bidirectional; without one of its own, the backward one is the mirror."""
+    forward = config.get("layer")
+    backward = config.get("backward_layer")
+    if backward is None and isinstance(forward, Mapping):
+        inner = _inner(forward) or {}
+        mirrored = {**inner, "go_backwards": not inner.get("go_backwards", False)}
+        mirrored["name"] = str(inner.get("name")).removeprefix("forward_")
+        backward = {**forward, "config": mirrored}
+    return forward, backward
+
+
+def _name(value: Any) -> str:
+    inner = _inner(value)
+    return str(inner.get("name")) if isinstance(inner, Mapping) else ""
+
+
+def _said(config: Any, names: Sequence[str]) -> Settings:
+    return {name: config[name] for name in names if name in (config or {})}
+
+
+def legacy(leaves: Sequence[Leaf], folders: Sequence[str], group: str) -> dict[str, Leaf]:
+    """Folder of weights -> its layer, in the .h5 files before Keras 3.
+
+    The first folder below ``group`` is the name of one of the model's layers, and what stands
+    below that says more or less of what is inside it: the layer is the one that most of these
+    names name. Folders that no layer, or several, or one layer twice would explain are left out.
+    """
+    found: dict[str, Leaf] = {}
+    for folder in folders:
+        parts = folder.removeprefix(group).split("/")
+        top = [one for one in leaves if one.names[0] == parts[0]]
+        side = parts[-1].removesuffix("_layer") if parts[-1].endswith("_layer") else ""
+        if side in SIDES:
+            top = [one for one in top if f"/{side}_layer" in one.path]
+        counts = [sum(name in parts for name in one.names) for one in top]
+        best = [one for one, n in zip(top, counts, strict=True) if n == max(counts)]
+        if len(best) == 1:
+            found[folder] = best[0]
+    once = [id(leaf) for leaf in found.values()]
+    return {folder: leaf for folder, leaf in found.items() if once.count(id(leaf)) == 1}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from grus.dialects.files import keras_config
 from grus.dialects.files.archive import Archive
@@ -11,11 +13,16 @@ from grus.dialects.files.budget import Budget
 from grus.dialects.files.contents import Contents
 from grus.dialects.files.hdf5 import LINK
 from grus.dialects.files.hdf5_process import Found, read as read_hdf5_file
+from grus.dialects.files.keras_config import CONFIGURED, ERA, Leaf
+from grus.dialects.files.naming import spellings
 from grus.errors import InputError
 
-WEIGHTS, CONFIG = "model.weights.h5", "config.json"
+WEIGHTS, CONFIG, METADATA = "model.weights.h5", "config.json", "metadata.json"
 MAX_CONFIG = 64 * 2**20
-LEGACY = "model_weights"
+LEGACY = "model_weights/"
+SIDES = ("/forward_layer", "/backward_layer")
+NEW = re.compile(r"(?:^|/)vars/\d+$")
+"""How variables are called in the format of Keras 3, which tf.keras writes from 2.12 on."""
 
 
 def read(path: Path) -> Contents:
@@ -25,33 +32,68 @@ def read(path: Path) -> Contents:
     """
     budget = Budget.of(path)
     with Archive(path, budget, ".keras file") as archive:
-        if archive.sizes.get(CONFIG, 0) > MAX_CONFIG:
-            raise InputError(f"its {CONFIG} is larger than {MAX_CONFIG} bytes")
-        layers = keras_config.recurrent(archive.read(CONFIG))
+        for name in (CONFIG, METADATA):
+            if archive.sizes.get(name, 0) > MAX_CONFIG:
+                raise InputError(f"its {name} is larger than {MAX_CONFIG} bytes")
+        config = archive.read(CONFIG)
+        version = _version(archive.read(METADATA)) if METADATA in archive.sizes else ""
         weights = archive.read(WEIGHTS)
-    return _contents("keras", read_hdf5_file(weights, budget), layers)
+    return _contents("keras", read_hdf5_file(weights, budget), config, version)
 
 
 def read_hdf5(path: Path) -> Contents:
     """The variables of an .h5 file, with or without Keras' configuration. Raises InputError."""
     found = read_hdf5_file(path, Budget.of(path))
-    config = found.texts.get("", {}).get("model_config")
-    return _contents("h5", found, keras_config.recurrent(config) if config else {})
+    root = found.texts.get("", {})
+    version = root.get("keras_version", "")
+    return _contents("h5", found, root.get("model_config"), version)
 
 
-def _contents(format: str, found: Found, layers: dict[str, dict[str, Any]]) -> Contents:
-    """Layers of the configuration are found by the names that the weights' groups keep."""
-    described = {}
-    for path, texts in found.texts.items():
-        if path.endswith("/vars") and texts.get("name") in layers:
-            described[path.removesuffix("/vars")] = layers[texts["name"]]
-    for path in found.tensors:
-        folders = path.split("/")[:-1]
-        for k, name in enumerate(folders):
-            if folders[0] == LEGACY and name in layers:
-                described["/".join(folders[: k + 1])] = layers[name]
+def _version(text: bytes) -> str:
+    try:
+        return str(json.loads(text)["keras_version"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""
+
+
+def _contents(format: str, found: Found, config: str | bytes | None, version: str) -> Contents:
     metadata = {f"{at}/{k}".lstrip("/"): v for at, t in found.texts.items() for k, v in t.items()}
     metadata.pop("model_config", None)
     aside = tuple(n for n in found.aside if not n.endswith(LINK))
     links = {n.removesuffix(LINK): "it is a link" for n in found.aside if n.endswith(LINK)}
+    known = keras_config.era(version) or ("3" if _is_new(found) and not version else "")
+    metadata[ERA] = known
+    if config is None:
+        return Contents(format, found.tensors, metadata, {}, aside, links)
+    tree = keras_config.tree(config)
+    metadata[CONFIGURED] = version or "an unknown version"
+    leaves = _places(found, tree.leaves)
+    described = {path: leaf.settings for path, leaf in leaves.items()}
+    for path, leaf in leaves.items():
+        outer = path.rpartition("/")[0]
+        if path.endswith(SIDES):
+            joined = tree.merged[leaf.path.rpartition("/")[0]]
+            described[outer] = {"class_name": "Bidirectional", "merge_mode": joined}
     return Contents(format, found.tensors, metadata, described, aside, links)
+
+
+def _is_new(found: Found) -> bool:
+    return any(NEW.search(name) for name in found.tensors)
+
+
+def _places(found: Found, leaves: Sequence[Leaf]) -> dict[str, Leaf]:
+    """Path of a layer's weights -> what the configuration says of it.
+
+    Where a file has both, the name that the weights' group keeps must be the layer's own.
+    """
+    words = (word.rpartition("/") for word in spellings(found.tensors))
+    folders = {path for path, _, own in words if own.startswith(("recurrent_kernel", "U_"))}
+    if not _is_new(found):
+        own = [path for path in folders if path.startswith(LEGACY)]
+        return keras_config.legacy(leaves, own, LEGACY)
+    known = {}
+    for leaf in leaves:
+        kept = found.texts.get(f"{leaf.path}/vars", {}).get("name")
+        if leaf.path in folders and kept in (None, *leaf.names[-2:]):
+            known[leaf.path] = leaf
+    return known

@@ -9,19 +9,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from grus.dialects.dialect import Dialect
-from grus.dialects.files import checkpoint, description
+from grus.dialects.files import checkpoint, description, keras_proof, keras_settings
 from grus.dialects.files.contents import Array, Contents
-from grus.dialects.files.naming import places, spelled
-from grus.dialects.files.settings import Said, by_keras, by_onnx
+from grus.dialects.files.naming import places, spellings
+from grus.dialects.files.settings import Said, by_onnx
 from grus.dialects.network import Network
 from grus.dialects.records import DIALECTS
 from grus.dialects.scheme import Incomplete
 from grus.errors import InputError
 
-FRAMEWORKS = {"keras": ("keras",), "onnx": ("onnx",), "rtneural": ("keras",)}
+FRAMEWORKS = {"onnx": "onnx", "rtneural": "keras"}
 """Formats of one framework."""
-KERAS_3 = "layers/"
-"""What every layer's path begins with in Keras 3's own files."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,31 +59,39 @@ class Layer:
         return self.fits
 
 
-def find_layers(contents: Contents, among: Iterable[Dialect] = DIALECTS) -> tuple[Layer, ...]:
+def find_layers(contents: Contents, among: Iterable[Dialect] | None = None) -> tuple[Layer, ...]:
     """The recurrent layers of a file that the dialects ``among`` can read, by path.
 
     What a configuration or a node's attributes say is held against the dialects; names and
-    shapes decide the rest. A layer of which a tensor is missing, or at whose path a tensor stands
-    that its dialect does not have, raises InputError when its readings are asked for. Raises
-    InputError for a layer whose weights are NaN or infinite, or whose settings no cell here has.
+    shapes decide the rest. ``among`` is what the caller knows (None: nothing): as those a layer
+    is read of which a configuration says nothing, and refused without. A layer of which a tensor
+    is missing, or at whose path a tensor stands that its dialect does not have, raises InputError
+    when its readings are asked for. Raises InputError for a layer whose weights are NaN or
+    infinite, or whose settings no cell here has.
     """
-    names = _spelled(contents.tensors)
+    names = spellings(contents.tensors)
     if checkpoint.KEY in contents.metadata:
         names = {k: n for k, n in names.items() if not n.startswith(checkpoint.OPTIMIZER)}
     found: dict[str, list[Layer]] = {}
-    for dialect in _possible(contents, among):
+    for dialect in _possible(contents, DIALECTS if among is None else among):
         for path, own in places(dialect, names).items():
-            layer = _layer(contents, dialect, path, {said: names[n] for said, n in own.items()})
+            layer = _layer(
+                contents, dialect, path, {w: names[n] for w, n in own.items()}, among is None
+            )
             if layer is not None:
                 found.setdefault(path, []).append(layer)
     ordered = sorted(found, key=_counted)
     return _understood(contents, names, [_fullest(contents, found[path]) for path in ordered])
 
 
-def _layer(contents: Contents, dialect: Dialect, path: str, own: Mapping[str, str]) -> Layer | None:
+def _layer(
+    contents: Contents, dialect: Dialect, path: str, own: Mapping[str, str], among_all: bool
+) -> Layer | None:
     """The layer that ``own``, the dialect's name -> the file's, are; None where they are none."""
-    said = _settings(contents, dialect, path)
-    if said is None or not _has_matrices(dialect, own):
+    if not _has_matrices(dialect, own):
+        return None
+    said = _settings(contents, dialect, path, own, among_all)
+    if said is None:
         return None
     tensors = {name: contents.tensors[full] for name, full in own.items()}
     full = tuple(own.values())
@@ -97,6 +103,10 @@ def _layer(contents: Contents, dialect: Dialect, path: str, own: Mapping[str, st
         return Layer(path, full, (), fault=f"{error}, and nothing can take its place")
     except InputError:
         return None
+    if contents.format in keras_settings.FORMATS:
+        if not keras_proof.is_stored_so(said.dialect, network, tensors):
+            return None
+        keras_proof.check(contents, path, network, tensors)
     return Layer(path, full, (Reading(said.dialect, network, tensors),), said.notes)
 
 
@@ -144,55 +154,34 @@ def _counted(path: str) -> list[tuple[int, str]]:
     return [(int(part or 0), text) for text, part in re.findall(r"(\D*)(\d{0,18})", path)]
 
 
-def _spelled(tensors: Iterable[str]) -> dict[str, str]:
-    """The name in the dialects' words -> the name in the file, where that is one to one."""
-    found: dict[str, list[str]] = {}
-    for name in tensors:
-        found.setdefault(spelled(name), []).append(name)
-    alone = {said: full[0] for said, full in found.items() if len(full) == 1}
-    return alone | {name: name for full in found.values() if len(full) > 1 for name in full}
-
-
 def _possible(contents: Contents, among: Iterable[Dialect]) -> list[Dialect]:
     """The dialects that such a file can be in."""
     every = [dialect for dialect in among if dialect.tensors]
     own = checkpoint.cell_of(contents.metadata)
     if own is not None:
         return [checkpoint.torch_layout(own)]
-    frameworks: tuple[str, ...] = FRAMEWORKS.get(contents.format, ())
-    if contents.format == "h5":
-        new = any(name.startswith(KERAS_3) for name in contents.tensors)
-        told = contents.metadata.get("keras_version", "")
-        old = told.startswith(("1.", "2."))
-        frameworks = ("keras",) if new or (told and not old) else ("keras", "keras_2")
-        frameworks = ("keras_2",) if old else frameworks
-    if frameworks:
-        every = [dialect for dialect in every if dialect.framework in frameworks]
+    if contents.format in FRAMEWORKS:
+        return [one for one in every if one.framework == FRAMEWORKS[contents.format]]
+    if contents.format in keras_settings.FORMATS:
+        return [dialect for dialect in every if dialect.framework.startswith("keras")]
     return every
 
 
-def _settings(contents: Contents, dialect: Dialect, path: str) -> Said | None:
+def _settings(
+    contents: Contents, dialect: Dialect, path: str, own: Iterable[str], among_all: bool
+) -> Said | None:
     """The dialect with what the file says of this layer; None where it says it is another's."""
     said = contents.described.get(path, {})
     try:
         if contents.format == "onnx":
             return by_onnx(dialect, said) if said else None
-        if said.get("class_name") == "Bidirectional":
-            inner = contents.described.get(f"{path}/forward_layer") or _forward(contents, path)
-            said = {**inner, "merge_mode": said.get("merge_mode", "concat")}
-        if said.get("class_name"):
-            return by_keras(dialect, {"reset_after": contents.format == "keras", **said})
+        if contents.format in keras_settings.FORMATS:
+            return keras_settings.by_keras(contents, dialect, path, own, among_all)
         if description.WRITTEN_BY in contents.metadata:
             return description.described(dialect, contents.metadata)
     except InputError as error:
         raise InputError(f"{path or '.'}: {error}") from None
     return Said(dialect)
-
-
-def _forward(contents: Contents, path: str) -> Mapping[str, object]:
-    """What the configuration says of the forward layer of an old Bidirectional."""
-    inner = (d for at, d in contents.described.items() if at.startswith(f"{path}/forward_"))
-    return next(inner, {})
 
 
 def _has_matrices(dialect: Dialect, own: Iterable[str]) -> bool:

@@ -23,30 +23,6 @@ class Said:
     notes: tuple[str, ...] = ()
 
 
-def by_keras(dialect: Dialect, said: Mapping[str, Any]) -> Said | None:
-    """``dialect`` with the settings of a Keras layer; None where it is not that layer's.
-
-    Raises InputError for an activation that no cell here has.
-    """
-    kind = said["class_name"]
-    relu = said.get("activation") == "relu"
-    if dialect.cell_name != _cell(kind, bool(said["reset_after"]), relu):
-        return None
-    act = {"gates": said.get("recurrent_activation", ""), "candidate": said.get("activation", "")}
-    if kind == "LSTM":
-        act["output"] = act["candidate"]
-    if kind == "SimpleRNN":
-        act = {} if relu else {"candidate": act["candidate"]}
-    for name in act.values():
-        if name is not None and not isinstance(name, str):
-            raise InputError(f"a {kind} whose activation is a function of somebody's own")
-    chosen: dict[str, Any] = {r: "linear" if name is None else name for r, name in act.items()}
-    notes: tuple[str, ...] = ()
-    if said.get("merge_mode", "concat") != "concat":
-        notes = (f"merge_mode={said['merge_mode']!r} is no part of the weights; set it again",)
-    return Said(dialect.activated(**chosen), bool(said.get("go_backwards")), notes)
-
-
 def by_onnx(dialect: Dialect, said: Mapping[str, Any]) -> Said | None:
     """``dialect`` with the attributes of an ONNX node; None where it is not that node's.
 
@@ -55,7 +31,7 @@ def by_onnx(dialect: Dialect, said: Mapping[str, Any]) -> Said | None:
     kind = said["class_name"]
     every = _activations(said, kind)
     relu = every[0].name == "relu"
-    if dialect.cell_name != _cell(kind, said.get("linear_before_reset", 0) != 0, relu):
+    if dialect.cell_name != cell_of(kind, said.get("linear_before_reset", 0) != 0, relu):
         return None
     if said.get("input_forget", 0):
         raise InputError("an LSTM with input_forget=1, which ties two gates")
@@ -75,7 +51,7 @@ def by_onnx(dialect: Dialect, said: Mapping[str, Any]) -> Said | None:
     return Said(dialect.activated(**chosen, clip=clip), direction == "reverse", notes)
 
 
-def _cell(kind: str, after: bool, relu: bool) -> str:
+def cell_of(kind: str, after: bool, relu: bool) -> str:
     """The cell of `CELLS` that a layer or node of this kind is, other activations aside."""
     if kind == "LSTM":
         return "lstm"

@@ -20,7 +20,7 @@ from grus.dialects.dialect import Dialect
 from grus.dialects.identify.given import Given
 from grus.dialects.identify.variants import Variant, gates_of
 from grus.dialects.layout import SECOND
-from grus.dialects.packing import ADDED, Tensor
+from grus.dialects.packing import ADDED, Tensor, turn
 from grus.dialects.records import DIALECTS
 from grus.equations import Cell, Weight
 from grus.errors import InputError
@@ -45,11 +45,14 @@ class Fit:
     gates: frozenset[str]
     own: frozenset[str] = frozenset()
     """The dialects whose names the arrays have."""
+    turned: bool = False
+    shift: tuple[tuple[str, float], ...] = ()
+    """As a dialect has them: see `Dialect`."""
 
     @property
     def key(self) -> tuple[object, ...]:
         """Equal for two readings that read every number alike."""
-        return self.parts, self.columns, self.hidden, self.inputs
+        return self.parts, self.columns, self.hidden, self.inputs, self.turned, self.shift
 
     @property
     def order(self) -> tuple[str, ...]:
@@ -68,6 +71,8 @@ class Fit:
         for array, parts in zip(arrays, self.parts, strict=True):
             tensor = Tensor("", parts)
             shaped = array.reshape(tensor.shape(self.hidden, self.inputs, self.columns))
+            if self.turned and tensor.matrix:
+                shaped = turn(shaped, len(parts[0]))
             found |= tensor.cut(shaped, self.hidden, self.inputs, self.columns)
         return found
 
@@ -82,6 +87,8 @@ class Fit:
             outer = found.get(Weight("b", gate), nought)
             second = found.get(Weight(TWO, gate), nought)
             found[Weight("b", gate)] = outer if gate in inner else outer + second
+        for gate, more in self.shift:
+            found[Weight("b", gate)] = found[Weight("b", gate)] + more
         for gate in inner:
             found[Weight("d", gate)] = found.get(Weight(TWO, gate), nought)
         return {weight: found[weight] for weight in cell.weights}
@@ -116,6 +123,8 @@ def is_option(dialect: Dialect, fit: Fit, variant: Variant) -> bool:
 def _holds(dialect: Dialect, fit: Fit, cell: Cell) -> bool:
     if not dialect.tensors or dialect.columns != fit.columns:
         return False
+    if dialect.turned != fit.turned or tuple(dialect.shift.items()) != fit.shift:
+        return False
     held = list(fit.held(cell))
     for tensor in dialect.tensors:
         if tensor.parts in held:
@@ -135,12 +144,16 @@ def fits(given: tuple[Given, ...], inputs: int | None) -> tuple[Fit, ...]:
     named = _named(given)
     own = frozenset(dialect.name for dialect, _ in named)
     for dialect, tensors in named or _placed(given):
-        for columns in (dialect.columns, not dialect.columns):
+        parts = tuple(_generic(tensor) for tensor in tensors)
+        for columns in (True,) if dialect.turned else (dialect.columns, not dialect.columns):
             for hidden, features in _sizes(given, tensors, columns, inputs):
-                parts = tuple(_generic(tensor) for tensor in tensors)
-                fit = Fit(given, parts, columns, hidden, features, gates_of(dialect.cell), own)
-                for one in _varied(fit):
-                    found.setdefault(one.key, one)
+                fit = Fit(
+                    given, parts, columns, hidden, features, gates_of(dialect.cell), own,
+                    dialect.turned,
+                )  # fmt: skip
+                for shift in dict.fromkeys([tuple(dialect.shift.items()), ()]):
+                    for one in _varied(replace(fit, shift=shift)):
+                        found.setdefault(one.key, one)
     if not found:
         shapes = ", ".join(f"{g.name} {g.array.shape}".strip() for g in given)
         wanted = "" if inputs is None else f" for {inputs} features a step"
@@ -188,6 +201,8 @@ def _by_place(dialect: Dialect, count: int) -> Iterator[tuple[Tensor, ...]]:
     """
     matrices = [tensor for tensor in dialect.tensors if tensor.matrix]
     biases = [tensor for tensor in dialect.tensors if not tensor.matrix]
+    if dialect.turned and count < len(dialect.tensors):  # CuDNN always has biases
+        return
     for chosen in combinations(biases, count - len(matrices)) if count >= len(matrices) else ():
         yield (*matrices, *chosen)
         listed = tuple(t for t in dialect.tensors if t.matrix or t in chosen)

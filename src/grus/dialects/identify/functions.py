@@ -42,7 +42,9 @@ class Hypothesis:
         side = "columns" if self.fit.columns else "rows"
         order = " ".join(self.fit.order)
         gates = f"; gates {order} in the {side}" if len(self.fit.gates) > 1 else f"; in {side}"
-        return f"{self.variant.said}{gates}{self._biases}"
+        turned = ", blocks as CuDNN has them" if self.fit.turned else ""
+        shift = "".join(f"; {more:g} added to b.{gate}" for gate, more in self.fit.shift)
+        return f"{self.variant.said}{gates}{turned}{self._biases}{shift}"
 
     @property
     def _biases(self) -> str:

@@ -51,8 +51,11 @@ def _head(answer: Answer) -> Iterator[str]:
     else:
         yield "No dialect explains this example."
         yield from _text(
-            "Nothing that is tried gives y: these weights and this y are not of one model, or x or"
-            " h0 is not what it was fed."
+            "Nothing that is tried gives y. If the layer is of a kind that is tried, these weights"
+            " and this y are not of one model, or x or h0 is not what it was fed. Not tried:"
+            " peepholes, projections, normalisation, forget biases other than 0 and 1 that no"
+            " tensor holds, several layers at once, cells and activations beside those of `grus"
+            " dialects`."
         )
 
 
