@@ -82,6 +82,16 @@ def test_a_dialect_is_identified_from_one_example_and_a_perturbed_one_fits_nothi
         assert not wrong.matches, (dialect.name, sizes, str(wrong))
 
 
+@pytest.mark.parametrize("name", ["keras_cudnn", "tf1_lstm"])
+def test_blocks_as_cudnn_has_them_and_a_forget_bias_that_no_tensor_holds(name: str) -> None:
+    rng, dialect = np.random.default_rng(8), find(name)
+    arrays = [rng.normal(size=t.shape(4, 3, dialect.columns)) for t in dialect.tensors]
+    x = rng.normal(size=(6, 1, 3))
+    network = dialect.read(dict(zip(dialect.holds, arrays, strict=True)))
+    answer = identify(arrays, x, network.run(x).output)
+    assert name in answer.dialects
+
+
 def test_the_network_of_a_match_is_the_network_that_made_the_example() -> None:
     example = draw(find("keras"), np.random.default_rng(1))
     (match,) = example.identify().matches

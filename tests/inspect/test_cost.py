@@ -12,10 +12,12 @@ from hypothesis import given, settings
 from backprop import backpropagate
 from cells import ALL_CELLS, draw_weights, every_cell, sizes
 from gradient_check import draw
-from grus.equations import OPERATORS, Cell, State, W, x
+from grus.dialects import find
+from grus.equations import OPERATORS, Cell, State, W, cell, x
 from grus.errors import InputError
 from grus.gradients import backward
-from grus.inspect.cost import Cost, Count, cost, sizes_for
+from grus.inspect.cost import Cost, Count, cost, sizes_for, stored
+from grus.inspect.stages import cost_text
 from grus.reference import NUMPY, Operations, split, step_values
 from random_cells import cells
 
@@ -142,3 +144,13 @@ def test_one_number_for_each_part() -> None:
     assert all(isinstance(count, Count) for count in vars(cost(ALL_CELLS["gru"])).values())
     assert isinstance(cost(ALL_CELLS["gru"]), Cost)
     assert cost(Cell("one", (("h_next", W.a @ x + State("h")),))).saved == Count()
+
+
+def test_a_dialect_stores_a_second_bias_of_a_gate() -> None:
+    """Keras and PyTorch count 6,336 numbers in a GRU of 32 units; the equations need 6,272."""
+    sized = sizes_for(cell("gru"), 32, 32, 1)
+    assert cost(cell("gru")).parameters.at(sized) == 6272
+    assert {stored(find(name)).at(sized) for name in ("keras", "torch")} == {6336}
+    assert stored(find("haiku")).at(sized) == 6240
+    text = cost_text(cell("gru"), sized, 1, 1, "float32", find("keras"))
+    assert all(part in text for part in ("as keras stores them", "6,336", "6,272"))

@@ -77,12 +77,15 @@ def page(one: Dialect) -> str:
         lines.append(f"    or         {', '.join(one.words)}{free}")
     if one.tensors:
         stand = "x @ W, gates in the columns" if one.columns else "W @ x, gates in the rows"
+        if one.turned:
+            stand += ", each block the memory of its matrix [H, I]"
         lines.append(f"  tensors      {stand}")
         width = max(map(len, one.holds))
         lines += [f"    {tensor:<{width}}  {held}" for tensor, held in one.holds.items()]
         both = [one.scheme.name(next(iter(one.holds)), (1, d), 2, 2) for d in range(2)]
         axis = " (both directions on the first axis)" if one.scheme.axis else f", {both[1]}"
         lines.append(f"  second layer {both[0]}{axis}")
+    lines += [f"  added to b.{gate} {more:g} at each step" for gate, more in one.shift.items()]
     if one.letters:
         letters = ", ".join(f"{theirs} for {ours}" for ours, theirs in one.letters.items())
         lines.append(f"  letters      {letters}")

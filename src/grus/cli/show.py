@@ -15,6 +15,7 @@ from grus.equations import Cell, cell as find_cell, explain_name
 from grus.errors import InputError
 
 if TYPE_CHECKING:
+    from grus.dialects import Dialect
     from grus.kernels.machine import DType
 
 OF_KERNELS = ("plan", "llvm", "asm")
@@ -54,7 +55,8 @@ def show(
         from grus.inspect.stages import cost_text
 
         check_counts(batch=batch, steps=steps)
-        return cost_text(found, sizes_for(found, input, hidden, projection), batch, steps, dtype)
+        sizes = sizes_for(found, input, hidden, projection)
+        return cost_text(found, sizes, batch, steps, dtype, _dialect(cell, found))
 
     texts: dict[str, Callable[[], str]] = {
         "equations": lambda: _equations(found, cell),
@@ -67,6 +69,14 @@ def show(
     if stage != "equations" and explain_name(cell):
         print(f"grus: {explain_name(cell)}", file=sys.stderr)
     _put(text, stage, out)
+
+
+def _dialect(name: str, cell: Cell) -> Dialect | None:
+    """The dialect whose name was given for its cell; None for another name."""
+    from grus.dialects import DIALECTS
+
+    same = (one for one in DIALECTS if one.name == name and one.cell == cell)
+    return next(same, None)
 
 
 def _check(stage: str, dtype: str, backward: bool) -> None:

@@ -10,10 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
+from typing import TYPE_CHECKING
 
 from grus.equations import OPERATORS, Apply, Cell, Expr, Input, Name, State, Weight
 from grus.errors import InputError
 from grus.gradients import Backward, backward
+
+if TYPE_CHECKING:
+    from grus.dialects import Dialect
 
 LETTERS = {"input": "I", "hidden": "H", "projection": "P"}
 ITEM_BYTES = {"float32": 4, "float64": 8}
@@ -103,6 +107,16 @@ def cost(cell: Cell) -> Cost:
         ),
         saved=total(Count.of(seen(Input(name))) for name in back.saved),
         states=total(Count.of(cell.shapes.states[state]) for state in cell.states),
+    )
+
+
+def stored(dialect: Dialect) -> Count:
+    """The numbers that a dialect's tensors hold: a second bias of a gate counts there."""
+    axes = {"W": ("hidden", "input"), "U": ("hidden", "hidden")}
+    return total(
+        Count.of(*axes.get(block.family, ("hidden",)))
+        for tensor in dialect.tensors
+        for block in tensor.blocks
     )
 
 

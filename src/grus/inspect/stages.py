@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from grus.equations import Cell, explain_name, text
 from grus.gradients import WeightGradient, backward
-from grus.inspect.cost import ITEM_BYTES, LETTERS, Cost, Count, cost
+from grus.inspect.cost import ITEM_BYTES, LETTERS, Cost, Count, cost, stored
 from grus.kernels.steps import Steps, windows
+
+if TYPE_CHECKING:
+    from grus.dialects import Dialect
 
 
 def equations_text(cell: Cell, asked: str = "") -> str:
@@ -60,8 +64,18 @@ def _weight_terms(gradients: Sequence[WeightGradient]) -> dict[str, list[str]]:
     return found
 
 
-def cost_text(cell: Cell, sizes: Mapping[str, int], batch: int, steps: int, dtype: str) -> str:
-    """What the cell costs: in symbols, for one step of one row, and for the whole sequence."""
+def cost_text(
+    cell: Cell,
+    sizes: Mapping[str, int],
+    batch: int,
+    steps: int,
+    dtype: str,
+    dialect: Dialect | None = None,
+) -> str:
+    """What the cell costs: in symbols, for one step of one row, and for the whole sequence.
+
+    Beside the parameters of the equations stand those that ``dialect`` stores.
+    """
     counted, size = cost(cell), ITEM_BYTES[dtype]
     used = {axis for weight in cell.shapes.weights.values() for axis in weight}
     used |= set(cell.shapes.states.values()) | {"input", "hidden"}
@@ -71,6 +85,11 @@ def cost_text(cell: Cell, sizes: Mapping[str, int], batch: int, steps: int, dtyp
         ("", "in symbols", "one step, one row", f"{text.counted(steps, 'step')}, batch {batch}")
     ]
     rows += _cost_rows(counted, sizes, batch, steps, size)
+    if dialect is not None and dialect.tensors:
+        kept = stored(dialect)
+        number = kept.at(sizes)
+        label = f"parameters, as {dialect.name} stores them"
+        rows.insert(2, (label, str(kept), f"{number:,}", f"{number * size:,} bytes"))
     notes = (
         "A product with an m x n matrix counts 2 m n operations, other operators one an element.\n"
         "Counted in the equations as they stand; what the kernels move or repeat, the plan shows."
