@@ -18,6 +18,8 @@ from imports import ROOT
 
 STEPS, BATCH, INPUTS, HIDDEN = 5, 3, 3, 4
 PROVEN = [one for one in DIALECTS if one.proven]
+TENSORFLOW = ("tf1", "keras_1", "keras_cudnn")
+"""Run by test_tensorflow.py, in an environment of its own."""
 RUN = [one for one in PROVEN if one.framework in FRAMEWORKS]
 Array = np.ndarray
 
@@ -218,10 +220,10 @@ def test_another_order_of_the_gates_is_another_function(dialect: Dialect) -> Non
 def test_every_record_that_says_it_is_run_is_run_here_in_that_version() -> None:
     pinned = dict(re.findall(r"^(\S+?)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.M))
     for one in PROVEN:
-        assert one.framework in {*FRAMEWORKS, "tf1"}
+        assert one.framework in {*FRAMEWORKS, *TENSORFLOW}
         package, run = one.evidence.split()
         assert pinned.get(package, run) == run
-        if one.framework != "tf1":  # TensorFlow has an environment of its own
+        if one.framework not in TENSORFLOW:
             assert installed(package) in (run, "")
 
 
