@@ -187,7 +187,7 @@ class Dialect:
         given = {"gates": gates, "candidate": candidate, "output": output}
         usual = self.activations
         found = {r: self._word(a) if a else getattr(usual, r) for r, a in given.items()}
-        chosen = Activations(**found, clip=clip or usual.clip)
+        chosen = Activations(**found, clip=usual.clip if clip is None else clip)
         if not self.allows(chosen):
             raise InputError(f"{self.title} cannot have {chosen}")
         return replace(self, activations=chosen)

@@ -12,6 +12,7 @@ from grus.dialects.dialect import Dialect
 from grus.dialects.files import checkpoint, description, keras_proof, keras_settings
 from grus.dialects.files.contents import Array, Contents
 from grus.dialects.files.naming import places, spellings
+from grus.dialects.files.onnx_file import INPUTS
 from grus.dialects.files.settings import Said, by_onnx
 from grus.dialects.network import Network
 from grus.dialects.records import DIALECTS
@@ -81,6 +82,9 @@ def find_layers(contents: Contents, among: Iterable[Dialect] | None = None) -> t
             if layer is not None:
                 found.setdefault(path, []).append(layer)
     ordered = sorted(found, key=_counted)
+    for name, why in () if found else contents.unread.items():
+        if name.rpartition("/")[0] in contents.described:
+            raise InputError(f"{name[:120]} cannot be read: {why}")
     return _understood(contents, names, [_fullest(contents, found[path]) for path in ordered])
 
 
@@ -145,7 +149,7 @@ def _stands_at(name: str, format: str) -> list[str]:
     """
     above = [name[: at.start()] for at in re.finditer(r"[./]", name)]
     if format == "onnx":
-        return [path for path in above if re.fullmatch("/[A-Z]", name[len(path) :])]
+        return [path for path in above if name[len(path) + 1 :] in INPUTS["LSTM"]]
     return above if above and above[0] != "parametrizations" else [*above, ""]
 
 

@@ -2,93 +2,113 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from grus.dialects.files import onnx_model
 from grus.dialects.files.budget import Budget, one_line
 from grus.dialects.files.contents import Array, Contents
 from grus.errors import InputError
 
+if TYPE_CHECKING:
+    from grus.dialects.onnx.constants import Constants
+
 KINDS = ("GRU", "LSTM", "RNN")
-WEIGHTS = {1: "W", 2: "R", 3: "B", 7: "P"}
-"""Place among a node's inputs -> the name that ONNX gives it."""
-STARTS = {5: "initial_h", 6: "initial_c"}
+WEIGHTS = ("W", "R", "B", "P")
+STATES = ("sequence_lens", "initial_h", "initial_c")
+SHARED = ("X", *WEIGHTS[:3], *STATES[:2])
+INPUTS: dict[str, tuple[str, ...]] = {
+    "GRU": SHARED,
+    "LSTM": (*SHARED, "initial_c", "P"),
+    "RNN": SHARED,
+}
+"""The inputs of a node in ONNX' order."""
+RUNS = "which grus.onnx.load runs"
+FLOATS = (1, 10, 11, 16)
+"""ONNX's numbers of the floating types."""
 
 
 def read(path: Path) -> Contents:
     """The stored tensors of an ONNX model.
 
-    Those of a recurrent node are called NODE/W, NODE/R, NODE/B and NODE/P, and ``described``
-    holds its attributes under NODE, with its ``class_name``. Raises InputError.
+    Those of a recurrent node, in the graph or in one inside it, are called NODE/W, NODE/R, NODE/B
+    and NODE/P, also where they are put together of stored tensors; ``described`` holds its
+    attributes under NODE, with its ``class_name`` and with ``notes``; what it computes that no
+    weights carry is ``unread``. Raises InputError.
     """
+    from grus.dialects.onnx.constants import Constants
+
     model = onnx_model.load(path)
     budget = Budget.of(path)
-    every = list(_tensors(model.graph))
-    stored = {tensor.name: tensor for tensor in every}
-    if len(stored) < len(every):
+    names = [tensor.name for tensor in model.graph.initializer]
+    if len(set(names)) < len(names):
         raise InputError("two tensors of one name")
-    tensors: dict[str, Array] = {}
-    described: dict[str, dict[str, Any]] = {}
-    unread: dict[str, str] = {}
-    aside = [f"{one_line(n.name)[:80]} (sparse)" for n in _sparse(model.graph)]
-    used: set[str] = set()
-    for node_path, node in _nodes(model.graph):
-        described[node_path] = _attributes(node) | {"class_name": node.op_type}
-        for place, letter in WEIGHTS.items():
-            source = node.input[place] if place < len(node.input) else ""
-            if source in stored:
-                used.add(source)
-                tensors[f"{node_path}/{letter}"] = onnx_model.array(
-                    stored[source], path.parent, budget
-                )
-            elif source:
-                unread[f"{node_path}/{letter}"] = "it is computed when the model runs"
-        aside += [
-            f"{node_path}/{start} ({one_line(node.input[place])[:80]})"
-            for place, start in STARTS.items()
-            if place < len(node.input) and node.input[place]
-        ]
-    for name, tensor in stored.items():
-        if name in used:
-            continue
-        shown = one_line(name)
-        if shown in tensors:
-            raise InputError(f"two tensors are called {shown[:80]!r}")
-        if tensor.data_type in onnx_model.TYPES:
-            tensors[shown] = onnx_model.array(tensor, path.parent, budget)
-        else:
-            aside.append(f"{shown[:80]} (no numbers)")
-    return Contents("onnx", tensors, _metadata(model), described, tuple(aside), unread)
 
+    def array(tensor: Any) -> Array:
+        return onnx_model.array(tensor, path.parent, budget)
 
-def _nodes(graph: Any) -> Iterator[tuple[str, Any]]:
-    """The recurrent nodes of the graph, each with a path of its own."""
+    every = list(Constants(model.graph, model, budget, array).inside())
+    found = Found()
+    aside = [f"{one_line(n.values.name)[:80]} (sparse)" for n in model.graph.sparse_initializer]
     met: set[str] = set()
-    for number, node in enumerate(graph.node):
-        if node.op_type not in KINDS or node.domain not in ("", "ai.onnx"):
-            continue
-        name = one_line(node.name) or f"{node.op_type}_{number}"
-        if name in met:
-            name = f"{name}_{number}"
-        met.add(name)
-        yield name.strip("/"), node
+    for constants in every:
+        for number, node in enumerate(constants.graph.node):
+            if node.op_type in KINDS and not node.domain:
+                name = one_line(node.name) or f"{node.op_type}_{number}"
+                name = f"{name}_{number}" if name in met else name
+                met.add(name)
+                found.node(name.strip("/"), node, constants)
+    for constants in every:
+        top = constants is every[0]
+        for name, tensor in constants.stored.items():
+            shown = one_line(name)
+            if name in constants.used or not (top or tensor.data_type in FLOATS):
+                continue
+            if top and shown in found.tensors:
+                raise InputError(f"two tensors are called {shown[:80]!r}")
+            if tensor.data_type in onnx_model.TYPES:
+                found.tensors.setdefault(shown, array(tensor))
+            else:
+                found.aside.append(f"{shown[:80]} (no numbers)")
+    notes = (*aside, *found.aside)
+    return Contents("onnx", found.tensors, _metadata(model), found.described, notes, found.unread)
 
 
-def _tensors(graph: Any) -> Iterator[Any]:
-    """The initializers, and the constants that stand in the graph as nodes."""
-    yield from graph.initializer
-    for node in graph.node:
-        if node.op_type == "Constant" and node.output:
-            for attribute in node.attribute:
-                if attribute.name == "value":
-                    attribute.t.name = node.output[0]
-                    yield attribute.t
+@dataclass
+class Found:
+    """What a file's recurrent nodes hold and say."""
 
+    tensors: dict[str, Array] = field(default_factory=dict)
+    described: dict[str, dict[str, Any]] = field(default_factory=dict)
+    aside: list[str] = field(default_factory=list)
+    unread: dict[str, str] = field(default_factory=dict)
 
-def _sparse(graph: Any) -> Iterator[Any]:
-    return (sparse.values for sparse in graph.sparse_initializer)
+    def node(self, path: str, node: Any, constants: Constants) -> None:
+        """Take in one node."""
+        notes = []
+        inputs = {name: n for name, n in zip(INPUTS[node.op_type], node.input, strict=False) if n}
+        arrays = {name: constants.array(inputs[name]) for name in inputs if name != "X"}
+        for name, value in arrays.items():
+            if value is None and name in WEIGHTS:
+                self.unread[f"{path}/{name}"] = f"it is computed when the model runs, {RUNS}"
+            elif value is None:
+                self.aside.append(f"{path}/{name} ({one_line(inputs[name])[:80]})")
+            elif name == "P" and not np.any(value):
+                self.aside.append(f"{path}/P (all zero)")
+            elif name in WEIGHTS:
+                self.tensors[f"{path}/{name}"] = value
+                if name == "P":
+                    self.unread[f"{path}/P"] = f"peepholes, which no weights here carry, {RUNS}"
+            elif name == "sequence_lens" and value.size and (value == value.flat[0]).all():
+                steps = int(value.flat[0])
+                notes.append(f"{path} stops after {steps} steps of every row (sequence_lens)")
+            elif np.any(value):
+                self.unread[f"{path}/{name}"] = f"no weights here carry it, {RUNS}"
+        told = {"class_name": node.op_type} | ({"notes": tuple(notes)} if notes else {})
+        self.described[path] = _attributes(node) | told
 
 
 def _attributes(node: Any) -> dict[str, Any]:

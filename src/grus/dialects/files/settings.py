@@ -11,7 +11,6 @@ from grus.dialects.dialect import Dialect
 from grus.errors import InputError
 
 RNN, RNN_RELU = "rnn", "rnn_relu"
-DEFAULTS = {"GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh"), "RNN": ("Tanh",)}
 
 
 @dataclass(frozen=True)
@@ -26,29 +25,29 @@ class Said:
 def by_onnx(dialect: Dialect, said: Mapping[str, Any]) -> Said | None:
     """``dialect`` with the attributes of an ONNX node; None where it is not that node's.
 
-    Raises InputError for attributes that no cell here has.
+    Raises InputError for what the node says that no cell here has, or no weights carry.
     """
-    kind = said["class_name"]
-    every = _activations(said, kind)
-    relu = every[0].name == "relu"
-    if dialect.cell_name != cell_of(kind, said.get("linear_before_reset", 0) != 0, relu):
+    from grus.dialects.onnx.node import Node
+
+    kind, beside = said["class_name"], ("class_name", "notes")
+    node = Node.read(kind, "", {name: value for name, value in said.items() if name not in beside})
+    form = node.forms[0]
+    relu = form.activations[0].name == "Relu"
+    if dialect.cell_name != cell_of(kind, form.linear_before_reset, relu):
         return None
-    if said.get("input_forget", 0):
-        raise InputError("an LSTM with input_forget=1, which ties two gates")
-    direction = said.get("direction", "forward")
-    count = len(DEFAULTS[kind])
-    one = every[:count]
-    if any(every[k : k + count] != one for k in range(0, len(every), count)):
+    if form.input_forget:
+        raise InputError(f"an {kind} node with input_forget=1, which ties two gates")
+    if any(other != form for other in node.forms):
         raise InputError("two directions with different activations")
     roles = ("candidate",) if kind == "RNN" else ("gates", "candidate", "output")
-    chosen: dict[str, Any] = dict(zip(roles, one, strict=False))
+    named = map(_activation, form.activations)
+    chosen: dict[str, Any] = dict(zip(roles, named, strict=False))
     if dialect.cell_name == RNN_RELU:
         chosen = {}
-    clip = said.get("clip") or None
-    notes: tuple[str, ...] = ()
-    if said.get("layout"):
-        notes = ("layout=1 (batch first) is no part of the weights; set it again",)
-    return Said(dialect.activated(**chosen, clip=clip), direction == "reverse", notes)
+    notes: tuple[str, ...] = said.get("notes", ())
+    if node.layout:
+        notes += ("layout=1 (batch first) is no part of the weights; set it again",)
+    return Said(dialect.activated(**chosen, clip=form.clip), node.direction == "reverse", notes)
 
 
 def cell_of(kind: str, after: bool, relu: bool) -> str:
@@ -60,24 +59,12 @@ def cell_of(kind: str, after: bool, relu: bool) -> str:
     return "gru" if after else "gru_reset_before"
 
 
-def _activations(said: Mapping[str, Any], kind: str) -> list[Activation]:
-    """The node's activations; each takes the next alpha and beta where it has them."""
-    names = said.get("activations") or DEFAULTS[kind]
-    alphas = iter(said.get("activation_alpha", ()))
-    betas = iter(said.get("activation_beta", ()))
-    found = []
-    for name in names:
-        usual = _word(name)
-        alpha = usual.alpha if usual.alpha is None else next(alphas, usual.alpha)
-        beta = usual.beta if usual.beta is None else next(betas, usual.beta)
-        found.append(Activation(usual.name, alpha, beta))
-    return found
-
-
-def _word(name: str) -> Activation:
+def _activation(one: Any) -> Activation:
+    """A node's activation as the dialects' own, with the numbers that it takes."""
     from grus.dialects.records_run import ONNX_WORDS
 
-    for word, usual in ONNX_WORDS.items():
-        if word.lower() == name.lower():
-            return usual
-    raise InputError(f"the activation {name[:60]!r}, which no dialect here has")
+    usual = ONNX_WORDS.get(one.name)
+    if usual is None:
+        raise InputError(f"the activation {one.name!r}, which no dialect here has")
+    taken = {number: getattr(one, number) for number in one.numbers}
+    return Activation(usual.name, **taken)

@@ -10,11 +10,11 @@ import numpy as np
 
 from grus.dialects.files import onnx_model
 from grus.dialects.files.budget import one_line
+from grus.dialects.files.onnx_file import INPUTS
 from grus.dialects.onnx.control import KINDS as CONTROL, control
 from grus.dialects.onnx.file import to_array
 from grus.dialects.onnx.node import OUTPUTS, Node
 from grus.dialects.onnx.others import Piece, reads, runtime
-from grus.dialects.onnx.tensors import INPUTS
 from grus.errors import InputError
 
 if TYPE_CHECKING:

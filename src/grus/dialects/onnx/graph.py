@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from grus.dialects.files import onnx_model
+from grus.dialects.files.onnx_file import INPUTS
 from grus.dialects.network import Network
 from grus.dialects.onnx.forms import Written
-from grus.dialects.onnx.tensors import INPUTS
 
 if TYPE_CHECKING:
     from onnx import ModelProto

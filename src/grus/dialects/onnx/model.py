@@ -10,19 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from grus.dialects.files.budget import Budget
+from grus.dialects.files.onnx_file import INPUTS
 from grus.dialects.files.onnx_model import graphs
 from grus.dialects.onnx.cells import cell_of
+from grus.dialects.onnx.constants import Constants
 from grus.dialects.onnx.evaluator import Evaluator, read_node, recurrent
 from grus.dialects.onnx.file import read_model, to_array
 from grus.dialects.onnx.node import OUTPUTS, Node
 from grus.dialects.onnx.others import runtime
 from grus.dialects.onnx.sequences import runs_on_kernels
-from grus.dialects.onnx.tensors import INPUTS
 from grus.equations import Cell
 from grus.errors import InputError
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto
+    from onnx import ModelProto
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -71,7 +73,7 @@ class Model:
     evaluator.
     """
 
-    def __init__(self, proto: ModelProto, where: str) -> None:
+    def __init__(self, proto: ModelProto, where: str, budget: Budget) -> None:
         self.proto, self.where = proto, where
         graph = proto.graph
         held = {t.name for t in graph.initializer}
@@ -80,7 +82,7 @@ class Model:
         self.outputs = tuple(o.name for o in graph.output)
         every = [node for each in graphs(graph) for node in each.node]
         self.others = tuple(sorted({n.op_type for n in every if not recurrent(n)}))
-        self.nodes = _nodes(graph)
+        self.nodes = _nodes(proto, budget)
         if not self.nodes:
             raise InputError(f"{where}: no GRU, LSTM or RNN node; it has {', '.join(self.others)}")
 
@@ -134,34 +136,23 @@ def load(path: str | Path) -> Model:
     Raises InputError for a file that is no valid ONNX model, for external data outside the
     model's folder, and for a model without a recurrent node. Needs the onnx package.
     """
-    return Model(read_model(path), str(path))
+    model = read_model(path)
+    return Model(model, str(path), Budget.of(Path(path)))
 
 
-def _nodes(graph: GraphProto) -> dict[str, Recurrent]:
+def _nodes(model: ModelProto, budget: Budget) -> dict[str, Recurrent]:
     found: dict[str, Recurrent] = {}
-    for each in graphs(graph):
-        constants = _constants(each)
-        for proto in filter(recurrent, each.node):
+    for constants in Constants(model.graph, model, budget, to_array).inside():
+        for proto in filter(recurrent, constants.graph.node):
             name = proto.name or f"{proto.op_type}_{len(found)}"
             if name in found:
                 name = f"{name}_{len(found)}"
             inputs = _named(INPUTS[proto.op_type], proto.input)
             outputs = _named(OUTPUTS[proto.op_type], proto.output)
-            held = {own: constants[n] for own, n in inputs.items() if n in constants}
+            held = {own: a for own, n in inputs.items() if (a := constants.array(n)) is not None}
             found[name] = Recurrent(read_node(proto, name), inputs, outputs, held)
     return found
 
 
 def _named(own: tuple[str, ...], theirs: Any) -> dict[str, str]:
     return {name: their for name, their in zip(own, theirs, strict=False) if their}
-
-
-def _constants(graph: GraphProto) -> dict[str, Array]:
-    """Tensors that the graph holds: initializers and Constant nodes."""
-    found = {t.name: to_array(t) for t in graph.initializer}
-    for node in graph.node:
-        if node.op_type == "Constant":
-            for attribute in node.attribute:
-                if attribute.name == "value":
-                    found[node.output[0]] = to_array(attribute.t)
-    return found

@@ -47,7 +47,7 @@ class Node:
 
         Raises InputError naming the attribute that cannot be.
         """
-        where = f"{kind} node {name!r}"
+        where = f"{kind} node {name!r}" if name else f"the {kind} node"
         unknown = sorted(set(attributes) - COMMON - OWN[kind])
         if unknown:
             raise InputError(f"{where} has attributes that ONNX does not know: {unknown}")

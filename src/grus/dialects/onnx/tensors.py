@@ -8,17 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from grus.dialects.files.onnx_file import INPUTS
 from grus.equations import Cell
 from grus.errors import InputError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-INPUTS = {
-    "GRU": ("X", "W", "R", "B", "sequence_lens", "initial_h"),
-    "LSTM": ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P"),
-    "RNN": ("X", "W", "R", "B", "sequence_lens", "initial_h"),
-}
-"""The operator's inputs in its own order; X, W and R are required."""
 ORDER = {"GRU": "zrn", "LSTM": "iofg", "RNN": "h"}
 """The blocks of W, of R and of each half of B, in the letters of the house."""
 PEEPHOLES = "iof"
