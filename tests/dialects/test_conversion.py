@@ -161,6 +161,9 @@ def test_one_direction_that_runs_backward_goes_where_there_is_one() -> None:
     there = convert(tensors, "onnx_reset_after", "keras", reverse=True)
     assert there.network.reverse
     assert any("runs backward" in note for note in there.notes)
+    assert any("turn them round in time" in note for note in there.notes)
+    same = convert(there.tensors, "keras", "flax", reverse=True)
+    assert not any("turn them round" in note for note in same.notes)
     with pytest.raises(Unrepresentable, match="no layer that runs backward alone"):
         convert(tensors, "onnx_reset_after", "torch", reverse=True)
 

@@ -68,9 +68,7 @@ def convert(
             (one,) = readings
             done = convert_weights(one.tensors, one.dialect, to, reverse=one.network.reverse)
         else:
-            done = convert_weights(
-                stacked([one.network for one in readings]), readings[0].dialect, to
-            )
+            done = convert_weights(stacked(readings), readings[0].dialect, to)
     saved = save(out, done)
     typer.echo("\n".join(_report(given, contents, chosen, readings, done)))
     typer.echo(f"both sides run on random input: largest difference {saved.difference:.2g}")

@@ -36,6 +36,9 @@ class Converted:
     difference: float
     """The largest difference between the outputs and final states of both sides, run in float64
     over random x and initial states."""
+    turned: bool = False
+    """One side gives the outputs of a layer that runs backward in the order of time, the other in
+    the order of processing."""
 
     def __str__(self) -> str:
         lines = [f"{name} {array.shape}" for name, array in self.tensors.items()]
@@ -79,7 +82,13 @@ def convert(
             f" than rounding each weight once explains ({bound:.2g}); nothing was converted"
         )
     notes = (*fitted.notes, *_notes(network, origin, fitted.dialect))
-    return Converted(tensors, fitted.dialect, network, notes, difference)
+    turned = network.reverse and _turned(origin, fitted.dialect)
+    return Converted(tensors, fitted.dialect, network, notes, difference, turned)
+
+
+def _turned(source: Dialect | None, target: Dialect) -> bool:
+    orders = {source.runtime.order, target.runtime.order} if source else set()
+    return orders == {"time", "processing"}
 
 
 def candidates(name: str | Dialect) -> tuple[Dialect, ...]:
@@ -220,11 +229,12 @@ def rounding(network: Network) -> float:
 def _turned_outputs(source: Dialect | None, target: Dialect) -> list[str]:
     """What the caller must do where a backward layer's outputs come in another order."""
     mine, theirs = (one.runtime.order if one else "" for one in (source, target))
-    if (mine, theirs) in (("processing", "time"), ("time", "processing")):
+    if _turned(source, target):
         first = {"processing": "the last step first", "time": "the first step first"}
+        itself = " (a written .onnx file does so itself)" if target.framework == "onnx" else ""
         return [
             f"its outputs come {first[mine]} there and {first[theirs]} here: reverse them along"
-            " time for those of before; the final state is the same"
+            f" time for those of before{itself}; the final state is the same"
         ]
     if source is not None and mine != "caller" and theirs == "caller":
         turn = "" if mine == "processing" else ", and what comes out"

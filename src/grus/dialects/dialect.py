@@ -194,7 +194,7 @@ class Dialect:
 
     def _word(self, given: str | Activation) -> Activation:
         if isinstance(given, Activation):
-            return given
+            return Activation("linear") if given == Activation("affine") else given
         found = self.words.get(given) or self.words.get(given.lower())
         return found or Activation(given)
 
@@ -208,6 +208,8 @@ class Dialect:
 
     def _allows(self, one: Activation) -> bool:
         if self.free:
-            return one.name in {known.name for known in self.words.values()}
+            names = {known.name for known in self.words.values()}
+            # Linear is affine with the numbers 1 and 0.
+            return one.name in names or (one.name == "linear" and "affine" in names)
         usual = self.activations
         return one in {*self.words.values(), usual.gates, usual.candidate, usual.output}

@@ -33,6 +33,8 @@ def read(dialect: Dialect, tensors: Mapping[str, Array], where: str, reverse: bo
     except InputError as error:
         raise type(error)(f"{dialect.title}: {error}") from None
     layers = 1 + max(layer for layer, _ in found)
+    if layers > 1:
+        check_order(dialect, reverse)
     both = range(1 + max(direction for _, direction in found))
     weights = tuple(tuple(found[k, d][0] for d in both) for k in range(layers))
     pairs = tuple(tuple(found[k, d][1] for d in both) for k in range(layers))
@@ -54,6 +56,8 @@ def pack(dialect: Dialect, network: Network) -> dict[str, Array]:
     if network.reverse and not dialect.runtime.backward:
         raise Unrepresentable(f"{dialect.title} has no layer that runs backward alone")
     layers, directions = len(network.layers), network.directions
+    if layers > 1:
+        check_order(dialect, network.reverse)
     found: dict[str, Array] = {}
     for k in range(layers):
         packed = [_pack(dialect, network, (k, d)) for d in range(directions)]
@@ -65,6 +69,18 @@ def pack(dialect: Dialect, network: Network) -> dict[str, Array]:
                 elif d == 0:
                     found[name] = np.stack([one[base] for one in packed])
     return found
+
+
+def check_order(dialect: Dialect, reverse: bool) -> None:
+    """Raise Unrepresentable where layers that run backward, one on another, are no such network.
+
+    Each hands its outputs on in the order of processing there, so the second would run forward.
+    """
+    if reverse and dialect.runtime.order == "processing":
+        raise Unrepresentable(
+            f"{dialect.title} hands on the outputs of a layer that runs backward in the order of"
+            " processing, so every second one of a stack runs forward in time; take one at a time"
+        )
 
 
 def _storable(dialect: Dialect) -> None:

@@ -16,7 +16,7 @@ from grus.dialects.activation import Activation
 from grus.dialects.files import safetensors_file, torch_file
 from grus.dialects.files.contents import Contents
 from grus.dialects.files.description import describe
-from grus.dialects.files.layers import find_layers, same_network, stacked
+from grus.dialects.files.layers import Reading, find_layers, same_network, stacked
 from grus.dialects.files.reading import load
 from grus.dialects.files.writing import WRITERS, save
 from grus.equations import CELLS, Cell
@@ -58,7 +58,7 @@ def file_of(one: Network, path: Path, target: str) -> Path:
 def network_in(path: Path, source: str) -> Network:
     """All layers of the file, the next on top of the one before, read as one dialect's."""
     layers = find_layers(load(path), [find(source)])
-    return stacked([one.readings[0].network for one in layers])
+    return stacked([one.readings[0] for one in layers])
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
@@ -253,11 +253,25 @@ def test_attributes_of_an_onnx_node_say_the_cell(
 
 
 def test_stacked_layers_must_be_of_one_cell_and_fit() -> None:
-    one, two = network(CELLS["gru"]), network(CELLS["lstm"])
+    networks = [network(CELLS["gru"]), network(CELLS["lstm"])]
+    one, two = (Reading(find("torch"), each, {}) for each in networks)
     with pytest.raises(InputError, match="not of one cell"):
         stacked([one, two])
     with pytest.raises(InputError, match="layer 1"):
         stacked([one, one])
+
+
+@pytest.mark.parametrize("framework", ["keras", "flax"])
+def test_backward_layers_whose_outputs_come_as_processed_are_no_stack(framework: str) -> None:
+    """The second would read the first one's outputs from the end, and so run forward in time."""
+    record = find(framework)
+    one = Reading(record, network(record.cell, reverse=True), {})
+    with pytest.raises(InputError, match="every second one of a stack runs forward"):
+        stacked([one, one])
+    deep = network(CELLS["gru"], 2, reverse=True)
+    with pytest.raises(InputError, match="every second one of a stack runs forward"):
+        convert(deep, None, framework)
+    assert convert(deep, None, "onnx").network is deep
 
 
 def test_a_framework_s_own_format_holds_no_other_dialect(tmp_path: Path) -> None:

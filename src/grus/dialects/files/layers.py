@@ -17,6 +17,7 @@ from grus.dialects.files.settings import Said, by_onnx
 from grus.dialects.network import Network
 from grus.dialects.records import DIALECTS
 from grus.dialects.scheme import Incomplete
+from grus.dialects.storage import check_order
 from grus.errors import InputError
 
 FRAMEWORKS = {"onnx": "onnx", "rtneural": "keras"}
@@ -223,16 +224,18 @@ def _arrays(network: Network) -> list[tuple[str, Array]]:
     return [item for layer in network.layers for weights in layer for item in weights.items()]
 
 
-def stacked(networks: Sequence[Network]) -> Network:
-    """One network of several, each on top of the one before.
+def stacked(readings: Sequence[Reading]) -> Network:
+    """One network of several layers, each on top of the one before.
 
     Raises InputError where they are not of one cell, or do not fit on one another.
     """
+    networks = [one.network for one in readings]
     first = networks[0]
     if len(networks) == 1:
         return first
     if any(one.cell != first.cell or one.reverse != first.reverse for one in networks):
         raise InputError("the layers to stack are not of one cell")
+    check_order(readings[0].dialect, first.reverse)
     pairs = tuple(pair for one in networks for pair in one.pairs or ((None,) * one.directions,))
     layers = tuple(layer for one in networks for layer in one.layers)
     kept = pairs if any(p is not None for one in pairs for p in one) else ()

@@ -34,9 +34,10 @@ class Writer:
 
 def _onnx(done: Converted, network: Network) -> bytes:
     from grus.dialects.onnx.export import to_model
+    from grus.dialects.onnx.modules import Given
 
     held = replace(network, cell=_in_single(done.target).cell)
-    return bytes(to_model(held).SerializeToString())
+    return bytes(to_model(Given(held, turned=done.turned)).SerializeToString())
 
 
 def _json(done: Converted, network: Network) -> bytes:
@@ -118,7 +119,7 @@ def _read_back(path: Path, content: bytes, done: Converted, network: Network) ->
     if path.suffix in (".npz", ".pt", ".pth"):  # which say no more than the tensors
         held = done.target.read(contents.tensors, reverse=network.reverse)
     else:
-        held = stacked([one.readings[0].network for one in find_layers(contents, [done.target])])
+        held = stacked([one.readings[0] for one in find_layers(contents, [done.target])])
     if path.suffix == ".onnx":
         network = replace(network, cell=_in_single(done.target).cell)
     if not same_network(held, network):

@@ -62,7 +62,7 @@ def build(one: Given, *, lengths: bool = False) -> ModelProto:
     """The graph: one recurrent node for each layer, and what joins them."""
     network = one.network
     form = written(network.cell)
-    graph = Graph(network, one.batch_first, lengths)
+    graph = Graph(one, lengths)
     below = graph.begin()
     for k in range(len(network.layers)):
         below = graph.layer(k, below, form, _tensors(network, form, k))

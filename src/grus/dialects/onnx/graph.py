@@ -9,8 +9,8 @@ import numpy as np
 
 from grus.dialects.files import onnx_model
 from grus.dialects.files.onnx_file import INPUTS
-from grus.dialects.network import Network
 from grus.dialects.onnx.forms import Written
+from grus.dialects.onnx.modules import Given
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -25,10 +25,11 @@ LONGEST = 2**31 - 1
 class Graph:
     """Nodes and tensors of one network, in the order in which they are computed."""
 
-    def __init__(self, network: Network, batch_first: bool, lengths: bool) -> None:
+    def __init__(self, one: Given, lengths: bool) -> None:
         self.onnx = onnx_model.library()
-        self.network, self.batch_first, self.lengths = network, batch_first, lengths
-        self.states = tuple(s for s in "hc" if s in network.cell.states)
+        self.network, self.batch_first, self.lengths = one.network, one.batch_first, lengths
+        self.turned = one.turned
+        self.states = tuple(s for s in "hc" if s in one.network.cell.states)
         self.nodes: list[Any] = []
         self.held: list[Any] = []
         self.inputs: list[Any] = []
@@ -102,7 +103,8 @@ class Graph:
             **attributes(written, 2 if two else 1),
         )
         last = k == len(self.network.layers) - 1
-        name = "output" if last and not self.batch_first else f"output_l{k}"
+        plain = not (self.batch_first or self.turned)
+        name = "output" if last and plain else f"output_l{k}"
         if not two:
             axis = self._once("axis_1", np.array([1]))
             return self.node("Squeeze", [outputs[0], axis], [name])
@@ -127,6 +129,11 @@ class Graph:
         """Outputs in the caller's layout; the model."""
         info = self.onnx.helper.make_tensor_value_info
         dtype = self.onnx.helper.np_dtype_to_tensor_dtype(self.network.dtype)
+        if self.turned:
+            numbers = {"turn_from": -1, "turn_to": -LONGEST, "turn_axis": 0, "turn_by": -1}
+            held = [self.hold(name, np.array([number])) for name, number in numbers.items()]
+            name = "turned" if self.batch_first else "output"
+            top = self.node("Slice", [top, *held], [name])
         if self.batch_first:
             self.node("Transpose", [top], ["output"], perm=[1, 0, 2])
         axes = ["batch", "time"] if self.batch_first else ["time", "batch"]

@@ -25,14 +25,20 @@ class Given:
 
     network: Network
     batch_first: bool = False
+    turned: bool = False
+    """Outputs come in the order of processing: a network that runs backward has its first step,
+    the last in time, first."""
 
 
 def given(module: Any) -> Given:
     """The network that a module is: ``nn.GRU``, ``nn.LSTM``, ``nn.RNN`` or `grus.Recurrent`.
 
-    A `Network` is itself. Dropout between layers is left out, as in evaluation. Raises InputError
-    for anything else, a projection, and numbers that are neither float32 nor float64.
+    A `Network` is itself, and so is what this gave before. Dropout between layers is left out, as
+    in evaluation. Raises InputError for anything else, a projection, and numbers that are neither
+    float32 nor float64.
     """
+    if isinstance(module, Given):
+        return module
     if isinstance(module, Network):
         return Given(module)
     own, mode = getattr(module, "cell", None), getattr(module, "mode", None)

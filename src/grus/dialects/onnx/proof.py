@@ -29,7 +29,7 @@ def prove(one: Given, model: ModelProto) -> None:
     feeds |= {f"{s}0": start[s] for s in network.cell.states}
     found = Evaluator(model, "the model").run(feeds)
     output = found["output"].swapaxes(0, 1) if one.batch_first else found["output"]
-    pairs = [(output, want.output)]
+    pairs = [(output[::-1] if one.turned else output, want.output)]
     pairs += [(found[f"{s}_n"], v) for s, v in zip(network.cell.states, want.state, strict=True)]
     for ours, theirs in pairs:
         if ours.shape != theirs.shape:
