@@ -8,7 +8,7 @@ loaded when they are first asked for.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from grus.equations import CELLS, Cell, CellError, cell, hold
+from grus.equations import CELLS, Cell, CellError, also_known, cell, hold
 from grus.errors import InputError, needs_torch
 
 if TYPE_CHECKING:
@@ -70,6 +70,9 @@ __all__ = [
     "split_directions",
     "trace",
 ]
+
+# A cell goes by its dialects' names too; the room of the dialects is loaded when one is asked for.
+also_known(lambda: import_module("grus.dialects.records").cells_by_name())
 
 # Loaded when first asked for: layers bring torch, run brings NumPy and the compiler.
 _LAYERS = (

@@ -231,11 +231,14 @@ WRONG = {
         ["rnn", "--W", "1", "--U", "1", "--x", "1"],
         "never read in a default order",
     ),
-    "no such cell": (["gruu", "--x", "1"], "no cell is called 'gruu'; cells: gru, "),
+    "no such cell": (
+        ["gruu", "--x", "1"],
+        r"no cell is called .gruu. \(did you mean gru\?\); cells: gru, ",
+    ),
     "no such file": (["mine.py:Mgu", "--x", "1"], "there is no file 'mine.py'"),
     "no such dialect": (
-        ["gru", "--dialect", "pytorch", "--x", "1"],
-        "no dialect is called 'pytorch'; there are keras, torch",
+        ["gru", "--dialect", "nosuch", "--x", "1"],
+        "no dialect is called 'nosuch'; there are keras, torch",
     ),
     "dialect of other cells": (
         ["gru", "--dialect", "haiku", "--x", "1"],

@@ -161,7 +161,8 @@ def test_an_attribute_that_cannot_be_is_named(attributes: dict[str, Any], said: 
     [
         ({"X": np.zeros((4, 3), "f")}, "X must have 3 axes"),
         ({"X": np.zeros((4, 3, 2), "i")}, "X must be a float tensor, got int32"),
-        ({"W": np.zeros((1, 15, 3), "f")}, r"W must have shape \(1, 15, 2\)"),
+        ({"W": np.zeros((1, 15, 3), "f")}, "X must have 3 features a step, as W has, got 2"),
+        ({"W": np.zeros((1, 14, 2), "f")}, r"W must have shape \(1, 15, 2\)"),
         ({"R": np.zeros((1, 15), "f")}, "R must have 3 axes"),
         ({"B": np.zeros((1, 15), "f")}, r"B must have shape \(1, 30\)"),
         ({"initial_h": np.zeros((1, 3, 5), "d")}, "initial_h must be float32 like X"),

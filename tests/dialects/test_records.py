@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 import cells
+import grus
 from grus.dialects import DIALECTS, Dialect, Layout, TorchRecord, dialects, find, sense, unpack
+from grus.dialects.conversion import candidates
 from grus.dialects.dialect import Side
-from grus.equations import CELLS, KNOWN_AS, Cell
+from grus.equations import CELLS, KNOWN_AS, Cell, explain_name
 from grus.errors import InputError
 from grus.reference import run
 
@@ -283,8 +285,10 @@ def test_a_dialect_is_found_by_its_cell_or_a_spelling_by_its_name() -> None:
 
 
 def test_an_unknown_dialect_and_one_without_that_cell_say_what_there_is() -> None:
-    with pytest.raises(InputError, match=r"no dialect is called 'pytorch'; there are keras, torch"):
-        find("pytorch", CELLS["gru"])
+    with pytest.raises(
+        InputError, match=r"called 'pytorc' .did you mean pytorch.*; there are keras, torch"
+    ):
+        find("pytorc", CELLS["gru"])
     with pytest.raises(InputError, match="no dialect is called ''"):
         find("")
     with pytest.raises(InputError, match=r"haiku does not spell the cell gru; .*before_admit"):
@@ -329,3 +333,30 @@ def test_the_sense_does_not_depend_on_how_the_sum_is_written(
 ) -> None:
     source = f"q = sigmoid(W.q @ x)\nn = tanh(W.n @ x + U.n @ h)\nh_next = {line}"
     assert sense(Cell.parse(source)) == found
+
+
+@pytest.mark.parametrize("one", DIALECTS, ids=lambda one: one.name)
+def test_a_dialect_s_name_is_a_cell_s_name(one: Dialect) -> None:
+    """Without regard to case; a framework of several stands for its first, unless known as more."""
+    known = KNOWN_AS.get(one.name)
+    want = CELLS[known.cell] if known else find(one.name).cell
+    for name in (one.name, one.name.upper(), f" {one.name.replace('_', '-')} "):
+        assert grus.cell(name) == want
+    assert explain_name(one.name.title()).startswith(f"{one.name} is the cell {want.name}")
+
+
+@pytest.mark.parametrize(
+    ("name", "cell"), [("PyTorch", "gru"), ("GRU", "gru"), ("cho", "gru_reset_before"),
+                       ("LSTM", "lstm"), ("Haiku[z=0]", "gru_reset_before_admit")],
+)  # fmt: skip
+def test_names_that_people_use_are_cells(name: str, cell: str) -> None:
+    assert grus.cell(name).name.startswith(cell)
+
+
+def test_the_name_that_is_written_most_alike_is_asked_for() -> None:
+    with pytest.raises(InputError, match=r"'equinoks' \(did you mean equinox\?\)"):
+        grus.cell("equinoks")
+    with pytest.raises(InputError, match=r"'equinoks' \(did you mean equinox\?\)"):
+        find("equinoks")
+    assert find("Equinox") is find("equinox")
+    assert candidates("PyTorch") == candidates("torch")

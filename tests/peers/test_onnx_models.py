@@ -220,7 +220,10 @@ def test_a_node_inside_a_branch_is_run_by_this_project(tmp_path: Path) -> None:
             {"X": np.zeros((5, 3, 3), "d"), "lens": np.zeros(3, "i")},
             "X must be float32, got float64",
         ),
-        ({"X": np.zeros((5, 3, 2), "f"), "lens": np.zeros(3, "i")}, "W must have shape"),
+        (
+            {"X": np.zeros((5, 3, 2), "f"), "lens": np.zeros(3, "i")},
+            "X must have 3 features a step",
+        ),
     ],
 )
 def test_what_cannot_be_is_named(given: Arrays, said: str, tmp_path: Path) -> None:

@@ -152,6 +152,8 @@ KERAS = {
     "hard_sigmoid and relu": ("GRU", False, {
         "recurrent_activation": "hard_sigmoid", "activation": "relu"}),
     "no bias": ("GRU", False, {"use_bias": False}),
+    "linear": ("GRU", False, {"activation": "linear"}),
+    "LSTM of linear": ("LSTM", False, {"activation": "linear"}),
     "backwards": ("GRU", False, {"go_backwards": True}),
     "both directions": ("GRU", True, {}),
     "LSTM": ("LSTM", False, {}),

@@ -9,7 +9,7 @@ import typer
 
 from grus.dialects import DIALECTS, Dialect, sense
 from grus.dialects.activation import USUAL
-from grus.errors import InputError
+from grus.dialects.records import of_name
 
 HEAD = ("dialect", "cell", "gates", "stand in", "biases", "run by the tests")
 
@@ -19,10 +19,7 @@ def dialects(
     as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
 ) -> None:
     """List the dialects: whose GRU (LSTM, RNN) is which, how it is stored, who proves it."""
-    chosen = [one for one in DIALECTS if not name or name in (one.framework, one.named)]
-    if not chosen:
-        known = ", ".join(dict.fromkeys(one.framework for one in DIALECTS))
-        raise InputError(f"no dialect is called {name[:100]!r}; there are {known}")
+    chosen = of_name(name) if name else DIALECTS
     if as_json:
         typer.echo(json.dumps([record(one) for one in chosen], indent=2))
     elif name:

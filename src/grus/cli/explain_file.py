@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from grus.dialects import Dialect, Layout, Network, Unpacked
-from grus.equations import CELLS, Cell, expected
-from grus.equations.names import KNOWN_AS
+from grus.equations import Cell, expected, named
 from grus.equations.text import counted
 from grus.errors import InputError
 from grus.inspect.explained import Explained
@@ -60,7 +59,7 @@ def is_file(name: str) -> bool:
     from grus.dialects.files.reading import READERS
 
     path = Path(name)
-    if name in CELLS or name in KNOWN_AS:
+    if named(name):
         return False
     return path.suffix.lower() in READERS or path.is_dir()
 

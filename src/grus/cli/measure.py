@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from grus.cli.output import PICTURE
-from grus.equations import CELLS, KNOWN_AS, separate
+from grus.equations import named, separate
 from grus.equations.hold import read_values
 from grus.errors import InputError
 
@@ -149,7 +149,7 @@ def held(given: Sequence[str] | None) -> dict[str, float]:
 def _is_run(what: str) -> bool:
     """True for a path that exists; the names of cells are never one."""
     names = [name.partition("[")[0].strip() for name in separate(what)]
-    return not all(name in CELLS or name in KNOWN_AS for name in names) and _exists(what)
+    return not all(map(named, names)) and _exists(what)
 
 
 def _exists(path: str) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from grus.dialects.dialect import Dialect
 from grus.dialects.network import Network, Unrepresentable
 from grus.dialects.packing import ADDED
-from grus.dialects.records import DIALECTS, find
+from grus.dialects.records import called, of_name
 from grus.dialects.storage import pack
 from grus.dialects.transform import fit, without_inner
 from grus.equations import Weight
@@ -102,8 +102,8 @@ def candidates(name: str | Dialect) -> tuple[Dialect, ...]:
     name, _, settings = name.partition(":")
     if settings:
         return tuple(_set(one, settings) for one in candidates(name))
-    exact = [one for one in DIALECTS if name and one.named == name]
-    return tuple(exact or [one for one in DIALECTS if one.framework == name] or [find(name)])
+    found = of_name(name)
+    return tuple([one for one in found if one.named == called(name)] or found)
 
 
 ROLES = {"gates": "gates", "recurrent_activation": "gates", "candidate": "candidate",

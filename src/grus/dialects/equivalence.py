@@ -14,9 +14,9 @@ import numpy as np
 from grus.dialects.dialect import Dialect
 from grus.dialects.formula import formula
 from grus.dialects.maps import WeightMap
-from grus.dialects.records import DIALECTS, find
+from grus.dialects.records import DIALECTS, called, find
 from grus.dialects.search import Search, Side, sizes_for
-from grus.equations import CELLS, KNOWN_AS, Cell, cell as find_cell, held
+from grus.equations import Cell, cell as find_cell, held, named
 from grus.errors import InputError
 
 Array = Any
@@ -120,10 +120,10 @@ def _side(spec: str | Cell | Dialect) -> Side:
         return Side(spec.name, spec.cell, frozenset(absent))
     if not isinstance(spec, str):
         raise InputError(f"a cell, a dialect's name or a formula, not {type(spec).__name__}")
-    if spec and any(spec in (one.framework, one.named) for one in DIALECTS):
+    if spec and any(called(spec) in (one.framework, one.named) for one in DIALECTS):
         return _side(find(spec))
     name = held(spec)[0]
-    if name in CELLS or name in KNOWN_AS or ".py:" in name:
+    if named(name) or ".py:" in name:
         return Side(spec, find_cell(spec))
     if spec.isidentifier():
         raise InputError(

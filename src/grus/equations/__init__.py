@@ -42,7 +42,20 @@ from grus.equations.expr import (
     x,
 )
 from grus.equations.hold import held_at, hold_weights
-from grus.equations.names import KNOWN_AS, KnownAs, cell, explain_name, held, hold, separate
+from grus.equations.names import (
+    KNOWN_AS,
+    KnownAs,
+    Named,
+    also_known,
+    cell,
+    explain_name,
+    held,
+    hold,
+    named,
+    nearest,
+    plain,
+    separate,
+)
 from grus.equations.shapes import Shapes
 
 __all__ = [
@@ -58,12 +71,14 @@ __all__ = [
     "Input",
     "KnownAs",
     "Name",
+    "Named",
     "Shapes",
     "State",
     "U",
     "V",
     "W",
     "Weight",
+    "also_known",
     "b",
     "c",
     "cell",
@@ -81,7 +96,10 @@ __all__ = [
     "maximum",
     "mean",
     "minimum",
+    "named",
+    "nearest",
     "p",
+    "plain",
     "positive",
     "relu",
     "separate",

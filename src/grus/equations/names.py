@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import traceback
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 
 from grus.equations.cell import Cell
@@ -59,14 +62,57 @@ KNOWN_AS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A cell and how it came by a name; ``said`` is one line, empty for a cell's own name."""
+
+    cell: Cell
+    said: str = ""
+
+
+Table = Callable[[], Mapping[str, Named]]
+_TABLES: list[Table] = []
+
+
+def also_known(table: Table) -> None:
+    """Have `cell` know the names of a room above too; ``table`` is called when one is asked for."""
+    _TABLES.append(table)
+
+
+@cache
+def _elsewhere() -> dict[str, Named]:
+    return {name: named for table in _TABLES for name, named in table().items()}
+
+
+def plain(name: str) -> str:
+    """A name without regard to case, spaces around it, and whether it has - or _."""
+    return name.strip().lower().replace("-", "_")
+
+
+def named(spec: str) -> Named | None:
+    """The cell of that name; None where nothing is called that.
+
+    A name is one of `CELLS`, of `KNOWN_AS`, or a dialect's, read as `plain` has it.
+    """
+    name = plain(spec)
+    if name in CELLS:
+        return Named(CELLS[name])
+    known = KNOWN_AS.get(name)
+    if known is not None:
+        said = f"{known.name} is the cell {known.cell}: {known.why}."
+        return Named(CELLS[known.cell], said)
+    return _elsewhere().get(name)
+
+
 def cell(spec: str | Cell | type[Cell]) -> Cell:
     """The cell that ``spec`` names.
 
-    Accepts a cell, one of `CELLS` (``"gru"``), a name people know (``"chung2014"``), or
-    ``"FILE.py:Name"``, which runs that file as Python and takes the cell called Name from it.
-    Any of these with values in brackets, ``"gru[r=1,z=0]"``, is that cell with them held (`hold`).
+    Accepts a cell, one of `CELLS` (``"gru"``), a name people know (``"chung2014"``), a dialect's
+    (``"haiku"``), all without regard to case, or ``"FILE.py:Name"``, which runs that file as
+    Python and takes the cell called Name from it. Any of these with values in brackets,
+    ``"gru[r=1,z=0]"``, is that cell with them held (`hold`).
 
-    Raises CellError listing the choices when nothing is called that.
+    Raises CellError listing the choices, the nearest first, when nothing is called that.
     """
     if isinstance(spec, Cell):
         return spec
@@ -77,14 +123,21 @@ def cell(spec: str | Cell | type[Cell]) -> Cell:
         return held_at(cell(base), values)
     if ":" in spec:
         return _from_file(spec)
-    if spec in KNOWN_AS:
-        return CELLS[KNOWN_AS[spec].cell]
-    if spec in CELLS:
-        return CELLS[spec]
+    found = named(spec)
+    if found is not None:
+        return found.cell
+    close = nearest(spec, [*CELLS, *KNOWN_AS, *_elsewhere()])
     raise CellError(
-        f"no cell is called {spec[:200]!r}; cells: {', '.join(CELLS)}; also known as:"
-        f" {', '.join(KNOWN_AS)}; or FILE.py:Name for one of your own"
+        f"no cell is called {spec[:200]!r}{close}; cells: {', '.join(CELLS)}; also known as:"
+        f" {', '.join(KNOWN_AS)}; or a dialect that `grus dialects` lists, or FILE.py:Name for one"
+        " of your own"
     )
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """The question whether the name that is written most alike is meant; empty where none is."""
+    found = get_close_matches(plain(name[:200]), known, 1)
+    return f" (did you mean {found[0]}?)" if found else ""
 
 
 def hold(spec: str | Cell | type[Cell], /, **values: float) -> Cell:
@@ -127,8 +180,8 @@ def separate(specs: str) -> list[str]:
 
 def explain_name(spec: str) -> str:
     """One line that says which cell a name means and why; empty for a cell's own name."""
-    known = KNOWN_AS.get(held(spec)[0])
-    return f"{known.name} is the cell {known.cell}: {known.why}." if known else ""
+    found = named(held(spec)[0])
+    return found.said if found else ""
 
 
 def _from_file(spec: str) -> Cell:

@@ -49,6 +49,11 @@ def check(shape: Shape, given: Mapping[str, Array], where: str) -> dict[str, Arr
     dtype = _computed_in(x.dtype, where)
     found = {"X": x.astype(dtype, copy=False)}
     wanted = _shapes(shape, x, given, where)
+    columns = np.shape(given["W"])[2:]
+    if np.shape(given["W"])[:2] == wanted["W"][:2] and columns not in ((), wanted["W"][2:]):
+        raise InputError(
+            f"{where}: X must have {columns[0]} features a step, as W has, got {x.shape[2]}"
+        )
     for name in names[1:]:
         if name in given and name != "sequence_lens":
             array = np.asarray(given[name])
