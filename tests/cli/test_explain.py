@@ -213,6 +213,14 @@ def test_single_gates_need_neither_dialect_nor_order(capsys: pytest.CaptureFixtu
     assert last_state(out) == "last state: h = -0.46280"
 
 
+def test_a_dialect_s_name_says_whose_the_weights_are(capsys: pytest.CaptureFixture[str]) -> None:
+    pasted = ["--W", KERNEL, "--U", RECURRENT, "--x", "1,2,9,8"]
+    assert explain(capsys, "keras", *pasted) == explain(capsys, *POSTED)
+    code, out, _ = explain(capsys, "Keras", "--order", "rzn", "--gates-in", "columns", *pasted)
+    assert code == 0
+    assert "Keras 3" not in out
+
+
 def test_digits_are_the_callers(capsys: pytest.CaptureFixture[str]) -> None:
     assert last_state(explain(capsys, *POSTED, "--digits", "8")[1]).endswith("-0.46279538")
 
@@ -223,8 +231,8 @@ WRONG = {
         r"never read in a default order, and cell gru has the gates r, z, n; .*"
         r"--dialect keras \(z r n, in columns\), --dialect torch \(r z n, in rows\).*--order zrn",
     ),
-    "no layout, though the cell is called keras": (
-        ["keras", "--W", "1 2 3", "--U", "1 2 3", "--x", "1"],
+    "no layout, though the cell has a name that people know": (
+        ["cho2014", "--W", "1 2 3", "--U", "1 2 3", "--x", "1"],
         "never read in a default order",
     ),
     "no layout, for one gate": (

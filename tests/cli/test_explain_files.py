@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 import cells
 from grus.cli.main import run
 from grus.dialects import Network, convert
+from grus.dialects.files.layers import ending
 from grus.dialects.files.writing import save
 from grus.equations import CELLS, Cell
 from grus.inspect.decimals import vector
@@ -227,3 +228,26 @@ def test_a_changed_weight_prints_another_sheet(
         save(path, convert(each, None, "torch"))
         pages.append(last(explain(capsys, str(path), "--x", X)[1]))
     assert pages[0] != pages[1]
+
+
+def test_a_layer_may_be_said_by_the_end_of_its_path(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In each command that takes --layer; two that end so are told."""
+    torch.manual_seed(0)
+    names = ("enc.rnn", "dec.rnn", "dec.gru")
+    tensors = {
+        f"{path}.{name}": w.detach()
+        for path in names
+        for name, w in torch.nn.GRU(3, 2).state_dict().items()
+    }
+    path = tmp_path / "model.safetensors"
+    save_file(tensors, path)
+    _, whole, _ = explain(capsys, str(path), "--x", "1 2 3", "--layer", "dec.gru")
+    assert explain(capsys, str(path), "--x", "1 2 3", "--layer", "gru") == (0, whole, "")
+    code, _, err = explain(capsys, str(path), "--x", "1 2 3", "--layer", "rnn")
+    assert (code, "say which with --layer" in err) == (2, True)
+    assert ending("gru", names) == ["dec.gru"]
+    assert ending("/enc.rnn", names) == ["enc.rnn"]
+    assert ending("rnn", names) == ["enc.rnn", "dec.rnn"]
+    assert ending("nn", names) == ending("", names) == []

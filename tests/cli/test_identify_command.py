@@ -39,8 +39,13 @@ def test_what_keras_gives_is_keras(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = identify(capsys, *POSTED, "--y", "-0.46280")
     assert code == 0
     assert out.startswith("One function fits.\n\n  keras, keras_reset_before")
-    # The zero at the end counts: with four decimals the odds of a chance hit are too high.
+    # The zero at the end counts: with four decimals a chance hit has odds that are told.
     code, out, _ = identify(capsys, *POSTED, "--y", "-0.4628")
+    assert code == 0
+    said = "One function fits to the 4 decimals given.\n\n  keras, keras_reset_before"
+    assert out.startswith(said)
+    assert "The chance is 1 in 23 that so few digits fit by accident" in out
+    code, out, _ = identify(capsys, *POSTED, "--y", "-0.46")
     assert code == 1
     assert out.startswith("Too few digits to tell.")
 

@@ -78,7 +78,9 @@ def convert(
 def _chosen(
     given: Path, contents: Contents, found: Sequence[Layer], asked: Sequence[str], source: str
 ) -> list[Layer]:
-    """The layers asked for; the only one where none is."""
+    """The layers asked for, by their paths or how these end; the only one where none is."""
+    from grus.dialects.files.layers import ending
+
     if not found:
         names = ", ".join(list(contents.tensors)[:SHOWN]) or "none"
         unread = "".join(f"; {name[:80]}: {why}" for name, why in list(contents.unread.items())[:3])
@@ -93,10 +95,14 @@ def _chosen(
                 " several, each on top of the one before"
             )
         return list(found)
+    chosen = []
     for path in asked:
-        if path.strip("/") not in by_path:
-            raise InputError(f"{given}: no recurrent layer at {path[:80]!r}; there are {known}")
-    return [by_path[path.strip("/")] for path in asked]
+        fits = ending(path, by_path)
+        if len(fits) != 1:
+            what = f"{len(fits)} recurrent layers end with" if fits else "no recurrent layer at"
+            raise InputError(f"{given}: {what} {path[:80]!r}; there are {known}")
+        chosen.append(by_path[fits[0]])
+    return chosen
 
 
 def _reading(given: Path, layer: Layer) -> Reading:

@@ -184,6 +184,11 @@ def _chosen(path: Path, choices: Sequence[Choice], asked: Asked) -> Choice:
     known = "; ".join(map(str, choices[:12]))
     fits = [one for one in choices if asked.layer in ("", one.name, one.name.rpartition(":")[2])]
     if not fits:
+        from grus.dialects.files.layers import ending
+
+        names = ending(asked.layer, [one.name for one in choices])
+        fits = [one for one in choices if one.name in names]
+    if not fits:
         raise InputError(f"{path}: no layer {asked.layer[:80]!r}; there are {known}")
     if len(fits) > 1:
         raise InputError(f"{path} has {len(choices)} layers: {known}; say which with --layer")

@@ -9,6 +9,7 @@ from enum import StrEnum
 from grus.cli.explain_file import Asked, start
 from grus.dialects import SECOND, Dialect, Layout, dialects, find, unpack
 from grus.dialects.dialect import Side
+from grus.dialects.records import called
 from grus.equations import Cell, cell as find_cell, explain_name
 from grus.errors import InputError
 from grus.inspect.explained import Explained
@@ -51,7 +52,7 @@ def from_pasted(name: str, asked: Asked, pasted: Pasted) -> Explained:
     found = find_cell(name)
     families = {"W": pasted.W, "U": pasted.U, "b": pasted.b, SECOND: pasted.b_inner}
     texts = _texts(families, pasted.weight)
-    record = find(asked.dialect, found) if asked.dialect else None
+    record = find(asked.dialect, found) if asked.dialect else _said(name, found, pasted.order)
     layout = _layout(
         found, record, pasted.order, pasted.gates_in.value if pasted.gates_in else None, texts
     )
@@ -65,6 +66,14 @@ def from_pasted(name: str, asked: Asked, pasted: Pasted) -> Explained:
     given = Given(explain_name(name), record, layout, h0)
     others = readings(found, layout, tensors, unpacked, steps, h0)
     return Explained(found, unpacked, steps, given, readings=others)
+
+
+def _said(name: str, cell: Cell, order: str) -> Dialect | None:
+    """The dialect that the cell's own name is, where that stores weights and no order is given."""
+    if order or not any(called(name) in (one.framework, one.named) for one in dialects(cell)):
+        return None
+    record = find(name, cell)
+    return record if record.tensors else None
 
 
 def _texts(options: dict[str, str], weights: tuple[str, ...]) -> dict[str, str]:

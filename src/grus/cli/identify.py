@@ -11,7 +11,7 @@ import typer
 
 from grus.dialects import SECOND
 from grus.dialects.files.contents import Contents
-from grus.dialects.files.layers import find_layers
+from grus.dialects.files.layers import ending, find_layers
 from grus.dialects.files.reading import load
 from grus.dialects.identify import identify as find
 from grus.errors import InputError
@@ -48,7 +48,8 @@ def identify(
         str, typer.Option("--mine", help="A last state got by hand: which slips give it?")
     ] = "",
 ) -> None:
-    """Which framework's equations and layout explain an example? Exit code 1: none does."""
+    """Which framework's equations and layout explain an example? Exit code 1: none does, or too few
+    digits tell."""
     if not x or not y:
         raise InputError("identify needs an example: --x and --y, files or numbers")
     states = tuple(_array(text, name) for name, text in (("--h0", h0), ("--c0", c0)) if text)
@@ -64,7 +65,7 @@ def identify(
         mine_digits=_digits(mine) if mine else None,
     )
     typer.echo(str(answer))
-    raise typer.Exit(0 if answer else 1)
+    raise typer.Exit(0 if answer or answer.likely else 1)
 
 
 def _array(text: str, name: str) -> Array:
@@ -102,7 +103,8 @@ def _tensors(file: Path | None, layer: str, pasted: dict[str, str]) -> dict[str,
 def _layer(file: Path, contents: Contents, wanted: str) -> dict[str, Array]:
     """The tensors of one recurrent layer, by its own names where some dialect has such names."""
     found = find_layers(contents)
-    named = [one for one in found if not wanted or one.path.rstrip("./") == wanted.rstrip("./")]
+    at = ending(wanted.rstrip("./"), [one.path.rstrip("./") for one in found])
+    named = [one for one in found if not wanted or one.path.rstrip("./") in at]
     if len(named) > 1:
         paths = ", ".join(one.shown for one in named[:9])
         raise InputError(f"{file} has {len(named)} recurrent layers; say --layer: {paths}")

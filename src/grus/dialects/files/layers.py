@@ -154,6 +154,13 @@ def _stands_at(name: str, format: str) -> list[str]:
     return above if above and above[0] != "parametrizations" else [*above, ""]
 
 
+def ending(path: str, known: Iterable[str]) -> list[str]:
+    """Those of ``known`` that are the path, else those that end with it after a / or a dot."""
+    asked, every = path.strip("/"), list(known)
+    same = [one for one in every if one == asked]
+    return same or [one for one in every if asked and one.endswith((f"/{asked}", f".{asked}"))]
+
+
 def _counted(path: str) -> list[tuple[int, str]]:
     """A path's sort key in which gru_2 comes before gru_10."""
     return [(int(part or 0), text) for text, part in re.findall(r"(\D*)(\d{0,18})", path)]

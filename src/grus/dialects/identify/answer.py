@@ -9,6 +9,7 @@ from grus.dialects.identify.apart import Apart
 from grus.dialects.identify.functions import Hypothesis
 from grus.dialects.identify.mine import Mine
 from grus.dialects.identify.signs import Proof
+from grus.dialects.identify.tolerance import LIKELY
 from grus.dialects.network import Network
 from grus.equations import Cell
 
@@ -88,6 +89,11 @@ class Answer:
     def dialects(self) -> tuple[str, ...]:
         """The dialects that match; () where nothing does."""
         return tuple(dict.fromkeys(name for one in self.matches for name in one.dialects))
+
+    @property
+    def likely(self) -> tuple[Found, ...]:
+        """What is undecided, where a chance hit has odds of 1 in 10 or less; () beside matches."""
+        return () if self.matches else tuple(one for one in self.undecided if one.odds <= LIKELY)
 
     def __bool__(self) -> bool:
         """True where something matches."""

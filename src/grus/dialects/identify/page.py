@@ -21,7 +21,7 @@ MANY = 6  # rows of a table, numbers of an array
 def page(answer: Answer) -> str:
     """The answer as text: what fits, how sure that is, what does not fit."""
     lines = [*_head(answer), ""]
-    if not answer.matches:
+    if not answer.matches and not answer.likely:
         lines += [*_known(answer)]
     lines += _facts(answer)
     for example, with_these in ((answer.apart, True), (answer.elsewhere, False)):
@@ -33,14 +33,25 @@ def page(answer: Answer) -> str:
 
 
 def _head(answer: Answer) -> Iterator[str]:
-    if answer.matches:
-        one = len(answer.matches) == 1
-        yield "One function fits." if one else f"{len(answer.matches)} functions fit alike."
-        for found in answer.matches[:MANY]:
+    fitting = answer.matches or answer.likely
+    if fitting:
+        one = len(fitting) == 1
+        which = "One function fits" if one else f"{len(fitting)} functions fit alike"
+        given = (
+            "" if answer.matches or answer.digits is None else f" to the {_digits(answer)} given"
+        )
+        yield f"{which}{given}."
+        for found in fitting[:MANY]:
             yield ""
             yield from _match(found)
-        if len(answer.matches) > MANY:
-            yield f"... and {len(answer.matches) - MANY} more"
+        if len(fitting) > MANY:
+            yield f"... and {len(fitting) - MANY} more"
+        if not answer.matches:
+            yield ""
+            yield from _text(
+                f"The chance is {_odds(fitting[0].odds)} that so few digits fit by accident; more"
+                " decimals of y, or every output in place of the last one, would settle it."
+            )
     elif answer.undecided:
         count = len(answer.undecided)
         yield "Too few digits to tell."
@@ -57,6 +68,10 @@ def _head(answer: Answer) -> Iterator[str]:
             " tensor holds, several layers at once, cells and activations beside those of `grus"
             " dialects`."
         )
+
+
+def _digits(answer: Answer) -> str:
+    return "one decimal" if answer.digits == 1 else f"{answer.digits} decimals"
 
 
 def _match(found: Found) -> Iterator[str]:

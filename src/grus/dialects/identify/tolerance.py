@@ -15,7 +15,8 @@
 **Odds.** Were y numbers between -1 and 1 that have nothing to do with these weights (the states
 of a tanh cell lie there), then one hypothesis would come within the tolerance t of one of them
 with probability t at most, and of all m of them with probability t^m. With n hypotheses the odds
-of a chance hit are n t^m at most. A fit whose odds are above `SURE` is not called a match.
+of a chance hit are n t^m at most. A fit whose odds are above `SURE` is not called a match; up to
+`LIKELY` it is told as what fits to the digits given, with its odds.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ SCATTERS = 6.0
 WOBBLE = 1e-3
 PLACES = 8.0
 SURE = 0.01
+LIKELY = 0.1
 
 
 @dataclass(frozen=True, eq=False)
