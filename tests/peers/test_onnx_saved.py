@@ -162,6 +162,36 @@ def test_both_biases_are_kept_bit_for_bit(tmp_path: Path) -> None:
     assert np.array_equal(bias[3 * HIDDEN :], one.bias_hh_l0.detach().numpy()[order])
 
 
+class Tagger(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = torch.nn.Embedding(10, SIZE)
+        self.rnn = torch.nn.GRU(SIZE, HIDDEN, 2, batch_first=True, bidirectional=True)
+        self.head = torch.nn.Linear(2 * HIDDEN, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.rnn(self.embedding(x))[0])
+
+
+@pytest.mark.parametrize("fast", [False, True])
+@pytest.mark.filterwarnings("ignore")  # torch's own, of its exporter
+def test_a_whole_model_is_torch_s_to_write_and_runs_here(fast: bool, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = Tagger().eval()
+    model = grus.accelerate(model) if fast else model
+    with pytest.raises(grus.InputError, match=r"Tagger is a whole model.*\(rnn\).*onnx\.export"):
+        grus.onnx.save(model, tmp_path / "m.onnx")
+    axes = {"x": {0: "batch", 1: "time"}}
+    torch.onnx.export(
+        model, (torch.zeros(2, 4, dtype=torch.long),), tmp_path / "m.onnx", dynamo=False,
+        input_names=["x"], output_names=["y"], dynamic_axes=axes,
+    )  # fmt: skip
+    x = torch.randint(10, (2, 7))
+    loaded = grus.onnx.load(tmp_path / "m.onnx")
+    assert len(loaded.nodes) == 2
+    close(loaded.run({"x": x.numpy()}).values(), [model(x)], 7)
+
+
 @pytest.mark.parametrize(
     ("made", "said"),
     [

@@ -41,18 +41,14 @@ def given(module: Any) -> Given:
         return module
     if isinstance(module, Network):
         return Given(module)
-    own, mode = getattr(module, "cell", None), getattr(module, "mode", None)
-    cell = own if isinstance(own, Cell) else CELLS.get(MODES.get(str(mode), ""))
-    rows = int(getattr(module, "num_layers", 0))
-    if cell is None or not rows or not hasattr(module, "state_dict"):
-        raise InputError(
-            "only a grus or torch recurrent module (nn.GRU, nn.LSTM, nn.RNN, grus.Recurrent) or a"
-            f" Network can be written, not {type(module).__name__}"
-        )
+    cell = _cell(module)
+    if cell is None:
+        raise InputError(_refusal(module))
     if getattr(module, "proj_size", 0):
         raise InputError("ONNX has no projection after the state: proj_size must be 0")
     tensors = {name: _array(name, t) for name, t in module.state_dict().items()}
     ends = ("", "_reverse") if module.bidirectional else ("",)
+    rows = int(module.num_layers)
     record, size = TorchRecord(cell), int(module.hidden_size)
     layers, pairs = [], []
     for k in range(rows):
@@ -61,6 +57,31 @@ def given(module: Any) -> Given:
         pairs.append(tuple(pair for _, pair in found))
     kept = tuple(pairs) if pairs[0][0] is not None else ()
     return Given(Network(cell, tuple(layers), pairs=kept), bool(module.batch_first))
+
+
+def _cell(module: Any) -> Cell | None:
+    """The cell of a recurrent module; None for any other."""
+    own, mode = getattr(module, "cell", None), getattr(module, "mode", None)
+    cell = own if isinstance(own, Cell) else CELLS.get(MODES.get(str(mode), ""))
+    layers = getattr(module, "num_layers", 0)
+    return cell if layers and hasattr(module, "state_dict") else None
+
+
+def _refusal(module: Any) -> str:
+    """Why a module is not written, and for a whole model by which call it is."""
+    kind = type(module).__name__
+    inside = getattr(module, "named_modules", lambda: ())()
+    names = [name for name, one in inside if _cell(one) is not None]
+    if names:
+        return (
+            f"{kind} is a whole model, whose recurrent modules alone are written here"
+            f" ({', '.join(names[:9])}); torch.onnx.export(model, args, path) writes it whole, with"
+            " a node for each recurrent layer, and grus.onnx.load runs that"
+        )
+    return (
+        "only a grus or torch recurrent module (nn.GRU, nn.LSTM, nn.RNN, grus.Recurrent) or a"
+        f" Network can be written, not {kind}"
+    )
 
 
 def _array(name: str, tensor: Any) -> Array:
