@@ -81,7 +81,7 @@ class StepCell(recorders.Recorded):
         start = self._start(kind, x, hx, input.dim())
         named = parameters.read(self, self._names)
         x = x.unsqueeze(0)
-        _, final = doors.sequence(self.record, x, start, named, asked=self.backend)
+        _, final = doors.sequence(self.record, x, start, named, asked=self.backend, one_step=True)
         if input.dim() == 1:
             final = tuple(state.squeeze(0) for state in final)
         return final[0] if len(final) == 1 else final

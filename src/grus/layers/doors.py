@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from grus.dialects import TorchRecord
+from grus.equations import CELLS
 from grus.errors import InputError
 from grus.kernels.steps import PLAIN, Steps
 from grus.layers import addresses, composite, function, native, onnx_nodes, operator
@@ -30,6 +31,8 @@ def sequence(
     named: dict[str, Tensor],
     steps: Steps = PLAIN,
     asked: Path | None = None,
+    *,
+    one_step: bool = False,
 ) -> tuple[Tensor, Row]:
     """One layer over ``x`` [time, batch, input]: (output, final states).
 
@@ -44,15 +47,33 @@ def sequence(
     path = choose(x, asked, record.cell, steps)
     if path in ("kernels", "onnx"):
         try:
-            if x.dtype in WIDE and addresses.usual((x, *start, *named.values())):
+            mixed = torch.is_autocast_enabled("cpu")
+            if not mixed and x.dtype in WIDE and addresses.usual((x, *start, *named.values())):
                 return _kernels(path, record, x, start, named, steps)
-            return _converted(path, record, x, start, named, steps)
+            output, final = _converted(path, record, x, start, named, steps)
+            return autocast(record, output, final, start, one_step) if mixed else (output, final)
         except MemoryKindError:
             if asked == "kernels":
                 raise
     if path == "torch":
         return native.sequence(record, x, start, named, steps)
     return composite.sequence(record.cell, composite.families(record, named), x, start, steps)
+
+
+ROUNDED = [CELLS[name] for name in ("rnn", "rnn_relu", "lstm", "lstm_projected")]
+"""What torch's layers of these cells give is autocast's dtype, whatever the state's."""
+
+
+def autocast(
+    record: TorchRecord, output: Tensor, final: Row, start: Row, one_step: bool = False
+) -> tuple[Tensor, Row]:
+    """Results in torch's dtypes under autocast on the CPU (torch 2.13): those of a GRU are added to
+    the state before, and so is a step of ``nn.LSTMCell`` and an ``nn.LSTM`` over float16."""
+    dtype = torch.get_autocast_dtype("cpu")
+    added = record.cell in ROUNDED[2:] and (one_step or output.dtype is torch.float16)
+    if added or record.cell not in ROUNDED:
+        dtype = torch.promote_types(dtype, start[0].dtype)
+    return output.to(dtype), tuple(state.to(dtype) for state in final)
 
 
 def _kernels(
@@ -76,7 +97,7 @@ def _converted(
     mixed, tensors = torch.is_autocast_enabled("cpu"), (x, *start, *named.values())
     addresses.check(names, tensors, traced=traced())
     for name, tensor in zip(names, tensors, strict=True):
-        given = mixed and name not in named and tensor.dtype in (*WIDE, *NARROW)
+        given = mixed and name not in named and tensor.dtype in (torch.float32, *NARROW)
         if not given and tensor.dtype != own:
             raise InputError(
                 f"{name} must be {own} like the parameters, got {tensor.dtype};"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Unpack
 
 import torch
+from torch import nn
 
 from grus.equations import CELLS, Cell, cell as find_cell
 from grus.errors import InputError
@@ -112,6 +113,10 @@ class LSTM(Recurrent):
             dtype=dtype,
             **options,
         )
+
+    get_expected_cell_size = nn.LSTM.get_expected_cell_size
+    check_forward_args = nn.LSTM.check_forward_args  # type: ignore[assignment]
+    permute_hidden = nn.LSTM.permute_hidden  # type: ignore[assignment]
 
     def extra_repr(self) -> str:
         """As torch's."""

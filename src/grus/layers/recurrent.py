@@ -13,6 +13,7 @@ from torch.fx import Proxy
 from torch.nn.utils.rnn import PackedSequence
 
 from grus.dialects import TorchRecord
+from grus.dialects.torch_module import current
 from grus.equations import Cell, cell as find_cell, expected
 from grus.errors import InputError
 from grus.kernels.steps import PLAIN, Narrow, Steps
@@ -175,16 +176,25 @@ class Recurrent(TorchSurface):
             parameters.set_gate_bias(self, self.record, self._rows, gate, value)
 
     def layer_tensors(self, row: int) -> dict[str, Tensor]:
-        """The tensors of one row of h_n under torch's names, without the layer's number.
+        """The tensors of one row of h_n, as the next call reads them, under torch's names without
+        the layer's number.
 
         Row k is layer k; with two directions layer k // 2, forward where k is even.
         """
+        names = self._rows[row]
+        tensors = current(self, names.values())
+        return {name: tensors[own] for name, own in names.items()}
+
+    def _read(self, row: int) -> dict[str, Tensor]:
+        """The same inside of a call, whose hooks have run."""
         return parameters.read(self, self._rows[row])
 
     def layer_weights(self, row: int) -> dict[str, Tensor]:
         """The weights of one row of h_n by family, as the cell's equations name them."""
         tensors = self.layer_tensors(row)
-        like = parameters.one(self, self._first)
+        if not tensors:
+            return {}
+        like = next(iter(tensors.values()))
         size = self.record.bias_size(tensors)
         return self.record.families(tensors, size, like.new_zeros, torch.cat)
 
@@ -298,7 +308,7 @@ class Recurrent(TorchSurface):
             and not (self.training and self._random)
         )
         if ordinary and between is None and not self.bidirectional:
-            named = [self.layer_tensors(row) for row in range(len(start))]
+            named = [self._read(row) for row in range(len(start))]
             found = wave.sequence(self.record, x, start, named, self.backend)
             if found is not None:
                 return found
@@ -318,13 +328,13 @@ class Recurrent(TorchSurface):
     def _both(
         self, row: int, x: Tensor, start: tuple[Row, Row]
     ) -> tuple[Tensor, tuple[Row, Row]] | None:
-        named = (self.layer_tensors(row), self.layer_tensors(row + 1))
+        named = (self._read(row), self._read(row + 1))
         return both.sequence(self.record, x, start, named, self.backend)
 
     def _both_exported(
         self, steps: tuple[Steps, Steps], row: int, x: Tensor, start: tuple[Row, Row]
     ) -> tuple[Tensor, tuple[Row, Row]] | None:
-        named = (self.layer_tensors(row), self.layer_tensors(row + 1))
+        named = (self._read(row), self._read(row + 1))
         return onnx_nodes.both(self.record, x, start, named, steps[0])
 
     def _drop(self, y: Tensor) -> Tensor:
@@ -350,7 +360,7 @@ class Recurrent(TorchSurface):
         return choose(input, self.backend, self.cell, steps)
 
     def _layer(self, row: int, x: Tensor, start: Row, steps: Steps) -> tuple[Tensor, Row]:
-        named, record = self.layer_tensors(row), self.record
+        named, record = self._read(row), self.record
         if self.training and self._random:
             steps = drawn(steps)
             x, named = self.regularised.outside(x, named, cast("int", steps.seed))

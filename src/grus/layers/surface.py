@@ -46,6 +46,29 @@ class TorchSurface(Recorded):
     def _flat_weights(self) -> list[Tensor]:
         return [weight for row in self.all_weights for weight in row]
 
+    @_flat_weights.setter
+    def _flat_weights(self, weights: list[Tensor]) -> None:
+        # As in torch, the next calls read these: packages put their fast weights here.
+        for name, weight in zip(self._flat_weights_names, weights, strict=True):
+            if getattr(self, name) is not weight:
+                self._parameters[name] = weight  # type: ignore[assignment]
+
+    # Checks of arguments that subclasses and packages call. `forward` makes its own.
+    check_input = nn.RNNBase.check_input
+    check_forward_args = nn.RNNBase.check_forward_args
+    check_hidden_size = nn.RNNBase.check_hidden_size
+    get_expected_hidden_size = nn.RNNBase.get_expected_hidden_size
+    permute_hidden = nn.RNNBase.permute_hidden
+
+    def _weights_have_changed(self) -> bool:
+        return False  # nothing is kept of them from call to call
+
+    def _init_flat_weights(self) -> None:
+        """Nothing to do, as for `flatten_parameters`."""
+
+    def _update_flat_weights(self) -> None:
+        """Nothing to do, as for `flatten_parameters`."""
+
     def extra_repr(self) -> str:
         """What ``print(layer)`` shows: the cell first, then what is not at its default."""
         return ", ".join([self.cell.name, *self._sizes_repr()])

@@ -42,7 +42,8 @@ def sequence(
     where this is not such a call, or where it would not be faster."""
     time = len(x)
     length = max(LEAST, -(-time // PIECES))
-    if length >= time or x.dtype not in WIDE or record.cell.masks or traced() or differentiated():
+    replaced = traced() or differentiated() or torch.is_autocast_enabled("cpu")
+    if length >= time or x.dtype not in WIDE or record.cell.masks or replaced:
         return None
     tensors = [t for k, row in enumerate(start) for t in (*row, *named[k].values())]
     if not addresses.usual((x, *tensors)) or choose(x, asked, record.cell) != "kernels":

@@ -51,10 +51,11 @@ class Given:
 def read(layer: Any) -> Source:
     """A layer's cell and weights. Raises InputError for what is no layer that a trace can read."""
     from grus.dialects import TorchRecord
+    from grus.dialects.torch_module import current
     from grus.layers import Recurrent
     from grus.layers.binding import bind
     from grus.layers.exchange import CELLS
-    from grus.layers.parameters import one, read as tensors_of, suffixes
+    from grus.layers.parameters import one, suffixes
 
     base = _base(layer)
     cell = layer.cell if isinstance(layer, Recurrent) else CELLS[base](layer)
@@ -64,7 +65,8 @@ def read(layer: Any) -> Source:
     first = one(layer, getattr(layer, "_first", "weight_ih_l0"))
     rows = []
     for end in suffixes(layer.num_layers, layer.bidirectional):
-        found = tensors_of(layer, {name: name + end for name in names})
+        tensors = current(layer, [name + end for name in names])
+        found = {name: tensors[name + end] for name in names}
         for name, tensor in [("the layer", first), *((n + end, t) for n, t in found.items())]:
             if not tensor.is_cpu or tensor.dtype != first.dtype or _name(tensor) not in WIDE:
                 raise InputError(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from grus.dialects.network import Network, Pair
+from grus.dialects.torch_module import current
 from grus.dialects.torch_record import TorchRecord
 from grus.equations import CELLS, Cell
 from grus.errors import InputError
@@ -46,10 +47,12 @@ def given(module: Any) -> Given:
         raise InputError(_refusal(module))
     if getattr(module, "proj_size", 0):
         raise InputError("ONNX has no projection after the state: proj_size must be 0")
-    tensors = {name: _array(name, t) for name, t in module.state_dict().items()}
     ends = ("", "_reverse") if module.bidirectional else ("",)
     rows = int(module.num_layers)
     record, size = TorchRecord(cell), int(module.hidden_size)
+    own_names = record.shapes({"input": int(module.input_size), "hidden": size}, bool(module.bias))
+    names = [f"{name}_l{k}{end}" for k in range(rows) for end in ends for name in own_names]
+    tensors = {name: _array(name, t) for name, t in current(module, names).items()}
     layers, pairs = [], []
     for k in range(rows):
         found = [_row(record, tensors, f"_l{k}{end}", size) for end in ends]
