@@ -16,7 +16,6 @@ from grus.equations import CELLS
 from grus.errors import InputError
 from grus.kernels.steps import PLAIN, Steps
 from grus.layers import addresses, composite, function, native, onnx_nodes, operator
-from grus.layers.binding import bind
 from grus.layers.errors import MemoryKindError
 from grus.layers.path import NARROW, WIDE, Path, choose, traced
 from grus.layers.profile import profiled, shown
@@ -93,7 +92,7 @@ def _converted(
     path: Path, record: TorchRecord, x: Tensor, start: Row, named: dict[str, Tensor], steps: Steps
 ) -> tuple[Tensor, Row]:
     """Run in the dtype of the parameters, or float32 where they are narrower."""
-    own, names = next(iter(named.values())).dtype, bind(record, tuple(named)).called
+    own, names = next(iter(named.values())).dtype, _names(record, named)
     mixed, tensors = torch.is_autocast_enabled("cpu"), (x, *start, *named.values())
     addresses.check(names, tensors, traced=traced())
     for name, tensor in zip(names, tensors, strict=True):
@@ -109,3 +108,8 @@ def _converted(
     output, final = _kernels(path, record, x.to(dtype), rows, wide, steps)
     states = tuple(f.to(s.dtype) for f, s in zip(final, start, strict=True))
     return output.to(x.dtype), states
+
+
+def _names(record: TorchRecord, named: dict[str, Tensor]) -> tuple[str, ...]:
+    # As `Binding.called`, which is kept behind a cache that Dynamo warns of.
+    return ("input", *(f"hx of state {s}" for s in record.cell.states), *named)
