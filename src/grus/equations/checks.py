@@ -68,7 +68,8 @@ def check_equations(equations: Sequence[tuple[str, Expr]], states: Sequence[str]
 
 
 def check_used(equations: Sequence[tuple[str, Expr]], states: Sequence[str]) -> None:
-    """Every equation is part of a next state or of the output; ``h_before = h`` says an order."""
+    """Every equation has a part in a next state or in the output; ``h_before = h`` may have none,
+    it says the states' order."""
     reached = reachable(dict(equations), {*(s + NEXT for s in states), "y"})
     unused = [n for n, e in equations if n not in reached and not isinstance(e, State)]
     if unused:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from grus.equations import Apply, Cell, Const, Expr, Name, State, Weight
+from grus.equations.simplify import simplify
 from grus.errors import InputError
 from grus.reference.operations import NUMPY, Operations
 
@@ -44,7 +45,10 @@ def evaluate(expr: Expr, values: Mapping[Expr, Array], ops: Operations = NUMPY) 
     if isinstance(expr, Const):
         return expr.value
     if isinstance(expr, Apply):
-        return ops.table[expr.op](*(evaluate(part, values, ops) for part in expr.args))
+        args = [evaluate(part, values, ops) for part in expr.args]
+        if all(type(arg) is float for arg in args):  # array libraries need not take numbers
+            return evaluate(simplify(Apply(expr.op, tuple(map(Const, args)))), values, ops)
+        return ops.table[expr.op](*args)
     return values[expr]
 
 
