@@ -83,7 +83,7 @@ def forward(
     """Run into ``output`` and ``final``; with ``saved`` (`saved_size` numbers) keep what
     `backward` needs. Arguments are already checked; ``output`` is zeroed past a row's end."""
     if steps.narrow and saved is not None:
-        raise InputError(f"training runs in whole numbers, not with narrow={steps.narrow!r}")
+        raise InputError(f"training keeps full numbers, narrow={steps.narrow!r} is for inference")
     cell = with_masks(cell, steps)
     if steps.recompute and saved is not None:
         recompute.forward(cell, weights, x, start, output, final, saved, steps, threads)
