@@ -53,7 +53,7 @@ NEVER_ONE = {
     "middle steps",
     "all_rows rows",  # more than are shown
     "cut bytes",  # four of a number at least
-    "parameters * size bytes",
+    "number * size bytes",
     "len(losses) seeds",  # said of several only
     "self.layers layers",
 }
