@@ -54,6 +54,7 @@ NEVER_ONE = {
     "all_rows rows",  # more than are shown
     "cut bytes",  # four of a number at least
     "number * size bytes",
+    "parameters * size bytes",
     "len(losses) seeds",  # said of several only
     "self.layers layers",
 }

@@ -195,7 +195,7 @@ def test_the_whole_run_writes_three_files_after_each_problem(
         "peers.png",
     ]
     assert found.results[0].times[FORWARD].keys() == {"peer"}
-    assert said[0].startswith("1 problems, about")
+    assert said[0].startswith("1 problem, about")
     assert json.loads((tmp_path / "peers.json").read_text("utf-8"))["machine"]["threads"] == 1
 
 

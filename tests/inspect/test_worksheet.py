@@ -189,7 +189,7 @@ RNN = cells.ALL_CELLS["rnn"]
 
 
 def test_what_no_person_follows_is_refused_before_it_is_built() -> None:
-    with pytest.raises(InputError, match=f"1 units has {MAX_LINES + 1} lines.* choose fewer"):
+    with pytest.raises(InputError, match=f"1 unit has {MAX_LINES + 1} lines.* choose fewer"):
         worksheet(RNN, weights_of(1), np.zeros((MAX_LINES + 1, 1)))
     with pytest.raises(InputError, match="at least one step"):
         worksheet(RNN, weights_of(1), np.zeros((0, 1)))
