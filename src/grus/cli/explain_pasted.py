@@ -124,7 +124,7 @@ def _single(key: str) -> bool:
 
 def _choices(cell: Cell) -> str:
     gates = list(dict.fromkeys(w.gate for w in cell.weights))
-    others = [one for one in dialects(cell) if one.proven]
+    others = [one for one in dialects(cell) if one.proven and one.plain]
     known = [
         f"--dialect {s.framework} ({' '.join(s.order) or 'a tensor a gate'}, in {s.gates_in})"
         for s in others
