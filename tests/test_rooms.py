@@ -43,7 +43,7 @@ PACKAGES = {
     "sequence": "numpy",
     "check": "numpy",
     "layers": "torch numpy",
-    "models": "torch numpy safetensors",
+    "models": "torch numpy safetensors filelock",
     "inspect": "numpy",
     "traces": "numpy",
     "pictures": "numpy",

@@ -74,3 +74,31 @@ def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(tmp_path: Path)
         assert expected.progress.best_step == found.progress.best_step
     steps = [json.loads(line)["step"] for line in (cut / runs.METRICS).read_text().splitlines()]
     assert steps == list(range(1, STEPS + 1))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="kill -9 is POSIX's")
+def test_a_run_is_trained_by_one_process_at_a_time(tmp_path: Path) -> None:
+    """Of two that go on at once one is refused; kill -9 of the first gives the run free."""
+    cut = tmp_path / "cut"
+    endless = ["1000000" if o == str(STEPS) else o for o in OPTIONS]
+    new = command(str(prose_file(tmp_path)), *endless, "--out", str(cut))
+    ended = b""
+    for arguments in (new, command("--resume", str(cut))):
+        first = subprocess.Popen(arguments, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while not (cut / runs.METRICS).exists() or (cut / runs.METRICS).read_bytes() == ended:
+            assert first.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        again = command("--resume", str(cut))
+        second = subprocess.run(again, capture_output=True, text=True, timeout=60, check=False)
+        assert first.poll() is None
+        assert second.returncode == 2
+        assert "is being trained by another process" in second.stderr
+        first.kill()
+        first.wait()
+        ended = (cut / runs.METRICS).read_bytes()
+    run_to_the_end("--resume", str(cut), "--steps", str(load(cut / runs.LAST).progress.step + 5))
+    steps = [json.loads(line)["step"] for line in (cut / runs.METRICS).read_text().splitlines()]
+    assert steps == list(range(1, len(steps) + 1))

@@ -218,6 +218,21 @@ def test_metrics_written_after_the_last_save_are_cut_when_resuming(tmp_path: Pat
     assert untimed(lines(tmp_path / "whole")) == untimed(lines(tmp_path / "cut"))
 
 
+def test_of_two_that_resume_one_goes_on(tmp_path: Path) -> None:
+    """Refused while the other trains and after it went on; the metrics have each step once."""
+    finish(start(tmp_path), after=7)
+    one, other = go_on(tmp_path), go_on(tmp_path)
+    with one.writing():
+        for refused in (lambda: finish(other), lambda: go_on(tmp_path)):
+            with pytest.raises(InputError, match="being trained by another process"):
+                refused()
+    finish(one, after=7)
+    with pytest.raises(InputError, match="has gone from step 7 to 14: resume it again"):
+        finish(other)
+    finish(one)
+    assert [line["step"] for line in lines(tmp_path)] == [7, 14, 21, 28, 35, 40]
+
+
 def test_a_longer_budget_goes_on_and_a_spent_one_changes_nothing(tmp_path: Path) -> None:
     finish(start(tmp_path / "whole"))
     finish(start(tmp_path / "cut", replace(SETTINGS, steps=21)))

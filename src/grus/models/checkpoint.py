@@ -11,7 +11,8 @@ are checked against the cell before anything is allocated, and nothing in it is 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -84,25 +85,37 @@ class Checkpoint:
         return model.eval()
 
 
+def step(path: Path) -> int:
+    """At which step a checkpoint file was saved. Raises InputError as `load` does."""
+    with _opened(path) as (found, _):
+        return int(found["progress"].step)
+
+
 def load(path: Path) -> Checkpoint:
     """Read and check a checkpoint file.
 
     Raises InputError in one sentence for a file that is missing, cut short, not a checkpoint of
     this program, or inconsistent in itself.
     """
+    with _opened(path) as (found, file):
+        _check_tensors(found, file)
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        for name, tensor in tensors.items():
+            fields.check(bool(tensor.isfinite().all()), f"{name} holds NaN or infinity")
+    return Checkpoint(**found, tensors=tensors)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[dict[str, Any], Any]]:
+    """What the metadata says, and the open file; an error in here names ``path``."""
     _check_size(path)
     try:
         with safe_open(path, framework="pt") as file:
-            found = _described(file.metadata())
-            _check_tensors(found, file)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            yield _described(file.metadata()), file
     except InputError as error:
         raise InputError(f"{path}: {_one_line(error)}") from None
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is not a whole safetensors file: {_one_line(error)}") from None
-    for name, tensor in tensors.items():
-        fields.check(bool(tensor.isfinite().all()), f"{path}: {name} holds NaN or infinity")
-    return Checkpoint(**found, tensors=tensors)
 
 
 def _one_line(error: Exception) -> str:

@@ -7,6 +7,8 @@ that was best on the held-out tail, ``metrics.jsonl`` one line per report.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -170,6 +172,14 @@ class Run:
             storage.replace(self.folder / BEST, content)
         storage.replace(self.folder / LAST, content)
 
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """The folder is this run's alone. Raises InputError where another process has it or has
+        gone on with it since."""
+        with storage.only_writer(self.folder):
+            _check_step(self.folder, self.progress.step)
+            yield
+
     def save(self) -> None:
         """Write ``last.safetensors``, whole or not at all."""
         self._check_finite()
@@ -253,7 +263,9 @@ def start(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder} cannot be made: {error.strerror}") from None
-    run.save()
+    with storage.only_writer(folder):
+        check_free(folder)  # two may have begun at once
+        run.save()
     return run
 
 
@@ -274,7 +286,8 @@ def resume(found: Checkpoint, folder: Path, source: text.Source, settings: Setti
     ``source`` and ``settings`` are the checkpoint's, changed where the caller asks for it. The
     metrics are cut back to the checkpoint's step.
 
-    Raises InputError when the text is not the one that the run was trained on.
+    Raises InputError when the text is not the one that the run was trained on, and while another
+    process trains it.
     """
     torch.set_num_threads(settings.threads)
     read = text.read(source)
@@ -284,7 +297,8 @@ def resume(found: Checkpoint, folder: Path, source: text.Source, settings: Setti
     model.dropout = settings.dropout
     run = Run(folder, source, read, settings, model)
     run.restore(found)
-    storage.cut_back(folder / METRICS, run.progress.step)
+    with run.writing():
+        storage.cut_back(folder / METRICS, run.progress.step)
     return run
 
 
@@ -303,6 +317,11 @@ def load_last(folder: Path) -> Checkpoint:
     """The checkpoint that the run in ``folder`` goes on from."""
     check(folder.is_dir(), f"{folder}: there is no such run to resume")
     return checkpoint.load(folder / LAST)
+
+
+def _check_step(folder: Path, step: int) -> None:
+    now = checkpoint.step(folder / LAST)
+    check(now == step, f"the run in {folder} has gone from step {step} to {now}: resume it again")
 
 
 def make_optimizer(parameters: list[nn.Parameter], settings: Settings) -> torch.optim.Optimizer:

@@ -1,16 +1,43 @@
-"""Files that appear whole or not at all, and the metrics log."""
+"""Files that appear whole or not at all, the metrics log, and one writer for a folder."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from grus.dialects.files.whole import replace
 from grus.errors import InputError
 
-__all__ = ["append_line", "cut_back", "replace"]
+__all__ = ["append_line", "cut_back", "only_writer", "replace"]
+LOCK = ".lock"
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """No other process, and no other part of this one, is in here for ``folder`` at the same time.
+
+    The system keeps the lock, so that the end of the process, any end, releases it. Raises
+    InputError at once where somebody else has it.
+    """
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise InputError(
+            f"the run in {folder} is being trained by another process: wait for its end, or stop it"
+        ) from None
+    except OSError as error:
+        raise InputError(f"{folder / LOCK} cannot be written: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def append_line(path: Path, record: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -104,6 +105,10 @@ class TaskRun:
         """The mean loss on the held-out sequences, as many at once as memory likes."""
         rows = max(self.settings.batch, min(AT_ONCE, MAX_STEPS // self.task.length))
         return self.model.mean_loss(*self.validation, rows)
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Nothing is written, so nothing is locked."""
+        return nullcontext()
 
     def save(self) -> None:
         """Nothing is kept; the check that goes with it is made."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -56,6 +57,9 @@ class Trainable(Protocol):
     def advance(self, loss: Tensor, state: State, seconds: float) -> None:
         """Note that a step was taken."""
 
+    def writing(self) -> AbstractContextManager[None]:
+        """In here nobody else writes where the run is kept."""
+
     def report(self) -> Any:
         """Measure how good the model is."""
 
@@ -80,8 +84,14 @@ class Watch(Protocol[R_contra]):
 def train(run: R, watch: Watch[R], stop: Callable[[], bool]) -> None:
     """Train until the budget is spent or ``stop()`` says so; either way the run is saved.
 
-    Raises InputError when the weights are no longer finite; what was saved before is kept.
+    Raises InputError when the weights are no longer finite (what was saved before is kept), and
+    at once when another process trains the run.
     """
+    with run.writing():
+        _train(run, watch, stop)
+
+
+def _train(run: R, watch: Watch[R], stop: Callable[[], bool]) -> None:
     every, saved, began = run.report_every, time.monotonic(), time.perf_counter()
     while run.done < 1 and not stop():
         x, y = run.chunk()  # [time, batch]
