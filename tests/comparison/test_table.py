@@ -105,3 +105,10 @@ def test_a_run_is_one_line() -> None:
 )
 def test_large_numbers_have_a_prefix(number: float, said: str) -> None:
     assert short(number) == said
+
+
+def test_no_gradient_at_lag_0_leaves_none() -> None:
+    """A dead layer has a flow of zeros; it does not end the table after all training."""
+    outcome = made_up()
+    outcome.trials = [replace(t, flow=(0.0, 0.0)) for t in outcome.trials]
+    assert sum(line.rstrip().count(" none ") for line in table(COURSE, outcome)) == len(BEST)

@@ -13,6 +13,8 @@ from torch import Tensor
 from grus.equations import CELLS
 from grus.errors import InputError
 from grus.models.architecture import Architecture
+from grus.models.evaluate import mean_loss
+from grus.models.held import hold_model
 from grus.models.language import LanguageModel, State
 from grus.models.sample import sample
 from grus.models.text import Vocabulary
@@ -94,3 +96,21 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
 ) -> None:
     with pytest.raises(InputError, match=message):
         sample(model(), **bad)  # type: ignore[arg-type]
+
+
+def test_each_module_keeps_its_mode_and_the_generator_its_place() -> None:
+    """Sampled half or whole, validated or held: flags and random state stay."""
+    written = model().train()
+    written.layers[0].eval()
+    flags, random = [m.training for m in written.modules()], torch.get_rng_state()
+    symbols = sample(written, "a", 3)
+    next(symbols)
+    assert [m.training for m in written.modules()] == flags
+    list(symbols)
+    ids = torch.zeros(4, 1, dtype=torch.long)
+    mean_loss(written, ids, ids)
+    with pytest.raises(IndexError):
+        mean_loss(written, ids + 99, ids)
+    hold_model(written, {"z": 0.5})
+    assert [m.training for m in written.modules()] == flags
+    assert torch.equal(torch.get_rng_state(), random)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from math import isfinite
+from math import isfinite, isnan
 from statistics import median
 from typing import Any
 
@@ -15,6 +15,7 @@ from grus.comparison.run import Outcome, Trial
 from grus.comparison.tasks import Course
 from grus.comparison.verdict import failing, solved, verdict
 from grus.equations.text import counted
+from grus.traces.flow import share
 
 PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 TITLES = (
@@ -105,8 +106,9 @@ def _after(trial: Trial) -> Sequence[float]:
 
 def _left(flows: Sequence[Sequence[float]]) -> str:
     """The median share of the gradient that reaches the state of the longest lag."""
-    shares = [flow[-1] / flow[0] for flow in flows if flow]
-    return f"{median(shares):.1e}" if shares else "none"
+    shares = [share(flow) for flow in flows if flow]
+    known = [each for each in shares if not isnan(each)]
+    return f"{median(known):.1e}" if known else "none"
 
 
 def _work(course: Course, one: Contestant) -> Work:
@@ -117,14 +119,14 @@ def _work(course: Course, one: Contestant) -> Work:
 def sentences(course: Course, outcome: Outcome) -> list[str]:
     """What the table says, as far as it says it."""
     losses = outcome.best()
-    said = [verdict(losses).sentence]
+    said = [verdict(losses, course.baseline).sentence]
     for name in failing(losses, course.baseline):
-        best, share = min(losses[name]), min(losses[name]) / course.baseline
+        best, part = min(losses[name]), min(losses[name]) / course.baseline
         if not isfinite(best):
             said.append(f"{name} fails: every seed diverged.")
             continue
         said.append(
-            f"{name} fails: its best seed reaches {_loss(best)}, {share:.2f} of what knowing"
+            f"{name} fails: its best seed reaches {_loss(best)}, {part:.2f} of what knowing"
             f" nothing gives ({course.baseline:.4g})."
         )
     if not outcome.finished:
@@ -148,7 +150,7 @@ def _loss(loss: float) -> str:
 def as_json(course: Course, outcome: Outcome, match: str) -> str:
     """Everything, run by run. A loss that is not finite, and a time not taken, is null."""
     losses = outcome.best()
-    found = verdict(losses) if losses else None
+    found = verdict(losses, course.baseline) if losses else None
     entries = []
     for one in outcome.contestants:
         entry: dict[str, Any] = {

@@ -25,7 +25,7 @@ class Verdict:
     sentence: str
 
 
-def verdict(losses: Mapping[str, Sequence[float]]) -> Verdict:
+def verdict(losses: Mapping[str, Sequence[float]], baseline: float) -> Verdict:
     """Judge cells by their best validation losses, one for each seed; lower is better.
 
     A cell's spread is the range from its best seed to its worst. One cell is ahead of another when
@@ -34,7 +34,8 @@ def verdict(losses: Mapping[str, Sequence[float]]) -> Verdict:
     losses' distribution: were two cells the same, all n seeds of one would come before all n of
     the other in 2 of (2n choose n) cases, 2.9 % for four seeds and 0.8 % for five (the extreme of
     Mann and Whitney's test, 1947). For three it is 10 %, so three are too few. Equal losses
-    overlap. A run that diverged counts with the loss it is given, infinity at worst.
+    overlap. A run that diverged counts with the loss it is given, infinity at worst. A cell that is
+    `failing` against ``baseline``, what knowing nothing gives, does not win.
 
     The leaders are the cell of the lowest median and all that it is not ahead of.
     """
@@ -47,6 +48,9 @@ def verdict(losses: Mapping[str, Sequence[float]]) -> Verdict:
     first = min(losses, key=lambda name: median(losses[name]))
     behind = tuple(name for name in losses if max(losses[first]) < min(losses[name]))
     leaders = tuple(name for name in losses if name not in behind)
+    if leaders == (first,) and first in failing(losses, baseline):
+        said = f"No winner: {first} has the lowest loss, but learned next to nothing as well."
+        return Verdict(None, leaders, behind, said)
     if leaders == (first,):
         said = f"{first} wins: its worst seed is better than the best seed of {_and(behind)}."
         return Verdict(first, leaders, behind, said)

@@ -75,7 +75,8 @@ class Checkpoint:
 
     def model(self) -> LanguageModel:
         """The model with its weights, in evaluation mode."""
-        model = LanguageModel(self.architecture, self.settings.dropout)
+        with torch.random.fork_rng(devices=[]):  # the weights drawn are replaced at once
+            model = LanguageModel(self.architecture, self.settings.dropout)
         weights = model.named_weights()
         with torch.no_grad():
             for name, parameter in weights.items():

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from grus.models.batches import IGNORED
 from grus.models.language import LanguageModel, State
 
 MAX_SCORES = 2**22  # scores held at once: 16 MiB in float32
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """``model`` in evaluation mode; afterwards each module has the mode that it had."""
+    before = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in before:
+            module.training = training
 
 
 @torch.no_grad()
@@ -21,17 +35,15 @@ def mean_loss(model: LanguageModel, inputs: Tensor, targets: Tensor) -> float:
     ``inputs`` and ``targets`` are [time, rows]; the state is carried from the first row to the
     last, without dropout.
     """
-    was_training = model.training
-    model.eval()
     total = torch.zeros((), dtype=torch.float64)
     state: State | None = None
     stride = max(1, MAX_SCORES // (inputs.shape[1] * model.linear.out_features))
-    for x, y in zip(torch.split(inputs, stride), torch.split(targets, stride), strict=True):
-        scores, state = model(x, state)
-        total += functional.cross_entropy(
-            scores.flatten(0, 1), y.flatten(), ignore_index=IGNORED, reduction="sum"
-        )
-    model.train(was_training)
+    with evaluating(model):
+        for x, y in zip(torch.split(inputs, stride), torch.split(targets, stride), strict=True):
+            scores, state = model(x, state)
+            total += functional.cross_entropy(
+                scores.flatten(0, 1), y.flatten(), ignore_index=IGNORED, reduction="sum"
+            )
     return float(total) / int((targets != IGNORED).sum())
 
 

@@ -23,7 +23,8 @@ def hold_model(model: LanguageModel, values: Mapping[str, float]) -> LanguageMod
         return model
     architecture = replace(model.architecture, cell=held_at(model.architecture.cell, values))
     layers = [hold_layer(layer, values) for layer in model.layers]  # type: ignore[arg-type]
-    made = LanguageModel(architecture, model.dropout)
+    with torch.random.fork_rng(devices=[]):  # the weights drawn are replaced at once
+        made = LanguageModel(architecture, model.dropout)
     made.layers = torch.nn.ModuleList(layers)
     own = {k: v for k, v in model.state_dict().items() if not k.startswith("layers.")}
     made.load_state_dict(own, strict=False)

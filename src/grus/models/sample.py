@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from grus.models.evaluate import evaluating
 from grus.models.fields import check
 from grus.models.language import LanguageModel, State
 
@@ -35,7 +36,7 @@ def sample(
     vocabulary = model.architecture.vocabulary
     start = next((c for c in "\n " if c in vocabulary.symbols), vocabulary.symbols[0])
     read = torch.from_numpy(vocabulary.encode(vocabulary.split(prompt) or start))
-    return _symbols(model.eval(), read, length, temperature, seed)
+    return _symbols(model, read, length, temperature, seed)
 
 
 def _symbols(
@@ -43,12 +44,12 @@ def _symbols(
 ) -> Iterator[str]:
     generator = torch.Generator().manual_seed(seed)
     state: State | None = None
-    with torch.no_grad():
+    with torch.no_grad(), evaluating(model):
         for symbol in read[:-1]:
             _, state = model.step(symbol[None], state)
     symbol = read[-1]
     for _ in range(length):
-        with torch.no_grad():
+        with torch.no_grad(), evaluating(model):
             scores, state = model.step(symbol[None], state)
         symbol = _draw(scores[0], temperature, generator)
         yield model.architecture.vocabulary.symbols[int(symbol)]

@@ -71,10 +71,7 @@ class Flow:
     @cached_property
     def share(self) -> float:
         """The norm at the last lag as a share of that at lag 0; NaN where that is 0."""
-        if not self.norms[0]:
-            return float("nan")
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return float(self.norms[-1] / self.norms[0])
+        return share(self.norms)
 
     @cached_property
     def verdict(self) -> str:
@@ -187,6 +184,13 @@ def through(
         states, above = adjoints(cell, weights, below, start, above, threads=1)
         found.insert(0, {s: _norm(a[::-1]) for s, a in states.items()})
     return found
+
+
+def share(norms: Sequence[float] | Array) -> float:
+    """The last of the norms by lag as a share of the first; NaN where that is 0."""
+    first, last = np.float64(norms[0]), np.float64(norms[-1])
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(last / first) if first else float("nan")
 
 
 def table(flows: Sequence[Flow]) -> list[tuple[str, ...]]:
