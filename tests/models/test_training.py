@@ -324,3 +324,24 @@ def test_the_speed_is_of_the_steps_asked_for(tmp_path: Path) -> None:
     assert isinstance(theirs.model.layers[0], nn.GRU)
     assert (tmp_path / "theirs" / runs.METRICS).read_text().count("\n") == 1
     assert runs.checkpoint.load(tmp_path / "theirs" / runs.LAST).progress.step == 9
+
+
+def test_a_loss_that_explodes_ends_the_run_by_a_sentence(tmp_path: Path) -> None:
+    """Every number stays finite; the last sound checkpoint is kept, with no line of the rest."""
+    settings = replace(SETTINGS, optimizer="sgd", lr=1e4, clip=0.0, steps=40, dropout=0.0)
+    with pytest.raises(runs.DivergedError, match=r"loss exploded: \S{1,9} nats at step 7") as error:
+        finish(start(tmp_path, settings))
+    assert "set --clip" in str(error.value)
+    assert len(str(error.value)) < 400
+    assert runs.load_last(tmp_path / "run").progress.step == 0
+    assert not (tmp_path / "run" / runs.METRICS).exists()
+
+
+def test_a_validation_loss_that_explodes_ends_the_run_too(tmp_path: Path) -> None:
+    run = start(tmp_path)
+    with torch.no_grad():
+        run.model.linear.bias[0] = 1e6
+    run.loss_sum += 1.0
+    run.progress.loss_steps = 1
+    with pytest.raises(runs.DivergedError, match="the validation loss exploded: "):
+        run.report()

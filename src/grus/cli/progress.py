@@ -10,7 +10,7 @@ from datetime import timedelta
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from grus.models.evaluate import bits
+from grus.models.evaluate import bits, readable
 from grus.models.run import Metrics, Run
 
 REFRESH = 0.25  # seconds between two looks at the bar
@@ -60,7 +60,7 @@ def report_line(metrics: Metrics) -> str:
     held = "" if validation is None else f"  validation {validation:.3f} bits"
     return (
         f"step {metrics.step}  epoch {metrics.epoch}  loss {metrics.train_loss:.3f}"
-        f"  {metrics.train_bits:.3f} bits  perplexity {metrics.train_perplexity:.2f}{held}"
+        f"  {metrics.train_bits:.3f} bits  perplexity {readable(metrics.train_perplexity)}{held}"
         f"  {metrics.characters_per_second:,.0f} characters/s"
     )
 

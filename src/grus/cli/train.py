@@ -195,8 +195,10 @@ def _train(run: Run) -> None:
 
 
 def _in_training(run: Run) -> str:
+    from grus.models.evaluate import readable
+
     last = run.latest
-    return "" if last is None else f": training perplexity {last.train_perplexity:.2f}"
+    return "" if last is None else f": training perplexity {readable(last.train_perplexity)}"
 
 
 def _quality(run: Run) -> str:

@@ -133,7 +133,7 @@ def compare(
     """Train each contestant with each seed: all of them with one seed, then with the next.
 
     A run that ``stop()`` breaks off is left out of the outcome, since it did not have its budget.
-    A run whose weights are no longer finite keeps what it reached before.
+    A run that diverged keeps what it reached before.
     """
     outcome = Outcome(tuple(found), tuple(seeds))
     pairs = [(one, seed) for seed in seeds for one in found]
@@ -159,7 +159,7 @@ def _trial(
     stop: Callable[[], bool],
 ) -> Trial | None:
     """One run to the end of its budget; None where it was stopped before."""
-    from grus.models.run import NotFiniteError
+    from grus.models.run import DivergedError
     from grus.models.train import train
 
     diverged, began = "", time.perf_counter()
@@ -169,8 +169,8 @@ def _trial(
         record = _Record(course, told)
         try:
             train(run, record, stop)
-        except NotFiniteError:
-            diverged = f"not finite at step {run.progress.step}"
+        except DivergedError as error:
+            diverged = error.how
         if run.done < 1 and not diverged:
             return None
         after = () if diverged else _flow(course, run)

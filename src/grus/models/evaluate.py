@@ -50,3 +50,8 @@ def mean_loss(model: LanguageModel, inputs: Tensor, targets: Tensor) -> float:
 def bits(nats: float) -> float:
     """Nats to bits."""
     return nats / math.log(2)
+
+
+def readable(perplexity: float) -> str:
+    """``12.34``; from a million on ``1.23e+09``."""
+    return f"{perplexity:.2f}" if perplexity < 1e6 else f"{perplexity:.3g}"

@@ -7,7 +7,7 @@ that was best on the held-out tail, ``metrics.jsonl`` one line per report.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from grus.models.settings import Progress, Settings
 
 LAST, BEST, METRICS = "last.safetensors", "best.safetensors", "metrics.jsonl"
 MIN_STEPS_BETWEEN_REPORTS = 100
+EXPLODED = 10.0  # times ln(symbols), the loss of a guess among all symbols
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,12 @@ class Metrics:
     validation_perplexity: float | None
 
 
-class NotFiniteError(InputError):
-    """The weights of a run are no longer finite."""
+class DivergedError(InputError):
+    """The weights of a run are no longer finite, or its loss exploded; ``how`` says which."""
+
+    def __init__(self, how: str, advice: str = "") -> None:
+        super().__init__(how + advice)
+        self.how = how
 
 
 class Run:
@@ -135,9 +140,10 @@ class Run:
 
     def report(self) -> Metrics:
         """Measure, add a line to the metrics, keep the best model, save."""
-        self._check_finite()
+        self._check_sound()
         now, loss = self.progress, self.train_loss
         held = evaluate.mean_loss(self.model, *self.held_out) if self.held_out else None
+        self._check_loss("validation", held)
         characters = now.loss_steps * self.settings.batch * self.settings.seq_len
         metrics = Metrics(
             step=now.step,
@@ -147,10 +153,10 @@ class Run:
             lr=self.settings.lr,
             train_loss=loss,
             train_bits=evaluate.bits(loss),
-            train_perplexity=_perplexity(loss),
+            train_perplexity=math.exp(loss),
             validation_loss=held,
             validation_bits=None if held is None else evaluate.bits(held),
-            validation_perplexity=None if held is None else _perplexity(held),
+            validation_perplexity=None if held is None else math.exp(held),
         )
         self._keep(metrics)
         self.latest = metrics
@@ -181,16 +187,27 @@ class Run:
             yield
 
     def save(self) -> None:
-        """Write ``last.safetensors``, whole or not at all."""
-        self._check_finite()
+        """Write ``last.safetensors``, whole or not at all.
+
+        Raises DivergedError instead of saving weights that are no longer finite, or those of a
+        loss, the mean since the last report, of more than ten times ln(symbols).
+        """
+        self._check_sound()
         storage.replace(self.folder / LAST, self.snapshot().content())
 
-    def _check_finite(self) -> None:
-        tensors = [self.loss_sum, *self.parameters]
-        if not all(bool(t.isfinite().all()) for t in tensors):
-            raise NotFiniteError(
-                f"the weights are no longer finite at step {self.progress.step}: lower --lr or"
-                f" --clip; what was saved last is in {self.folder}"
+    def _check_sound(self) -> None:
+        advice = f": lower --lr or --clip; what was saved last is in {self.folder}"
+        check_finite([self.loss_sum, *self.parameters], self.progress.step, advice)
+        self._check_loss("training", self.train_loss)
+
+    def _check_loss(self, which: str, loss: float | None) -> None:
+        guessed = math.log(max(2, len(self.model.architecture.vocabulary)))
+        if loss is not None and loss > EXPLODED * guessed:
+            how = f"the {which} loss exploded: {loss:.3g} nats at step {self.progress.step}"
+            raise DivergedError(
+                how,
+                f", where guessing costs {guessed:.3g}; lower --lr, or set --clip (1 is usual);"
+                f" what was saved last is in {self.folder}",
             )
 
     def snapshot(self) -> Checkpoint:
@@ -324,15 +341,17 @@ def _check_step(folder: Path, step: int) -> None:
     check(now == step, f"the run in {folder} has gone from step {step} to {now}: resume it again")
 
 
+def check_finite(tensors: Sequence[Tensor], step: int, advice: str = "") -> None:
+    """Raise DivergedError if a number is NaN or infinite."""
+    if not all(bool(t.isfinite().all()) for t in tensors):
+        raise DivergedError(f"the weights are no longer finite at step {step}", advice)
+
+
 def make_optimizer(parameters: list[nn.Parameter], settings: Settings) -> torch.optim.Optimizer:
     """Adam or plain gradient descent, one call for all parameters."""
     if settings.optimizer == "adam":
         return torch.optim.Adam(parameters, lr=settings.lr, fused=True)
     return torch.optim.SGD(parameters, lr=settings.lr, fused=True)
-
-
-def _perplexity(nats: float) -> float:
-    return math.exp(min(nats, 700.0))  # e^709 is the largest a float holds
 
 
 def _by_name(architecture: Architecture, state: State | None) -> dict[str, Tensor]:

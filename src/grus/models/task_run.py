@@ -11,7 +11,7 @@ from torch import Tensor
 
 from grus.equations import Cell
 from grus.models.language import State
-from grus.models.run import NotFiniteError, make_optimizer
+from grus.models.run import check_finite, make_optimizer
 from grus.models.settings import Progress, Settings
 from grus.models.tasks import Task, TaskModel
 
@@ -88,7 +88,7 @@ class TaskRun:
         return self.progress.seconds / (self.settings.seconds or math.inf)
 
     def report(self) -> TaskMetrics:
-        """Measure. Raises NotFiniteError when the weights are no longer finite."""
+        """Measure. Raises DivergedError when the weights are no longer finite."""
         self.save()
         now = self.progress
         metrics = TaskMetrics(
@@ -112,5 +112,4 @@ class TaskRun:
 
     def save(self) -> None:
         """Nothing is kept; the check that goes with it is made."""
-        if not all(bool(t.isfinite().all()) for t in (self.loss_sum, *self.parameters)):
-            raise NotFiniteError(f"the weights are no longer finite at step {self.progress.step}")
+        check_finite([self.loss_sum, *self.parameters], self.progress.step)

@@ -84,8 +84,8 @@ class Watch(Protocol[R_contra]):
 def train(run: R, watch: Watch[R], stop: Callable[[], bool]) -> None:
     """Train until the budget is spent or ``stop()`` says so; either way the run is saved.
 
-    Raises InputError when the weights are no longer finite (what was saved before is kept), and
-    at once when another process trains the run.
+    Raises DivergedError, an InputError, when the weights are no longer finite or the loss exploded
+    (what was saved before is kept), and InputError at once when another process trains the run.
     """
     with run.writing():
         _train(run, watch, stop)
