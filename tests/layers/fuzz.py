@@ -1,0 +1,335 @@
+"""Random layers under torch's transformations, beside torch's own. No part of the tests.
+
+    python tests/layers/fuzz.py --minutes 60 [--seed 0]
+
+Each case is a model with a layer of torch's, changed before; its copy is given to
+`grus.accelerate`, both are changed after in the same way, and called in the same surroundings.
+They must agree: a result or an exception, dtypes, and numbers and gradients as near to float64 as
+`close` allows. Cases run in processes of many, so that a signal is a finding and not the end.
+Prints each finding with its seed, and the counts; exits 1 where there was one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import io
+import random
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations, prune, rnn
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.checkpoint import checkpoint
+
+import grus
+
+CHUNK = 100
+Module = nn.Module
+
+
+class Model(nn.Module):
+    """A recurrent layer between two others."""
+
+    def __init__(self, layer: nn.Module, size: int, width: int) -> None:
+        super().__init__()
+        self.first, self.layer, self.head = nn.Linear(size, size), layer, nn.Linear(width, 2)
+        self.after = ""
+        self.lengths: list[int] | None = None
+
+    def forward(self, x: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+        hx = None if not states else states[0] if len(states) == 1 else states
+        inner: Any = self.first(x)
+        if self.lengths is not None:
+            first = self.layer.batch_first
+            inner = rnn.pack_padded_sequence(inner, self.lengths, first, enforce_sorted=False)
+        y, final = self.layer(inner, hx)
+        if self.lengths is not None:
+            y, _ = rnn.pad_packed_sequence(y, self.layer.batch_first)
+        y = INPLACE[self.after](y) if self.after else y
+        return self.head(y), *((final,) if isinstance(final, Tensor) else final)
+
+
+def drawn(rng: random.Random) -> tuple[Model, Tensor, tuple[Tensor, ...]]:
+    """A model of torch's, an input and initial states (or none)."""
+    kind = rng.choice([nn.GRU, nn.LSTM, nn.RNN])
+    size, hidden, layers = rng.randint(1, 9), rng.choice([1, 3, 8, 17, 33]), rng.randint(1, 3)
+    both, first = rng.random() < 0.4, rng.random() < 0.5
+    more: dict[str, Any] = (
+        {"proj_size": 2} if kind is nn.LSTM and hidden > 2 and rng.random() < 0.3 else {}
+    )
+    if kind is nn.RNN:
+        more["nonlinearity"] = rng.choice(["tanh", "relu"])
+    more |= {"bias": rng.random() < 0.8, "batch_first": first, "bidirectional": both}
+    layer = kind(size, hidden, layers, **more)
+    out = more.get("proj_size", hidden)
+    time_, batch = rng.randint(1, 12), rng.randint(1, 9)
+    x = torch.randn((batch, time_, size) if first else (time_, batch, size))
+    if rng.random() < 0.2:
+        x = x.transpose(0, 1).contiguous().transpose(0, 1)
+    if rng.random() < 0.1:
+        x = x[:1].expand(*x.shape)
+    rows = layers * (2 if both else 1)
+    sizes = (out, hidden) if kind is nn.LSTM else (out,)
+    states = tuple(torch.randn(rows, batch, n) for n in sizes) if rng.random() < 0.5 else ()
+    model = Model(layer, size, out * (2 if both else 1))
+    if rng.random() < 0.2:
+        model.lengths = [rng.randint(1, time_) for _ in range(batch)]
+        model.lengths[0] = time_
+    return model, x, states
+
+
+def weight_norm(model: Model) -> None:
+    parametrizations.weight_norm(model.layer, "weight_hh_l0")
+
+
+def old_weight_norm(model: Model) -> None:
+    nn.utils.weight_norm(model.layer, "weight_ih_l0")
+
+
+def pruned(model: Model) -> None:
+    prune.l1_unstructured(model.layer, "weight_hh_l0", 0.3)
+
+
+def frozen(model: Model) -> None:
+    next(iter(model.layer.parameters())).requires_grad_(False)
+
+
+def hooked(model: Model) -> None:
+    model.layer.register_forward_hook(lambda _m, _i, out: (out[0] * 2, out[1]))
+
+
+def doubled(model: Model) -> None:
+    model.double()
+
+
+BEFORE: list[Callable[[Model], None]] = [
+    weight_norm,
+    old_weight_norm,
+    pruned,
+    frozen,
+    hooked,
+    doubled,
+]
+
+
+def copied(model: Model) -> Any:
+    return copy.deepcopy(model)
+
+
+def pickled(model: Model) -> Any:
+    stream = io.BytesIO()
+    torch.save(model, stream)
+    stream.seek(0)
+    return torch.load(stream, weights_only=False)
+
+
+def loaded(model: Model) -> Any:
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model.load_state_dict(state, assign=True)
+    return model
+
+
+def averaged(model: Model) -> Any:
+    return AveragedModel(model)
+
+
+def shared(model: Model) -> Any:
+    return model.share_memory()
+
+
+def stepped(model: Model) -> Any:
+    for p in model.parameters():
+        if p.requires_grad:
+            p.grad = torch.full_like(p, 0.5)
+    torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1).step()
+    model.zero_grad()
+    return model
+
+
+def freed(model: Model) -> Any:
+    """A parameter's storage is given back and filled again, as sharding does."""
+    p = next(iter(model.layer.parameters()))
+    kept, size = p.detach().clone(), p.untyped_storage().nbytes()
+    p.untyped_storage().resize_(0)
+    p.untyped_storage().resize_(size)
+    with torch.no_grad():
+        p.copy_(kept)
+    return model
+
+
+AFTER: list[Callable[[Model], Any]] = [copied, pickled, loaded, averaged, shared, stepped, freed]
+INPLACE: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu_": torch.relu_,
+    "mul_": lambda y: y.mul_(2),
+    "dropout": nn.Dropout(0.5, inplace=True).eval(),
+}
+
+
+def surrounded(rng: random.Random) -> Callable[[Any, Tensor, tuple[Tensor, ...]], Any]:
+    """A way to call a model."""
+    plain = rng.choice(
+        [nullcontext, torch.no_grad, torch.inference_mode, torch.autograd.detect_anomaly,
+         torch.autograd.graph.save_on_cpu, lambda: torch.autocast("cpu", torch.bfloat16)]
+    )  # fmt: skip
+    way = rng.choice(["call", "checkpoint", "functional", "trace"])
+
+    def run(model: Any, x: Tensor, states: tuple[Tensor, ...]) -> Any:
+        with plain():
+            if way == "checkpoint" and torch.is_grad_enabled():
+                return checkpoint(model, x, *states, use_reentrant=False)
+            if way == "functional":
+                held = {name: p.detach() * 1 for name, p in model.named_parameters()}
+                return torch.func.functional_call(model, held, (x, *states))
+            if way == "trace" and plain is torch.no_grad:
+                return torch.jit.trace(model, (x, *states), check_trace=False)(x, *states)
+            return model(x, *states)
+
+    return run
+
+
+def called(model: Any, x: Tensor, states: tuple[Tensor, ...], run: Any) -> list[Tensor] | str:
+    """Outputs, states and gradients, or the name of the exception's family."""
+    x, states = x.detach().clone().requires_grad_(), tuple(s.detach().clone() for s in states)
+    torch.manual_seed(7)
+    try:
+        found = run(model, x, states)
+        results = [y.detach().clone() for y in found]
+        if found[0].requires_grad:
+            sum((y.float() ** 2).sum() for y in found).backward()
+            leaves = [p for p in model.parameters() if p.requires_grad]
+            results += [t.grad if t.grad is not None else torch.zeros_like(t) for t in [x, *leaves]]
+            model.zero_grad()
+    except Exception as error:  # noqa: BLE001  that torch raises too is what is asked
+        return f"raises: {error!r}"[:300]
+    return results
+
+
+def close(ours: Tensor, theirs: Tensor, truth: Tensor, terms: int) -> bool:
+    """Whether ours is as near to float64 as rounding allows.
+
+    Each number is a sum of ``terms`` products over the steps; each rounds by half an epsilon of a
+    partial sum, which the largest number of the tensor stands for; torch's own error stands for what
+    the sums before have grown to.
+    """
+    eps = torch.finfo(theirs.dtype).eps
+    scale = max(1.0, truth.abs().max().item()) if truth.numel() else 1.0
+    allowed = 8 * (theirs.double() - truth).abs().max().item() if truth.numel() else 0.0
+    worst = (ours.double() - truth).abs().max().item() if truth.numel() else 0.0
+    return worst <= allowed + terms * eps * scale
+
+
+def case(seed: int) -> str:
+    """One case: what is wrong, else nothing."""
+    rng = random.Random(seed)
+    torch.manual_seed(seed)
+    theirs, x, states = drawn(rng)
+    done = []
+    for change in rng.sample(BEFORE, rng.randint(0, 2)):
+        if isinstance(attempt(change, theirs), str):
+            return ""  # torch itself refuses these two together
+        done.append(change.__name__)
+    if "doubled" in done:
+        x, states = x.double(), tuple(s.double() for s in states)
+    if rng.random() < 0.3 and "hooked" not in done and theirs.lengths is None:
+        theirs.after = rng.choice(list(INPLACE))
+    try:
+        # A module with old weight_norm cannot be deep-copied after a call; it has had none.
+        ours = copy.deepcopy(theirs)
+    except RuntimeError:
+        return ""
+    grus.accelerate(ours, say=None)
+    both: list[Any] = [theirs, ours]
+    for change in rng.sample(AFTER, rng.randint(0, 2)):
+        done.append(change.__name__)
+        ends = [attempt(change, one) for one in both]
+        if isinstance(ends[0], str) or isinstance(ends[1], str):
+            same = isinstance(ends[0], str) == isinstance(ends[1], str)
+            return "" if same else f"{done}: torch {str(ends[0])[:200]}, grus {str(ends[1])[:200]}"
+        both = ends
+    return compared(both, x, states, surrounded(rng), f"{done} {theirs.layer}")
+
+
+def compared(both: list[Any], x: Tensor, states: tuple[Tensor, ...], run: Any, done: str) -> str:
+    """What torch's model (the first) and ours give differently, else nothing."""
+    results = [called(one, x, states, run) for one in both]
+    if isinstance(results[0], str) or isinstance(results[1], str):
+        same = isinstance(results[0], str) == isinstance(results[1], str)
+        return (
+            "" if same else f"{done}: torch {str(results[0])[:300]}, grus {str(results[1])[:300]}"
+        )
+    truth = in_double(both[0], x, states, run)
+    if isinstance(truth, str):
+        return ""
+    width = max(p.shape[-1] for p in both[0].parameters() if p.dim() == 2) + 2
+    terms = 8 * (x.shape[0] + x.shape[1]) * width
+    for k, (a, b, c) in enumerate(zip(results[1], results[0], truth, strict=True)):
+        if a.dtype != b.dtype:
+            return f"{done}: number {k} is {a.dtype}, torch's {b.dtype}"
+        if not close(a, b, c.double(), terms):
+            return f"{done}: number {k} is {(a - b).abs().max().item():.3g} off"
+    return ""
+
+
+def attempt(change: Callable[[Any], Any], model: Any) -> Any:
+    try:
+        return change(model)
+    except Exception as error:  # noqa: BLE001  that torch raises too is what is asked
+        return f"raises: {error!r}"
+
+
+def in_double(model: Any, x: Tensor, states: tuple[Tensor, ...], run: Any) -> Any:
+    """The same in float64 without autocast."""
+    try:
+        wide = copy.deepcopy(model).double()
+    except RuntimeError:
+        return "raises"
+    with torch.autocast("cpu", enabled=False):
+        return called(wide, x.double(), tuple(s.double() for s in states), run)
+
+
+def chunk(first: int) -> None:
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    for seed in range(first, first + CHUNK):
+        print(f"at {seed}", flush=True)
+        wrong = case(seed)
+        if wrong:
+            print(f"WRONG {seed}: {wrong}", flush=True)
+    print("done", flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--chunk", type=int)
+    asked = parser.parse_args()
+    if asked.chunk is not None:
+        chunk(asked.chunk)
+        return 0
+    end, first, cases, wrong, crashes = time.monotonic() + 60 * asked.minutes, asked.seed, 0, 0, 0
+    while time.monotonic() < end:
+        words = [sys.executable, __file__, "--chunk", str(first)]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=600)
+        lines = done.stdout.splitlines()
+        cases += sum(line.startswith("at ") for line in lines)
+        wrong += sum(line.startswith("WRONG") for line in lines)
+        print("\n".join(line for line in lines if line.startswith("WRONG")), end="", flush=True)
+        if done.returncode or lines[-1:] != ["done"]:
+            crashes += 1
+            print(f"CRASH {lines[-1:]} {done.returncode} {done.stderr[-300:]}", flush=True)
+        first += CHUNK
+    print(f"{cases} cases, {wrong} wrong, {crashes} crashes")
+    return int(bool(wrong or crashes))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
