@@ -254,3 +254,17 @@ def test_what_packages_read_of_torchs_modules_is_there() -> None:
 def test_it_prints_what_it_did_by_itself(capsys: pytest.CaptureFixture[str]) -> None:
     grus.restore(grus.accelerate(nn.Sequential(nn.LSTM(I, H))))
     assert capsys.readouterr().out == "0: LSTM: torch's -> grus'\n0: LSTM: grus' -> torch's\n"
+
+
+@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM, nn.RNN, nn.GRUCell, nn.LSTMCell, nn.RNNCell])
+def test_restore_leaves_none_of_our_attributes(kind: type[nn.Module]) -> None:
+    """Called and trained in between; torch's module has what it has when it is made, no more."""
+    module = kind(2, 3)  # type: ignore[call-arg]
+    before = set(vars(module))
+    grus.accelerate(module, say=None)
+    out = module(torch.zeros(1, 2))
+    (out[0] if isinstance(out, tuple) else out).sum().backward()
+    if hasattr(module, "recompute"):
+        module.recompute = True
+    grus.restore(module, say=None)
+    assert set(vars(module)) == before

@@ -110,10 +110,10 @@ def sized(course: Course, found: Sequence[Contestant], match: str) -> tuple[Cont
 
 def step_seconds(course: Course, one: Contestant) -> float:
     """The median time of a few training steps, measured here and now on a model of its own."""
-    from grus.models.train import learn
+    from grus.models.train import learn, threads
 
     times = []
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, threads(course.settings.threads):
         run = course.start(one, 0, Path(folder))
         x, y = run.chunk()
         for _ in range(WARM_UP + MEASURED):

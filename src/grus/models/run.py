@@ -271,7 +271,6 @@ def start(
     Raises InputError when the folder holds a run already, or the text is too short.
     """
     check_free(folder)
-    torch.set_num_threads(settings.threads)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model = LanguageModel(architecture, settings.dropout, settings.gate_bias, make_layer)
@@ -306,7 +305,6 @@ def resume(found: Checkpoint, folder: Path, source: text.Source, settings: Setti
     Raises InputError when the text is not the one that the run was trained on, and while another
     process trains it.
     """
-    torch.set_num_threads(settings.threads)
     read = text.read(source)
     same = read.sha256 == found.sha256 and read.vocabulary == found.architecture.vocabulary
     check(same, f"{source.name} is not the text that the run in {folder} was trained on")

@@ -52,7 +52,6 @@ class TaskRun:
         settings: Settings,
         validation: tuple[Tensor, Tensor],
     ) -> None:
-        torch.set_num_threads(settings.threads)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             self.model = TaskModel(task, cell, hidden, settings.gate_bias)

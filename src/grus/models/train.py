@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -87,7 +87,7 @@ def train(run: R, watch: Watch[R], stop: Callable[[], bool]) -> None:
     Raises DivergedError, an InputError, when the weights are no longer finite or the loss exploded
     (what was saved before is kept), and InputError at once when another process trains the run.
     """
-    with run.writing():
+    with run.writing(), threads(run.settings.threads):
         _train(run, watch, stop)
 
 
@@ -112,6 +112,17 @@ def _train(run: R, watch: Watch[R], stop: Callable[[], bool]) -> None:
         watch.report(run, run.report())
     else:
         run.save()
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """torch computes on ``count`` threads; afterwards on as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def learn(
