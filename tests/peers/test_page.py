@@ -29,6 +29,10 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 GRUS = [sys.executable, "-c", "from grus.cli.main import run; run()", "serve"]
 LASAGNE = "Lasagne GRULayer"
 TEXT = "the quick brown fox"
+DIMMED = """[...document.querySelectorAll("#plot, #next, #sheet, #equations")].map((part) => {
+  while (part.parentElement.tagName !== "SECTION") part = part.parentElement;
+  return getComputedStyle(part).opacity;
+})"""
 SIZES = [(1366, 768), (1366, 650), (1024, 768), (400, 800)]
 
 
@@ -154,11 +158,52 @@ def test_an_unknown_character_is_said_and_then_forgotten(browser: Any, address: 
     visit = Visit(context.new_page(), address)
     visit.type("the Ω")
     assert "'Ω' is not in the model's vocabulary" in visit.text("#message")
+    assert visit.text("#message").endswith("Dimmed below: the answer before.")
+    assert set(visit.page.evaluate(DIMMED)) == {"0.35"}
     visit.type("the")
     assert visit.text("#message") == "3 characters read"
+    assert set(visit.page.evaluate(DIMMED)) == {"1"}
     # The browser itself notes the refused request; the page adds nothing.
     assert [line for line in visit.said if "400" not in line] == []
     context.close()
+
+
+def test_it_says_that_it_loads_until_it_can_be_used(browser: Any, address: str) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    held: list[Any] = []
+    page.route("**/look", lambda route: held.append(route))
+    page.goto(address, wait_until="commit")
+    assert "Loading" in page.inner_text("#message")
+    while not held:
+        page.wait_for_timeout(50)
+    before = "getComputedStyle(document.getElementById('hold'), '::before').content"
+    assert page.evaluate(before) == '"loading …"'
+    held.pop().continue_()
+    page.wait_for_selector("body[data-ready]")
+    assert page.evaluate(before) == "none"
+    assert "characters read" in page.inner_text("#message")
+    context.close()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_message_moves_the_picture(browser: Any, address: str, width: int) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 800})
+    visit = Visit(context.new_page(), address)
+    visit.type("the")
+    before = visit.page.locator("#plot").bounding_box()
+    visit.type("the Ω")
+    assert visit.page.locator("#plot").bounding_box() == before
+    message = "[message.scrollHeight, message.clientHeight]"
+    needed, kept = visit.page.evaluate(message)
+    assert needed <= kept
+    context.close()
+
+
+def test_the_picture_keeps_to_its_box(visit: Visit) -> None:
+    visit.type(TEXT)
+    visit.page.evaluate("document.getElementById('text').style.height = '130px'")
+    visit.until("plot.querySelector('svg').clientHeight === plot.clientHeight")
 
 
 def test_a_click_shows_the_worksheet_of_that_step_and_unit(visit: Visit) -> None:

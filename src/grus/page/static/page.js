@@ -28,6 +28,13 @@ function say(message, wrong) {
   at("message").classList.toggle("wrong", Boolean(wrong));
 }
 
+// What stays on the page answers an earlier question, so it is dimmed and the message says so.
+function refused(why) {
+  document.body.classList.remove("loading");
+  document.body.classList.add("stale");
+  say(answer ? `${why.replace(/\.?$/, ".")} Dimmed below: the answer before.` : why, true);
+}
+
 // One question at a time; what changed in the meantime is asked next.
 async function look() {
   if (busy) { again = true; return; }
@@ -41,8 +48,9 @@ async function look() {
       show();
       await draw(at("plot"), answer, picked);
       await worksheet();
+      document.body.classList.remove("loading", "stale");
     } catch (error) {
-      say(error instanceof TypeError ? "The server has ended: start grus serve again." : error.message, true);
+      refused(error instanceof TypeError ? "The server has ended: start grus serve again." : error.message);
     }
   } while (again);
   busy = false;
@@ -247,6 +255,8 @@ function listen() {
     change({ unit, units: page(unit) });
   });
   at("plot").addEventListener("keydown", keys);
+  // Its box also changes where the window does not: the text box can be drawn taller.
+  new ResizeObserver(() => at("plot").data && Plotly.Plots.resize(at("plot"))).observe(at("plot"));
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && event.target !== at("plot")) { at("text").focus(); change({ step: -1 }); }
   });
@@ -257,7 +267,7 @@ async function start() {
   try {
     model = await ask("model", {});
   } catch (error) {
-    say(error.message, true);
+    refused(error.message);
     return;
   }
   prepare();
@@ -265,6 +275,7 @@ async function start() {
   asked.text = [...SAMPLE].filter((symbol) => model.symbols.includes(symbol)).join("");
   asked.value = model.gates.at(-1) || "";
   at("text").value = asked.text;
+  at("text").readOnly = false;
   at("text").focus();
   await look();
 }

@@ -73,7 +73,7 @@ async function draw(place, answer, picked) {
     return;
   }
   const steps = answer.symbols.map((_, k) => answer.first + k + 1);
-  const config = { displayModeBar: false, doubleClick: false, responsive: true, showTips: false };
+  const config = { displayModeBar: false, doubleClick: false, showTips: false };
   const fresh = !place.on;
   await Plotly.react(place, traces(answer, steps), layout(answer, steps), config);
   if (fresh) place.on("plotly_click", picked);
