@@ -172,7 +172,11 @@ def test_it_says_that_it_loads_until_it_can_be_used(browser: Any, address: str) 
     context = browser.new_context()
     page = context.new_page()
     held: list[Any] = []
-    page.route("**/look", lambda route: held.append(route))
+
+    def hold(route: Any) -> None:
+        held.append(route)
+
+    page.route("**/look", hold)
     page.goto(address, wait_until="commit")
     assert "Loading" in page.inner_text("#message")
     while not held:

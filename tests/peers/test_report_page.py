@@ -86,6 +86,21 @@ def test_it_draws_every_section_without_a_word(browser: Any, tmp_path: Path) -> 
     assert opened.heard(path) == []
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_it_is_no_wider_than_the_screen(browser: Any, tmp_path: Path, width: int) -> None:
+    path = tmp_path / "report.html"
+    report.write(trace(rows=2, layers=2, tokens=tuple("abc de")), path)
+    opened = Opened(browser, path)
+    opened.page.set_viewport_size({"width": width, "height": 800})
+    opened.page.reload()
+    opened.page.wait_for_selector("body[data-ready=yes]", timeout=20_000)
+    opened.page.click("summary")
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert opened.page.locator(".wide table").count() == 1
+    heat = opened.page.locator(".nsewdrag").first.bounding_box()
+    assert heat["width"] > 150  # beside the colour bar
+
+
 def test_value_row_order_and_unit_can_be_chosen(browser: Any, tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     made = trace(rows=2, layers=2)

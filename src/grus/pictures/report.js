@@ -87,13 +87,13 @@
     });
   }
 
-  function layout(name, section, now, range) {
+  function layout(name, section, now, range, narrow) {
     const places = order(name, section, now.memory), marks = ticks(range);
     const shown = places.map((place) => String(name.units[place]));
     const at = shown.indexOf(String(now.unit)), step = Math.max(1, Math.ceil(shown.length / 12));
     const sorted = now.memory && name.sorted && section.sorted_by;
     return {
-      font: FONT, margin: { l: 74, r: 20, t: 32, b: 60 }, hovermode: "closest",
+      font: FONT, margin: { l: 74, r: narrow ? 8 : 20, t: 32, b: 60 }, hovermode: "closest",
       xaxis: { range, tickvals: marks.vals, ticktext: marks.text, title: { text: marks.title, standoff: 10 }, automargin: true,
         tickfont: MONO, tickangle: tokens && tokens.some((t) => t.length > 1 && t[0] !== "&")
           && marks.title !== "step" ? -90 : 0, showgrid: false, zeroline: false, anchor: "y2" },
@@ -102,7 +102,8 @@
         title: { text: sorted ? "unit, longest<br>memory on top" : "unit", standoff: 4 } },
       yaxis2: { domain: [0, 0.33], title: { text: `unit ${now.unit}` }, fixedrange: true,
         gridcolor: "#e4e6e8", zerolinecolor: "#9aa0a6" },
-      legend: { y: 0.33, yanchor: "top", x: 1.01 }, showlegend: true,
+      legend: narrow ? { orientation: "h", y: -0.2, yanchor: "top", x: 0 } : { y: 0.33, yanchor: "top", x: 1.01 },
+      showlegend: true,
       shapes: at < 0 ? [] : [{ type: "rect", xref: "paper", x0: 0, x1: 1, yref: "y",
         y0: at - 0.5, y1: at + 0.5, line: { color: "#D55E00", width: 2 } }],
     };
@@ -120,7 +121,7 @@
   function draw(index) {
     const now = chosen(), section = data.sections[index];
     const traces = [heatMap(now.name, section, index, now), ...lines(index, now)];
-    return Plotly.react(plots[index], traces, layout(now.name, section, now, ranges[index]), CONFIG);
+    return Plotly.react(plots[index], traces, layout(now.name, section, now, ranges[index], plots[index].clientWidth < 600), CONFIG);
   }
 
   function drawAll() {

@@ -89,7 +89,8 @@ def _measures(trace: Trace) -> str:
     lines = ["".join(f"<td>{escape(text)}</td>" for text in row) for row in rows]
     lines[0] = lines[0].replace("td>", "th>")
     body = "".join(f"<tr>{line}</tr>" for line in lines)
-    return f"<h2>Measures</h2><table>{body}</table>"
+    box = '<div class="wide" tabindex="0" role="region" aria-label="Measures">'
+    return f"<h2>Measures</h2>{box}<table>{body}</table></div>"
 
 
 def _json(data: dict[str, Any]) -> str:
