@@ -70,6 +70,16 @@ def test_flow_is_a_share_of_lag_0_and_marks_where_it_vanishes_and_explodes() -> 
     assert said == ["vanishing: below 1/1000", "exploding: above 1000"]
 
 
+def test_flow_is_drawn_as_far_as_it_falls() -> None:
+    lags = np.arange(300)
+    ax = gradient_flow({"rnn": flow(0.2**lags), "big": flow(10.0**lags)})
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), 0.2**lags, rtol=1e-12)
+    np.testing.assert_allclose(ax.lines[2].get_ydata(), 10.0**lags, rtol=1e-12)
+    ends = gradient_flow({"a": flow([1, 1e-308, 1e-320]), "b": flow([1, 1e307, 1e308])})
+    assert ends.get_ylim() == (1e-300, 1e300)
+    ends.figure.canvas.draw()
+
+
 def test_flow_that_is_zero_or_overflows_is_drawn_at_the_ends() -> None:
     ax = gradient_flow({"a": flow([1, 0, 0]), "b": flow([1, np.inf, np.nan])})
     low, high = ax.get_ylim()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, np.dtype[Any]]
 FAR = 1e3  # a thousand times smaller or larger than at lag 0
-LEAST = 1e-12  # the lowest end of the axis, as a share of lag 0
+ENDS = (1e-300, 1e300)  # of the axis, as shares of lag 0: as far as float64 goes, and some room
 
 
 class FlowLike(Protocol):
@@ -51,6 +51,8 @@ def gradient_flow(
         raise InputError(f"{', '.join(norms)}: the norm at the first lag must be positive, got 0.0")
     ax = style.axes(ax, 8.0, 4.4)
     low, high = _ends([share for _, share in shares.values()])
+    ax.set_yscale("log")
+    ax.set_ylim(low, high)
     for k, (label, (lags, share)) in enumerate(shares.items()):
         look = style.series(k) | {"markevery": max(1, len(lags) // 10), "markersize": 5}
         drawn = np.clip(np.nan_to_num(share, nan=high, posinf=high), low, high)
@@ -84,8 +86,8 @@ def _ends(shares: Sequence[Array]) -> tuple[float, float]:
     """The axis' ends: all that is finite and positive, and some of both zones."""
     every = np.concatenate(shares)
     inside = every[np.isfinite(every) & (every > 0)]
-    low = max(LEAST, min(float(inside.min()), 1 / FAR) / 30)
-    return low, max(float(inside.max()), 3.0) * 10
+    low = max(ENDS[0], min(float(inside.min()), 1 / FAR) / 30)
+    return low, max(min(float(inside.max()), ENDS[1] / 10), 3.0) * 10
 
 
 def _crossing(lags: Array, share: Array) -> str:
@@ -99,7 +101,6 @@ def _crossing(lags: Array, share: Array) -> str:
 
 def _zones(ax: Axes, low: float, high: float) -> None:
     """Shade what has vanished or exploded, and say so."""
-    ax.set_yscale("log")
     style.plain(ax)
     ax.axhline(1.0, color=style.GREY, linewidth=1, linestyle=":")
     zones = [("vanishing: below 1/1000", low, 1 / FAR)]
@@ -111,4 +112,3 @@ def _zones(ax: Axes, low: float, high: float) -> None:
         at, side = (bottom, "bottom") if top <= 1 else (top, "top")
         look: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "color": style.GREY}
         ax.text(0.01, at, said, va=side, fontsize=style.SMALL, **look)
-    ax.set_ylim(low, high)
