@@ -68,14 +68,10 @@ def _draw(found: Measures, out: Path) -> None:
     drawn = [draw for draw, numbers in pictures if numbers]
     if not drawn:
         raise InputError(f"cell {found.cell.name} has no gates and no states: nothing to draw")
-    columns = min(2, len(drawn))
-    rows = -(-len(drawn) // columns)
-    figure = new_figure(7.5 * columns, 4.4 * rows)
-    places = figure.subplots(rows, columns, squeeze=False).ravel()
-    for ax, draw in zip(places, drawn, strict=False):
+    # Below each other: every plot has room for its key at the right, and no place stays empty.
+    figure = new_figure(8.0, 4.2 * len(drawn))
+    for ax, draw in zip(figure.subplots(len(drawn), squeeze=False).ravel(), drawn, strict=True):
         draw(found, ax=ax)
-    for ax in places[len(drawn) :]:
-        ax.set_axis_off()
     save(figure, out)
 
 

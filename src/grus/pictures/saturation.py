@@ -37,7 +37,7 @@ def saturation(
         ax.scatter(right, left, s=26, alpha=0.65, linewidths=0, label=label, **look)
     ax.plot([0, 1], [1, 0], color=style.GREY, linewidth=1, linestyle=(0, (2, 3)))
     style.plain(ax)
-    ax.set_aspect("equal")
+    ax.set_aspect("equal", anchor="W")
     ax.set_xlim(-EDGE, 1 + EDGE)
     ax.set_ylim(-EDGE, 1 + EDGE)
     ticks = np.linspace(0, 1, 5)
