@@ -50,7 +50,8 @@ def sequence(
             if not mixed and x.dtype in WIDE and addresses.usual((x, *start, *named.values())):
                 return _kernels(path, record, x, start, named, steps)
             output, final = _converted(path, record, x, start, named, steps)
-            return autocast(record, output, final, start, one_step) if mixed else (output, final)
+            by_steps = one_step or steps.lengths is not None  # as torch runs what is packed
+            return autocast(record, output, final, start, by_steps) if mixed else (output, final)
         except MemoryKindError:
             if asked == "kernels":
                 raise
@@ -59,19 +60,28 @@ def sequence(
     return composite.sequence(record.cell, composite.families(record, named), x, start, steps)
 
 
-ROUNDED = [CELLS[name] for name in ("rnn", "rnn_relu", "lstm", "lstm_projected")]
+ROUNDED = [CELLS[name] for name in ("rnn", "rnn_relu", "lstm")]
 """What torch's layers of these cells give is autocast's dtype, whatever the state's."""
+PROJECTED = CELLS["lstm_projected"]
 
 
 def autocast(
-    record: TorchRecord, output: Tensor, final: Row, start: Row, one_step: bool = False
+    record: TorchRecord, output: Tensor, final: Row, start: Row, by_steps: bool = False
 ) -> tuple[Tensor, Row]:
-    """Results in torch's dtypes under autocast on the CPU (torch 2.13): those of a GRU are added to
-    the state before, and so is a step of ``nn.LSTMCell`` and an ``nn.LSTM`` over float16."""
-    dtype = torch.get_autocast_dtype("cpu")
-    added = record.cell in ROUNDED[2:] and (one_step or output.dtype is torch.float16)
-    if added or record.cell not in ROUNDED:
-        dtype = torch.promote_types(dtype, start[0].dtype)
+    """Results in torch's dtypes under autocast on the CPU (torch 2.13).
+
+    Those of a GRU are added to the state before, and so is a step of ``nn.LSTMCell``, an ``nn.LSTM``
+    over float16 or packed rows, and of an ``nn.LSTM`` with a projection the cell's state alone.
+    Autocast leaves float64 alone.
+    """
+    if output.dtype is torch.float64:
+        return output, final
+    narrow = torch.get_autocast_dtype("cpu")
+    wide = torch.promote_types(narrow, start[-1].dtype)
+    if record.cell == PROJECTED:
+        return output.to(narrow), (final[0].to(narrow), final[1].to(wide))
+    added = record.cell == ROUNDED[2] and (by_steps or output.dtype is torch.float16)
+    dtype = wide if added or record.cell not in ROUNDED else narrow
     return output.to(dtype), tuple(state.to(dtype) for state in final)
 
 
@@ -93,7 +103,8 @@ def _converted(
 ) -> tuple[Tensor, Row]:
     """Run in the dtype of the parameters, or float32 where they are narrower."""
     own, names = next(iter(named.values())).dtype, _names(record, named)
-    mixed, tensors = torch.is_autocast_enabled("cpu"), (x, *start, *named.values())
+    mixed = torch.is_autocast_enabled("cpu") and own is not torch.float64
+    tensors = (x, *start, *named.values())
     addresses.check(names, tensors, traced=traced())
     for name, tensor in zip(names, tensors, strict=True):
         given = mixed and name not in named and tensor.dtype in (torch.float32, *NARROW)
