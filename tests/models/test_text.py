@@ -56,6 +56,11 @@ def test_a_table_is_told_where_forecasts_are_made(name: str, tmp_path: Path) -> 
     content = b"# comment\n@problemName X\n@data\n1,2:3" if name[-2:] == "ts" else b"a,b\n1,2\n"
     with pytest.raises(InputError, match=r"not prose.*Forecasts are made .*docs/recipes\.md"):
         read(Source(write(tmp_path, content, name)))
+    for head in (b"@data\n1,2:3\n", b"#c\r\n@DATA \r\n1,2:3\r\n", b"@problemName X\n1,2:3\n"):
+        with pytest.raises(InputError, match="looks like a set of time series, not prose"):
+            read(Source(write(tmp_path, head, "vowels.ts")))
+    for prose in (b"import x\n@dataclass\nclass A: ...\n", b"@Component({})\nexport class A {}\n"):
+        assert decoded(Source(write(tmp_path, prose, "program.ts"))) == prose.decode()
     prose = b"let x: number = 1; // a program\n"
     assert decoded(Source(write(tmp_path, prose, "some.ts"))) == prose.decode()
 

@@ -16,6 +16,8 @@ from grus.models.fields import check
 BUILT_IN = "the Python language reference (pydoc_data.topics)"
 RECORDS = {".csv": "a table", ".tsv": "a table", ".json": "JSON", ".jsonl": "JSON records"}
 RECORDS[".ndjson"] = RECORDS[".jsonl"]
+# sktime's .ts and Weka's .arff; a Python file's @dataclass is neither.
+SERIES = re.compile(rb"^[ \t]*@(?:data[ \t]*\r?$|problemname\b)", re.I | re.M)
 FORECASTS = " Forecasts are made in Python with grus.GRU: docs/recipes.md"
 NORMALIZERS = ("none", "letters")
 UNITS = ("character", "byte")
@@ -171,7 +173,7 @@ def _from_file(path: Path, source: Source) -> str:
         raw = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    if kind is None and b"\n@data" in raw.lower():
+    if kind is None and SERIES.search(raw):
         kind = "a set of time series"
     if kind is None and b"\0" in raw and encoding(raw) == "utf-8-sig":
         kind = "a binary file"
