@@ -12,6 +12,7 @@ from grus.dialects.dialect import Dialect
 from grus.dialects.network import Network, Unrepresentable
 from grus.dialects.packing import ADDED
 from grus.dialects.records import called, of_name
+from grus.dialects.runtime import SAID
 from grus.dialects.storage import pack
 from grus.dialects.transform import fit, without_inner
 from grus.equations import Weight
@@ -242,6 +243,13 @@ def _turned_outputs(source: Dialect | None, target: Dialect) -> list[str]:
     return []
 
 
+PADDED = {
+    "padded": ("outputs past the end of a shorter row are not the same", "mask them"),
+    "empty": ("a row of length 0 does not end in the same state", "leave such rows out"),
+}
+"""Switch of a `Runtime` -> what differs, and what the user does about it."""
+
+
 def _notes(network: Network, source: Dialect | None, target: Dialect) -> list[str]:
     """What was merged, and what weights do not carry."""
     found = []
@@ -260,9 +268,9 @@ def _notes(network: Network, source: Dialect | None, target: Dialect) -> list[st
         found.append(f"one direction that runs backward: set it in {target.title}")
         found += _turned_outputs(source, target)
     if source is not None and source.runtime != target.runtime:
-        for what in ("padded", "empty"):
+        for what, (where, remedy) in PADDED.items():
             mine, theirs = getattr(source.runtime, what), getattr(target.runtime, what)
             if mine != theirs and "no lengths" not in (mine, theirs):
-                where = "past a row's length" if what == "padded" else "for a row of length 0"
-                found.append(f"no weight says what comes {where}: {mine} there, {theirs} here")
+                ends = f"{source.framework}: {SAID[mine]}; {target.framework}: {SAID[theirs]}"
+                found.append(f"{where} ({ends}): {remedy}")
     return found
