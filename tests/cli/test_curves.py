@@ -57,7 +57,7 @@ def test_a_real_run_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dr
     steps = [float(report.step) for report in watch.reports]
     assert curves == {
         "run": [(steps, [r.validation_bits for r in watch.reports])],
-        "run, training": [(steps, [r.train_bits for r in watch.reports])],
+        "run, training\nwith the run's dropout": [(steps, [r.train_bits for r in watch.reports])],
     }
     assert look == {"y": "bits per character"}
     assert out.read_bytes().startswith(b"<?xml")
@@ -81,7 +81,7 @@ def test_nothing_held_out_shows_the_training(
     none = {f"validation_{name}": None for name in ("loss", "bits", "perplexity")}
     folder = write(tmp_path / "a", none)
     assert grus(monkeypatch, str(folder), "--out", str(tmp_path / "o.png")) == 0
-    assert drawn[0][0] == {"a, training": [([7.0], [3.0])]}
+    assert drawn[0][0] == {"a, training\nwith the run's dropout": [([7.0], [3.0])]}
 
 
 def test_a_line_that_is_being_written_is_left_out(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ UNITS = {
     "loss": "loss, nats per character",
     "perplexity": "perplexity",
 }
-ENDS = {"train": ", training", "validation": ""}
+# Training losses are taken while dropout is drawn, those held out without it.
+ENDS = {"train": ", training\nwith the run's dropout", "validation": ""}
 
 
 def curves(
