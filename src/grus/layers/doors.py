@@ -70,7 +70,7 @@ def autocast(
 ) -> tuple[Tensor, Row]:
     """Results in torch's dtypes under autocast on the CPU (torch 2.13).
 
-    Those of a GRU are added to the state before, and so is a step of ``nn.LSTMCell``, an ``nn.LSTM``
+    Those of a GRU are added to the state before; so is a step of ``nn.LSTMCell``, an ``nn.LSTM``
     over float16 or packed rows, and of an ``nn.LSTM`` with a projection the cell's state alone.
     Autocast leaves float64 alone.
     """
