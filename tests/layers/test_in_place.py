@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from torch import Tensor, nn  # noqa: E402
 from torch.autograd.graph import save_on_cpu, saved_tensors_hooks  # noqa: E402
 from torch.utils._pytree import tree_leaves  # noqa: E402
 from torch.utils.checkpoint import checkpoint  # noqa: E402
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 import grus  # noqa: E402
 from grus.layers import kernel  # noqa: E402
@@ -203,3 +205,17 @@ def test_the_output_is_let_go_of_with_the_graph() -> None:
     del y
     gc.collect()
     assert node.output is None
+
+
+@pytest.mark.parametrize("name", ["GRU", "LSTM", "RNN"])
+def test_what_the_operator_gives_may_be_changed_too(name: str) -> None:
+    """Inside a dispatch mode the sequence is one operator; torch's own LSTM refuses this there."""
+    layer, x = getattr(grus, name)(3, 4), torch.randn(5, 2, 3)
+    gradients = []
+    for mode in (FlopCounterMode(display=False), nullcontext()):
+        with mode:
+            y, _ = layer(x)
+            (y.mul_(2) if isinstance(mode, FlopCounterMode) else y * 2).sum().backward()
+        gradients.append([p.grad.clone() for p in layer.parameters()])
+        layer.zero_grad()
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))

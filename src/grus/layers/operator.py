@@ -22,7 +22,7 @@ from grus import kernels
 from grus.dialects import TorchRecord
 from grus.equations import Cell
 from grus.kernels.steps import Steps
-from grus.layers import composite, kernel
+from grus.layers import composite, function, kernel
 from grus.layers.binding import Binding, bind
 from grus.layers.path import constant, jit_traced
 from grus.layers.way import Way
@@ -196,7 +196,8 @@ def _(
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
     ctx.cell, ctx.names, ctx.keep, tensors, ctx.states, lengths, resets, *ctx.options = inputs
     ctx.masks = lengths, resets
-    ctx.save_for_backward(output[0], output[-1], *tensors)
+    read = function.read_back(bound_to(ctx.cell, ctx.names), output[0])  # the caller may change it
+    ctx.save_for_backward(read, output[-1], *tensors)
 
 
 def _differentiate(ctx: Any, grads: list[Tensor | None]) -> tuple[Any, ...]:
