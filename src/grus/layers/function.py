@@ -33,8 +33,8 @@ transform is over."""
 _batched = torch._C._functorch.is_legacy_batchedtensor
 """True for the gradients of ``torch.autograd.grad(..., is_grads_batched=True)``, which come from an
 older vmap that asks no function for its rule."""
-_hooked = torch._C._autograd._top_saved_tensors_default_hooks
-"""The hooks that saved tensors go through, or None."""
+_hooked = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", bool)
+"""The hooks that saved tensors go through, or None; torch 2.6 cannot be asked: they are assumed."""
 _graph_stays = torch._C._autograd._get_current_graph_task_keep_graph
 """Whether the backward under way may be followed by another."""
 

@@ -56,6 +56,9 @@ def constant(function: _Constant) -> _Constant:
 
 _switch = constant(backend)
 
+exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", bool)
+"""True inside ``torch.export``; torch 2.6 cannot be asked and says nothing."""
+
 
 def choose(x: Tensor, asked: Path | None, cell: Cell, steps: Steps = PLAIN) -> Path:
     """The path of ``cell`` for input ``x`` stepped through by ``steps``.

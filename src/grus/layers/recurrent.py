@@ -31,7 +31,7 @@ from grus.layers import (
 )
 from grus.layers.errors import KindError, ShapeError
 from grus.layers.packed import Packing
-from grus.layers.path import Path, choose, jit_state, onnx_exported
+from grus.layers.path import Path, choose, exporting, jit_state, onnx_exported
 from grus.layers.regularised import PLAIN_CELL, Options, Regularised, drawn
 from grus.layers.states import Row, State, final, initial
 from grus.layers.stepper import Stepper
@@ -265,7 +265,7 @@ class Recurrent(TorchSurface):
             )
         if lengths is not None or resets is not None:
             raise ShapeError("a PackedSequence has its lengths; give lengths= and resets= with x")
-        if torch.compiler.is_exporting():
+        if exporting():
             raise InputError(
                 "torch.export has no packed sequences: give the padded input with lengths="
             )
