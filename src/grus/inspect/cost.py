@@ -7,12 +7,12 @@ moves out of the time loop or computes again changes where the work is done, not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
-from grus.equations import OPERATORS, Apply, Cell, Expr, Input, Name, State, Weight
+from grus.equations import OPERATORS, Apply, Cell, Const, Expr, Input, Name, State, Weight
 from grus.errors import InputError
 from grus.gradients import Backward, backward
 
@@ -94,10 +94,12 @@ def cost(cell: Cell) -> Cost:
     flat_axes = axes_of(back.forward.equations, _leaf(cell))
     seen = _seen(cell, flat_axes)
     backward_axes = axes_of(back.cell.equations, seen)
+    numbers = _numbers(back.forward.equations, frozenset())
     return Cost(
         parameters=total(Count.of(*axes) for axes in cell.shapes.weights.values()),
         forward=_operations(cell.equations, forward_axes, _leaf(cell)),
-        backward=_operations(back.cell.equations, backward_axes, seen) + _weight_sums(cell, back),
+        backward=_operations(back.cell.equations, backward_axes, seen, numbers)
+        + _weight_sums(cell, back),
         dx=total(_input_gradient(cell, back, backward_axes)),
         read=total(
             [
@@ -182,11 +184,30 @@ def _seen(cell: Cell, flat_axes: Mapping[str, Axis]) -> Leaf:
     return axis
 
 
+def _numbers(equations: Sequence[tuple[str, Expr]], known: frozenset[str]) -> frozenset[str]:
+    """``known`` and the names of the values that are made of numbers alone."""
+    for name, expr in equations:
+        known |= {name} if _is_number(expr, known) else set()
+    return known
+
+
+def _is_number(expr: Expr, numbers: frozenset[str]) -> bool:
+    if isinstance(expr, Apply):
+        return all(_is_number(part, numbers) for part in expr.args)
+    return isinstance(expr, Const) or (isinstance(expr, Name | Input) and expr.name in numbers)
+
+
 def _operations(
-    equations: Iterable[tuple[str, Expr]], axes: Mapping[str, Axis], leaf: Leaf
+    equations: Sequence[tuple[str, Expr]],
+    axes: Mapping[str, Axis],
+    leaf: Leaf,
+    known: frozenset[str] = frozenset(),
 ) -> Count:
+    """What a step does; what is made of numbers alone (``known`` are such) is worked out before."""
+    numbers = _numbers(equations, known)
+
     def count(expr: Expr) -> Count:
-        if not isinstance(expr, Apply):
+        if not isinstance(expr, Apply) or _is_number(expr, numbers):
             return Count()
         if OPERATORS[expr.op].kind == "linear":
             own = Count.of(*_matrix(expr, leaf), times=2)
