@@ -12,6 +12,7 @@ from hypothesis import given, settings, strategies as st
 torch = pytest.importorskip("torch")
 
 import grus  # noqa: E402
+from cells import ALL_CELLS  # noqa: E402
 from grus import reference  # noqa: E402
 from grus.equations import Cell  # noqa: E402
 from grus.errors import InputError  # noqa: E402
@@ -108,6 +109,16 @@ def test_published_cells_give_the_same_by_every_way(text: str) -> None:
 def test_what_a_layer_cannot_hold_is_said(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         check(Cell.parse(text))
+
+
+def test_a_cell_that_uses_x_unit_by_unit_is_checked_in_every_layer() -> None:
+    """Two directions hand the second layer twice the units; one direction may be stacked."""
+    with pytest.raises(InputError, match=r"what layer 1 reads and hidden_size .* got 8 and 4"):
+        grus.Recurrent(ALL_CELLS["sru"], 4, 4, num_layers=2, bidirectional=True)
+    with pytest.raises(InputError, match=r"input_size and hidden_size .* got 3 and 4"):
+        grus.Recurrent(ALL_CELLS["sru"], 3, 4)
+    stacked = grus.Recurrent(ALL_CELLS["sru"], 4, 4, num_layers=3)
+    assert stacked(torch.zeros(2, 1, 4))[0].shape == (2, 1, 4)
 
 
 PIECES = [

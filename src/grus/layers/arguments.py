@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 from grus.equations import Cell
@@ -71,15 +72,18 @@ def has_projection(cell: Cell) -> bool:
     return "projection" in axes | set(cell.shapes.states.values())
 
 
-def check_axes(cell: Cell, inputs: int, hidden: int) -> None:
-    """What a layer cannot hold yet, and x of another size where it is used element by element."""
+def check_axes(cell: Cell, inputs: Iterable[int], hidden: int) -> None:
+    """Refuse masks that a caller would have to give, and where x is used element by element an
+    input of another size than the state's; ``inputs`` are those of all layers, the first first."""
     masks = [i.name for i in cell.inputs if i.name != "x" and i.keep is None]
     if masks:
         raise InputError(
             f"cell {cell.name}: layers take no masks but drawn ones ({', '.join(masks)})"
         )
-    if cell.shapes.equal and inputs != hidden:
-        raise InputError(
-            f"cell {cell.name} uses x element by element: input_size and hidden_size must be equal,"
-            f" got {inputs} and {hidden}"
-        )
+    for k, size in enumerate(inputs):
+        if cell.shapes.equal and size != hidden:
+            below = "input_size" if k == 0 else f"the size of what layer {k} reads"
+            raise InputError(
+                f"cell {cell.name} uses x element by element: {below} and hidden_size must be"
+                f" equal, got {size} and {hidden}"
+            )

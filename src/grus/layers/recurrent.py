@@ -138,7 +138,6 @@ class Recurrent(TorchSurface):
     ) -> None:
         """Set everything but the parameters, of which only the names are noted."""
         arguments.check_projection(cell, proj_size, hidden_size)
-        arguments.check_axes(cell, input_size, hidden_size)
         regularised.check(cell)
         self.regularised, self._drawn = regularised, TorchRecord(cell) if cell.masks else None
         cell = expected(cell)
@@ -147,6 +146,8 @@ class Recurrent(TorchSurface):
         self.bias, self.batch_first, self.dropout = bias, batch_first, float(dropout)
         self.bidirectional, self.proj_size = bidirectional, proj_size
         self.backend, self.gate_bias = backend, dict(gate_bias or {})
+        rows = range(0, num_layers * (1 + bidirectional), 1 + bidirectional)
+        arguments.check_axes(cell, (self._axes(row)["input"] for row in rows), hidden_size)
         own = tuple(self.record.shapes(self._axes(0), bias))
         ends = parameters.suffixes(num_layers, bidirectional)
         self._rows = [{name: name + end for name in own} for end in ends]
