@@ -10,7 +10,8 @@ import pytest
 from cells import ALL_CELLS, every_cell
 from gradient_check import WrongGradientError, check
 from grus.equations import OPERATORS, Apply, Cell, Const, Expr, Input, Name, State
-from grus.gradients import RULES, Backward, backward
+from grus.equations.operators import Derivative
+from grus.gradients import Backward, backward
 
 GRU = ALL_CELLS["gru"]
 
@@ -44,13 +45,19 @@ def assert_caught(cell: Cell, back: Backward, what: str) -> None:
     pytest.fail(f"{what} went unseen")
 
 
-@pytest.mark.parametrize("op", sorted(RULES))
+def with_rule(monkeypatch: pytest.MonkeyPatch, op: str, rule: Derivative | None) -> None:
+    """The operator with another derivative."""
+    monkeypatch.setitem(OPERATORS, op, replace(OPERATORS[op], derivative=rule))
+
+
+@pytest.mark.parametrize("op", sorted(name for name, op in OPERATORS.items() if op.derivative))
 def test_a_wrong_term_in_any_rule_is_caught(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
     cell = USERS.get(op, GRU)
-    right = RULES[op]
+    right = OPERATORS[op].derivative
+    assert right is not None
     change = (lambda adjoint: adjoint + 0.01) if op == "positive" else (lambda adjoint: -adjoint)
     for k in range(OPERATORS[op].arity):
-        monkeypatch.setitem(RULES, op, _replace_argument(right, k, change))
+        with_rule(monkeypatch, op, _replace_argument(right, k, change))
         with pytest.raises(WrongGradientError):
             check(cell, derived_anew(cell))
 
@@ -67,9 +74,9 @@ def _replace_argument(
 
 
 def test_two_swapped_rules_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    sigmoid, tanh = RULES["sigmoid"], RULES["tanh"]
-    monkeypatch.setitem(RULES, "sigmoid", tanh)
-    monkeypatch.setitem(RULES, "tanh", sigmoid)
+    sigmoid, tanh = OPERATORS["sigmoid"].derivative, OPERATORS["tanh"].derivative
+    with_rule(monkeypatch, "sigmoid", tanh)
+    with_rule(monkeypatch, "tanh", sigmoid)
     with pytest.raises(WrongGradientError):
         check(GRU, derived_anew(GRU))
 

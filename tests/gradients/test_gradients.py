@@ -93,11 +93,17 @@ def test_the_adjoint_of_a_mean_has_the_axis_of_what_it_is_the_mean_of() -> None:
     check(Cell.parse("h_next = tanh(W.a @ x + mean(h))"))
 
 
+def test_a_transposed_product_has_the_derivative_of_a_product() -> None:
+    check(Cell.parse("h_next = tanh(U.a.T @ h + x)"))
+    check(Cell.parse("r = sigmoid(W.r @ x + U.r.T @ h)\nh_next = tanh(U.a.T @ (r * h) + x)"))
+    check(Cell.parse("h_next = tanh(W.a.T @ x + U.a @ h)"))
+    check(Cell.parse("n = U.a @ h + x\nh_next = tanh(h + U.a.T @ tanh(n))"))
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("h_next = tanh(h + mean(x))", "a mean over x has no derivative rule"),
-        ("h_next = tanh(U.a.T @ h + x)", "a transposed product has no derivative rule"),
         ("k = tanh(W.a @ x)\nh_next = k + step.k * h", "mask k and a value share a name"),
     ],
 )

@@ -38,6 +38,15 @@ PUBLISHED = {
     "a vector alone": "h_next = tanh(h + x + b.h)",
     "MGU3": "f = sigmoid(b.f)\nn = tanh(W.n @ x + U.n @ (f * h) + b.n)\n"
     "h_next = (1 - f) * h + f * n",
+    "transposed": "h_next = tanh(U.a.T @ h + W.a @ x)",
+    "transposed, of a value": "r = sigmoid(W.r @ x + U.r.T @ h)\n"
+    "h_next = tanh(U.a.T @ (r * h) + x)",
+    "tied": "n = tanh(W.n @ x + U.n @ h)\nh_next = tanh(h - U.n.T @ n)",
+    "tied, with a projection": "c_next = tanh(W.a @ x + U.a @ h + V.p.T @ h) + c\n"
+    "h_next = V.p @ c_next",
+    "x is added within": "n = tanh(x + U.n @ h)\nh_next = tanh(h + V.a @ n)",
+    "x is added within, transposed": "n = U.a @ h + x\n"
+    "h_next = tanh(h + U.b.T @ tanh(n) + U.a.T @ tanh(2 * n))",
     "NAS": "a = sigmoid(W.a @ x + U.a @ h + b.a)\nb_ = relu(W.b @ x + U.b @ h)\n"
     "c_next = tanh(a * b_ + c)\nh_next = tanh(c_next * a)",
 }

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from grus.equations import Cell, Expr, Input, Name, State, Weight
-from grus.gradients import Backward
+from grus.equations import Cell, Input, Name, State, Weight
+from grus.gradients import Backward, WeightGradient
 from grus.reference import split, step_values
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -65,7 +65,7 @@ def backpropagate(cell: Cell, back: Backward, problem: Problem) -> Gradients:
         adjoint = before if problem.carried else {n: np.zeros_like(a) for n, a in before.items()}
         for term in back.weights:
             total = totals.setdefault(term.weight, np.zeros_like(weights[term.weight]))
-            total += _weight_term(now[term.adjoint], term.operand, seen, total.shape)
+            total += _weight_term(now[term.adjoint], term, seen, total.shape)
         for weight, name in back.dx:
             dx[t] += now[name] if weight is None else now[name] @ weights[weight]
     start = tuple(before[f"d{name}"] for name in cell.states)
@@ -89,15 +89,15 @@ def _forward(
 
 
 def _weight_term(
-    adjoint: Array, operand: Expr | None, seen: Mapping[str, Array], shape: tuple[int, ...]
+    adjoint: Array, term: WeightGradient, seen: Mapping[str, Array], shape: tuple[int, ...]
 ) -> Array:
-    batch = len(seen["x"])
+    operand, batch = term.operand, len(seen["x"])
     if operand is None:
         return np.asarray(np.broadcast_to(adjoint, (batch, *shape)).sum(axis=0))
     if not isinstance(operand, (Input, Name, State)):
         raise TypeError(f"a weight's gradient is a product with a named value, not {operand}")
-    found: Array = adjoint.T @ np.broadcast_to(seen[operand.name], (batch, shape[1]))
-    return found
+    read = np.broadcast_to(seen[operand.name], (batch, shape[0 if term.turned else 1]))
+    return read.T @ adjoint if term.turned else adjoint.T @ read
 
 
 def _stack(

@@ -6,41 +6,7 @@ In: nothing. Out: cells as frozen values. Imports nothing beyond the standard li
 from grus.equations.cell import Cell
 from grus.equations.cells import CELLS
 from grus.equations.expected import expected
-from grus.equations.expr import (
-    OPERATORS,
-    Apply,
-    CellError,
-    Const,
-    Expr,
-    Family,
-    Input,
-    Name,
-    State,
-    U,
-    V,
-    W,
-    Weight,
-    b,
-    c,
-    clip,
-    d,
-    exp,
-    h,
-    hard_sigmoid,
-    maximum,
-    mean,
-    minimum,
-    p,
-    positive,
-    relu,
-    sequence,
-    sigmoid,
-    sqrt,
-    step,
-    tanh,
-    walk,
-    x,
-)
+from grus.equations.expr import Apply, CellError, Const, Expr, Input, Name, State, Weight, walk
 from grus.equations.hold import held_at, hold_weights
 from grus.equations.names import (
     KNOWN_AS,
@@ -56,7 +22,25 @@ from grus.equations.names import (
     plain,
     separate,
 )
+from grus.equations.operators import (
+    OPERATORS,
+    Linear,
+    Operator,
+    clip,
+    exp,
+    hard_sigmoid,
+    linear,
+    maximum,
+    mean,
+    minimum,
+    positive,
+    relu,
+    sigmoid,
+    sqrt,
+    tanh,
+)
 from grus.equations.shapes import Shapes
+from grus.equations.symbols import Family, U, V, W, b, c, d, h, p, sequence, step, x
 
 __all__ = [
     "CELLS",
@@ -70,8 +54,10 @@ __all__ = [
     "Family",
     "Input",
     "KnownAs",
+    "Linear",
     "Name",
     "Named",
+    "Operator",
     "Shapes",
     "State",
     "U",
@@ -93,6 +79,7 @@ __all__ = [
     "held_at",
     "hold",
     "hold_weights",
+    "linear",
     "maximum",
     "mean",
     "minimum",

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import cast
 
 from grus.equations.cell import Cell
-from grus.equations.expr import U, V, W, b, c, d, h, relu, sigmoid, tanh, x
+from grus.equations.operators import relu, sigmoid, tanh
+from grus.equations.symbols import U, V, W, b, c, d, h, x
 
 
 class Gru(Cell):

@@ -7,19 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from keyword import iskeyword
 from typing import TypeVar
 
-from grus.equations.expr import (
-    OPERATORS,
-    RESERVED,
-    Apply,
-    CellError,
-    Const,
-    Expr,
-    Input,
-    Name,
-    State,
-    Weight,
-    walk,
-)
+from grus.equations.expr import Apply, CellError, Const, Expr, Input, Name, State, Weight, walk
+from grus.equations.operators import OPERATORS
+from grus.equations.symbols import RESERVED
 
 NEXT = "_next"
 MAX_DEPTH = 200  # every later walk recurses, at most two Python frames a level

@@ -1,7 +1,7 @@
-"""The expression language: six kinds of node and one table of operators.
+"""The nodes that an expression is made of: six kinds; what acts on them is in `operators`.
 
-Everything a cell can say is on this page. A vector has one axis (input, hidden, ...), found by
-`shapes.infer`, never declared; a number is a scalar and fits any vector.
+A vector has one axis (input, hidden, ...), found by `shapes.infer`, never declared; a number is a
+scalar and fits any vector.
 """
 
 from __future__ import annotations
@@ -14,43 +14,7 @@ from typing import Any, Literal, NoReturn
 
 from grus.errors import InputError
 
-Kind = Literal["elementwise", "linear", "reduction"]
 Per = Literal["step", "sequence", "number"]
-
-
-@dataclass(frozen=True, slots=True)
-class Operator:
-    """One operator: how many arguments it takes, how tightly it binds, what it does to axes."""
-
-    name: str
-    arity: int
-    kind: Kind
-    symbol: str = ""
-    binding: int = 9
-
-
-# Binding as in Python: + - 1, * / @ 2, unary - 3, calls 9.
-OPERATORS = {
-    op.name: op
-    for op in (
-        Operator("add", 2, "elementwise", "+", 1),
-        Operator("sub", 2, "elementwise", "-", 1),
-        Operator("mul", 2, "elementwise", "*", 2),
-        Operator("div", 2, "elementwise", "/", 2),
-        Operator("neg", 1, "elementwise", "-", 3),
-        Operator("matmul", 2, "linear", "@", 2),
-        Operator("matmul_t", 2, "linear", ".T @", 2),
-        Operator("sigmoid", 1, "elementwise"),
-        Operator("tanh", 1, "elementwise"),
-        Operator("relu", 1, "elementwise"),
-        Operator("exp", 1, "elementwise"),
-        Operator("sqrt", 1, "elementwise"),
-        Operator("positive", 1, "elementwise"),
-        Operator("minimum", 2, "elementwise"),
-        Operator("maximum", 2, "elementwise"),
-        Operator("mean", 1, "reduction"),
-    )
-}
 
 
 class CellError(InputError):
@@ -238,102 +202,3 @@ def walk(expr: Expr) -> list[Expr]:
     for part in parts(expr):
         found += walk(part)
     return [*found, expr]
-
-
-class Family:
-    """Weights that share a letter: ``W.r``, ``W.z``. Matrix or vector: the equations tell."""
-
-    __slots__ = ("_letter",)
-    _letter: str
-
-    def __init__(self, letter: str) -> None:
-        if not letter.isidentifier() or letter in RESERVED:
-            raise ValueError(f"a weight family needs a plain name of its own, not {letter!r}")
-        object.__setattr__(self, "_letter", letter)
-
-    def __getattr__(self, gate: str) -> Weight:
-        if gate.startswith("_"):
-            raise AttributeError(gate)
-        return Weight(self._letter, gate)
-
-    def __repr__(self) -> str:
-        return f"Family({self._letter!r})"
-
-
-class Masks:
-    """Inputs of the hidden axis: ``step.k`` differs at every step, ``sequence.k`` does not."""
-
-    __slots__ = ("_per",)
-    _per: Per
-
-    def __init__(self, per: Per) -> None:
-        object.__setattr__(self, "_per", per)
-
-    def __getattr__(self, name: str) -> Input:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return Input(name, self._per)
-
-
-RESERVED = frozenset({"x", "y", "dy", "step", "sequence", "number", *(n for n in OPERATORS)})
-
-x = Input("x")
-h, c = State("h"), State("c")
-W, U, V = Family("W"), Family("U"), Family("V")
-b, d, p = Family("b"), Family("d"), Family("p")
-step, sequence = Masks("step"), Masks("sequence")
-
-
-def sigmoid(v: Operand) -> Expr:
-    """1 / (1 + exp(-v))."""
-    return Apply("sigmoid", (as_expr(v),))
-
-
-def tanh(v: Operand) -> Expr:
-    """The hyperbolic tangent."""
-    return Apply("tanh", (as_expr(v),))
-
-
-def relu(v: Operand) -> Expr:
-    """max(v, 0); NaN stays NaN."""
-    return Apply("relu", (as_expr(v),))
-
-
-def exp(v: Operand) -> Expr:
-    """e to the power v."""
-    return Apply("exp", (as_expr(v),))
-
-
-def sqrt(v: Operand) -> Expr:
-    """The square root."""
-    return Apply("sqrt", (as_expr(v),))
-
-
-def positive(v: Operand) -> Expr:
-    """1 where v > 0, else 0; its derivative is 0."""
-    return Apply("positive", (as_expr(v),))
-
-
-def minimum(v: Operand, w: Operand) -> Expr:
-    """The smaller of two, element by element."""
-    return Apply("minimum", (as_expr(v), as_expr(w)))
-
-
-def maximum(v: Operand, w: Operand) -> Expr:
-    """The larger of two, element by element."""
-    return Apply("maximum", (as_expr(v), as_expr(w)))
-
-
-def mean(v: Operand) -> Expr:
-    """The mean over the vector's axis, a scalar per row (layer norm is built from it)."""
-    return Apply("mean", (as_expr(v),))
-
-
-def clip(v: Operand, bound: float) -> Expr:
-    """v kept inside [-bound, bound]."""
-    return minimum(maximum(v, -bound), bound)
-
-
-def hard_sigmoid(v: Operand, alpha: float = 0.2, beta: float = 0.5) -> Expr:
-    """min(max(alpha v + beta, 0), 1); 0.2 and 0.5 are Keras 2's, 1/6 and 0.5 are Keras 3's."""
-    return minimum(maximum(alpha * as_expr(v) + beta, 0), 1)

@@ -10,18 +10,9 @@ from __future__ import annotations
 from functools import lru_cache
 
 from grus.equations.cell import Cell
-from grus.equations.expr import (
-    OPERATORS,
-    RESERVED,
-    Apply,
-    Const,
-    Expr,
-    Input,
-    Name,
-    State,
-    Weight,
-    walk,
-)
+from grus.equations.expr import Apply, Const, Expr, Input, Name, State, Weight, walk
+from grus.equations.operators import OPERATORS, linear
+from grus.equations.symbols import RESERVED
 
 
 def is_function(expr: Expr) -> bool:
@@ -50,7 +41,7 @@ def gates(cell: Cell) -> tuple[str, ...]:
 
 def has_product(expr: Expr) -> bool:
     """True when a product with a weight matrix stands somewhere in the expression."""
-    return any(isinstance(n, Apply) and OPERATORS[n.op].kind == "linear" for n in walk(expr))
+    return any(map(linear, walk(expr)))
 
 
 @lru_cache(maxsize=256)
@@ -85,7 +76,7 @@ class _Flattening:
             return expr
         if is_function(expr):
             return self.named(self.root(expr))
-        if OPERATORS[expr.op].kind == "linear":
+        if linear(expr):
             weight, operand = expr.args
             plain = self.inside(operand)
             return Apply(expr.op, (weight, self.named(plain) if _compound(plain) else plain))

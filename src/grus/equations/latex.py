@@ -5,15 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from grus.equations import text
-from grus.equations.expr import OPERATORS, Apply, Const, Expr, Input, Name, State, Weight
-
-NAMES = {
-    "sigmoid": r"\sigma",
-    "tanh": r"\tanh",
-    "exp": r"\exp",
-    "positive": r"\mathbf{1}_{>0}",
-}
-SYMBOLS = {"add": " + ", "sub": " - ", "mul": r" \odot ", "div": " / "}
+from grus.equations.expr import Apply, Const, Expr, Input, Name, State, Weight
+from grus.equations.operators import OPERATORS
 
 
 def aligned(equations: Sequence[tuple[str, Expr]], states: Sequence[str]) -> str:
@@ -65,18 +58,18 @@ class _Printer:
 
     def apply(self, expr: Apply, first: bool) -> str:
         op = OPERATORS[expr.op]
-        if op.kind == "linear":
-            mark = r"^{\top}" if expr.op == "matmul_t" else ""
+        if op.linear:
+            mark = r"^{\top}" if op.linear.turned else ""
             return f"{self.inside(expr.args[0], 9)}{mark} {self.inside(expr.args[1], 9)}"
         if not op.symbol:
-            name = NAMES.get(op.name, rf"\operatorname{{{op.name}}}")
+            name = op.latex or rf"\operatorname{{{op.name}}}"
             return f"{name}\\left({', '.join(self.inside(a, 0, True) for a in expr.args)}\\right)"
         if op.arity == 1:
             return "-" + self.inside(expr.args[0], op.binding)
         left = self.inside(expr.args[0], op.binding, first)
         right = self.inside(expr.args[1], op.binding + 1)
         scales = op.name == "mul" and any(map(_is_number, expr.args))
-        return left + (r" \cdot " if scales else SYMBOLS[op.name]) + right
+        return left + (r" \cdot " if scales else op.latex) + right
 
     def inside(self, expr: Expr, binding: int, first: bool = False) -> str:
         if text.needs_brackets(expr, binding, first):

@@ -14,20 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from grus.equations.cell import Cell
-from grus.equations.expr import (
-    OPERATORS,
-    Apply,
-    CellError,
-    Expr,
-    Input,
-    Name,
-    State,
-    Weight,
-    mean,
-    parts,
-    sqrt,
-    walk,
-)
+from grus.equations.expr import Apply, CellError, Expr, Input, Name, State, Weight, parts, walk
+from grus.equations.operators import linear, mean, sqrt
 
 EPS = 1e-5
 """Added to the variance, as torch.nn.LayerNorm does."""
@@ -75,7 +63,7 @@ def recurrent_dropout(cell: Cell, rate: float) -> Cell:
         return masked[node]
 
     def operand(node: Expr) -> Expr | None:
-        if not _is_product(node):
+        if not linear(node):
             return None
         weight, inner = parts(node)
         return Apply("matmul", (weight, _replace(inner, drop)))
@@ -147,7 +135,7 @@ def joint_norm(cell: Cell) -> Cell:
     """
     equations: Equations = []
     for name, expr in cell.equations:
-        products = any(map(_is_product, walk(expr)))
+        products = any(map(linear, walk(expr)))
         if isinstance(expr, Apply) and expr.op in ("sigmoid", "tanh", "relu") and products:
             terms = _terms(parts(expr)[0])
             biases = [t for t in terms if isinstance(t, Weight)]
@@ -225,13 +213,9 @@ def _fresh(cell: Cell, name: str) -> str:
     return name
 
 
-def _is_product(node: Expr) -> bool:
-    return isinstance(node, Apply) and OPERATORS[node.op].kind == "linear"
-
-
 def _is_normal(node: Expr) -> bool:
     """True for a product of the families W and U; a projection is not normalised."""
-    return _is_product(node) and any(
+    return linear(node) is not None and any(
         isinstance(part, Weight) and part.family in ("W", "U") for part in parts(node)
     )
 

@@ -11,17 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from grus.equations.expr import (
-    OPERATORS,
-    Apply,
-    CellError,
-    Const,
-    Expr,
-    Input,
-    Name,
-    State,
-    Weight,
-)
+from grus.equations.expr import Apply, CellError, Const, Expr, Input, Name, State, Weight
+from grus.equations.operators import OPERATORS, Linear, linear
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +73,17 @@ class _Inference:
     def visit(self, expr: Expr) -> object | None:
         if not isinstance(expr, Apply):
             return self.leaf(expr)
-        kind = OPERATORS[expr.op].kind
-        if kind == "linear":
-            return self.product(expr)
+        how = linear(expr)
+        if how is not None:
+            return self.product(expr, how)
         axes = [axis for axis in map(self.visit, expr.args) if axis is not None]
-        if kind == "reduction":
+        if OPERATORS[expr.op].kind == "reduction":
             return None
         for axis in axes[1:]:
             self.classes.join(axes[0], axis)
         return axes[0] if axes else None
 
-    def product(self, expr: Apply) -> object:
+    def product(self, expr: Apply, how: Linear) -> object:
         weight, operand = expr.args
         if not isinstance(weight, Weight):
             raise CellError("the left side of @ must be a weight such as W.r")
@@ -101,14 +92,11 @@ class _Inference:
         axis = self.visit(operand)
         if axis is None:
             raise CellError(f"{weight.name} @ needs a vector on its right, not a number")
-        rows, columns = self.matrices.setdefault(
-            weight, (("rows", weight.name), ("columns", weight.name))
-        )
-        if expr.op == "matmul_t":
-            rows, columns = columns, rows
-        self.classes.join(axis, columns)
-        self.products.append(rows)
-        return rows
+        matrix = self.matrices.setdefault(weight, (("rows", weight.name), ("columns", weight.name)))
+        result, read = how.axes(*matrix)
+        self.classes.join(axis, read)
+        self.products.append(result)
+        return result
 
 
 def infer(equations: Sequence[tuple[str, Expr]], states: Sequence[str], output: str) -> Shapes:

@@ -3,36 +3,13 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable
 
-from grus.equations.expr import OPERATORS, Apply, CellError, Const, Expr
+from grus.equations.expr import Apply, CellError, Const, Expr
+from grus.equations.operators import OPERATORS
 from grus.equations.text import show
 
 ZERO, ONE = Const(0.0), Const(1.0)
-
-
-def _sigmoid(v: float) -> float:
-    return 1 / (1 + math.exp(-v)) if v >= 0 else math.exp(v) / (1 + math.exp(v))
-
-
-NUMBERS: dict[str, Callable[..., float]] = {
-    "add": operator.add,
-    "sub": operator.sub,
-    "mul": operator.mul,
-    "div": operator.truediv,
-    "neg": operator.neg,
-    "sigmoid": _sigmoid,
-    "tanh": math.tanh,
-    "relu": lambda v: max(v, 0.0),
-    "exp": math.exp,
-    "sqrt": math.sqrt,
-    "positive": lambda v: float(v > 0),
-    "minimum": min,
-    "maximum": max,
-    "mean": lambda v: v,
-}
-"""Every operator on numbers; a product with a weight has none."""
 
 
 def simplify(expr: Expr) -> Expr:
@@ -43,7 +20,7 @@ def simplify(expr: Expr) -> Expr:
     if not isinstance(expr, Apply):
         return expr
     args = tuple(map(simplify, expr.args))
-    if expr.op in NUMBERS and all(isinstance(a, Const) for a in args):
+    if OPERATORS[expr.op].number and all(isinstance(a, Const) for a in args):
         return _number(expr.op, args)
     found = RULES[expr.op](*args) if expr.op in RULES else None
     return Apply(expr.op, args) if found is None else found
@@ -51,7 +28,9 @@ def simplify(expr: Expr) -> Expr:
 
 def _number(op: str, args: tuple[Expr, ...]) -> Const:
     try:
-        value = NUMBERS[op](*(a.value for a in args if isinstance(a, Const)))
+        number = OPERATORS[op].number
+        assert number is not None
+        value = number(*(a.value for a in args if isinstance(a, Const)))
     except (ArithmeticError, ValueError):
         value = math.nan
     if not math.isfinite(value):
@@ -88,6 +67,6 @@ RULES: dict[str, Callable[..., Expr | None]] = {
     "sub": _sub,
     "mul": _mul,
     "div": _div,
-    **{name: _product for name, op in OPERATORS.items() if op.kind == "linear"},
+    **{name: _product for name, op in OPERATORS.items() if op.linear},
 }
 """What an operator leaves where one argument is a number that makes it trivial; None: all of it."""

@@ -6,19 +6,8 @@ import ast
 from collections.abc import Callable
 
 from grus.equations.checks import check_size, unknown
-from grus.equations.expr import (
-    OPERATORS,
-    Apply,
-    CellError,
-    Const,
-    Expr,
-    Input,
-    Name,
-    State,
-    Weight,
-    clip,
-    hard_sigmoid,
-)
+from grus.equations.expr import Apply, CellError, Const, Expr, Input, Name, State, Weight
+from grus.equations.operators import OPERATORS, clip, hard_sigmoid
 
 _BINARY = {
     ast.Add: "add",

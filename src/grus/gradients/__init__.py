@@ -5,6 +5,5 @@ equations only.
 """
 
 from grus.gradients.adjoint import Backward, WeightGradient, backward, simplify
-from grus.gradients.rules import RULES
 
-__all__ = ["RULES", "Backward", "WeightGradient", "backward", "simplify"]
+__all__ = ["Backward", "WeightGradient", "backward", "simplify"]

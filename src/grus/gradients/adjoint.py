@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from grus.equations import Apply, Cell, Const, Expr, Input, Name, State, Weight, mean
-from grus.equations.expr import OPERATORS, parts, walk
+from grus.equations.expr import parts, walk
 from grus.equations.flat import flatten, is_function
+from grus.equations.operators import OPERATORS, linear
 from grus.errors import InputError
-from grus.gradients.rules import RULES
 
 DY = Input("dy")
 
@@ -25,12 +25,14 @@ class WeightGradient:
     """One term of a weight's gradient.
 
     ``operand`` None: the sum of ``adjoint`` over time and batch; else the sum of the outer
-    products adjoint x operand, where operand is ``x``, a state as read, or a forward value.
+    products adjoint x operand, where operand is ``x``, a state as read, or a forward value;
+    operand x adjoint where the step used the matrix transposed, which is ``turned``.
     """
 
     weight: Weight
     adjoint: str
     operand: Expr | None
+    turned: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,8 @@ class Backward:
 def backward(cell: Cell) -> Backward:
     """Derive the backward step of ``cell``.
 
-    Raises InputError for what has no derivative here: a transposed product in the forward step, a
-    mean over an axis other than that of its adjoint, a mask named like a value.
+    Raises InputError for what has no derivative here: a mean over an axis other than that of its
+    adjoint, a mask named like a value.
     """
     derivation = _Derivation(cell)
     _refuse(derivation.forward)
@@ -67,10 +69,6 @@ def _refuse(cell: Cell) -> None:
             raise InputError(f"cell {cell.name}: mask {mask.name} and a value share a name")
     for name, expr in cell.equations:
         for node in walk(expr):
-            if isinstance(node, Apply) and node.op == "matmul_t":
-                raise InputError(
-                    f"cell {cell.name}: a transposed product has no derivative rule ({name})"
-                )
             # The rule averages the adjoint, which has the hidden axis; x need not be as long.
             over_x = isinstance(node, Apply) and node.op == "mean" and _elementwise_x(node)
             if over_x and cell.shapes.inputs[Input("x")] != "hidden":
@@ -79,7 +77,7 @@ def _refuse(cell: Cell) -> None:
 
 def _elementwise_x(expr: Expr) -> bool:
     """True when x stands in the expression outside any product."""
-    if isinstance(expr, Apply) and OPERATORS[expr.op].kind == "linear":
+    if linear(expr):
         return False
     return expr == Input("x") or any(map(_elementwise_x, parts(expr)))
 
@@ -124,7 +122,7 @@ class _Derivation:
         if self.forward.shapes.values[name] is not None:
             total = self.spread(total)
         elif not self.is_number(total):
-            total = mean(total)  # a number's adjoint is carried per unit, see `RULES`
+            total = mean(total)  # a number's adjoint is carried per unit, see `operators`
         total = self.named(f"d_{short}", total)
         if is_function(expr):
             assert isinstance(expr, Apply)
@@ -137,7 +135,9 @@ class _Derivation:
             self.push(expr, total, short)
 
     def rule(self, expr: Apply, g: Expr, y: Expr) -> tuple[Expr, ...]:
-        return tuple(map(simplify, RULES[expr.op](g, y, *map(self.seen, expr.args))))
+        derivative = OPERATORS[expr.op].derivative
+        assert derivative is not None
+        return tuple(map(simplify, derivative(g, y, *map(self.seen, expr.args))))
 
     def seen(self, expr: Expr) -> Expr:
         """A forward expression as the backward step reads it."""
@@ -157,12 +157,12 @@ class _Derivation:
             self.weights.append(WeightGradient(expr, self.reference(g, where), None))
         elif not isinstance(expr, Apply):
             self.adjoints.setdefault(expr, []).append(g)
-        elif OPERATORS[expr.op].kind == "linear":
+        elif how := linear(expr):
             weight, operand = expr.args
             assert isinstance(weight, Weight)
             name = self.reference(g, where)
-            self.weights.append(WeightGradient(weight, name, operand))
-            self.push(operand, Apply("matmul_t", (weight, Name(name))), where)
+            self.weights.append(WeightGradient(weight, name, operand, how.turned))
+            self.push(operand, Apply(how.adjoint, (weight, Name(name))), where)
         else:
             for part, adjoint in zip(expr.args, self.rule(expr, g, Const(0)), strict=True):
                 self.push(part, adjoint, where)
@@ -237,8 +237,7 @@ def simplify(expr: Expr) -> Expr:
 
 
 def _place(term: Expr) -> int:
-    linear = isinstance(term, Apply) and term.op == "matmul_t"
-    return 2 if linear else int(_negative(term))
+    return 2 if linear(term) else int(_negative(term))
 
 
 def _negative(expr: Expr) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
-from grus.equations import OPERATORS, Apply, Cell, Const, Expr, Input, Name, State, Weight
+from grus.equations import OPERATORS, Apply, Cell, Const, Expr, Input, Name, State, Weight, linear
 from grus.errors import InputError
 from grus.gradients import Backward, backward
 
@@ -135,20 +135,19 @@ def _axis(expr: Expr, axes: Mapping[str, Axis], leaf: Leaf) -> Axis:
         return axes[expr.name]
     if not isinstance(expr, Apply):
         return leaf(expr)
-    kind = OPERATORS[expr.op].kind
-    if kind == "linear":
+    if linear(expr):
         return _matrix(expr, leaf)[0]
     inside = [_axis(part, axes, leaf) for part in expr.args]
-    return next((a for a in inside if a and kind != "reduction"), None)
+    return next((a for a in inside if a and OPERATORS[expr.op].kind != "reduction"), None)
 
 
 def _matrix(product: Apply, leaf: Leaf) -> tuple[str, ...]:
     """(rows, columns) of the matrix as it is used: turned over in a transposed product."""
-    assert isinstance(product.args[0], Weight)
-    axes = leaf(product.args[0])
+    how, axes = linear(product), leaf(product.args[0])
+    assert how is not None
     assert axes is not None
     rows, columns = axes.split()
-    return (columns, rows) if product.op == "matmul_t" else (rows, columns)
+    return how.axes(rows, columns)
 
 
 def _leaf(cell: Cell) -> Leaf:
@@ -209,7 +208,7 @@ def _operations(
     def count(expr: Expr) -> Count:
         if not isinstance(expr, Apply) or _is_number(expr, numbers):
             return Count()
-        if OPERATORS[expr.op].kind == "linear":
+        if linear(expr):
             own = Count.of(*_matrix(expr, leaf), times=2)
         elif OPERATORS[expr.op].kind == "reduction":
             own = Count.of(_axis(expr.args[0], axes, leaf))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from grus.equations import OPERATORS, Apply, Const, Expr, Name
+from grus.equations import OPERATORS, Apply, Const, Expr, Name, linear
 from grus.reference import evaluate
 
 Array = Any
@@ -74,16 +74,18 @@ class Filling:
 
     def is_long(self, expr: Expr) -> bool:
         """True for a product whose rows have more than one term."""
-        if not isinstance(expr, Apply) or OPERATORS[expr.op].kind != "linear":
+        how = linear(expr)
+        if not isinstance(expr, Apply) or how is None:
             return False
-        return bool(self.leaves[expr.args[0]].shape[expr.op == "matmul"] > 1)
+        return bool(how.axes(*self.leaves[expr.args[0]].shape)[1] > 1)
 
     def terms(self, product: Expr, unit: int) -> Expr:
         """One row of a weight times a vector, as a sum of numbers."""
         assert isinstance(product, Apply)
         weight, operand = product.args
         matrix = self.leaves[weight]
-        row = matrix[unit] if product.op == "matmul" else matrix[:, unit]
+        how = linear(product)
+        row = matrix[:, unit] if how and how.turned else matrix[unit]
         terms = (
             ELIDED if k is None else Const(float(row[k])) * self.filled(operand, k)
             for k in self.shown(len(row))
@@ -94,7 +96,7 @@ class Filling:
         """Every leaf as its number; a short product as its one term, a long one as its value."""
         if not isinstance(expr, Apply) or self.is_long(expr):
             return self.value(expr, unit)
-        if OPERATORS[expr.op].kind == "linear":
+        if linear(expr):
             return self.terms(expr, unit)
         if OPERATORS[expr.op].kind == "reduction":
             return self.summed(expr, unit)
@@ -120,7 +122,7 @@ def _own_products(expr: Expr) -> Iterator[Expr]:
     """The products that a unit's value is made of directly."""
     if not isinstance(expr, Apply) or OPERATORS[expr.op].kind == "reduction":
         return
-    if OPERATORS[expr.op].kind == "linear":
+    if linear(expr):
         yield expr
     else:
         for part in expr.args:

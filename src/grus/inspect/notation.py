@@ -15,7 +15,7 @@ import numpy as np
 from grus.dialects import DIALECTS, Dialect, Network, Unrepresentable, find
 from grus.dialects.transform import OtherKind, fit
 from grus.equations import Apply, Cell, Expr, Name, Weight
-from grus.equations.expr import RESERVED
+from grus.equations.symbols import RESERVED
 from grus.reference import split
 
 Array = Any

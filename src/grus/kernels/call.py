@@ -85,10 +85,12 @@ class Kernel:
         self.work_of = lru_cache(maxsize=256)(self._work_of)
 
     def sizes(self, sizes: Sizes) -> Sizes:
-        """The caller's sizes by the plan's own axes."""
-        if not self.swapped:
-            return sizes
+        """The caller's sizes by the plan's own axes; where the caller has no projection, a second
+        axis of the plan is one that x, used unit by unit, made as long as the first."""
         steps, batch, inputs, hidden, projection = sizes
+        projection = projection or hidden
+        if not self.swapped:
+            return steps, batch, inputs, hidden, projection
         return steps, batch, inputs, projection, hidden
 
     def split(self, sizes: Sizes, most_threads: int | None = None) -> Held:

@@ -61,10 +61,14 @@ def layout(cell: Cell) -> Layout:
 def _axes(cell: Cell, derived: Backward) -> dict[str, str]:
     """The axis of each name of both steps, as ``cell`` calls it: a derived or a flat cell may
     have another output, after which it would name the axes."""
+    # Where x is used unit by unit its axis and the states' are one size, told apart by the
+    # backward step, which does not read x.
+    joined = {"projection": "hidden"} if cell.shapes.equal else {}
     found: dict[str, str] = {}
     for prefix, own in (("", derived.forward), ("d", derived.cell)):
         called = {own.shapes.states[f"{prefix}{s}"]: a for s, a in cell.shapes.states.items()}
         values = {**own.shapes.values, **(own.shapes.states if not prefix else {})}
+        called = joined | called
         found |= {name: called.get(axis, axis) if axis else ONE for name, axis in values.items()}
     return found
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from grus.equations import Apply, Cell, Expr, Input, Name, State, Weight
-from grus.equations.expr import OPERATORS, walk
+from grus.equations.expr import walk
 from grus.equations.flat import flatten
+from grus.equations.operators import OPERATORS, linear
 from grus.equations.text import show as text
 from grus.errors import InputError
 
@@ -252,10 +253,10 @@ class _Scheduling:
         """The expression with each sum of products replaced by the name of its chain."""
         terms = _terms(expr)
         if any(map(_is_product, terms)):
-            linear = [t for t in terms if _is_product(t) or self.is_bias(t)]
-            total: Expr = self.chain(linear)
+            summed = [t for t in terms if _is_product(t) or self.is_bias(t)]
+            total: Expr = self.chain(summed)
             for term in terms:
-                if term not in linear:
+                if term not in summed:
                     total = total + self.lower(term)
             return total
         if isinstance(expr, Apply):
@@ -267,23 +268,25 @@ class _Scheduling:
     def is_bias(self, term: Expr) -> bool:
         return isinstance(term, Weight)
 
-    def chain(self, linear: list[Expr]) -> Name:
+    def chain(self, terms: list[Expr]) -> Name:
         biases, hoisted, products = [], [], []
-        for term in linear:
+        for term in terms:
             if isinstance(term, Weight):
                 biases.append(term)
                 continue
             assert isinstance(term, Apply)
             weight, operand = term.args
+            how = linear(term)
             assert isinstance(weight, Weight)
-            if operand == Input("x") and term.op == "matmul":
+            assert how is not None
+            if operand == Input("x") and not how.turned:
                 hoisted.append(weight)
             elif isinstance(operand, Input):
                 raise UnsupportedCellError(
                     f"cell {self.cell.name}: the kernels have no product {text(term)} yet"
                 )
             else:
-                products.append(Product(weight, operand, term.op == "matmul_t"))
+                products.append(Product(weight, operand, how.turned))
         self.count += 1
         name = f"{CHAIN}{self.count}"
         chain = Chain(name, tuple(biases), tuple(hoisted), tuple(products))
@@ -321,7 +324,7 @@ def _terms(expr: Expr) -> list[Expr]:
 
 
 def _is_product(expr: Expr) -> bool:
-    return isinstance(expr, Apply) and OPERATORS[expr.op].kind == "linear"
+    return linear(expr) is not None
 
 
 def _rows(cell: Cell, stages: tuple[Stage, ...]) -> tuple[str, ...]:

@@ -25,6 +25,9 @@ class Stretch:
     row: int
     column: int
     length: int
+    turned_columns: int = 0
+    """Of the adjoints, which are the result's columns, where the step used the matrix transposed;
+    else the adjoints are its rows."""
 
     @property
     def rows(self) -> slice:
@@ -33,7 +36,9 @@ class Stretch:
 
     def follows(self, last: Stretch | None) -> bool:
         """True where this stretch begins as the last one ends."""
-        return last is not None and (self.family, self.operand, self.row, self.column) == (
+        if last is None or self.turned_columns:
+            return False
+        return (self.family, self.operand, self.row, self.column) == (
             last.family,
             last.operand,
             last.row + last.length,
@@ -72,7 +77,7 @@ def recipe(cell: Cell, axes: tuple[tuple[str, int], ...]) -> Recipe:
             vectors[family][gate].append(plan.sums.index(term.adjoint))
         else:
             matrices[family].append(
-                _stretch(cell, plan, sizes, term.weight, term.adjoint, term.operand)
+                _stretch(cell, plan, sizes, term.weight, term.adjoint, term.operand, term.turned)
             )
     direct = [plan.place(name, sizes) for weight, name in plan.derived.dx if weight is None]
     terms = [
@@ -93,12 +98,20 @@ def recipe(cell: Cell, axes: tuple[tuple[str, int], ...]) -> Recipe:
 
 
 def _stretch(
-    cell: Cell, plan: Layout, sizes: Mapping[str, int], weight: Weight, adjoint: str, operand: Expr
+    cell: Cell,
+    plan: Layout,
+    sizes: Mapping[str, int],
+    weight: Weight,
+    adjoint: str,
+    operand: Expr,
+    turned: bool = False,
 ) -> Stretch:
     assert isinstance(operand, (Name, State, Input))
     column, length = plan.place(adjoint, sizes)
     size = sizes[cell.family_axes(weight.family)[0]]
     row = cell.families[weight.family].index(weight.gate) * size
+    if turned:
+        return Stretch(weight.family, operand.name, row, column, size, length)
     return Stretch(weight.family, operand.name, row, column, length)
 
 
@@ -150,11 +163,16 @@ class Products:
         self, whole: bool, stretches: tuple[Stretch, ...], flat: Mapping[str, Array]
     ) -> Array:
         rows = max(one.row + one.length for one in stretches)
-        into: Array = self.empty((rows, flat[stretches[0].operand].shape[1]))
+        first = stretches[0]
+        into: Array = self.empty((rows, first.turned_columns or flat[first.operand].shape[1]))
         if not whole:
             into[:] = 0
         for one in stretches:
-            self.add(into[one.rows], self.columns(one).T, flat[one.operand], not whole)
+            adjoints, operand = self.columns(one), flat[one.operand]
+            if one.turned_columns:
+                self.add(into[one.rows], operand.T, adjoints, not whole)
+            else:
+                self.add(into[one.rows], adjoints.T, operand, not whole)
         return into
 
     def x(self, weights: Mapping[str, Array], inputs: int) -> Array:
@@ -175,7 +193,7 @@ class Products:
 
     def columns(self, stretch: Stretch) -> Array:
         """The adjoints of a stretch, [steps and rows, columns]."""
-        return self.flat[:, stretch.column : stretch.column + stretch.length]
+        return self.flat[:, stretch.column :][:, : stretch.turned_columns or stretch.length]
 
 
 def vectors(recipe: Recipe, sums: Array) -> dict[str, Array]:

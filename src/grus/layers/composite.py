@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from grus.dialects import TorchRecord
-from grus.equations import Cell, expected
+from grus.equations import OPERATORS, Cell, expected
 from grus.kernels.steps import PLAIN, Steps
 from grus.layers.path import constant
 from grus.reference.evaluate import split
@@ -18,35 +18,9 @@ from grus.reference.masks import draw
 from grus.reference.operations import Operations
 from grus.reference.sequence import loop, sizes
 
-
-def _maximum(a: Any, b: Any) -> Any:
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return torch.maximum(a, b)
-    # A number is a bound: at it the derivative is 0 (torch.clamp has 1), see `gradients.rules`.
-    value, bound = (a, b) if isinstance(a, Tensor) else (b, a)
-    return torch.where(value <= bound, bound, value)
-
-
 TORCH = Operations(
     name="torch",
-    table={
-        "add": lambda a, b: a + b,
-        "sub": lambda a, b: a - b,
-        "mul": lambda a, b: a * b,
-        "div": lambda a, b: a / b,
-        "neg": lambda a: -a,
-        "matmul": lambda w, v: v @ w.T,
-        "matmul_t": lambda w, v: v @ w,
-        "sigmoid": torch.sigmoid,
-        "tanh": torch.tanh,
-        "relu": torch.relu,
-        "exp": torch.exp,
-        "sqrt": torch.sqrt,
-        "positive": lambda a: (a > 0).to(a.dtype),
-        "minimum": lambda a, b: -_maximum(-a, -b),
-        "maximum": _maximum,
-        "mean": lambda a: a.mean(dim=-1, keepdim=True),
-    },
+    table={name: op.on(torch) for name, op in OPERATORS.items()},
     where=torch.where,
     stack=torch.stack,
     zeros_like=torch.zeros_like,

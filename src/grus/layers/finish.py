@@ -72,10 +72,12 @@ class Finish:
             if not whole:
                 yield Term(self.one, self.one, (result, 0, row), (rows, columns, 0))
             for one in stretches:
-                buffer, first, stride = self.operands[one.operand]
+                operand = (*self.operands[one.operand], self.item)
+                adjoints = (self.flat, one.column * self.item, self.columns * self.item, self.item)
+                rows_of, columns_of = (adjoints, operand)[:: -1 if one.turned_columns else 1]
                 yield Term(
-                    (self.flat, one.column * self.item, self.columns * self.item, self.item),
-                    (buffer, first, stride, 0),
+                    rows_of,
+                    (*columns_of[:3], 0),
                     (result, one.row * row, row),
                     (one.length, columns, self.rows),
                     adds=not whole,

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import register_flop_formula
 
-from grus.equations import Apply, Expr, Input, State, Weight
+from grus.equations import Apply, Expr, Input, State, Weight, linear
 from grus.layers.binding import Binding
 from grus.layers.operator import bound_to
 
@@ -55,7 +55,7 @@ def _products(bound: Binding, tensors: Sequence[Shape]) -> Iterator[tuple[int, E
     """For each product of a step: the matrix' place among the tensors, what it is multiplied by,
     and how many numbers of the matrix take part."""
     for node in bound.cell.nodes:
-        if isinstance(node, Apply) and node.op in ("matmul", "matmul_t"):
+        if isinstance(node, Apply) and linear(node):
             weight, operand = node.args
             assert isinstance(weight, Weight)
             at = 1 + bound.states + bound.names.index(bound.record.tensor(weight.family))

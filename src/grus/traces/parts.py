@@ -16,8 +16,8 @@ from grus.equations import (
     expected,
     walk,
 )
-from grus.equations.expr import OPERATORS
 from grus.equations.flat import gates
+from grus.equations.operators import linear
 from grus.equations.simplify import ZERO, simplify
 
 ONE = Const(1.0)
@@ -62,9 +62,8 @@ def _carries(expr: Expr, named: Mapping[str, Expr]) -> bool:
     if isinstance(expr, Name):
         return _carries(named[expr.name], named)
     if isinstance(expr, Apply):
-        op = OPERATORS[expr.op]
-        through = op.kind == "linear" or expr.op in ("add", "sub", "neg")
-        return through and any(_carries(arg, named) for arg in expr.args)
+        through = linear(expr) or expr.op in ("add", "sub", "neg")
+        return bool(through) and any(_carries(arg, named) for arg in expr.args)
     return isinstance(expr, State)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from grus.dialects.identify.functions import Function
 from grus.dialects.identify.given import View
-from grus.equations import Apply, Const, Expr, Input, Name, State, text
+from grus.equations import OPERATORS, Apply, Const, Expr, Input, Name, State, text
 from grus.reference import NUMPY, Operations, evaluate
 
 Array = Any
@@ -101,9 +101,7 @@ RANGES: dict[str, Any] = {
     "mul": _mul,
     "div": _div,
     "matmul": _matmul,
-    **{name: _same(NUMPY.table[name]) for name in ("relu", "minimum", "maximum", "exp")},
-    "tanh": _same(np.tanh),
-    "sigmoid": _same(NUMPY.table["sigmoid"]),
+    **{name: _same(NUMPY.table[name]) for name, op in OPERATORS.items() if op.rises},
 }
 
 

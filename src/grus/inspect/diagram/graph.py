@@ -10,13 +10,24 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from grus.equations import OPERATORS, Apply, Cell, Const, Expr, Input, Name, State, Weight, text
+from grus.equations import (
+    OPERATORS,
+    Apply,
+    Cell,
+    Const,
+    Expr,
+    Input,
+    Linear,
+    Name,
+    State,
+    Weight,
+    linear,
+    text,
+)
 
 Kind = Literal[
     "state", "input", "product", "vector", "constant", "elementwise", "function", "value", "out"
 ]
-SYMBOLS = {"add": "+", "sub": "−", "mul": "⊙", "div": "÷", "neg": "−"}
-FUNCTIONS = {"sigmoid": "σ", "minimum": "min", "maximum": "max", "sqrt": "√", "positive": ">0"}
 NEXT = "_next"
 
 
@@ -145,14 +156,14 @@ class _Builder:
             label = Label(expr.family, expr.gate)
             return self.add(Node(path, "vector", label, (Term(path, expr.name),)))
         assert isinstance(expr, Apply)
-        if OPERATORS[expr.op].kind == "linear":
-            return self.product(expr, path, carries)
+        if how := linear(expr):
+            return self.product(expr, how, path, carries)
         return self.operator(expr, path, carries)
 
-    def product(self, expr: Apply, path: str, carries: str) -> str:
+    def product(self, expr: Apply, how: Linear, path: str, carries: str) -> str:
         weight, operand = expr.args
         assert isinstance(weight, Weight)
-        label = Label(weight.family, weight.gate, "⊤" if expr.op == "matmul_t" else "")
+        label = Label(weight.family, weight.gate, "⊤" if how.turned else "")
         terms = (Term(path, expr.op), Term(f"{path}.0", weight.name))
         key = self.add(Node(path, "product", label, terms, carries))
         self.use(operand, f"{path}.1", key, 0)
@@ -169,7 +180,7 @@ class _Builder:
             shown = label[0]
         else:
             shown = _plain(expr, operands)
-        kind: Kind = "elementwise" if expr.op in SYMBOLS else "function"
+        kind: Kind = "elementwise" if OPERATORS[expr.op].symbol else "function"
         key = self.add(Node(path, kind, shown, tuple(terms), carries))
         signs = expr.op in ("add", "sub") and len(operands) > 1
         for place, operand in enumerate(operands):
@@ -199,7 +210,7 @@ def _chain(expr: Apply, path: str) -> tuple[list[Term], list[_Operand]]:
 def _plain(expr: Apply, operands: list[_Operand]) -> Label:
     if expr.op in ("add", "sub"):
         return Label("+", upright=True)
-    return Label(SYMBOLS.get(expr.op) or FUNCTIONS.get(expr.op, expr.op), upright=True)
+    return Label(OPERATORS[expr.op].drawn or expr.op, upright=True)
 
 
 def _with_number(expr: Apply, operands: list[_Operand]) -> tuple[Label, str]:
@@ -209,9 +220,9 @@ def _with_number(expr: Apply, operands: list[_Operand]) -> tuple[Label, str]:
     assert isinstance(value, Const)
     number = text.number(value.value)
     shown = number.replace("-", "−")
-    symbol = SYMBOLS.get(expr.op) or FUNCTIONS.get(expr.op, expr.op)
+    symbol = OPERATORS[expr.op].drawn or expr.op
     symbol = {"⊙": "·", "÷": "/"}.get(symbol, symbol)
-    if expr.op not in SYMBOLS:
+    if not OPERATORS[expr.op].symbol:
         return Label(
             f"{symbol}(·, {shown})" if at else f"{symbol}({shown}, ·)", upright=True
         ), number
