@@ -129,7 +129,9 @@ NEED_TORCH = {
 def test_what_needs_torch_says_so_in_one_sentence(code: str, what: str) -> None:
     done = python(f"import grus\n{code}")
     last = done.stderr.splitlines()[-1]
-    assert last == f"grus.errors.MissingTorchError: {what} needs PyTorch: pip install 'grus[torch]'"
+    assert (
+        last == f"grus.errors.MissingPackageError: {what} needs PyTorch: pip install 'grus[torch]'"
+    )
     assert "import torch" not in done.stderr, "the traceback leads into the package"
     assert done.stderr.count("Traceback") == 1
 

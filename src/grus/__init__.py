@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from grus.equations import CELLS, Cell, CellError, also_known, cell, hold
-from grus.errors import InputError, needs_torch
+from grus.errors import InputError, needed_for
 
 if TYPE_CHECKING:
     from grus import onnx
@@ -112,8 +112,6 @@ def __getattr__(name: str) -> Any:
     if name == "onnx":
         return import_module("grus.onnx")
     if name in _LATE:
-        try:
+        with needed_for(f"grus.{name}"):
             return getattr(import_module(_LATE[name]), name)
-        except ModuleNotFoundError as error:
-            raise needs_torch(error, f"grus.{name}") from None
     raise AttributeError(f"module 'grus' has no attribute {name!r}")

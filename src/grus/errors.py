@@ -1,6 +1,25 @@
 """The one error for what a caller or a file got wrong."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+EXTRAS = {
+    "torch": "torch",
+    "filelock": "torch",
+    "h5py": "convert",
+    "onnx": "convert",
+    "matplotlib": "pictures",
+    "plotly": "pictures",
+    "starlette": "page",
+    "uvicorn": "page",
+    "jax": "bench",
+    "keras": "bench",
+    "onnxruntime": "bench",
+    "openvino": "bench",
+    "tensorflow": "bench",
+}
+"""The packages that may be absent, by the name that is imported: the extra that installs each."""
 
 
 class InputError(ValueError):
@@ -16,14 +35,33 @@ def expect(wanted: str, value: object, kinds: Any) -> None:
         raise InputError(f"{wanted}, got {type(value).__name__}")
 
 
-class MissingTorchError(InputError, ModuleNotFoundError):
-    """What was asked for needs PyTorch, which is not installed."""
+class MissingPackageError(InputError, ModuleNotFoundError):
+    """What was asked for needs a package that is not installed; the message names its extra."""
 
-    def __init__(self, what: str) -> None:
-        super().__init__(f"{what} needs PyTorch: pip install 'grus[torch]'")
-        self.name = "torch"
+    def __init__(self, what: str, package: str, extra: str = "") -> None:
+        name = "PyTorch" if package == "torch" else package
+        super().__init__(f"{what} needs {name}: pip install 'grus[{extra or EXTRAS[package]}]'")
+        self.name = package
 
 
-def needs_torch(error: ModuleNotFoundError, what: str) -> ModuleNotFoundError:
-    """What to raise where an import failed: a sentence where torch was missing, else the error."""
-    return MissingTorchError(what) if error.name == "torch" else error
+def missing_package(
+    error: ModuleNotFoundError, what: str, extra: str = ""
+) -> MissingPackageError | None:
+    """The sentence for ``what`` where one of `EXTRAS` is missing, None where another module is.
+
+    ``extra`` is for what needs more than the one package.
+    """
+    package = (error.name or "").split(".")[0]
+    return MissingPackageError(what, package, extra) if package in EXTRAS else None
+
+
+@contextmanager
+def needed_for(what: str, extra: str = "") -> Iterator[None]:
+    """Raise MissingPackageError where an import in here finds one of `EXTRAS` missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        missing = missing_package(error, what, extra)
+        if missing is None:
+            raise
+        raise missing from None

@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -112,6 +113,12 @@ def grus(words: str, monkeypatch: pytest.MonkeyPatch) -> int:
     with pytest.raises(SystemExit) as ended:
         run()
     return int(ended.value.code or 0)
+
+
+def shell(words: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process that a shell starts, its redirections behind the words."""
+    command = f"exec '{sys.executable}' -c 'from grus.cli.main import run; run()' {words}"
+    return subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
 
 
 def asked(name: str, option: str, path: str | Path) -> str:
@@ -225,6 +232,32 @@ def test_a_reader_that_has_seen_enough_is_no_error(
         monkeypatch.setattr(sys, "stdout", closed)
         assert grus(CALLS[name], monkeypatch) == 141
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_closed_stdout_is_one_sentence(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    assert grus(CALLS[name], monkeypatch) == 2
+    sys.stdout.close()
+    error = capsys.readouterr().err
+    assert error == "grus: the output cannot be written: Bad file descriptor\n"
+
+
+@pytest.mark.parametrize("words", ["--help", "--version", "show --help", "show gru"])
+@pytest.mark.parametrize(
+    ("closed", "code", "told"), [(">&-", 2, 1), ("2>&-", 0, 0), (">&- 2>&- <&-", 2, 0)]
+)
+def test_streams_that_the_shell_closed(words: str, closed: str, code: int, told: int) -> None:
+    done = shell(f"{words} {closed}")
+    assert (done.returncode, done.stderr.count("\n")) == (code, told)
+    assert done.stderr.startswith("grus: ") or not told
+
+
+def test_an_error_is_not_printed_where_results_are_expected() -> None:
+    done = shell("show nosuch 2>&-")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "")
 
 
 @pytest.mark.parametrize("words", [*CALLS.values(), *(

@@ -81,6 +81,8 @@ LIGHT = ("echo", "dies", "hangs", "raises", "refuses")
 
 def make(threads: int) -> Contestant:
     mode = sys.argv[1]
+    if mode == "no-jax":
+        raise ModuleNotFoundError("No module named 'jax.numpy'", name="jax.numpy")
     if mode == "absent":
         raise ModuleNotFoundError("No module named 'absent'")
     return Light(mode) if mode in LIGHT else Torch(mode, threads)

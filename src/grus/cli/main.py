@@ -29,7 +29,7 @@ from grus.cli import (
     trace,
     train,
 )
-from grus.errors import InputError
+from grus.errors import InputError, missing_package
 
 PANELS = {
     "See a cell or a model at work": (
@@ -45,13 +45,24 @@ PIPE_CLOSED = 141  # what a shell says of a program that a closed pipe has ended
 class Commands(TyperGroup):
     """The commands; what happens to any of them is answered in one place."""
 
+    def make_context(self, *args: Any, **settings: Any) -> Any:
+        """Read the words; `--help` and `--version` print here."""
+        with answered(), printed():
+            return super().make_context(*args, **settings)
+
     def invoke(self, ctx: Any) -> Any:
-        """Run the command, and see that all it printed has gone out."""
-        with answered():
-            try:
-                return super().invoke(ctx)
-            finally:
-                sys.stdout.flush()
+        """Run the command."""
+        with answered(), printed():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def printed() -> Iterator[None]:
+    """All that is printed in here has gone out at the end, or OSError says why not."""
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
 
 
 @contextmanager
@@ -65,9 +76,10 @@ def answered() -> Iterator[None]:
     except InputError as error:
         said = str(error)
     except ModuleNotFoundError as error:
-        if error.name != "torch":
+        missing = missing_package(error, "this command")
+        if missing is None:
             raise
-        said = "this command needs PyTorch: pip install 'grus[torch]'"
+        said = str(missing)
     except BrokenPipeError:
         _let_go()
         raise SystemExit(PIPE_CLOSED) from None
@@ -111,10 +123,23 @@ for panel, commands in PANELS.items():
         app.command(command.__name__, rich_help_panel=panel)(command)
 
 
+def open_streams() -> None:
+    """Open what the caller closed, in order, so that no other file takes a stream's number.
+
+    Printing to a closed stdout is an error, as it is for other programs: its stand-in cannot be
+    written. What goes to a closed stderr is lost.
+    """
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - to the end
+    if sys.stdout is None:
+        sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w", encoding="utf-8")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+
+
 def run() -> None:
     """Run the command that the words in `sys.argv` say, and exit."""
-    if sys.stdout is None:  # closed by who called
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - to the end
+    open_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a letter that an encoding has not

@@ -8,7 +8,7 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from grus.errors import InputError
+from grus.errors import InputError, needed_for
 from grus.page.guard import Guard
 from grus.page.request import Request, parse
 from grus.page.session import Answer, Session
@@ -60,10 +60,8 @@ def content(name: str) -> str:
 @cache
 def plotly_script() -> str:
     """Plotly's JavaScript, out of its Python package."""
-    try:
+    with needed_for("the page", "page"):
         from plotly.offline import get_plotlyjs
-    except ModuleNotFoundError:
-        raise InputError("the page needs plotly: pip install 'grus[page]'") from None
     return str(get_plotlyjs())
 
 

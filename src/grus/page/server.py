@@ -6,7 +6,7 @@ import socket
 import webbrowser
 from threading import Thread
 
-from grus.errors import InputError
+from grus.errors import InputError, needed_for
 from grus.page.app import application, plotly_script
 from grus.page.session import Session
 
@@ -33,12 +33,9 @@ def bound(port: int = 0) -> socket.socket:
 
 def check_installed() -> None:
     """Raise InputError naming the extra where a package that the page needs is absent."""
-    try:
+    with needed_for("the page"):
         import starlette  # noqa: F401
         import uvicorn  # noqa: F401
-    except ModuleNotFoundError as error:
-        needs = f"the page needs {error.name}: pip install 'grus[page]'"
-        raise InputError(needs) from None
     plotly_script()
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from grus.dialects.files.whole import replace
 from grus.equations import Name, walk
+from grus.errors import needed_for
 from grus.pictures import report_data, style
 
 if TYPE_CHECKING:
@@ -105,8 +106,6 @@ def _resource(name: str) -> str:
 
 def _plotly() -> str:
     """plotly.js as its Python package carries it."""
-    try:
+    with needed_for("an HTML report"):
         from plotly.offline import get_plotlyjs
-    except ModuleNotFoundError as error:
-        raise style.missing(error, "plotly", "an HTML report") from None
     return str(get_plotlyjs())

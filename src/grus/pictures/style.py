@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grus.dialects.files.whole import replace
-from grus.errors import InputError
+from grus.errors import InputError, needed_for
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,18 +57,9 @@ def panels(given: Iterable[Axes] | None, heights: list[float], width: float) -> 
 
 def new_figure(width: float, height: float) -> Figure:
     """A figure that lays itself out, made without pyplot, so that nothing has to be closed."""
-    try:
+    with needed_for("a figure"):
         from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise missing(error, "matplotlib", "a figure") from None
     return Figure(figsize=(width, height), layout="constrained")
-
-
-def missing(error: ModuleNotFoundError, package: str, what: str) -> InputError:
-    """The error for ``what``, which needs ``package``; ``error`` itself if it is another's."""
-    if (error.name or "").split(".")[0] != package:
-        raise error
-    return InputError(f"{what} needs {package}: pip install 'grus[pictures]'")
 
 
 def plain(ax: Axes) -> None:

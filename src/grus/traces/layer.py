@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from grus.errors import InputError, needs_torch
+from grus.errors import InputError, needed_for
 from grus.kernels.backend import backend
 from grus.traces.record import record
 from grus.traces.recorded import Trace
@@ -62,10 +62,8 @@ def trace(
 
     Raises InputError naming the argument that cannot be, or saying what the kernels cannot run.
     """
-    try:
+    with needed_for("grus.trace"):
         chain = read(layer)
-    except ModuleNotFoundError as error:
-        raise needs_torch(error, "grus.trace") from None
     return follow(
         chain,
         x,

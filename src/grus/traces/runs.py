@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from grus.equations import Cell
-from grus.errors import InputError, needs_torch
+from grus.errors import InputError, needed_for
 from grus.kernels.values import values
 from grus.traces.flow import Flow, through
 from grus.traces.source import Source, joined, read
@@ -47,13 +47,11 @@ def open_run(
     Raises InputError for a path without a model, an empty text, a symbol that the model does not
     know, or what cannot be held; without a text where none was held out or it has changed.
     """
-    try:
+    with needed_for("a run"):
         import torch
-    except ModuleNotFoundError as error:
-        raise needs_torch(error, "a run") from None
 
-    from grus.models import checkpoint, run
-    from grus.models.held import hold_model
+        from grus.models import checkpoint, run
+        from grus.models.held import hold_model
 
     if text == "":
         raise InputError("there is no text to read")

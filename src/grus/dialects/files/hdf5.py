@@ -9,8 +9,7 @@ import numpy as np
 
 from grus.dialects.files.budget import Budget, check_name, one_line
 from grus.dialects.files.contents import Array
-from grus.dialects.files.extras import missing
-from grus.errors import InputError
+from grus.errors import InputError, needed_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,10 +29,8 @@ DAMAGED = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError
 
 def library() -> Any:
     """The module h5py. Raises InputError that says how to install it."""
-    try:
+    with needed_for("reading or writing HDF5"):
         import h5py
-    except ModuleNotFoundError as error:
-        raise missing(error, "h5py", "reading or writing HDF5") from None
     return h5py
 
 

@@ -11,8 +11,7 @@ import numpy as np
 from grus.dialects.files import external
 from grus.dialects.files.budget import MAX_BYTES, Budget, one_line
 from grus.dialects.files.contents import Array, widen_bfloat16
-from grus.dialects.files.extras import missing
-from grus.errors import InputError
+from grus.errors import InputError, needed_for
 
 # ONNX's number of a type -> NumPy's type, and the field for it where the bytes are not raw.
 TYPES = {
@@ -34,10 +33,8 @@ MAX_NODES = 1_000_000
 
 def library() -> Any:
     """The module onnx. Raises InputError that says how to install it."""
-    try:
+    with needed_for("reading or writing ONNX"):
         import onnx
-    except ModuleNotFoundError as error:
-        raise missing(error, "onnx", "reading or writing ONNX") from None
     return onnx
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from io import BytesIO
 from typing import Any
 
-from grus.errors import InputError
+from grus.errors import needed_for
 from grus.inspect.bench.tables import KINDS, Measured
 
 MARKS = {
@@ -19,16 +19,14 @@ OTHER = ("P", "#555555")
 
 
 def figure_class() -> Any:
-    """matplotlib's. Raises InputError where matplotlib is not installed."""
-    try:
+    """matplotlib's. Raises MissingPackageError where matplotlib is not installed."""
+    with needed_for("the figure", "bench"):
         from matplotlib.figure import Figure
-    except ModuleNotFoundError:
-        raise InputError("the figure needs matplotlib: pip install 'grus[bench]'") from None
     return Figure
 
 
 def draw(found: Measured) -> bytes:
-    """The figure as PNG. Raises InputError without matplotlib."""
+    """The figure as PNG. Raises MissingPackageError without matplotlib."""
     kinds = [kind for kind in KINDS if found.peers(kind)]
     problems = [result.problem for result in found.results]
     height = 1.6 + 0.27 * len(problems)

@@ -20,9 +20,7 @@ from grus.inspect.bench.tables import Measured, as_json, as_markdown, line
 Say = Callable[[str], object]
 START, LOADING, CELLS = 25.0, 8.0, 11
 """Seconds to start and to measure limits; to load one problem; times taken of one problem."""
-HINTS = {
-    "keras": f" (pip install 'grus[bench]', or {TENSORFLOW_PYTHON} names a Python that has it)"
-}
+HINTS = {"keras": f", or {TENSORFLOW_PYTHON} names a Python that has it"}
 """What helps where a peer is missing."""
 RATE, CALLS = 1.2e11, 55
 """What peers reach on long calls, and how many of these a problem takes."""

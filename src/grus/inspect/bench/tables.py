@@ -155,11 +155,15 @@ def _about(found: Measured) -> Iterator[str]:
 
 
 def reasons(found: Measured) -> list[str]:
-    """Why a time is missing: one line for each reason, with the rows it holds for."""
+    """Why a time is missing: one line for each reason, with the rows it holds for.
+
+    What is missing in every row stands in the table of peers.
+    """
     where: dict[tuple[str, str], list[str]] = {}
     for result in found.results:
         for peer, reason in result.reasons.items():
-            where.setdefault((peer, reason), []).append(str(result.problem))
+            if found.missing.get(peer) != reason:
+                where.setdefault((peer, reason), []).append(str(result.problem))
     return [
         f"- {peer}: {reason}"
         + ("" if len(rows) == len(found.results) else f" (at {'; '.join(rows)})")

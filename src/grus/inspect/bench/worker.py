@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
+from grus.errors import InputError, missing_package
 from grus.inspect.bench.problem import Problem
 from grus.inspect.bench.wire import Array, Arrays, Message, receive, send
 
@@ -116,8 +117,11 @@ def serve(make: Callable[[int], Contestant], threads: int) -> None:
 
 def said(error: BaseException) -> str:
     """An error in one line."""
+    if isinstance(error, ModuleNotFoundError):
+        error = missing_package(error, "measuring it") or error
     words = " ".join(str(error).split())[:300]
-    return words if isinstance(error, RefusedError) else f"{type(error).__name__}: {words}"
+    plain = isinstance(error, (RefusedError, InputError))
+    return words if plain else f"{type(error).__name__}: {words}"
 
 
 def _pipes() -> tuple[BinaryIO, BinaryIO]:
