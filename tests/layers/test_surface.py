@@ -49,6 +49,42 @@ def test_an_accelerated_module_has_every_attribute_of_torchs(name: str) -> None:
     assert ours._weights_have_changed() is theirs._weights_have_changed()
 
 
+POSITIONAL: list[tuple[Any, ...]] = [
+    (), (3,), (3, 3, 3), (3, 3, 3, 3), (3, 3, True, 3), (3, 3, 1, True, False),
+    (3, 3, 1, True, True, 0.0, True), (3, 3, 1, True, False, 0.0, False, 0),
+    (3, 3, 1, True, False, 0.0, False, 0, "cpu", torch.float64),
+    (3, 3, 1, True, False, 0.0, False, 2), (3, 3, 1, True, False, 0.0, False, "cpu"),
+    (3, 3, 2, "tanh", True, True, 0.0, True, 0, None, torch.float64), (3, 3, 1, "relu"),
+    (3, 3, 1, "relu", True, False, 0.0, False, 2), (3, 3, True, "cpu"),
+    (3, 3, True, "cpu", torch.float64), (3, 3, True, "relu", "cpu", torch.float64),
+    (3, 3, True, torch.float64), (3, 3, True, None, "cpu"), (True, 3), (3.0, 3), (3, 3.0), (3, "3"),
+    ("a", 3), (3, -1), (3, 3, 0), (3, 3, -1), (3, 3, "1"), (3, 3, None), (3, 3, 1, 3),
+    (3, 3, 1, True, True, 2.0), (3, 3, 1, True, True, "x"), (3, 3, 1, True, True, True),
+    (0, 3), (3, 0), (3, 3, True, "x"),
+]  # fmt: skip
+"""Arguments without names, right and wrong, as programs for torch write them."""
+
+
+@pytest.mark.parametrize("arguments", POSITIONAL, ids=str)
+@pytest.mark.parametrize("name", NAMES)
+def test_arguments_without_names_mean_what_they_mean_to_torch(
+    name: str, arguments: tuple[Any, ...]
+) -> None:
+    """The same parameters, the same kind of error, or a sentence where torch waits for a call."""
+    results: list[Any] = []
+    for place in (nn, grus):
+        try:
+            layer = getattr(place, name)(*arguments)
+            results.append({n: (p.shape, p.dtype) for n, p in layer.named_parameters()})
+        except Exception as error:  # noqa: BLE001 - torch raises what it likes
+            results.append(error)
+    want, got = results
+    if isinstance(want, Exception) or isinstance(got, Exception):
+        assert isinstance(got, (grus.InputError, type(want)))
+    else:
+        assert got == want
+
+
 @pytest.mark.parametrize("batch_first", [True, False])
 @pytest.mark.parametrize("name", NAMES[:3])
 def test_torchs_checks_of_arguments_are_there(name: str, batch_first: bool) -> None:

@@ -36,6 +36,7 @@ class GRU(Recurrent):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        proj_size: int = 0,
         device: Any = None,
         dtype: torch.dtype | None = None,
         *,
@@ -45,6 +46,7 @@ class GRU(Recurrent):
         recompute: bool = False,
         **options: Unpack[Options],
     ) -> None:
+        check_no_projection(proj_size)
         super().__init__(
             cell,
             input_size,
@@ -140,6 +142,7 @@ class RNN(Recurrent):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        proj_size: int = 0,
         device: Any = None,
         dtype: torch.dtype | None = None,
         *,
@@ -148,6 +151,7 @@ class RNN(Recurrent):
         recompute: bool = False,
         **options: Unpack[Options],
     ) -> None:
+        check_no_projection(proj_size)
         super().__init__(
             rnn_cell(nonlinearity),
             input_size,
@@ -179,6 +183,15 @@ class RNN(Recurrent):
 def lstm_cell(proj_size: int) -> Cell:
     """The LSTM, with a projection where there is a size for it."""
     return find_cell("lstm_projected" if isinstance(proj_size, int) and proj_size else "lstm")
+
+
+def check_no_projection(proj_size: int) -> None:
+    """Raise InputError unless it is 0: torch's GRU and RNN have the argument and refuse it."""
+    if proj_size != 0:
+        raise InputError(
+            "proj_size argument is only supported for LSTM, not RNN or GRU: it must be 0,"
+            f" got {proj_size!r}"
+        )
 
 
 def rnn_cell(nonlinearity: str) -> Cell:
