@@ -135,6 +135,12 @@ def test_a_run_that_diverges_is_kept_and_named() -> None:
     assert "diverged" in "\n".join(table(course, found))
 
 
+def test_a_run_whose_loss_explodes_is_kept_and_named() -> None:
+    found = outcome(task_course(lr=100.0, clip=0.0), "rnn,gru")
+    assert found.finished
+    assert all("loss exploded: " in t.diverged for t in found.trials)
+
+
 def test_a_run_that_diverges_on_its_first_step_has_no_time() -> None:
     steep = {**QUICK, "batch": 32, "lr": 1e38, "clip": 0.0, "steps": 3, "report_every": 1}
     course = TaskCourse(Copying(5), Settings(**steep))

@@ -11,10 +11,11 @@ from torch import nn
 
 from grus.equations import CELLS
 from grus.errors import InputError
+from grus.models.run import DivergedError
 from grus.models.settings import Settings
 from grus.models.task_run import TaskRun, held_out
 from grus.models.tasks import Adding, Copying, Task, TaskModel
-from grus.models.train import learn
+from grus.models.train import Nobody, learn, train
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -119,6 +120,32 @@ def test_a_task_is_learned_by_the_loop_of_all_models() -> None:
     for _ in range(300):
         learn(run.model, run.optimizer, *run.chunk(), None, 1.0, run.generator)
     assert run.model.mean_loss(*run.validation, 32) < 0.1 * task.baseline(run.validation[1])
+
+
+@pytest.mark.parametrize(
+    ("task", "lr", "which"),
+    [
+        (Adding(6), 10.0, "training"),
+        (Copying(3), 10.0, "training"),
+        (Copying(3), 3.0, "validation"),
+    ],
+)
+def test_a_finite_explosion_ends_a_task_as_it_ends_a_text(
+    task: Task, lr: float, which: str
+) -> None:
+    settings = Settings(steps=60, batch=8, lr=lr, clip=0.0, threads=1, report_every=10)
+    run = TaskRun(task, CELLS["gru"], 8, settings, held_out(task, 50))
+    with pytest.raises(DivergedError, match=rf"{which} loss exploded: .*{task.unit}.* at step 10,"):
+        train(run, Nobody(), lambda: False)
+    assert math.isfinite(run.validate())
+
+
+def test_an_untrained_network_is_no_explosion() -> None:
+    """Of any lag: where a guess is measured against knowing nothing, long lags would be."""
+    for task in (Adding(2), Adding(200), Copying(1), Copying(500)):
+        validation = held_out(task, 20)
+        loss = TaskModel(task, CELLS["lstm"], 30).mean_loss(*validation, 20)
+        assert 0.5 < loss / task.guess(validation[1]) < 2
 
 
 def test_gate_biases_are_set() -> None:

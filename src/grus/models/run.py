@@ -26,7 +26,7 @@ from grus.models.settings import Progress, Settings
 
 LAST, BEST, METRICS = "last.safetensors", "best.safetensors", "metrics.jsonl"
 MIN_STEPS_BETWEEN_REPORTS = 100
-EXPLODED = 10.0  # times ln(symbols), the loss of a guess among all symbols
+EXPLODED = 10.0  # times the loss of a guess
 
 
 @dataclass(frozen=True)
@@ -201,14 +201,10 @@ class Run:
         self._check_loss("training", self.train_loss)
 
     def _check_loss(self, which: str, loss: float | None) -> None:
-        guessed = math.log(max(2, len(self.model.architecture.vocabulary)))
-        if loss is not None and loss > EXPLODED * guessed:
-            how = f"the {which} loss exploded: {loss:.3g} nats at step {self.progress.step}"
-            raise DivergedError(
-                how,
-                f", where guessing costs {guessed:.3g}; lower --lr, or set --clip (1 is usual);"
-                f" what was saved last is in {self.folder}",
-            )
+        if loss is not None:
+            guessed = math.log(max(2, len(self.model.architecture.vocabulary)))
+            advice = f"; what was saved last is in {self.folder}"
+            check_loss(which, loss, guessed, "nats", self.progress.step, advice)
 
     def snapshot(self) -> Checkpoint:
         """The run as it stands, as a checkpoint."""
@@ -343,6 +339,17 @@ def check_finite(tensors: Sequence[Tensor], step: int, advice: str = "") -> None
     """Raise DivergedError if a number is NaN or infinite."""
     if not all(bool(t.isfinite().all()) for t in tensors):
         raise DivergedError(f"the weights are no longer finite at step {step}", advice)
+
+
+def check_loss(
+    which: str, loss: float, guessed: float, unit: str, step: int, advice: str = ""
+) -> None:
+    """Raise DivergedError if a finite loss is more than ten times ``guessed``, a guess's loss."""
+    if loss > EXPLODED * guessed:
+        raise DivergedError(
+            f"the {which} loss exploded: {loss:.3g} {unit} at step {step}",
+            f", where guessing costs {guessed:.3g}; lower --lr, or set --clip (1 is usual){advice}",
+        )
 
 
 def make_optimizer(parameters: list[nn.Parameter], settings: Settings) -> torch.optim.Optimizer:

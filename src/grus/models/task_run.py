@@ -11,7 +11,7 @@ from torch import Tensor
 
 from grus.equations import Cell
 from grus.models.language import State
-from grus.models.run import check_finite, make_optimizer
+from grus.models.run import check_finite, check_loss, make_optimizer
 from grus.models.settings import Progress, Settings
 from grus.models.tasks import Task, TaskModel
 
@@ -87,14 +87,15 @@ class TaskRun:
         return self.progress.seconds / (self.settings.seconds or math.inf)
 
     def report(self) -> TaskMetrics:
-        """Measure. Raises DivergedError when the weights are no longer finite."""
+        """Measure. Raises DivergedError as `save` does, and when the validation loss exploded."""
         self.save()
-        now = self.progress
+        now, loss = self.progress, self.validate()
+        self._check_loss("validation", loss)
         metrics = TaskMetrics(
             step=now.step,
             seconds=now.seconds,
             train_loss=float(self.loss_sum) / now.loss_steps,
-            validation_loss=self.validate(),
+            validation_loss=loss,
         )
         now.loss_steps = 0
         self.loss_sum.zero_()
@@ -110,5 +111,16 @@ class TaskRun:
         return nullcontext()
 
     def save(self) -> None:
-        """Nothing is kept; the check that goes with it is made."""
-        check_finite([self.loss_sum, *self.parameters], self.progress.step)
+        """Nothing is kept; the checks that go with it are made.
+
+        Raises DivergedError when the weights are no longer finite, or the mean loss since the last
+        report is more than ten times a guess's.
+        """
+        now = self.progress
+        check_finite([self.loss_sum, *self.parameters], now.step)
+        if now.loss_steps:
+            self._check_loss("training", float(self.loss_sum) / now.loss_steps)
+
+    def _check_loss(self, which: str, loss: float) -> None:
+        guess = self.task.guess(self.validation[1])
+        check_loss(which, loss, guess, self.task.unit, self.progress.step)

@@ -68,6 +68,10 @@ class Adding:
         """The loss of the best answer that does not look, on these sequences."""
         return float((target.double() - 1).square().mean())
 
+    def guess(self, target: Tensor) -> float:
+        """The loss of an untrained network, which answers 0: about 7/6."""
+        return float(target.double().square().mean())
+
 
 @dataclass(frozen=True)
 class Copying:
@@ -113,6 +117,10 @@ class Copying:
     def baseline(self, target: Tensor) -> float:
         """The loss of blanks and then guesses."""
         return COPIED * math.log(LETTERS) / len(target)
+
+    def guess(self, target: Tensor) -> float:
+        """The loss of an untrained network, which gives all answers the same chance: ln 9."""
+        return math.log(self.outputs)
 
 
 Task = Adding | Copying
