@@ -34,7 +34,6 @@ BELOW = {
     "sequence": "equations reference kernels",
     "onnx": "dialects",
     "__init__": "equations sequence layers dialects onnx traces",
-    "__main__": "cli",
 }
 PACKAGES = {
     "reference": "numpy",
