@@ -16,7 +16,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from torch import Tensor, distributed, nn  # noqa: E402
+from torch import Tensor, distributed, multiprocessing, nn  # noqa: E402
 from torch.autograd import graph  # noqa: E402
 from torch.distributed.fsdp import fully_shard  # noqa: E402
 from torch.func import functional_call  # noqa: E402
@@ -261,6 +261,20 @@ def optimised(kind: str, module: nn.Module) -> list[Any]:
 
 
 @tool
+def scaled_gradients(kind: str, module: nn.Module) -> list[Any]:
+    scaler, optimizer = torch.amp.GradScaler("cpu"), torch.optim.SGD(module.parameters(), lr=0.1)
+    for step in range(3):
+        x = data(kind, step) if step != 1 else data(kind, step) * float("nan")  # a step left out
+        optimizer.zero_grad()
+        scaler.scale(tree_leaves(module(x))[0].square().mean()).backward()
+        scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        scaler.step(optimizer)
+        scaler.update()
+    return [*module.parameters(), torch.tensor(scaler.get_scale() / 2.0**15 - 1)]
+
+
+@tool
 def distributed_data_parallel(kind: str, module: nn.Module) -> list[Any]:
     model = nn.parallel.DistributedDataParallel(module)
     tree_leaves(model(data(kind)))[0].sum().backward()
@@ -322,6 +336,36 @@ def test_a_model_trains_in_a_compiled_step_and_exports_with_free_axes(kind: str)
     program = torch.export.export(ours, (data(kind),), dynamic_shapes=shapes).module()
     for x in (torch.randn(2, 5, I), torch.randn(11, 2, I)):
         near(tree_leaves(program(x)), tree_leaves(theirs(x)))
+
+
+def train_both(modules: tuple[nn.Module, nn.Module]) -> None:
+    """What a worker does to models in shared memory, as Hogwild's workers do."""
+    torch.set_num_threads(1)
+    for module in modules:
+        optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+        for step in range(2):
+            optimizer.zero_grad()
+            module(data("", step))[0].square().sum().backward()
+            optimizer.step()
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+def test_a_worker_trains_a_model_in_shared_memory(method: str) -> None:
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {method} here")
+    modules = pair("gru")
+    before = [p.detach().clone() for p in modules[0].parameters()]
+    for module in modules:
+        module.share_memory()
+    worker = multiprocessing.get_context(method).Process(target=train_both, args=(modules,))
+    worker.start()
+    worker.join(120)
+    worker.kill()
+    assert worker.exitcode == 0
+    theirs, ours = ([*module.parameters()] for module in modules)
+    assert not any(torch.equal(one, other) for one, other in zip(theirs, before, strict=True))
+    near(ours, theirs)
+    near(list(modules[1](data("", 3))), list(modules[0](data("", 3))))
 
 
 # torch counts no operation of nn.LSTM on this device: it runs as one of oneDNN's.

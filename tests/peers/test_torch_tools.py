@@ -56,6 +56,36 @@ def test_captums_attributions_are_those_of_torchs_layer(name: str) -> None:
     near(found[1], found[0])
 
 
+def test_captums_conductance_of_what_a_layer_reads_is_that_of_torchs() -> None:
+    """Conductance sums gradients at points between a baseline and the input, all in one batch."""
+    attr = pytest.importorskip("captum.attr", reason="captum is not installed")
+    x, found = torch.randn(B, T, I), []
+    for model in models():
+        method = attr.LayerConductance(model, model.rnn)
+        found.append(method.attribute(x, target=0, n_steps=8, attribute_to_layer_input=True))
+    assert found[0].abs().max() > 1e-3
+    near(found[1], found[0])
+
+
+def test_higher_differentiates_through_steps_of_training() -> None:
+    """Two inner steps of `higher.innerloop_ctx` and a call of what `higher.monkeypatch` made, on
+    an accelerated model of two GRU layers, and on torch's; run with higher 0.2.1, torch 2.13."""
+    higher = pytest.importorskip("higher", reason="higher is not installed")
+    x, found = torch.randn(B, T, I), []
+    for model in models():
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        with higher.innerloop_ctx(model, optimizer, copy_initial_weights=False) as (inner, steps):
+            for _ in range(2):
+                steps.step(inner(x).square().mean())
+            loss = inner(x).square().sum()
+            outer = torch.autograd.grad(loss, list(model.parameters()))
+        patched = higher.monkeypatch(model)
+        half = patched(x, params=[p * 0.5 for p in model.parameters()])
+        found.append([loss, half, *outer])
+    for one, other in zip(*found, strict=True):
+        near(one, other)
+
+
 def test_torchinfo_shows_the_same_table() -> None:
     torchinfo = pytest.importorskip("torchinfo", reason="torchinfo is not installed")
     tables = [torchinfo.summary(model, (B, T, I), verbose=0) for model in models()]
