@@ -16,6 +16,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+import shared_training  # noqa: E402
 from torch import Tensor, distributed, multiprocessing, nn  # noqa: E402
 from torch.autograd import graph  # noqa: E402
 from torch.distributed.fsdp import fully_shard  # noqa: E402
@@ -338,17 +339,6 @@ def test_a_model_trains_in_a_compiled_step_and_exports_with_free_axes(kind: str)
         near(tree_leaves(program(x)), tree_leaves(theirs(x)))
 
 
-def train_both(modules: tuple[nn.Module, nn.Module]) -> None:
-    """What a worker does to models in shared memory, as Hogwild's workers do."""
-    torch.set_num_threads(1)
-    for module in modules:
-        optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
-        for step in range(2):
-            optimizer.zero_grad()
-            module(data("", step))[0].square().sum().backward()
-            optimizer.step()
-
-
 @pytest.mark.parametrize("method", ["spawn", "fork"])
 def test_a_worker_trains_a_model_in_shared_memory(method: str) -> None:
     if method not in multiprocessing.get_all_start_methods():
@@ -357,7 +347,9 @@ def test_a_worker_trains_a_model_in_shared_memory(method: str) -> None:
     before = [p.detach().clone() for p in modules[0].parameters()]
     for module in modules:
         module.share_memory()
-    worker = multiprocessing.get_context(method).Process(target=train_both, args=(modules,))
+    worker = multiprocessing.get_context(method).Process(
+        target=shared_training.train, args=(modules,)
+    )
     worker.start()
     worker.join(120)
     worker.kill()
