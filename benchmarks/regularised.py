@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 import grus
-from grus.inspect.bench.clock import measure
-from grus.inspect.bench.pair import Shape
+from grus_benchmarks.clock import measure
+from grus_benchmarks.pair import Shape
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},

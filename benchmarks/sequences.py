@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import grus
-from grus.inspect.bench.clock import Timing, measure
 from grus.kernels.steps import Steps
+from grus_benchmarks.clock import Timing, measure
 
 Call = Callable[[], object]
 

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 import grus
-from grus.inspect.bench.clock import measure
 from grus.kernels import split
 from grus.kernels.split import Way
+from grus_benchmarks.clock import measure
 
 SHAPES = (
     *((100, 1, h, h) for h in (16, 32, 64, 128, 256, 512)),

@@ -10,6 +10,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
 PACKAGE = "grus"
+BENCHMARKS = "grus_benchmarks"
+FOLDERS = {PACKAGE: ROOT / "src" / PACKAGE, BENCHMARKS: ROOT / "benchmarks" / BENCHMARKS}
 
 
 @dataclass(frozen=True)
@@ -29,17 +31,20 @@ class Import:
 
 def room(module: str) -> str:
     """The room of a module of the package: ``grus.kernels.plan`` is in kernels."""
-    return [*module.split("."), ""][1]
+    top, *below = module.split(".")
+    return top if top == BENCHMARKS else [*below, ""][0]
 
 
 def files() -> list[Path]:
-    """All Python files of the package."""
-    return sorted((SOURCE / PACKAGE).rglob("*.py"))
+    """All Python files of the package and of its benchmarks."""
+    return [path for folder in FOLDERS.values() for path in sorted(folder.rglob("*.py"))]
 
 
 def room_of(path: Path) -> str:
     """The room of a file; for a file beside the rooms, its own name."""
-    return path.relative_to(SOURCE / PACKAGE).with_suffix("").parts[0]
+    if path.is_relative_to(FOLDERS[BENCHMARKS]):
+        return BENCHMARKS
+    return path.relative_to(FOLDERS[PACKAGE]).with_suffix("").parts[0]
 
 
 def imports(source: str) -> list[Import]:

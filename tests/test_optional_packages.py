@@ -14,6 +14,7 @@ import pytest
 
 import grus
 from grus.errors import EXTRAS, MissingPackageError, missing_package, needed_for
+from grus.page.app import plotly_script
 from imports import ROOT
 
 OF_DEVELOPERS = {"dev", "peers"}
@@ -38,7 +39,7 @@ USES = {
     "plotly.offline": (called("grus.pictures.report:_plotly"), "an HTML report", "pictures"),
     "starlette": (called("grus.page.server:check_installed"), "the page", "page"),
     "uvicorn": (called("grus.page.server:check_installed"), "the page", "page"),
-    "plotly": (called("grus.page.app:plotly_script"), "the page", "page"),
+    "plotly": (plotly_script.__wrapped__, "the page", "page"),
 }
 
 

@@ -39,10 +39,10 @@ from grus.models.sample import sample  # noqa: E402
 from grus.models.settings import Settings  # noqa: E402
 from grus.models.tasks import Adding  # noqa: E402
 from grus.page.app import application  # noqa: E402
+from grus.page.demo_model import small_model  # noqa: E402
 from grus.page.network import from_model  # noqa: E402
 from grus.page.request import parse  # noqa: E402
 from grus.page.session import Session  # noqa: E402
-from grus.page.small import small_model  # noqa: E402
 from grus.traces.flow import gradient_flow  # noqa: E402
 from grus.traces.measures import measures  # noqa: E402
 from small_run import finish, go_on, start  # noqa: E402

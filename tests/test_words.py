@@ -46,7 +46,7 @@ NOUNS = (
     "|numbers|states|tensors|places|cases|files|problems|features|tokens|voices|words|nodes|values"
     "|gates|models|lags|equations|directions"
 )
-PRINTED = ("cli", "comparison", "inspect", "check", "pictures", "traces")
+PRINTED = ("cli", "comparison", "worksheet", "diagram", "check", "pictures", "traces")
 """Rooms whose texts people read."""
 NEVER_ONE = {
     "halves steps",  # a number with a fraction

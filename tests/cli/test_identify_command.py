@@ -9,7 +9,7 @@ import pytest
 
 from grus.cli.main import run
 from grus.dialects import Network, find
-from grus.inspect.numbers import written_decimals
+from grus.worksheet.pasted_numbers import written_decimals
 
 KERNEL = "[[-0.90954137, 1.0425225, -0.04404902]]"
 RECURRENT = "[[0.24168766, 0.8981342, 0.36734456]]"

@@ -8,7 +8,7 @@ from pages import HIDDEN, network, session
 
 from grus.equations import CELLS, held_at, hold_weights
 from grus.errors import InputError
-from grus.page import voices
+from grus.page import notations
 from grus.page.reading import Reading
 from grus.page.request import MAX_TEXT, Request, parse
 from grus.page.session import STEPS, Session
@@ -81,7 +81,7 @@ def test_letters_follow_the_dialect(page: Session) -> None:
 
 
 def test_a_forgotten_mirror_would_be_seen(page: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(voices, "_mirrored", lambda own, other: frozenset())
+    monkeypatch.setattr(notations, "_mirrored", lambda own, other: frozenset())
     broken = session()
     answer = broken.look(Request(text="the crane", hold={"z": 0.2}, dialect=LASAGNE))
     assert answer["apart"] > 1e-3

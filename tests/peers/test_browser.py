@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from cells import every_cell
+from grus.diagram import svg
 from grus.equations import Cell
-from grus.inspect.diagram import svg
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 SCRIPT = """

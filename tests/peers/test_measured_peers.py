@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from grus.inspect.bench.peers import PEERS
-from grus.inspect.bench.problem import FORWARD, Problem
-from grus.inspect.bench.process import PeerError, Process
-from grus.inspect.bench.right import truth
+from grus_benchmarks.peers import PEERS
+from grus_benchmarks.problem import FORWARD, Problem
+from grus_benchmarks.process import PeerError, Process
+from grus_benchmarks.right import truth
 
 PROBLEMS = [
     Problem.parse(text)

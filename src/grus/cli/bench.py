@@ -65,8 +65,8 @@ def _peers(
     texts: list[str], quick: bool, threads: int | None, seconds: float, out: Path | None
 ) -> None:
     """The benchmark with peers."""
-    from grus.inspect.bench.problem import QUICK, TABLE, Problem
-    from grus.inspect.bench.run_peers import bench_peers
+    from grus_benchmarks.problem import QUICK, TABLE, Problem
+    from grus_benchmarks.run_peers import bench_peers
 
     if threads is not None and threads < 1:
         raise InputError(f"--threads must be at least 1, got {threads}")
@@ -85,8 +85,8 @@ def _peers(
 
 def _pair(texts: list[str], threads: int | None, blocks: int, dtype: str, out: Path | None) -> None:
     """The benchmark against torch.nn.GRU, in one process."""
-    from grus.inspect import bench as benchmark
-    from grus.inspect.bench.pair import DTYPES
+    import grus_benchmarks as benchmark
+    from grus_benchmarks.pair import DTYPES
 
     if dtype not in DTYPES:
         raise InputError(f"--dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")

@@ -13,12 +13,12 @@ from grus.dialects import Dialect, Layout, Network, Unpacked
 from grus.equations import Cell, expected, named
 from grus.equations.text import counted
 from grus.errors import InputError
-from grus.inspect.explained import Explained
-from grus.inspect.head import Given
-from grus.inspect.numbers import read_numbers, read_steps
 from grus.kernels import UnsupportedCellError
 from grus.kernels.backend import backend
 from grus.reference.sequence import sizes
+from grus.worksheet.explained import Explained
+from grus.worksheet.pasted_numbers import read_numbers, read_steps
+from grus.worksheet.preamble import Given
 
 if TYPE_CHECKING:
     from grus.layers import Recurrent

@@ -12,10 +12,10 @@ from grus.dialects.dialect import Side
 from grus.dialects.records import called
 from grus.equations import Cell, cell as find_cell, explain_name
 from grus.errors import InputError
-from grus.inspect.explained import Explained
-from grus.inspect.head import Given
-from grus.inspect.numbers import read_numbers, read_steps
-from grus.inspect.readings import readings
+from grus.worksheet.explained import Explained
+from grus.worksheet.misreadings import readings
+from grus.worksheet.pasted_numbers import read_numbers, read_steps
+from grus.worksheet.preamble import Given
 
 
 class GatesIn(StrEnum):

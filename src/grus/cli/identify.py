@@ -15,7 +15,7 @@ from grus.dialects.files.layers import ending, find_layers
 from grus.dialects.files.reading import load
 from grus.dialects.identify import identify as find
 from grus.errors import InputError
-from grus.inspect.numbers import read_numbers, written_decimals
+from grus.worksheet.pasted_numbers import read_numbers, written_decimals
 
 Array = Any
 NPY = ".npy"

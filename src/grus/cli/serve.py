@@ -49,9 +49,9 @@ def _small() -> Session:
     from rich.progress import BarColumn, Progress, TextColumn
 
     from grus.models.text import BUILT_IN
+    from grus.page.demo_model import SECONDS, small_model
     from grus.page.network import from_model
     from grus.page.session import Session
-    from grus.page.small import SECONDS, small_model
 
     print(f"no run named: a small GRU learns {BUILT_IN} for {SECONDS:.0f} seconds", flush=True)
     bar = Progress(BarColumn(), TextColumn("{task.fields[loss]}"), transient=True)

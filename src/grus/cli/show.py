@@ -51,8 +51,8 @@ def show(
         STAGES[stage].free(out, f"--stage {stage} --out")
 
     def cost() -> str:
-        from grus.inspect.cost import check_counts, sizes_for
-        from grus.inspect.stages import cost_text
+        from grus.gradients.cost import check_counts, sizes_for
+        from grus.worksheet.stages import cost_text
 
         check_counts(batch=batch, steps=steps)
         sizes = sizes_for(found, input, hidden, projection)
@@ -89,19 +89,19 @@ def _check(stage: str, dtype: str, backward: bool) -> None:
 
 
 def _equations(cell: Cell, asked: str) -> str:
-    from grus.inspect.stages import equations_text
+    from grus.worksheet.stages import equations_text
 
     return equations_text(cell, asked)
 
 
 def _gradient(cell: Cell) -> str:
-    from grus.inspect.stages import gradient_text
+    from grus.worksheet.stages import gradient_text
 
     return gradient_text(cell)
 
 
 def _diagram(cell: Cell) -> str:
-    from grus.inspect.diagram import svg
+    from grus.diagram import svg
 
     return svg(cell)
 

@@ -11,7 +11,7 @@ from grus.dialects.sense import sense
 from grus.equations import Apply, Cell, Expr, Name, State, cell as find_cell
 from grus.equations.flat import is_gate
 from grus.errors import InputError
-from grus.inspect.cost import ITEM_BYTES, cost, sizes_for
+from grus.gradients.cost import ITEM_BYTES, cost, sizes_for
 
 MATCHES = ("params", "hidden", "time")
 MAX_HIDDEN = 65536

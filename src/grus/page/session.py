@@ -11,12 +11,12 @@ import numpy as np
 
 from grus.equations import CELLS
 from grus.errors import InputError
-from grus.inspect.head import ROLES
 from grus.page.network import CharacterNetwork
+from grus.page.notations import OWN, Voice, Voices, written
 from grus.page.reading import Reading
 from grus.page.request import MAX_TEXT, Request
 from grus.page.sheet import sheet
-from grus.page.voices import OWN, Voice, Voices, written
+from grus.worksheet.preamble import ROLES
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Answer = dict[str, Any]

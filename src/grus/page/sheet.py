@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from grus.inspect.format import TextPage
-from grus.inspect.worksheet import Equation, worksheet
 from grus.page.reading import Reading
+from grus.worksheet.format import TextPage
+from grus.worksheet.worksheet import Equation, worksheet
 
 DIGITS = 4
 

@@ -1,0 +1,249 @@
+"""What a cell costs: parameters, operations and bytes, counted in its equations.
+
+A product with an m x n matrix counts 2 m n operations; every other operator, functions included,
+counts one for each element. The counts are those of the equations as they stand: what a plan
+moves out of the time loop or computes again changes where the work is done, not what is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+from grus.equations import OPERATORS, Apply, Cell, Const, Expr, Input, Name, State, Weight, linear
+from grus.errors import InputError
+from grus.gradients.adjoint import Backward, backward
+
+LETTERS = {"input": "I", "hidden": "H", "projection": "P"}
+ITEM_BYTES = {"float32": 4, "float64": 8}
+Axis = str | None
+Leaf = Callable[[Expr], Axis]
+
+
+@dataclass(frozen=True)
+class Count:
+    """A number that depends on the sizes of axes: a sum of products, such as 3 H I + 4 H."""
+
+    terms: tuple[tuple[tuple[str, ...], int], ...] = ()
+
+    @classmethod
+    def of(cls, *axes: Axis, times: int = 1) -> Count:
+        """The product of axes; an axis None is a single number."""
+        return cls(((tuple(sorted(a for a in axes if a)), times),)) if times else cls()
+
+    def __add__(self, other: Count) -> Count:
+        total = dict(self.terms)
+        for axes, times in other.terms:
+            total[axes] = total.get(axes, 0) + times
+        return Count(tuple(total.items()))
+
+    def at(self, sizes: Mapping[str, int]) -> int:
+        """The number, at these sizes of the axes."""
+        return sum(times * prod(sizes[axis] for axis in axes) for axes, times in self.terms)
+
+    def __str__(self) -> str:
+        ordered = sorted(self.terms, key=lambda term: (-len(term[0]), term[0]))
+        return " + ".join(filter(None, (_product(*term) for term in ordered))) or "0"
+
+
+def _product(axes: tuple[str, ...], times: int) -> str:
+    """One term: ``3 H I``, ``3 H²``, ``4 H``."""
+    if not times:
+        return ""
+    letters = [LETTERS[axis] for axis in axes]
+    words = [a + ("²" if letters.count(a) == 2 else "") for a in dict.fromkeys(letters)]
+    return " ".join([str(times), *words] if times != 1 or not words else words)
+
+
+def total(counts: Iterable[Count]) -> Count:
+    """The sum of counts."""
+    found = Count()
+    for count in counts:
+        found += count
+    return found
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one step costs for one row of a batch; parameters once."""
+
+    parameters: Count
+    forward: Count
+    """Operations of the forward step."""
+    backward: Count
+    """Operations of the backward step, the sums of the weights' gradients included."""
+    dx: Count
+    """Operations that the gradient of x adds."""
+    read: Count
+    """Numbers that come from outside at each step: x, masks, states. Weights come on top."""
+    saved: Count
+    """Numbers that the forward step keeps for the backward step."""
+    states: Count
+    """Numbers of all states."""
+
+
+def cost(cell: Cell) -> Cost:
+    """Count one step of ``cell``."""
+    back = backward(cell)
+    forward_axes = axes_of(cell.equations, _leaf(cell))
+    flat_axes = axes_of(back.forward.equations, _leaf(cell))
+    seen = _seen(cell, flat_axes)
+    backward_axes = axes_of(back.cell.equations, seen)
+    numbers = _numbers(back.forward.equations, frozenset())
+    return Cost(
+        parameters=total(Count.of(*axes) for axes in cell.shapes.weights.values()),
+        forward=_operations(cell.equations, forward_axes, _leaf(cell)),
+        backward=_operations(back.cell.equations, backward_axes, seen, numbers)
+        + _weight_sums(cell, back),
+        dx=total(_input_gradient(cell, back, backward_axes)),
+        read=total(
+            [
+                *(Count.of(_leaf(cell)(node)) for node in cell.inputs),
+                *(Count.of(cell.shapes.states[state]) for state in cell.states),
+            ]
+        ),
+        saved=total(Count.of(seen(Input(name))) for name in back.saved),
+        states=total(Count.of(cell.shapes.states[state]) for state in cell.states),
+    )
+
+
+def axes_of(equations: Iterable[tuple[str, Expr]], leaf: Leaf) -> dict[str, Axis]:
+    """The axis of every named value, from the axes of states, inputs and weights."""
+    axes: dict[str, Axis] = {}
+    for name, expr in equations:
+        axes[name] = _axis(expr, axes, leaf)
+    return axes
+
+
+def _axis(expr: Expr, axes: Mapping[str, Axis], leaf: Leaf) -> Axis:
+    if isinstance(expr, Name):
+        return axes[expr.name]
+    if not isinstance(expr, Apply):
+        return leaf(expr)
+    if linear(expr):
+        return _matrix(expr, leaf)[0]
+    inside = [_axis(part, axes, leaf) for part in expr.args]
+    return next((a for a in inside if a and OPERATORS[expr.op].kind != "reduction"), None)
+
+
+def _matrix(product: Apply, leaf: Leaf) -> tuple[str, ...]:
+    """(rows, columns) of the matrix as it is used: turned over in a transposed product."""
+    how, axes = linear(product), leaf(product.args[0])
+    assert how is not None
+    assert axes is not None
+    rows, columns = axes.split()
+    return how.axes(rows, columns)
+
+
+def _leaf(cell: Cell) -> Leaf:
+    """The axis of a leaf of the forward equations; of a matrix both, with a blank between."""
+
+    def axis(expr: Expr) -> Axis:
+        if isinstance(expr, Weight):
+            return " ".join(cell.shapes.weights[expr])
+        if isinstance(expr, State):
+            return cell.shapes.states[expr.name]
+        if isinstance(expr, Input) and expr.name == "x":
+            return "hidden" if ("input", "hidden") in cell.shapes.equal else "input"
+        return "hidden" if isinstance(expr, Input) else None
+
+    return axis
+
+
+def _seen(cell: Cell, flat_axes: Mapping[str, Axis]) -> Leaf:
+    """The axis of a leaf of the backward equations: an adjoint's is that of its own."""
+    forward = _leaf(cell)
+
+    def axis(expr: Expr) -> Axis:
+        if isinstance(expr, State):
+            return cell.shapes.states[expr.name.removeprefix("d")]
+        if isinstance(expr, Input) and expr.name == "dy":
+            return cell.shapes.values[cell.output]
+        if isinstance(expr, Input) and expr.name in flat_axes:
+            return flat_axes[expr.name]
+        if isinstance(expr, Input) and expr.name in cell.states:
+            return cell.shapes.states[expr.name]
+        return forward(expr)
+
+    return axis
+
+
+def _numbers(equations: Sequence[tuple[str, Expr]], known: frozenset[str]) -> frozenset[str]:
+    """``known`` and the names of the values that are made of numbers alone."""
+    for name, expr in equations:
+        known |= {name} if _is_number(expr, known) else set()
+    return known
+
+
+def _is_number(expr: Expr, numbers: frozenset[str]) -> bool:
+    if isinstance(expr, Apply):
+        return all(_is_number(part, numbers) for part in expr.args)
+    return isinstance(expr, Const) or (isinstance(expr, Name | Input) and expr.name in numbers)
+
+
+def _operations(
+    equations: Sequence[tuple[str, Expr]],
+    axes: Mapping[str, Axis],
+    leaf: Leaf,
+    known: frozenset[str] = frozenset(),
+) -> Count:
+    """What a step does; what is made of numbers alone (``known`` are such) is worked out before."""
+    numbers = _numbers(equations, known)
+
+    def count(expr: Expr) -> Count:
+        if not isinstance(expr, Apply) or _is_number(expr, numbers):
+            return Count()
+        if linear(expr):
+            own = Count.of(*_matrix(expr, leaf), times=2)
+        elif OPERATORS[expr.op].kind == "reduction":
+            own = Count.of(_axis(expr.args[0], axes, leaf))
+        else:
+            own = Count.of(_axis(expr, axes, leaf))
+        return own + total(map(count, expr.args))
+
+    return total(count(expr) for _, expr in equations)
+
+
+def _weight_sums(cell: Cell, back: Backward) -> Count:
+    """Each term of a weight's gradient: an outer product and its sum, or a sum."""
+    return total(
+        Count.of(*cell.shapes.weights[term.weight], times=1 if term.operand is None else 2)
+        for term in back.weights
+    )
+
+
+def _input_gradient(cell: Cell, back: Backward, axes: Mapping[str, Axis]) -> list[Count]:
+    counts = [
+        Count.of(*cell.shapes.weights[weight], times=2)
+        if weight is not None
+        else Count.of(axes[name])
+        for weight, name in back.dx
+    ]
+    x = _leaf(cell)(Input("x"))
+    return [*counts, *(Count.of(x) for _ in back.dx[1:])]
+
+
+def check_counts(**counts: int) -> None:
+    """Raise InputError for a count below 1, by its name."""
+    for name, count in counts.items():
+        if count < 1:
+            raise InputError(f"{name} must be at least 1, got {count}")
+
+
+def sizes_for(cell: Cell, inputs: int | None, hidden: int, projection: int) -> dict[str, int]:
+    """The size of each axis, checked; ``inputs`` None is the hidden size.
+
+    Raises InputError for a size below 1, and where x is used element by element and its size is
+    not the hidden size.
+    """
+    wide = hidden if inputs is None else inputs
+    sizes = {"hidden": hidden, "input": wide, "projection": projection}
+    check_counts(**sizes)
+    for one, other in cell.shapes.equal:
+        if sizes[one] != sizes[other]:
+            raise InputError(
+                f"cell {cell.name} uses x element by element: {one} must equal {other},"
+                f" got {sizes[one]} and {sizes[other]}"
+            )
+    return sizes

@@ -1,0 +1,111 @@
+"""The dialects in which the page can speak: the network itself, said in another notation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from grus.dialects import DIALECTS, Dialect, Network, Unrepresentable, sense
+from grus.dialects.transform import OtherKind
+from grus.equations import Cell, text
+from grus.errors import InputError
+from grus.page.network import CharacterNetwork
+from grus.worksheet.notation import spoken
+
+OWN = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Voice:
+    """The network in one notation."""
+
+    title: str
+    network: CharacterNetwork
+    letters: Mapping[str, str]
+    """Value in house letters -> in this notation's; all of those that both have."""
+    mirrored: frozenset[str]
+    """Gates, in house letters, that are 1 minus what they were: the sense of z is another."""
+    notes: tuple[str, ...] = ()
+
+    def held(self, values: Mapping[str, float]) -> CharacterNetwork:
+        """The network with gates held. Names and numbers are those of the house notation."""
+        return self.network.held(self.held_values(values))
+
+    def held_values(self, values: Mapping[str, float]) -> dict[str, float]:
+        """What is held, said in this notation. Raises InputError for what is no gate."""
+        known = set(self.network.gates)
+        own: dict[str, float] = {}
+        for name, number in values.items():
+            letter = self.letters.get(name, "")
+            if letter not in known:
+                raise InputError(f"cell {self.network.cell.name} has no gate {name[:40]!r}")
+            own[letter] = 1 - number if name in self.mirrored else number
+        return own
+
+
+def written(cell: Cell) -> tuple[tuple[str, str], ...]:
+    """The equations of a cell: what stands left and right of the equals sign."""
+    return tuple((name, text.show(expr)) for name, expr in cell)
+
+
+class Voices:
+    """Every dialect that could speak a network, and why some cannot."""
+
+    def __init__(self, own: CharacterNetwork) -> None:
+        names = {name: name for name, _ in own.cell}
+        self.own = Voice(OWN, own, names, frozenset())
+        self._made = {OWN: self.own}
+
+    @cached_property
+    def refused(self) -> dict[str, str]:
+        """Dialect -> why it cannot say this network. Other kinds of cell are left out."""
+        self._try_all()
+        return self._refused
+
+    @cached_property
+    def titles(self) -> tuple[str, ...]:
+        """The dialects that can say this network."""
+        self._try_all()
+        return tuple(title for title in self._made if title != OWN)
+
+    def __getitem__(self, title: str) -> Voice:
+        """The network in a dialect. Raises InputError where it has no place there."""
+        if title not in (OWN, *self.titles):
+            why = self.refused.get(title, f"there is no dialect {title[:80]!r} for this cell")
+            raise InputError(why)
+        return self._made[title]
+
+    def _try_all(self) -> None:
+        self._refused: dict[str, str] = {}
+        for dialect in DIALECTS:
+            try:
+                self._made[dialect.title] = self._voice(dialect)
+            except OtherKind:
+                continue
+            except Unrepresentable as error:
+                self._refused[dialect.title] = str(error)
+
+    def _voice(self, dialect: Dialect) -> Voice:
+        own = self.own.network
+        said = spoken(Network(own.cell, tuple((one,) for one in own.layers)), dialect)
+        values = said.notation.values
+        there = {name for name, _ in said.cell}
+        letters = {
+            name: values.get(name, name)
+            for name in self.own.letters
+            if values.get(name, name) in there
+        }
+        dtype = own.features.dtype
+        layers = tuple(
+            {f: w.astype(dtype) for f, w in one[0].items()} for one in said.network.layers
+        )
+        network = replace(own, cell=said.cell, layers=layers)
+        return Voice(dialect.title, network, letters, _mirrored(own.cell, said.cell), said.notes)
+
+
+def _mirrored(own: Cell, other: Cell) -> frozenset[str]:
+    """The update gate, where it keeps in one cell and admits in the other."""
+    first, second = sense(own), sense(other)
+    differ = first is not None and second is not None and first[1] != second[1]
+    return frozenset({first[0]} if differ and first else ())

@@ -1,0 +1,213 @@
+"""A hand calculation: steps, equations and units of a run, with the numbers put in.
+
+Each line is a list of stages from the equation with numbers to its value, and each stage is itself
+an expression of the equation language whose leaves are numbers. Values are those that the kernels
+computed; the stages between are worked out from them in float64, by the reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from grus.equations import Cell, Expr, Name, State, expected
+from grus.equations.text import counted
+from grus.errors import InputError
+from grus.reference import split
+from grus.reference.sequence import sizes
+from grus.worksheet.computed import Computed, batched, compute
+from grus.worksheet.filling import Filling, Product
+
+Array = Any
+MOST_TERMS = 12
+MAX_LINES = 20_000
+
+
+@dataclass(frozen=True)
+class Line:
+    """One unit of one equation."""
+
+    unit: int | None
+    """Counted from 1; None where the value is a single number."""
+    products: tuple[Product, ...]
+    """Products of more than one term, each worked out by itself."""
+    stages: tuple[Expr, ...]
+    """With numbers put in, with each term worked out, with the function's argument worked out."""
+    value: float
+
+
+@dataclass(frozen=True)
+class Equation:
+    """One equation of one step."""
+
+    name: str
+    symbols: Expr
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: what it reads, its equations, what it leaves."""
+
+    number: int
+    """Its place in time, counted from 1."""
+    x: tuple[float, ...]
+    before: dict[str, tuple[float, ...]]
+    equations: tuple[Equation, ...]
+    after: dict[str, tuple[float, ...]]
+    token: str | None = None
+    """What x stands for, a character."""
+
+
+@dataclass(frozen=True)
+class Worksheet:
+    """A cell run over one sequence, line by line."""
+
+    cell: Cell
+    steps: tuple[Step, ...]
+    """Those asked for, in the order in which they are taken."""
+    final: dict[str, tuple[float, ...]]
+    """The last states, by name."""
+    output: tuple[float, ...]
+    """The last output: the first state unless the cell has a ``y``."""
+    total: int
+    """Steps of the whole sequence."""
+    by: str
+    """What computed the values, and in which dtype."""
+
+    def _repr_html_(self) -> str:
+        """The steps for a notebook."""
+        from grus.worksheet.html_page import fragment
+
+        return fragment(self)
+
+
+def worksheet(
+    cell: Cell,
+    weights: Mapping[str, Array],
+    x: Array,
+    h0: tuple[Array, ...] | None = None,
+    *,
+    steps: Sequence[int] | None = None,
+    units: Sequence[int] | None = None,
+    reverse: bool = False,
+    tokens: Sequence[str] | None = None,
+    most: int = MOST_TERMS,
+) -> Worksheet:
+    """Work a sequence out. ``x`` is [time, input], each of ``h0`` [size of its axis], default 0.
+
+    The run is in the dtype of x, float32 or float64. ``steps`` and ``units`` are those to show,
+    numbers from 0, all by default; a value that has fewer units shows those it has. ``reverse``:
+    the direction that begins at the last step. ``tokens`` say what each step's x stands for. A sum
+    of more than ``most`` terms is shown by its first three and its last, and its value.
+
+    Raises InputError for a sequence of no steps, a step or unit that is not there, numbers that
+    overflow, and for more than 20,000 lines, which no person follows.
+    """
+    if not len(x):
+        raise InputError("x: a worksheet needs at least one step")
+    cell = expected(cell)
+    taken = _numbers_of("steps", steps, len(x))
+    axes = sizes(cell, dict(weights), x.shape[1], batched(h0))
+    many = max(axes[axis] for axis in cell.shapes.values.values() if axis)
+    chosen = _numbers_of("units", units, many)
+    _check_extent(cell, len(taken), len(chosen))
+    with np.errstate(over="ignore", invalid="ignore"):
+        done = compute(cell, weights, x, h0, reverse)
+        _check_finite(done)
+        work = _Work(cell, weights, x, done, reverse, chosen, most, tokens)
+        shown = tuple(work.step(t) for t in (taken[::-1] if reverse else taken))
+    last = done.values[cell.output][0 if reverse else -1]
+    final = dict(zip(cell.states, map(_numbers, done.final), strict=True))
+    return Worksheet(cell, shown, final, _numbers(last), len(x), done.by)
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """A run that is worked out step by step."""
+
+    cell: Cell
+    weights: Mapping[str, Array]
+    x: Array
+    done: Computed
+    reverse: bool
+    units: Sequence[int]
+    most: int
+    tokens: Sequence[str] | None
+
+    @cached_property
+    def single(self) -> dict[Expr, Array]:
+        """The weights gate by gate, in float64."""
+        single = split(self.cell, self.weights).items()
+        return {weight: np.asarray(array, np.float64) for weight, array in single}
+
+    def step(self, t: int) -> Step:
+        """One step, from the values that it found and left."""
+        before, after = self.state(t - 1 if not self.reverse else t + 1), self.state(t)
+        leaves = dict(self.single)
+        leaves |= dict.fromkeys(self.cell.inputs, _row(self.x[t]))
+        leaves |= {State(name): _row(value) for name, value in before.items()}
+        leaves |= {Name(name): _row(value[t]) for name, value in self.done.values.items()}
+        fill = Filling(leaves, self.most)
+        equations = tuple(
+            Equation(name, expr, tuple(self.lines(expr, leaves[Name(name)], fill)))
+            for name, expr in self.cell.equations
+        )
+        token = None if self.tokens is None else self.tokens[t]
+        reads = {name: _numbers(value) for name, value in before.items()}
+        leaves_behind = {name: _numbers(value) for name, value in after.items()}
+        return Step(t + 1, _numbers(self.x[t]), reads, equations, leaves_behind, token)
+
+    def state(self, t: int) -> dict[str, Array]:
+        """The states after step ``t``; those of the start where that is no step."""
+        if not 0 <= t < len(self.x):
+            return dict(zip(self.cell.states, self.done.start, strict=True))
+        return {name: self.done.values[f"{name}_next"][t] for name in self.cell.states}
+
+    def lines(self, expr: Expr, value: Array, fill: Filling) -> Iterator[Line]:
+        """An equation for each unit asked for."""
+        size = value.shape[-1]
+        for k in (k for k in self.units if k < size):
+            number = k + 1 if size > 1 else None
+            products = tuple(fill.products(expr, k))
+            yield Line(number, products, fill.stages(expr, k), float(value[0, k]))
+
+
+def _row(array: Array) -> Array:
+    return np.asarray(array, np.float64)[None]
+
+
+def _numbers(array: Array) -> tuple[float, ...]:
+    return tuple(float(value) for value in np.ravel(array))
+
+
+def _numbers_of(what: str, asked: Sequence[int] | None, size: int) -> list[int]:
+    """The numbers asked for, each once, ascending; all by default."""
+    if asked is None:
+        return list(range(size))
+    wrong = [k for k in asked if not 0 <= k < size]
+    if wrong or not len(asked):
+        told = f"there is no {wrong[0]}" if wrong else "none is asked for"
+        raise InputError(f"{what}: {told}; they are 0 to {size - 1}")
+    return sorted({int(k) for k in asked})
+
+
+def _check_finite(done: Computed) -> None:
+    for t in range(len(next(iter(done.values.values())))):
+        for name, value in done.values.items():
+            if not np.isfinite(value[t]).all():
+                raise InputError(f"step {t + 1}: {name} is not finite; the numbers are too large")
+
+
+def _check_extent(cell: Cell, steps: int, units: int) -> None:
+    lines = steps * len(cell) * units
+    if lines > MAX_LINES:
+        raise InputError(
+            f"a worksheet of {counted(steps, 'step')}, {counted(len(cell), 'equation')} and"
+            f" {counted(units, 'unit')} has {lines} lines, more than {MAX_LINES}; choose"
+            " fewer steps or units"
+        )
