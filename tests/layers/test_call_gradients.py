@@ -88,3 +88,11 @@ def test_a_wrong_term_is_noticed(broken: str, monkeypatch: pytest.MonkeyPatch) -
             agree("gru", torch.float64, gradients("gru", torch.float64, strided=False), want)
     finally:
         backwards.cache_clear()
+
+
+def test_the_gradient_of_a_sum_is_that_of_ones() -> None:
+    layer, x = made("lstm"), torch.randn(7, 2, 5, requires_grad=True)
+    for _ in range(2):
+        expanded = torch.autograd.grad(layer(x)[0].sum(), [x, *layer.parameters()])
+        ones = torch.autograd.grad(layer(x)[0], [x, *layer.parameters()], torch.ones(7, 2, 5))
+        assert all(map(torch.equal, expanded, ones))

@@ -64,3 +64,13 @@ def test_every_room_reads_the_weights_of_the_next_call(
     assert (y[0] - want[0]).abs().max() <= 1e-6
     again = grus.onnx.load(tmp_path / "layer.onnx").run({"x": x.numpy()})
     assert np.abs(next(iter(again.values())).reshape(want.shape) - want.numpy()).max() <= 1e-5
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_parameter_whose_storage_shrinks_after_a_call_is_refused(recorded: bool) -> None:
+    layer, x = grus.GRU(I, H), torch.randn(T, B, I)
+    with torch.set_grad_enabled(recorded):
+        layer(x)
+        layer.weight_hh_l0.untyped_storage().resize_(4)
+        with pytest.raises(grus.InputError, match="weight_hh has a storage of 4 bytes"):
+            layer(x)

@@ -228,7 +228,7 @@ def on_torchs_path(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for ways in (doors, both, wave):
         monkeypatch.setattr(ways, "choose", choose)
-    monkeypatch.setattr(ready, "sequence", lambda *_: None)
+    monkeypatch.setattr(ready, "sequence", lambda *_, **__: None)
 
 
 @pytest.mark.usefixtures("on_torchs_path")

@@ -11,6 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from torch.nn.utils import parametrizations  # noqa: E402
+from torch.utils._pytree import tree_leaves, tree_map  # noqa: E402
 
 import grus  # noqa: E402
 from cells import ALL_CELLS  # noqa: E402
@@ -35,7 +36,7 @@ def _seeded() -> None:
 
 def long_way(layer: Any, x: Any, hx: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     with monkeypatch.context() as patch, torch.no_grad():
-        patch.setattr(ready, "sequence", lambda *_: None)
+        patch.setattr(ready, "sequence", lambda *_, **__: None)
         return layer(x, hx)
 
 
@@ -51,8 +52,8 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     found: list[bool] = []
     real = ready.sequence
 
-    def one(*given: Any) -> Any:
-        result = real(*given)
+    def one(*given: Any, **options: Any) -> Any:
+        result = real(*given, **options)
         found.append(result is not None)
         return result
 
@@ -73,15 +74,15 @@ def test_a_ready_call_has_the_bits_of_the_long_way(
     layer = made(name, batch_first=batch_first)
     x = torch.randn(3, 4, 5)
     state = layer(x)[1] if given else None
-    hx = None if state is None else torch.utils._pytree.tree_map(torch.detach, state)
+    hx = None if state is None else tree_map(torch.detach, state)
     with torch.no_grad():
         found = layer(x, hx)
         again = layer(x, hx)
     assert counted[-2:] == [True, True]
     assert flat(found) == flat(again) == flat(long_way(layer, x, hx, monkeypatch))
-    shapes = [t.shape for t in (found[0], *torch.utils._pytree.tree_leaves(found[1]))]
+    shapes = [t.shape for t in (found[0], *tree_leaves(found[1]))]
     want = long_way(layer, x, hx, monkeypatch)
-    assert shapes == [t.shape for t in (want[0], *torch.utils._pytree.tree_leaves(want[1]))]
+    assert shapes == [t.shape for t in (want[0], *tree_leaves(want[1]))]
 
 
 def test_parameters_are_read_as_they_are_now(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +150,7 @@ def test_a_recorded_call_has_the_gradients_of_the_long_way(
     def run() -> list[bytes]:
         hx = leaves[1] if len(leaves) == 2 else tuple(leaves[1:]) or None
         output, state = layer(leaves[0], hx)
-        found = torch.utils._pytree.tree_leaves((output, state))
+        found = tree_leaves((output, state))
         loss = sum((t * t).sum() for t in found)
         grads = torch.autograd.grad(loss, [*leaves, *layer.parameters()])
         return [t.detach().contiguous().numpy().tobytes() for t in (*found, *grads)]
@@ -158,7 +159,7 @@ def test_a_recorded_call_has_the_gradients_of_the_long_way(
     found, again = run(), run()
     assert counted == [True, True]
     with monkeypatch.context() as patch:
-        patch.setattr(ready, "sequence", lambda *_: None)
+        patch.setattr(ready, "sequence", lambda *_, **__: None)
         assert found == again == run()
 
 
@@ -382,3 +383,15 @@ def test_holding_a_gate_leaves_torchs_generator_alone() -> None:
     before = torch.get_rng_state()
     assert hold_layer(layer, {"z": 0.5}).recompute
     assert torch.get_rng_state().equal(before)
+
+
+@pytest.mark.parametrize("cls", [grus.GRUCell, grus.LSTMCell])
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_step_of_a_cell_is_ready(cls: Any, recorded: bool, counted: list[bool]) -> None:
+    cell, x = cls(5, 6), torch.randn(4, 5)
+    with torch.set_grad_enabled(recorded):
+        state = cell(x)
+        found = cell(x, state)
+        assert counted == [True, True]
+        row = cell(x[1], tree_map(lambda s: s[1], state))  # unbatched: the long way
+    assert all(map(torch.equal, [s[1] for s in tree_leaves(found)], tree_leaves(row)))

@@ -7,6 +7,7 @@ import mmap
 import os
 import platform
 import warnings
+from collections.abc import Container
 from functools import lru_cache
 from typing import Literal
 
@@ -15,13 +16,16 @@ from grus.kernels.machine import known
 
 Backend = Literal["kernels", "reference"]
 VARIABLE = "GRUS_BACKEND"
+# Asking os.environ encodes the name each time, which takes as long as a small kernel.
+_variables: Container[object] = getattr(os.environ, "_data", os.environ)
+_KEY: object = VARIABLE if _variables is os.environ else os.environ.encodekey(VARIABLE)
 
 
 def backend() -> Backend:
     """The reference if GRUS_BACKEND=reference, or if this process may not run code it makes or has
     a processor without kernels (said once); else the kernels. Raises InputError for any other value
     of the variable."""
-    setting = os.environ.get(VARIABLE, "kernels")
+    setting = os.environ[VARIABLE] if _KEY in _variables else "kernels"
     if setting not in ("kernels", "reference"):
         raise InputError(f"{VARIABLE} must be kernels or reference, got {setting!r}")
     if setting == "reference":

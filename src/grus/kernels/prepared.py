@@ -14,7 +14,7 @@ from grus.kernels.call import CHUNK_BYTES, Kernel, Launcher
 from grus.kernels.frame import Frame, Sizes
 from grus.kernels.masks import LOW
 from grus.kernels.memory import give, take
-from grus.kernels.split import Split
+from grus.kernels.split import Split, choose
 from grus.kernels.terms import Terms
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -51,6 +51,7 @@ class Prepared:
         self.launcher, self.kernel = launcher, launcher.kernel
         self.finish = finish
         self.sizes, self.tensors = sizes, tensors
+        self.work, self.run = self.kernel.work_of(sizes), self.kernel.compiled.call
         self.drawn = drawn(self.kernel, np.arange(sizes[1]), first, sign)
         at = self.kernel.at
         self.strides: list[tuple[int, int]] = []
@@ -67,33 +68,36 @@ class Prepared:
             self.strides.append((slot + 1, row))
         if "clear" in at:
             self.moving.append((at["clear"], -1, 0))
-        self.templates: dict[tuple[Split, int], Laid] = {}
+        self.templates: dict[Split, Laid] = {}
 
     def _laid(self, split: Split) -> Laid:
         """What all calls of a split have in common."""
-        key = split, CHUNK_BYTES
-        if key not in self.templates:
+        found = self.templates.get(split)
+        if found is None:
             frame, block, offsets = self.launcher._template(
                 self.sizes, split, CHUNK_BYTES, self.tensors
             )
             for slot, stride in self.strides:
                 block[slot] = stride
             terms = self.finish(frame) if self.finish else None
-            self.templates[key] = Laid(frame, block, offsets, terms, [])
-        return self.templates[key]
+            found = self.templates[split] = Laid(frame, block, offsets, terms, [])
+        return found
 
     def __call__(self, buffers: Sequence[int], seed: int = 0, results: Sequence[int] = ()) -> None:
         """Run with the buffers at these addresses, then what follows, whose buffers are these, the
         sums, 0, then ``results``. ``seed`` is that of drawn masks; where states are put back, the
         last buffer holds the flags."""
-        with self.kernel.split(self.sizes) as split:
-            one = self.begin(split, buffers, seed)
-            self.kernel.compiled.call(one.address)
-        self.end(one, buffers, results)
+        with choose(self.work, None) as split:
+            laid = self._laid(split)
+            one = self._begin(laid, split, buffers, seed)
+            self.run(one.address)
+        self._end(laid, one, buffers, results)
 
     def begin(self, split: Split, buffers: Sequence[int], seed: int = 0) -> Begun:
         """A call that can be run, in memory of its own."""
-        laid = self._laid(split)
+        return self._begin(self._laid(split), split, buffers, seed)
+
+    def _begin(self, laid: Laid, split: Split, buffers: Sequence[int], seed: int) -> Begun:
         try:
             one = laid.spare.pop()
         except IndexError:
@@ -127,7 +131,9 @@ class Prepared:
 
     def end(self, one: Begun, buffers: Sequence[int], results: Sequence[int] = ()) -> None:
         """What follows a call; then its memory is free."""
-        laid = self._laid(one.split)
+        self._end(self._laid(one.split), one, buffers, results)
+
+    def _end(self, laid: Laid, one: Begun, buffers: Sequence[int], results: Sequence[int]) -> None:
         if laid.terms is not None:
             laid.terms((*buffers, one.held[1] + laid.frame.sums, 0, *results))
         if laid.frame.bytes <= SPARE_BYTES:

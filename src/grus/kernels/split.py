@@ -30,7 +30,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from grus.kernels import threads
 
@@ -59,8 +59,7 @@ forced: Way | None = None
 """The way of every call that may have several threads; None asks the model."""
 
 
-@dataclass(frozen=True)
-class Split:
+class Split(NamedTuple):
     """Threads, and whether they share hidden units rather than rows."""
 
     threads: int

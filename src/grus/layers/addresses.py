@@ -7,7 +7,7 @@ composite.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -80,12 +80,23 @@ def check_storage(name: str, tensor: Tensor) -> None:
         raise InputError(f"{name} has a storage of {held} bytes and needs {needs}: it was freed")
 
 
-def of(tensors: Iterable[Tensor]) -> list[int]:
-    """Where the numbers of dense tensors lie. Raises InputError where a storage was freed."""
-    found = []
-    for tensor in tensors:
-        at = tensor.data_ptr()
-        if at < LOW:
+def at(tensor: Tensor) -> int:
+    """Where the numbers of one dense tensor lie."""
+    place = tensor.data_ptr()
+    if place < LOW:
+        check_storage("a tensor", tensor)
+    return place
+
+
+def of(tensors: Sequence[Tensor]) -> list[int]:
+    """Where the numbers of dense tensors lie. Raises InputError where a storage was freed.
+
+    A storage that was made smaller lies elsewhere from then on. Calls know their parameters by
+    their addresses, so that such a parameter is looked at anew; x and the states are not, and
+    whoever shrinks the storage under one that he goes on to hand in is not told.
+    """
+    places = [tensor.data_ptr() for tensor in tensors]
+    if min(places) < LOW:
+        for tensor in tensors:
             check_storage("a tensor", tensor)
-        found.append(at)
-    return found
+    return places

@@ -10,7 +10,7 @@ from torch import Tensor
 from grus.dialects import TorchRecord
 from grus.equations import Cell, cell as find_cell
 from grus.errors import InputError
-from grus.layers import arguments, doors, parameters, recorders
+from grus.layers import arguments, doors, parameters, ready, recorders
 from grus.layers.errors import ShapeError
 from grus.layers.modules import rnn_cell
 from grus.layers.path import Path
@@ -70,6 +70,10 @@ class StepCell(recorders.Recorded):
         """``hx`` holds the states, each [batch, hidden] ([hidden] for an unbatched input)."""
         if not isinstance(input, Tensor):
             return recorders.leaf(self, input, hx, {})  # type: ignore[unreachable]
+        if input.dim() == 2:
+            found = self._ready(input, hx)
+            if found is not None:
+                return found
         kind = type(self).__name__
         if input.dim() not in (1, 2):
             raise InputError(f"{kind}: Expected input to be 1D or 2D, got {input.dim()}D instead")
@@ -84,6 +88,22 @@ class StepCell(recorders.Recorded):
         _, final = doors.sequence(self.record, x, start, named, asked=self.backend, one_step=True)
         if input.dim() == 1:
             final = tuple(state.squeeze(0) for state in final)
+        return final[0] if len(final) == 1 else final
+
+    def _ready(self, x: Tensor, hx: State | None) -> State | None:
+        """What `forward` gives, where the call is one of those that are `ready`."""
+        held: dict[str, Any] = self._parameters
+        if self.backend not in (None, "kernels"):
+            return None
+        try:
+            own = [held[name] for name in self._names]
+        except KeyError:  # a parametrization or a hook has taken a parameter's place
+            return None
+        names, size = tuple(self._names), self.input_size
+        found = ready.sequence(self.record, names, size, own, x, ready.states(self.record, hx))
+        if found is None:
+            return None
+        final = found[1]
         return final[0] if len(final) == 1 else final
 
     def _start(self, kind: str, x: Tensor, hx: State | None, dims: int) -> tuple[Tensor, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -35,6 +35,8 @@ class Backward:
     adjoints: int
     """Bytes of the adjoints."""
     states: tuple[tuple[int, ...], ...]
+    spread: bool
+    """Whether dy is one number everywhere, as the gradient of a sum is."""
 
 
 class Uneven:
@@ -101,19 +103,23 @@ class Backwards(Launch):
                 key += (tensor.stride(), tensor.shape, unusual(tensor))
             call = self.calls.get(tuple(key))
             if call is None:
-                if _even(way) is not way:
-                    call = UNEVEN
-                else:
-                    call = self._prepare(x, output, dy, tuple(dfinal), parameters, steps, needs)
+                even = _even(way)
+                spread = not any(dy.stride()) and dy.numel() > 1 and not unusual(dy)
+                if spread:
+                    even = even._replace(given=(dy, *even.given[1:]))
+                call = self._prepare(way, spread) if _same(even, way) else UNEVEN
                 self.remember(tuple(key), call)
             self.found.keep(short, every, call)
         if isinstance(call, Uneven):
             return self.lay(_even(way), copied=True)
+        if call.spread:
+            dy = dy.as_strided(dy.shape[2:], (0,)).contiguous()
         adjoints, flat = take(call.adjoints)
         end = [x.new_empty(shape) for shape in call.states]
-        where = [*addresses.of((x, output, saved, dy)), flat]
-        where += addresses.of([dfinal[k] for k in self.order])
-        where += [end[k].data_ptr() for k in self.order]
+        where = addresses.of((x, output, saved, dy, *[dfinal[k] for k in self.order]))
+        where.insert(4, flat)
+        for k in self.order:
+            where.append(end[k].data_ptr())
         dx = x.new_empty(x.shape) if needs[0] else None
         found = [x.new_empty(p.shape) for p in parameters] if training else [None] * len(parameters)
         results = [0 if t is None else t.data_ptr() for t in (dx, *found)]
@@ -133,16 +139,9 @@ class Backwards(Launch):
         for one, part in zip(laid.end if base else (), base, strict=True):
             one.add_(part)
 
-    def _prepare(
-        self,
-        x: Tensor,
-        output: Tensor,
-        dy: Tensor,
-        begin: tuple[Tensor, ...],
-        parameters: tuple[Tensor, ...],
-        steps: Steps,
-        needs: tuple[bool, ...],
-    ) -> Backward:
+    def _prepare(self, way: Way, spread: bool) -> Backward:
+        output, (dy, *begin), steps, needs = way.output, way.given, way.steps, way.needs
+        x, *parameters = way.tensors[0], *way.tensors[self.count :]
         plan, going = self.layout, not steps.reverse
         sizes = self.sizes((x, *begin, *parameters))
         time, batch = x.shape[:2]
@@ -180,7 +179,7 @@ class Backwards(Launch):
             (needs[0], any(needs[self.count :])),
         )
         run = self.prepared(launcher, sizes, given, parts, rows, steps.first, going, finish)
-        return Backward(run, time * batch * columns * self.item, shapes)
+        return Backward(run, time * batch * columns * self.item, shapes, spread)
 
     def _operands(
         self, how: Recipe, sizes: Mapping[str, int], x: Tensor, output: Tensor
@@ -201,10 +200,18 @@ def _even(way: Way) -> Way:
     was = (x, way.output, *way.given, *own)
     output = evenly(way.output) if way.bound.reads_output else way.output
     rows = (evenly(x), output, *map(by_rows, was[2:]))
-    if all(a is b for a, b in zip(rows, was, strict=True)):
-        return way
     count = 2 + len(way.given)
-    return replace(way, output=output, given=rows[2:count], tensors=(rows[0], *rows[count:]))
+    return way._replace(output=output, given=rows[2:count], tensors=(rows[0], *rows[count:]))
+
+
+def _same(one: Way, other: Way) -> bool:
+    """Whether both have the same tensors."""
+    pairs = zip(
+        (one.output, *one.given, *one.tensors),
+        (other.output, *other.given, *other.tensors),
+        strict=True,
+    )
+    return all(a is b for a, b in pairs)
 
 
 def evenly(tensor: Tensor) -> Tensor:

@@ -88,11 +88,13 @@ class Forwards(Launch):
                 self.remember(tuple(key), call)
             self.found.keep(short, tensors, call)
         x = tensors[0]
-        output = x.new_empty(call.output) if into is None else into
-        final = tuple([x.new_empty(shape) for shape in call.states])
+        output = x.new_empty(*call.output) if into is None else into
+        final = tuple([x.new_empty(*shape) for shape in call.states])
         saved = kept(call.saved, x) if keep else None
-        where = [*addresses.of((x, output)), 0 if saved is None else saved.data_ptr()]
-        where += addresses.of((*tensors[1 : self.count], *final))
+        where = addresses.of(tensors[: self.count])
+        where[1:1] = output.data_ptr(), 0 if saved is None else saved.data_ptr()
+        for state in final:
+            where.append(state.data_ptr())
         return Laid(call.run, where, output, final, saved, tensors)
 
     def prepare(

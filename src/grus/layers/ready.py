@@ -29,7 +29,7 @@ from grus.layers.launch_forward import forwards
 from grus.layers.likeness import Found
 from grus.layers.path import WIDE
 from grus.layers.profile import profiled
-from grus.layers.states import State
+from grus.layers.states import Row, State
 
 _transformed = torch._C._are_functorch_transforms_active
 _replaced = torch._C._len_torch_dispatch_stack
@@ -49,7 +49,7 @@ class Ready:
     bound: Binding
 
 
-def sequence(
+def layer(
     record: TorchRecord,
     names: tuple[str, ...],
     inputs: int,
@@ -57,19 +57,35 @@ def sequence(
     x: Tensor,
     hx: State | None,
 ) -> tuple[Tensor, State] | None:
-    """(output, final states [1, batch, size]) for ``x`` [time, batch, input], or None where this is
-    not a plain call whose arguments all fit; nothing has happened then.
+    """(output, final states [1, batch, size]) of a layer for ``x`` [time, batch, input], or None
+    where this is not a plain call whose arguments all fit; nothing has happened then.
 
     ``parameters`` are in the order of ``names``, for ``inputs`` features."""
-    if likeness.Guards is None or _replaced_or_followed():
+    found = sequence(record, names, inputs, parameters, x, states(record, hx), lead=(1,))
+    if found is None:
         return None
-    given = () if hx is None else (hx,) if isinstance(hx, Tensor) else hx
-    if not _is_states(given, 0 if hx is None else len(record.cell.states)):
-        return None  # the long way says what it is not
+    output, final = found
+    return output, final[0] if len(final) == 1 else final
+
+
+def sequence(
+    record: TorchRecord,
+    names: tuple[str, ...],
+    inputs: int,
+    parameters: Sequence[Tensor],
+    x: Tensor,
+    given: Sequence[Tensor] | None,
+    *,
+    lead: tuple[int, ...] = (),
+) -> tuple[Tensor, Row] | None:
+    """The same for states of [*lead, batch, size], ``given`` ones or none, which are zeros; of
+    ``x`` [batch, input], a step."""
+    if given is None or likeness.Guards is None or _replaced_or_followed():
+        return None
     found = _found(record, names, inputs)
     every = (x, *given, *parameters)
     recorded = torch.is_grad_enabled()
-    key: list[Any] = [len(given), recorded, x.shape]
+    key: list[Any] = [len(given), recorded, x.shape, lead]
     try:
         for tensor in parameters:
             key.append(tensor.data_ptr())
@@ -78,33 +94,33 @@ def sequence(
     if recorded:  # guards look at no flag that says so
         for tensor in every:
             key.append(tensor.requires_grad)
-    call = found.get(tuple(key), every)
+    short = tuple(key)
+    call = found.get(short, every)
     if call is None:
-        call = _prepare(record, names, inputs, x, tuple(given), tuple(parameters))
+        call = _prepare(record, names, inputs, x, tuple(given), tuple(parameters), lead)
         if call is None:
             return None
-        found.keep(tuple(key), every, call)
+        found.keep(short, every, call)
     if call.run is None:
         return _record(call, x, given, parameters)
-    return _infer(call, call.run, x, given)
-
-
-def _infer(call: Ready, run: Prepared, x: Tensor, given: Sequence[Tensor]) -> tuple[Tensor, State]:
-    output = x.new_empty(call.output)
-    final = [x.new_empty(shape) for shape in call.states]
-    where = [*addresses.of((x, *(given or call.start))), *[t.data_ptr() for t in final]]
+    output = x.new_empty(*call.output)
+    final = tuple([x.new_empty(*shape) for shape in call.states])
+    where = addresses.of((x, *(given or call.start)))
     where[1:1] = output.data_ptr(), 0
-    run(where)
-    return output, final[0] if len(final) == 1 else tuple(final)
+    for state in final:
+        where.append(state.data_ptr())
+    call.run(where)
+    return output, final
 
 
 def _record(
     call: Ready, x: Tensor, given: Sequence[Tensor], parameters: Sequence[Tensor]
-) -> tuple[Tensor, State]:
-    start = [s[0] for s in given] if given else call.start
-    output, final = function.recorded(call.bound, PLAIN, (x, *start, *parameters))
-    states = tuple([state.unsqueeze(0) for state in final])
-    return output, states[0] if len(states) == 1 else states
+) -> tuple[Tensor, Row]:
+    step, led = x.dim() == 2, len(call.states[0]) == 3
+    start = call.start if not given else [s[0] for s in given] if led else given
+    every = (x.unsqueeze(0) if step else x, *start, *parameters)
+    output, final = function.recorded(call.bound, PLAIN, every)
+    return output, tuple([state.unsqueeze(0) for state in final]) if led else final
 
 
 def _replaced_or_followed() -> bool:
@@ -122,13 +138,18 @@ def _replaced_or_followed() -> bool:
     )
 
 
-def _is_states(given: object, count: int) -> bool:
-    if not isinstance(given, (tuple, list)) or len(given) != count:
-        return False
-    for value in given:  # noqa: SIM110  a generator costs as much as a small kernel
+def states(record: TorchRecord, hx: State | None) -> Sequence[Tensor] | None:
+    """The states, none where they are zeros; None for what is none, of which the long way says what
+    it is not."""
+    if hx is None:
+        return ()
+    given: Any = (hx,) if isinstance(hx, Tensor) else hx
+    if not isinstance(given, (tuple, list)) or len(given) != len(record.cell.states):
+        return None
+    for value in given:  # a generator costs as much as a small kernel
         if not isinstance(value, Tensor):
-            return False
-    return True
+            return None
+    return given
 
 
 @lru_cache(maxsize=256)
@@ -144,6 +165,7 @@ def _prepare(
     x: Tensor,
     given: tuple[Tensor, ...],
     parameters: tuple[Tensor, ...],
+    lead: tuple[int, ...],
 ) -> Ready | None:
     """The call, if its arguments are such that the kernels take them as they are."""
     bound = bind(record, names)
@@ -156,22 +178,26 @@ def _prepare(
         and by_rows(t) is t
         for t in every
     )
-    if not parameters or not plain or x.dtype not in WIDE or x.dim() != 3 or x.shape[2] != inputs:
+    steps = x.unsqueeze(0) if x.dim() == 2 and not lead else x
+    fits = steps.dim() == 3 and steps.shape[2] == inputs
+    if not parameters or not plain or x.dtype not in WIDE or not fits:
         return None
     if torch.is_autocast_enabled("cpu"):  # guards tell such a call from another
         return None
     addresses.check(bound.called if given else (bound.called[0], *names), every)
     launch = forwards(bound, x.dtype)
-    sizes = launch.sizes((x, *[x] * bound.states, *parameters))
-    shapes = [(1, x.shape[1], sizes[a]) for a in bound.cell.shapes.states.values()]
+    sizes = launch.sizes((steps, *[x] * bound.states, *parameters))
+    batch = steps.shape[1]
+    shapes = [(*lead, batch, sizes[a]) for a in bound.cell.shapes.states.values()]
     if given and [tuple(t.shape) for t in given] != shapes:
         return None
-    start = given or tuple(zeros(x, shape) for shape in shapes)
-    rows = tuple(s[0] for s in start)
+    rows = given or tuple(zeros(x, shape) for shape in shapes)
+    if lead:
+        rows = tuple(s[0] for s in rows)
     begin = () if given else rows
     if torch.is_grad_enabled() and any(t.requires_grad for t in every):
         return Ready(None, (), tuple(shapes), begin, bound)
-    call = launch.prepare((x, *rows, *parameters), PLAIN, keep=False)
+    call = launch.prepare((steps, *rows, *parameters), PLAIN, keep=False)
     return Ready(call.run, call.output, tuple(shapes), begin, bound)
 
 

@@ -277,21 +277,22 @@ class Recurrent(TorchSurface):
     def _ready(self, input: Tensor, hx: State | None) -> tuple[Tensor, State] | None:
         """What `forward` gives, where the call is one of those that are `ready`."""
         held: dict[str, Any] = self._parameters
-        if self.backend not in (None, "kernels") or (self.training and self._random):
-            return None
-        if self.recompute and torch.is_grad_enabled():
+        if not self._plain() or (self.batch_first and input.dim() != 3):
             return None
         try:
             given = [held[own] for own in self._own]
         except KeyError:  # a parametrization or a hook has taken a parameter's place
             return None
-        if not self.batch_first:
-            return ready.sequence(self.record, self._names, self.input_size, given, input, hx)
-        if input.dim() != 3:
-            return None
-        x = input.transpose(0, 1)
-        found = ready.sequence(self.record, self._names, self.input_size, given, x, hx)
-        return None if found is None else (found[0].transpose(0, 1), found[1])
+        x = input.transpose(0, 1) if self.batch_first else input
+        found = ready.layer(self.record, self._names, self.input_size, given, x, hx)
+        if found is None or not self.batch_first:
+            return found
+        return found[0].transpose(0, 1), found[1]
+
+    def _plain(self) -> bool:
+        """Whether the layer's options allow a call that is `ready`."""
+        plain = self.backend in (None, "kernels") and not (self.training and self._random)
+        return plain and not (self.recompute and torch.is_grad_enabled())
 
     def _stack(
         self,
@@ -362,6 +363,10 @@ class Recurrent(TorchSurface):
 
     def _layer(self, row: int, x: Tensor, start: Row, steps: Steps) -> tuple[Tensor, Row]:
         named, record = self._read(row), self.record
+        if steps is PLAIN and len(self._rows) > 1 and self._plain():
+            given = tuple(named.values())
+            if found := ready.sequence(record, self._names, x.shape[2], given, x, start):
+                return found
         if self.training and self._random:
             steps = drawn(steps)
             x, named = self.regularised.outside(x, named, cast("int", steps.seed))

@@ -216,9 +216,9 @@ def _contiguous(value: Value) -> Value:
     return value.contiguous() if isinstance(value, Tensor) else np.ascontiguousarray(value)
 
 
-def _place(value: Value) -> tuple[int, tuple[int, ...]]:
+def _place(value: Value) -> tuple[int, Sequence[int]]:
     """Address and bytes along each axis."""
     if isinstance(value, Tensor):
         item = value.element_size()
-        return addresses.of([value])[0], tuple(item * s for s in value.stride())
+        return addresses.at(value), [item * s for s in value.stride()]
     return address(value), value.strides

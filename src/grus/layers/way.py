@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -11,8 +11,7 @@ from grus.layers import addresses
 from grus.layers.binding import Binding
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+class Way(NamedTuple):
     """What ran, which of the tensors need a gradient, what forward gave and kept, (dy, *d(final
     states)), and the tensors, (x, *initial states, *parameters)."""
 
