@@ -15,17 +15,18 @@ from imports import FOLDERS, PACKAGE, ROOT, Import, files, imports, room, room_o
 # A package after "late" is imported inside functions only, so that the room loads without it.
 BELOW = {
     "errors": "",
+    "arguments": "",
     "equations": "",
-    "reference": "equations",
+    "reference": "equations arguments",
     "gradients": "equations",
-    "kernels": "equations gradients",
-    "dialects": "equations reference kernels",
+    "kernels": "arguments equations gradients",
+    "dialects": "arguments equations reference kernels",
     "check": "equations reference gradients dialects",
-    "layers": "equations reference gradients kernels dialects",
+    "layers": "arguments equations reference gradients kernels dialects",
     "models": "equations reference gradients kernels dialects layers",
     "diagram": "equations",
     "worksheet": "equations reference gradients kernels dialects",
-    "traces": "equations reference gradients kernels dialects layers models",
+    "traces": "arguments equations reference gradients kernels dialects layers models",
     "pictures": "equations dialects worksheet traces",
     "comparison": "equations reference gradients kernels dialects layers models traces pictures",
     "page": "equations reference kernels dialects layers models worksheet traces pictures",
@@ -37,6 +38,7 @@ BELOW = {
     "__init__": "equations sequence layers dialects onnx traces",
 }
 PACKAGES = {
+    "arguments": "numpy",
     "reference": "numpy",
     "kernels": "numpy llvmlite",
     "dialects": "numpy",

@@ -1,4 +1,5 @@
-"""The one error for what a caller or a file got wrong."""
+"""The errors for what a caller or a file got wrong: `InputError`, and beside it the type that torch
+raises in that place."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,18 @@ class InputError(ValueError):
 
     The command line prints it as one line and exits with code 2.
     """
+
+
+class ShapeError(InputError, RuntimeError):
+    """A tensor of a shape that cannot be. A RuntimeError too, as torch raises."""
+
+
+class MemoryKindError(InputError):
+    """A tensor whose numbers do not lie densely in the CPU's memory: no kernel may read it."""
+
+
+class KindError(InputError, TypeError):
+    """An argument of another type. A TypeError too, as torch raises."""
 
 
 def expect(wanted: str, value: object, kinds: Any) -> None:

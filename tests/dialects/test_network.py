@@ -152,5 +152,5 @@ def test_a_network_of_layers_that_do_not_fit_is_refused() -> None:
         Network(cell, (one, one))
     with pytest.raises(InputError, match="same directions"):
         Network(cell, (one, (*one, *one)))
-    with pytest.raises(InputError, match="needs the weights W, U, b, d"):
+    with pytest.raises(InputError, match="families W, U, b, d, got W"):
         Network(cell, (({"W": one[0]["W"]},),))

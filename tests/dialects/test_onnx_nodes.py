@@ -167,7 +167,7 @@ def test_an_attribute_that_cannot_be_is_named(attributes: dict[str, Any], said: 
         ({"B": np.zeros((1, 15), "f")}, r"B must have shape \(1, 30\)"),
         ({"initial_h": np.zeros((1, 3, 5), "d")}, "initial_h must be float32 like X"),
         ({"initial_c": np.zeros((1, 3, 5), "f")}, "has no input 'initial_c'"),
-        ({"sequence_lens": np.array([1, 2])}, "sequence_lens must be 3 integers"),
+        ({"sequence_lens": np.array([1, 2])}, r"sequence_lens must be \[batch\] = \(3,\)"),
         ({"sequence_lens": np.array([1, 2, 5])}, r"must lie in 0..4, got 1..5"),
         ({"sequence_lens": np.array([1, 2, -1])}, "must lie in 0..4"),
     ],

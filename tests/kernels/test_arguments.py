@@ -245,7 +245,7 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({"weights": {"d": zeros(6)}}, ["weights['d']", "(5,)", "(6,)"]),
     ({"weights": {"b": zeros(15, dtype=float)}}, ["weights['b']", "float32 like x", "float64"]),
     ({"weights": {"b": [0.0] * 15}}, ["weights['b'] must be a NumPy array", "list"]),
-    ({"weights": {"V": zeros(5, 5)}}, ["families", "['U', 'W', 'b', 'd']", "'V'"]),
+    ({"weights": {"V": zeros(5, 5)}}, ["families W, U, b, d, got", "V"]),
     ({"h0": zeros(3, 6)}, ["h0 must have shape (3, 5)", "(3, 6)"]),
     ({"h0": zeros(5)}, ["h0 must have shape (3, 5)", "(5,)"]),
     ({"h0": zeros(3, 5, dtype=float)}, ["h0 must be float32 like x", "float64"]),
@@ -273,7 +273,7 @@ def test_what_cannot_be_is_one_sentence_with_the_name_of_the_argument(
 def test_a_missing_family_is_named() -> None:
     arguments = gru()
     del arguments["weights"]["d"]
-    with pytest.raises(InputError, match=r"families \['U', 'W', 'b', 'd'\], got \['U', 'W', 'b'\]"):
+    with pytest.raises(InputError, match="families W, U, b, d, got W, U, b"):
         kernels.run(GRU, **arguments)
 
 

@@ -32,6 +32,8 @@ from torch.utils.checkpoint import checkpoint
 import grus
 
 CHUNK = 100
+LIMIT = 1200
+"""Seconds for a chunk, which takes half a minute on a quiet core."""
 SKIPPED = "not compared"
 Module = nn.Module
 
@@ -310,6 +312,17 @@ def chunk(first: int) -> None:
     print("done", flush=True)
 
 
+def run(words: list[str]) -> tuple[list[str], str]:
+    """The lines that a chunk printed, and how it failed: a signal, an exception, no end."""
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=LIMIT)
+    except subprocess.TimeoutExpired as late:
+        text = late.stdout.decode() if isinstance(late.stdout, bytes) else late.stdout or ""
+        return text.splitlines(), f"no end after {LIMIT} s"
+    failed = f"{done.returncode} {done.stderr[-300:]}" if done.returncode else ""
+    return done.stdout.splitlines(), failed
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--minutes", type=float, default=60)
@@ -323,15 +336,14 @@ def main() -> int:
     cases = skipped = wrong = crashes = 0
     while time.monotonic() < end:
         words = [sys.executable, __file__, "--chunk", str(first)]
-        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=600)
-        lines = done.stdout.splitlines()
+        lines, failed = run(words)
         cases += sum(line.startswith("at ") for line in lines)
         skipped += sum(line.startswith("skipped") for line in lines)
         wrong += sum(line.startswith("WRONG") for line in lines)
         print("\n".join(line for line in lines if line.startswith("WRONG")), end="", flush=True)
-        if done.returncode or lines[-1:] != ["done"]:
+        if failed or lines[-1:] != ["done"]:
             crashes += 1
-            print(f"CRASH {lines[-1:]} {done.returncode} {done.stderr[-300:]}", flush=True)
+            print(f"CRASH {lines[-1:]} {failed}", flush=True)
         first += CHUNK
     print(f"{cases} cases, {skipped} not compared, {wrong} wrong, {crashes} crashes")
     return int(bool(wrong or crashes))

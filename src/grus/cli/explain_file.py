@@ -11,11 +11,11 @@ import numpy as np
 
 from grus.dialects import Dialect, Layout, Network, Unpacked
 from grus.equations import Cell, expected, named
+from grus.equations.axes import sizes
 from grus.equations.text import counted
 from grus.errors import InputError
 from grus.kernels import UnsupportedCellError
 from grus.kernels.backend import backend
-from grus.reference.sequence import sizes
 from grus.worksheet.explained import Explained
 from grus.worksheet.pasted_numbers import read_numbers, read_steps
 from grus.worksheet.preamble import Given

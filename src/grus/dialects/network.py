@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from grus.equations import Cell
+from grus.equations.axes import sizes
 from grus.errors import InputError
 from grus.kernels import run as compiled
 from grus.reference import run
-from grus.reference.sequence import sizes
 
 Array = Any
 Weights = Mapping[str, Array]
@@ -68,23 +68,12 @@ class Network:
             width = self.directions * self.hidden_size
 
     def _check(self, layer: int, weights: Weights, width: int) -> None:
-        if set(weights) != set(self.cell.families):
-            raise InputError(
-                f"layer {layer} of cell {self.cell.name} needs the weights"
-                f" {', '.join(self.cell.families)}, got {', '.join(weights) or 'none'}"
-            )
         try:
-            found = sizes(self.cell, dict(weights), width)
-        except (InputError, IndexError) as error:
+            units = sizes(self.cell, weights, width)[self._hidden]
+        except InputError as error:
             raise InputError(f"layer {layer}: {error}") from None
-        for family, array in weights.items():
-            want = self.cell.family_shape(family, found)
-            if array.shape != want:
-                raise InputError(
-                    f"layer {layer}: {family} must have shape {want}, got {array.shape}"
-                )
-        if found[self._hidden] != self.hidden_size:
-            raise InputError(f"layer {layer} has {found[self._hidden]} units, not the first's")
+        if units != self.hidden_size:
+            raise InputError(f"layer {layer} has {units} units, not the first's")
 
     @property
     def _hidden(self) -> str:

@@ -3,6 +3,7 @@
 In: nothing. Out: cells as frozen values. Imports nothing beyond the standard library.
 """
 
+from grus.equations.axes import sizes
 from grus.equations.cell import Cell
 from grus.equations.cells import CELLS
 from grus.equations.expected import expected
@@ -92,6 +93,7 @@ __all__ = [
     "separate",
     "sequence",
     "sigmoid",
+    "sizes",
     "sqrt",
     "step",
     "tanh",

@@ -7,7 +7,8 @@ from typing import Any, get_args
 
 import numpy as np
 
-from grus.equations import Cell
+from grus.arguments import check_lengths, check_reset_to, check_resets, check_states
+from grus.equations import Cell, sizes
 from grus.errors import InputError
 from grus.kernels.steps import PLAIN, Narrow, Steps
 
@@ -26,65 +27,22 @@ def check(
     Copies only what is strided along its last axis. Raises InputError naming the argument.
     """
     x = _array("x", x, None, 3)
-    if set(weights) != set(cell.families):
-        raise InputError(
-            f"weights must hold the families {sorted(cell.families)}, got {sorted(weights)}"
-        )
-    sizes = _sizes(cell, weights, x.shape[2], h0)
-    for axis, size in sizes.items():
-        if size < 1:
-            raise InputError(f"the {axis} size must be at least 1, got {size}")
-    for one, other in cell.shapes.equal:
-        if sizes[one] != sizes[other]:
-            raise InputError(
-                f"cell {cell.name} needs {one} = {other}, got {sizes[one]} and {sizes[other]}"
-            )
     checked = {
-        family: _array(f"weights[{family!r}]", weights[family], x.dtype,
-                       shape=cell.family_shape(family, sizes))
-        for family in cell.families
-    }  # fmt: skip
-    shapes = [(x.shape[1], sizes[cell.shapes.states[s]]) for s in cell.states]
+        family: _array(f"weights[{family!r}]", array, x.dtype) for family, array in weights.items()
+    }
+    size = sizes(cell, checked, x.shape[2], h0)
+    for axis, count in size.items():
+        if count < 1:
+            raise InputError(f"the {axis} size must be at least 1, got {count}")
+    shapes = [(x.shape[1], size[cell.shapes.states[s]]) for s in cell.states]
     if h0 is None:
         return x, checked, tuple(np.zeros(shape, x.dtype) for shape in shapes)
-    given = h0 if isinstance(h0, tuple) else (h0,)
-    if len(given) != len(cell.states):
-        raise InputError(f"h0 must hold {len(cell.states)} states {cell.states}, got {len(given)}")
-    names = [f"h0 of state {s}" if len(given) > 1 else "h0" for s in cell.states]
+    states = check_states(cell.states, h0)
+    names = [f"h0 of state {s}" if len(states) > 1 else "h0" for s in cell.states]
     start = tuple(
-        _array(n, a, x.dtype, shape=s) for n, a, s in zip(names, given, shapes, strict=True)
+        _array(n, a, x.dtype, shape=s) for n, a, s in zip(names, states, shapes, strict=True)
     )
     return x, checked, start
-
-
-def _sizes(
-    cell: Cell, weights: Mapping[str, Array], inputs: int, h0: Array | tuple[Array, ...] | None
-) -> dict[str, int]:
-    """The size of each axis, from x and the first weights that have it; of a state that no weight
-    tells the size of, from ``h0``."""
-    found = {"input": inputs}
-    for family, gates in cell.families.items():
-        first, *rest = cell.family_axes(family)
-        shape = np.shape(weights[family])
-        if len(shape) != 1 + len(rest) or shape[0] % len(gates):
-            raise InputError(
-                f"weights[{family!r}] must stack {len(gates)} gates of a"
-                f" {'matrix' if rest else 'vector'}, got shape {tuple(shape)}"
-            )
-        found.setdefault(first, shape[0] // len(gates))
-        for axis, size in zip(rest, shape[1:], strict=True):
-            found.setdefault(axis, size)
-    given = h0 if isinstance(h0, tuple) else () if h0 is None else (h0,)
-    for k, state in enumerate(cell.states):
-        axis = cell.shapes.states[state]
-        if axis not in found and (k >= len(given) or np.ndim(given[k]) != 2):
-            raise InputError(
-                f"cell {cell.name}: no weight tells the size of state {state}; give h0"
-                " [batch, size]"
-            )
-        if axis not in found:
-            found[axis] = np.shape(given[k])[1]
-    return found
 
 
 def check_steps(
@@ -100,29 +58,17 @@ def check_steps(
     Raises InputError unless ``lengths`` is [batch] whole numbers in 0..T, ``resets`` [time, batch]
     of bool, or 0 and 1, and ``reset_to`` "zero" or "h0".
     """
-    time, batch = shape
-    if reset_to not in ("zero", "h0"):
-        raise InputError(f"reset_to must be zero or h0, got {reset_to!r}")
+    whole = dict(zip(("time", "batch"), shape, strict=True))
+    base = check_reset_to(reset_to)
     if lengths is not None:
-        lengths = np.asarray(lengths)
-        if lengths.shape != (batch,) or lengths.dtype.kind not in "iu":
-            raise InputError(
-                f"lengths must be {batch} whole numbers, got {lengths.dtype} of shape"
-                f" {lengths.shape}"
-            )
-        if batch and (lengths.min() < 0 or lengths.max() > time):
-            raise InputError(f"lengths must lie in 0..{time}, got {lengths.min()}..{lengths.max()}")
-        lengths = None if (lengths == time).all() else lengths.astype(np.int64)
+        lengths = check_lengths(lengths, whole)
+        lengths = None if (lengths == whole["time"]).all() else lengths
     if resets is not None:
-        resets = np.asarray(resets)
-        if resets.shape != (time, batch):
-            raise InputError(f"resets must have shape {(time, batch)}, got {resets.shape}")
-        if resets.dtype.kind not in "biuf" or not ((resets == 0) | (resets == 1)).all():
-            raise InputError("resets must be bool, or 0 and 1")
-        resets = resets.astype(bool) if resets.any() else None
+        resets = check_resets(resets, whole)
+        resets = resets if resets.any() else None
     if lengths is None and resets is None and not reverse:
         return PLAIN
-    return Steps(lengths, resets, "h0" if reset_to == "h0" else "zero", reverse)
+    return Steps(lengths, resets, base, reverse)
 
 
 def check_narrow(narrow: str, dtype: np.dtype[Any]) -> None:

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from grus.errors import InputError
-from grus.layers.errors import MemoryKindError
+from grus.errors import InputError, MemoryKindError
 
 PLAIN_TENSORS = (Tensor, torch.nn.Parameter)
 """The classes of nearly all tensors: no others need be looked at before the kernels are asked."""

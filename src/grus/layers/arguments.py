@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from grus.equations import Cell
-from grus.errors import InputError
-from grus.layers.errors import KindError
+from grus.errors import InputError, KindError
 
 
 def check_sizes(**sizes: Any) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from grus.dialects import TorchRecord
+from grus.errors import MemoryKindError
 from grus.kernels import threads
 from grus.kernels.memory import give
 from grus.kernels.prepared import Prepared
@@ -20,7 +21,6 @@ from grus.kernels.split import ALONE, pays
 from grus.kernels.together import Part, together
 from grus.layers import addresses, function
 from grus.layers.binding import Binding, bind
-from grus.layers.errors import MemoryKindError
 from grus.layers.launch_backward import backwards
 from grus.layers.launch_forward import forwards
 from grus.layers.path import WIDE, Path, choose, differentiated, traced

@@ -7,8 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from grus.errors import InputError
-from grus.layers.errors import ShapeError
+from grus.errors import InputError, ShapeError
 from grus.layers.recurrent import Recurrent
 from grus.layers.states import State, layer_of, tensors
 

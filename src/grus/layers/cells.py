@@ -9,9 +9,8 @@ from torch import Tensor
 
 from grus.dialects import TorchRecord
 from grus.equations import Cell, cell as find_cell
-from grus.errors import InputError
+from grus.errors import InputError, ShapeError
 from grus.layers import arguments, doors, parameters, ready, recorders
-from grus.layers.errors import ShapeError
 from grus.layers.modules import rnn_cell
 from grus.layers.path import Path
 from grus.layers.states import State, as_tuple

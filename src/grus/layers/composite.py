@@ -11,12 +11,13 @@ from torch import Tensor
 
 from grus.dialects import TorchRecord
 from grus.equations import OPERATORS, Cell, expected
+from grus.equations.axes import sizes
 from grus.kernels.steps import PLAIN, Steps
 from grus.layers.path import constant
 from grus.reference.evaluate import split
 from grus.reference.masks import draw
 from grus.reference.operations import Operations
-from grus.reference.sequence import loop, sizes
+from grus.reference.sequence import loop
 
 TORCH = Operations(
     name="torch",

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from grus.errors import InputError
-from grus.layers.errors import ShapeError
-from grus.layers.stepping import Axes
+from grus.arguments import Axes
+from grus.errors import InputError, ShapeError
 
 
 def axes(dims: int, batch_first: bool) -> Axes:

@@ -15,9 +15,8 @@ import torch
 from torch import nn
 from torch.fx import Proxy
 
-from grus.errors import InputError
+from grus.errors import InputError, KindError
 from grus.layers import native
-from grus.layers.errors import KindError
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 

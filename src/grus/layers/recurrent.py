@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.fx import Proxy
 from torch.nn.utils.rnn import PackedSequence
 
+from grus.arguments import ResetTo
 from grus.dialects import TorchRecord
 from grus.dialects.torch_module import current
 from grus.equations import Cell, cell as find_cell, expected
-from grus.errors import InputError
+from grus.errors import InputError, KindError, ShapeError
 from grus.kernels.steps import PLAIN, Narrow, Steps
 from grus.layers import (
     arguments,
@@ -29,13 +30,12 @@ from grus.layers import (
     stack,
     wave,
 )
-from grus.layers.errors import KindError, ShapeError
 from grus.layers.packed import Packing
 from grus.layers.path import Path, choose, exporting, jit_state, onnx_exported
 from grus.layers.regularised import PLAIN_CELL, Options, Regularised, drawn
 from grus.layers.states import Row, State, final, initial
 from grus.layers.stepper import Stepper
-from grus.layers.stepping import BOTH, ResetTo, directions
+from grus.layers.stepping import BOTH, directions
 from grus.layers.surface import TorchSurface
 
 BLANK = "blank"

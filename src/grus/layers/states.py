@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from grus.errors import InputError, expect
-from grus.layers.errors import ShapeError
+from grus.errors import InputError, ShapeError, expect
 
 State = Tensor | tuple[Tensor, ...]
 """One tensor for a cell with one state, else a tuple in the order of the cell's states."""

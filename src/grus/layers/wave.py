@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from grus.dialects import TorchRecord
+from grus.errors import MemoryKindError
 from grus.kernels import threads
 from grus.kernels.split import ALONE, Work, wave_pays
 from grus.kernels.steps import PLAIN
 from grus.kernels.together import Part, together
 from grus.layers import addresses
 from grus.layers.binding import bind
-from grus.layers.errors import MemoryKindError
 from grus.layers.launch import by_rows
 from grus.layers.launch_forward import Forwards, Laid, forwards
 from grus.layers.path import WIDE, Path, choose, differentiated, traced

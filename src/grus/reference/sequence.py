@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from grus.equations import Cell, expected
+from grus.arguments import check_lengths, check_resets, check_states
+from grus.equations import Cell, expected, sizes
 from grus.errors import InputError
 from grus.reference.evaluate import split, step_values
 from grus.reference.masks import draw
@@ -63,14 +64,15 @@ def run(
     single = split(cell, stacked)
     size = sizes(cell, stacked, x.shape[2], h0)
     steps, batch = x.shape[:2]
+    whole = {"time": steps, "batch": batch}
     drawn = draw(cell, size, steps, batch, seed, first) if seed is not None else {}
     return loop(
         cell,
         single,
         x,
         _initial(cell, size, batch, h0),
-        _lengths(lengths, steps, batch),
-        _resets(resets, steps, batch),
+        np.full(batch, steps) if lengths is None else check_lengths(lengths, whole),
+        None if resets is None else check_resets(resets, whole),
         reverse,
         reset_to,
         _masks(cell, size, steps, batch, masks or {}) | drawn,
@@ -149,42 +151,6 @@ def _select(
     return tuple(ops.where(rows[:, None], one, other) for one, other in pairs)
 
 
-def sizes(
-    cell: Cell,
-    weights: Mapping[str, Array],
-    inputs: int,
-    h0: Array | tuple[Array, ...] | None = None,
-) -> dict[str, int]:
-    """The size of each axis, read from the weights' shapes; of a state that no weight tells the
-    size of, from ``h0`` [batch, size]."""
-    found = {"input": inputs}
-    for family, gates in cell.families.items():
-        shape = weights[family].shape
-        axes = cell.family_axes(family)
-        for axis, size in zip(axes, (shape[0] // len(gates), *shape[1:]), strict=True):
-            if found.setdefault(axis, size) != size:
-                raise InputError(
-                    f"{family} says {axis} is {size}, but it is {found[axis]} elsewhere"
-                )
-    for one, other in cell.shapes.equal:
-        if found[one] != found.setdefault(other, found[one]):
-            raise InputError(
-                f"cell {cell.name} uses x element by element: {one} and {other} must be of one"
-                f" size, got {found[one]} and {found[other]}"
-            )
-    given = h0 if isinstance(h0, tuple) else () if h0 is None else (h0,)
-    for k, state in enumerate(cell.states):
-        axis = cell.shapes.states[state]
-        if axis not in found and (k >= len(given) or np.ndim(given[k]) != 2):
-            raise InputError(
-                f"cell {cell.name}: no weight tells the size of state {state}; give h0"
-                " [batch, size]"
-            )
-        if axis not in found:
-            found[axis] = np.shape(given[k])[1]
-    return found
-
-
 def _float64(name: str, value: Array) -> Array:
     try:
         array = np.asarray(value)
@@ -201,36 +167,11 @@ def _initial(
     shapes = [(batch, size[cell.shapes.states[s]]) for s in cell.states]
     if h0 is None:
         return tuple(np.zeros(shape) for shape in shapes)
-    given = h0 if isinstance(h0, tuple) else (h0,)
-    if len(given) != len(shapes):
-        raise InputError(f"h0 must hold {len(shapes)} states {cell.states}, got {len(given)}")
-    arrays = tuple(_float64("h0", value) for value in given)
+    arrays = tuple(_float64("h0", value) for value in check_states(cell.states, h0))
     for name, array, shape in zip(cell.states, arrays, shapes, strict=True):
         if array.shape != shape:
             raise InputError(f"h0 of state {name} must have shape {shape}, got {array.shape}")
     return arrays
-
-
-def _lengths(lengths: Array | None, steps: int, batch: int) -> Array:
-    if lengths is None:
-        return np.full(batch, steps)
-    array = np.asarray(lengths)
-    if array.shape != (batch,) or array.dtype.kind not in "iu":
-        raise InputError(f"lengths must be {batch} integers, got {array.dtype} {array.shape}")
-    if array.size and (array.min() < 0 or array.max() > steps):
-        raise InputError(f"lengths must lie in 0..{steps}, got {array.min()}..{array.max()}")
-    return array
-
-
-def _resets(resets: Array | None, steps: int, batch: int) -> Array | None:
-    if resets is None:
-        return None
-    array = np.asarray(resets)
-    if array.shape != (steps, batch):
-        raise InputError(f"resets must have shape {(steps, batch)}, got {array.shape}")
-    if not np.isin(array, (0, 1)).all():
-        raise InputError("resets must be bool, or 0 and 1")
-    return array.astype(bool)
 
 
 def _masks(

@@ -17,7 +17,7 @@ from grus.traces.source import Source, both_ways, read, sequence, start
 if TYPE_CHECKING:
     from torch import nn
 
-    from grus.layers.stepping import ResetTo
+    from grus.arguments import ResetTo
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -15,7 +15,8 @@ from grus.traces.record import Stack
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from grus.layers.stepping import Directions, ResetTo
+    from grus.arguments import ResetTo
+    from grus.layers.stepping import Directions
 
 Array = np.ndarray[Any, np.dtype[Any]]
 WIDE = ("float32", "float64")

@@ -10,9 +10,9 @@ import numpy as np
 
 from grus import kernels, reference
 from grus.equations import Cell
+from grus.equations.axes import sizes
 from grus.kernels import UnsupportedCellError
 from grus.kernels.backend import VARIABLE, backend
-from grus.reference.sequence import sizes
 
 Array = Any
 States = tuple[Array, ...]

@@ -10,7 +10,7 @@ import numpy as np
 
 from grus.dialects import Unpacked
 from grus.equations import Cell, expected
-from grus.reference.sequence import sizes
+from grus.equations.axes import sizes
 from grus.worksheet.choice import choose
 from grus.worksheet.computed import batched
 from grus.worksheet.format import Format, render

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from grus.equations import Cell, Expr, Name, State, expected
+from grus.equations.axes import sizes
 from grus.equations.text import counted
 from grus.errors import InputError
 from grus.reference import split
-from grus.reference.sequence import sizes
 from grus.worksheet.computed import Computed, batched, compute
 from grus.worksheet.filling import Filling, Product
 

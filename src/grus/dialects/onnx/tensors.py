@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from grus.arguments import check_lengths
 from grus.dialects.files.onnx_file import INPUTS
 from grus.equations import Cell
 from grus.errors import InputError
@@ -69,7 +70,11 @@ def check(shape: Shape, given: Mapping[str, Array], where: str) -> dict[str, Arr
                 )
             found[name] = array.astype(dtype, copy=False)
     if "sequence_lens" in given:
-        found["sequence_lens"] = _lengths(given["sequence_lens"], x.shape[0], x.shape[1], where)
+        found["sequence_lens"] = check_lengths(
+            given["sequence_lens"],
+            {"time": x.shape[0], "batch": x.shape[1]},
+            name=f"{where}: sequence_lens",
+        )
     return found
 
 
@@ -101,19 +106,6 @@ def _computed_in(dtype: np.dtype[Any], where: str) -> np.dtype[Any]:
     if dtype.name in ("float16", "bfloat16"):
         return DTYPES[0]
     raise InputError(f"{where}: X must be a float tensor, got {dtype}")
-
-
-def _lengths(given: Array, steps: int, batch: int, where: str) -> Array:
-    lengths = np.asarray(given)
-    if lengths.shape != (batch,) or lengths.dtype.kind not in "iu":
-        raise InputError(
-            f"{where}: sequence_lens must be {batch} integers, got {lengths.dtype} {lengths.shape}"
-        )
-    if lengths.size and not (lengths.min() >= 0 and lengths.max() <= steps):
-        raise InputError(
-            f"{where}: sequence_lens must lie in 0..{steps}, got {lengths.min()}..{lengths.max()}"
-        )
-    return lengths.astype(np.int64)
 
 
 def families(kind: str, cell: Cell, tensors: Mapping[str, Array]) -> dict[str, Array]:
