@@ -24,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils._pytree import tree_leaves  # noqa: E402
 
 import grus  # noqa: E402
-from grus.layers import operator  # noqa: E402
+from torch_version import composite_in_one_graph  # noqa: E402
 
 pytestmark = [
     pytest.mark.torch,
@@ -123,6 +123,7 @@ def nodes(module: Any, steps: int) -> int:
     return len(torch.export.export(module, (data(steps, B, I),)).graph.nodes)
 
 
+@composite_in_one_graph
 def test_a_graph_does_not_grow_with_the_sequence() -> None:
     module = grus.GRU(I, H)
     assert nodes(module, 3) == nodes(module, 300)
@@ -159,7 +160,7 @@ def test_torchs_own_checks_of_an_operator_pass(keep: bool) -> None:
     named = module.layer_tensors(0)
     tensors = [data().requires_grad_(keep), data(B, H).requires_grad_(keep), *named.values()]
     given = tensors if keep else [t.detach() for t in tensors]
-    cell, names = operator.spelled(module.record), " ".join(named)
+    cell, names = module.record.text, " ".join(named)
     torch.library.opcheck(
         torch.ops.grus.sequence.default,
         (cell, names, keep, given, 1, None, None, "zero", False, None, False),
@@ -174,6 +175,7 @@ def per_sample(module: Any) -> Callable[[Tensor], Any]:
     return func.vmap(func.grad(lambda v: module(v)[0].square().sum()))
 
 
+@composite_in_one_graph
 @pytest.mark.parametrize("transform", [jvp, per_sample])
 def test_a_transform_inside_a_compiled_function_takes_the_composite(transform: Any) -> None:
     module = grus.LSTM(I, H).double()
@@ -197,6 +199,7 @@ def test_an_exported_layer_raises_in_forward_mode_where_torch_would_give_zero() 
         func.jvp(lambda v: exported(v)[0], (data(),), (data(),))
 
 
+@composite_in_one_graph
 def test_a_compiled_layer_called_in_forward_mode_is_compiled_anew_and_right() -> None:
     module = grus.GRU(I, H).double()
     call = compiled(module)
@@ -229,6 +232,7 @@ def test_autocast_inside_a_compiled_function_is_as_outside() -> None:
     assert torch.equal(found, want)
 
 
+@pytest.mark.filterwarnings("ignore:The given buffer is not writable")  # torch 2.9 reading
 def test_a_program_keeps_its_state_dict_and_its_cell() -> None:
     module, file = grus.GRU(I, H, cell="gru_reset_before"), io.BytesIO()
     torch.export.save(torch.export.export(module, (data(),)), file)

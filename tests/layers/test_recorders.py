@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence  # noqa
 from torch.utils._pytree import tree_leaves  # noqa: E402
 
 import grus  # noqa: E402
+from torch_version import since  # noqa: E402
 
 pytestmark = [
     pytest.mark.torch,
@@ -195,6 +196,7 @@ def test_a_program_made_without_gradients_does_not_pretend_to_have_them() -> Non
         program(data("", 5, 2))[0].sum().backward()
 
 
+@since("2.7", "before it nothing says that torch.export is under way")
 def test_an_exported_packed_sequence_is_refused_with_what_to_do() -> None:
     with pytest.raises(grus.InputError, match="padded input with lengths="):
         torch.export.export(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -59,6 +59,28 @@ class TorchRecord:
     """The parameters of one layer of ``cell`` as PyTorch lays them out."""
 
     cell: Cell
+    text: str = field(init=False, repr=False, compare=False)
+    """The cell's name and equations, from which `cell_of` makes it again."""
+
+    def __post_init__(self) -> None:
+        """Work out everything that a call reads: torch's compiler traces neither the lock of a
+        cached property nor its writing to a frozen object, and before 2.10 it takes no argument of
+        `torch.compiler.assume_constant_result` but plain values, such as ``text``."""
+        object.__setattr__(self, "text", f"{self.cell.name}\n{self.cell}")
+        for value in (self.cell, self):
+            for name, kept in vars(type(value)).items():
+                if isinstance(kept, cached_property):
+                    getattr(value, name)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        object.__setattr__(self, "cell", state["cell"])
+        self.__post_init__()
+
+    @staticmethod
+    def cell_of(text: str) -> Cell:
+        """The cell whose record has this ``text``."""
+        name, _, equations = text.partition("\n")
+        return Cell.parse(equations, name, unused=True)
 
     @cached_property
     def gates_hh(self) -> tuple[str, ...]:

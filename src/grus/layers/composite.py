@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,7 +12,6 @@ from grus.dialects import TorchRecord
 from grus.equations import OPERATORS, Cell, expected
 from grus.equations.axes import sizes
 from grus.kernels.steps import PLAIN, Steps
-from grus.layers.path import constant
 from grus.reference.evaluate import split
 from grus.reference.masks import draw
 from grus.reference.operations import Operations
@@ -28,20 +26,8 @@ TORCH = Operations(
 )
 
 
-@constant
-def found(record: TorchRecord) -> str:
-    """Find what a record and its cell keep once it is found: Dynamo traces no locks."""
-    for one in (record, record.cell):
-        for name, kept in vars(type(one)).items():
-            if isinstance(kept, cached_property):
-                getattr(one, name)
-    return record.cell.name
-
-
 def families(record: TorchRecord, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A layer's tensors by the cell's families of weights."""
-    if torch.compiler.is_compiling():
-        found(record)
     if not named:
         return {}
     like = next(iter(named.values()))

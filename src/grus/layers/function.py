@@ -34,7 +34,8 @@ _batched = torch._C._functorch.is_legacy_batchedtensor
 """True for the gradients of ``torch.autograd.grad(..., is_grads_batched=True)``, which come from an
 older vmap that asks no function for its rule."""
 _hooked = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", bool)
-"""The hooks that saved tensors go through, or None; torch 2.6 cannot be asked: they are assumed."""
+"""The hooks that saved tensors go through, or None; torch before 2.8 cannot be asked: they are
+assumed."""
 _graph_stays = torch._C._autograd._get_current_graph_task_keep_graph
 """Whether the backward under way may be followed by another."""
 

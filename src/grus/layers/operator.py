@@ -20,7 +20,6 @@ from torch.autograd import forward_ad
 
 from grus import kernels
 from grus.dialects import TorchRecord
-from grus.equations import Cell
 from grus.kernels.steps import Steps
 from grus.layers import composite, function, kernel
 from grus.layers.binding import Binding, bind
@@ -29,17 +28,16 @@ from grus.layers.way import Way
 
 
 @constant
-def spelled(record: TorchRecord) -> str:
-    """The cell's name and equations, from which `bound_to` makes it again."""
-    kernels.make_plan(record.cell)  # what the kernels cannot run is said while compiling
-    return f"{record.cell.name}\n{record.cell}"
+def planned(text: str) -> str:
+    """A record's ``text``, where the kernels can run its cell: else it raises while compiling."""
+    kernels.make_plan(TorchRecord.cell_of(text))
+    return text
 
 
 @lru_cache(maxsize=256)
 def bound_to(cell: str, names: str) -> Binding:
     """The binding that the operator's first two arguments name."""
-    name, _, equations = cell.partition("\n")
-    return bind(TorchRecord(Cell.parse(equations, name, unused=True)), tuple(names.split()))
+    return bind(TorchRecord(TorchRecord.cell_of(cell)), tuple(names.split()))
 
 
 def sequence(
@@ -56,7 +54,7 @@ def sequence(
     grads = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
     keep = grads or jit_traced()
     found = _sequence(
-        spelled(record), " ".join(named), keep, tensors, len(start), _tensor(steps.lengths),
+        planned(record.text), " ".join(named), keep, tensors, len(start), _tensor(steps.lengths),
         _tensor(steps.resets), steps.reset_to, steps.reverse, steps.seed, steps.recompute,
     )  # fmt: skip
     output, *final = found[: 1 + len(start)]
