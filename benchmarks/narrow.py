@@ -21,7 +21,7 @@ import grus
 from grus.kernels.steps import Narrow
 from grus.models.batches import split
 from grus.models.evaluate import bits
-from grus_benchmarks.clock import measure
+from grus_benchmarks.turns import measure
 
 KINDS: tuple[Narrow, ...] = ("", "weights", "products")
 SEQUENCES = ((100, 1, 256), (100, 1, 512), (100, 1, 1024), (100, 32, 256), (100, 32, 512))

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 import grus
-from grus_benchmarks.clock import measure
-from grus_benchmarks.pair import Shape
+from grus_benchmarks.problem import Shape
+from grus_benchmarks.turns import measure
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},

@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 import grus
 from grus.kernels.steps import Steps
-from grus_benchmarks.clock import Timing, measure
+from grus_benchmarks.turns import Timing, measure
 
 Call = Callable[[], object]
 

@@ -20,7 +20,7 @@ from torch import Tensor
 import grus
 from grus.kernels import split
 from grus.kernels.split import Way
-from grus_benchmarks.clock import measure
+from grus_benchmarks.turns import measure
 
 SHAPES = (
     *((100, 1, h, h) for h in (16, 32, 64, 128, 256, 512)),

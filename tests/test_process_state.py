@@ -45,6 +45,8 @@ from grus.page.request import parse  # noqa: E402
 from grus.page.session import Session  # noqa: E402
 from grus.traces.flow import gradient_flow  # noqa: E402
 from grus.traces.measures import measures  # noqa: E402
+from grus_benchmarks.problem import Problem  # noqa: E402
+from grus_benchmarks.right import truth  # noqa: E402
 from small_run import finish, go_on, start  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -110,6 +112,8 @@ def training(folder: Path) -> None:
 def comparing(_: Path) -> None:
     course = TaskCourse(Adding(4), Settings(steps=2, batch=2, threads=2))
     step_seconds(course, Contestant("gru", CELLS["gru"], 3, {}, 0))
+    problem = Problem.parse("7,3,5,6")
+    truth(problem, problem.draw())
 
 
 def numbers(_: Path) -> None:

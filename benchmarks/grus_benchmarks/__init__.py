@@ -1,31 +1,9 @@
-"""grus against ``torch.nn.GRU``: right first, then fast.
+"""What `grus bench` measures: layers of every framework at hand, each in a process of its own.
 
-In: shapes. Out: seconds and ratios, and no figure for a shape whose answers are wrong. `answers`
-compares both layers with the reference on the very shape, `clock` times them in turns, `report`
-writes the table and the JSON.
+In: problems (`problem`: shapes, cells, layers). Out: seconds and ratios, and none for numbers that
+are wrong (`right`). `against` starts the processes, compares and times; `worker` and `process` are
+the two ends of a pipe, `wire` what goes through it, `peers` the frameworks, `turns` the clock.
 
-grus against every framework at hand, each in a process of its own: `run_peers` is the whole run.
-`problem` is a row of its table, `peers` who takes part, `worker` and `process` the two ends of a
-pipe, `right` the comparison, `turns` the clock, `roofline` and `machine_limits` what a machine
-allows, `tables` and `figure` what is written.
+`against_torch` is the command without peers, `run_peers` with them: `roofline` and
+`machine_limits` say what the machine allows, `tables` and `figure` write what was measured.
 """
-
-from grus_benchmarks.answers import WrongAnswerError, check
-from grus_benchmarks.clock import Timing, measure
-from grus_benchmarks.pair import SHAPES, Pair, Shape
-from grus_benchmarks.report import Row, as_json, bench, head, lines
-
-__all__ = [
-    "SHAPES",
-    "Pair",
-    "Row",
-    "Shape",
-    "Timing",
-    "WrongAnswerError",
-    "as_json",
-    "bench",
-    "check",
-    "head",
-    "lines",
-    "measure",
-]

@@ -18,6 +18,7 @@ from grus_benchmarks.turns import Run, Turns, take_turns
 from grus_benchmarks.wire import Arrays, Message
 
 LIMIT = 120.0  # seconds for one answer; the longest block of the table takes about five
+WRONG = "wrong numbers: "
 Command = Callable[[int], list[str]]
 Messages = dict[str, tuple[Message, Arrays]]
 """By peer."""
@@ -36,6 +37,16 @@ class Result:
     """How many rows of the batch were compared."""
     seconds: float = 0.0
     """How long all of it took."""
+    errors: dict[str, float] = field(default_factory=dict)
+    """By peer: the largest error, as a part of what rounding explains."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long a peer is timed in one kind: about ``budget`` seconds, or so many blocks."""
+
+    budget: float
+    blocks: int | None = None
 
 
 class Field:
@@ -87,19 +98,24 @@ class Field:
 
 
 def run(
-    peers: Field, problems: Sequence[Problem], budget: float, ours: str = OURS
+    peers: Field,
+    problems: Sequence[Problem],
+    budget: float,
+    ours: str = OURS,
+    blocks: int | None = None,
 ) -> Iterator[Result]:
-    """Measure every problem; ``budget`` seconds for each peer and kind, more for long calls."""
+    """Measure every problem; ``budget`` seconds for each peer and kind, more for long calls, or
+    ``blocks`` of each."""
     for problem in problems:
         peers.restart()
         begin = time.perf_counter()
         result = Result(problem, reasons=dict(peers.missing))
-        _measure(peers, result, budget, ours)
+        _measure(peers, result, Pace(budget, blocks), ours)
         result.seconds = time.perf_counter() - begin
         yield result
 
 
-def _measure(peers: Field, result: Result, budget: float, ours: str) -> None:
+def _measure(peers: Field, result: Result, pace: Pace, ours: str) -> None:
     """Load, compare, time."""
     problem, given = result.problem, result.problem.draw()
     loading: Messages = {name: ({"problem": problem.as_json()}, given) for name in peers.processes}
@@ -115,7 +131,7 @@ def _measure(peers: Field, result: Result, budget: float, ours: str) -> None:
     for kind in problem.kinds:
         for name in [n for n in right if n != ours and kind in right[n]]:
             if kind in right.get(ours, ()):
-                _time(peers, result, kind, (ours, name), budget)
+                _time(peers, result, kind, (ours, name), pace)
             else:
                 result.reasons.setdefault(f"{name}, {kind}", f"{ours} has no time to compare with")
 
@@ -162,22 +178,24 @@ def _compare(
                 continue
             asked: Messages = {name: ({"kind": kind}, {})}  # one at a time: answers are large
             for _, found in _ask_all(peers, result, "answer", asked, f", {kind}").values():
-                wrong = right.wrong(result.problem, kind, found)
+                error, wrong = right.worst(result.problem, kind, found)
+                result.errors[name] = max(error, result.errors.get(name, 0.0))
                 if wrong:
-                    result.reasons[key] = f"wrong numbers: {wrong}"
+                    result.reasons[key] = f"{WRONG}{wrong}"
                 else:
                     good[name].append(kind)
     return {name: found for name, found in good.items() if peers.processes[name].alive}
 
 
-def _time(peers: Field, result: Result, kind: str, pair: tuple[str, str], budget: float) -> None:
+def _time(peers: Field, result: Result, kind: str, pair: tuple[str, str], pace: Pace) -> None:
     """Time two peers in turns; one that fails is noted, and has no time."""
     if not all(peers.processes[name].alive for name in pair):
         result.reasons.setdefault(f"{pair[1]}, {kind}", "one of the two has died before")
         return
     ours, theirs = (_block(peers.processes[name], kind) for name in pair)
     try:
-        result.times.setdefault(kind, {})[pair[1]] = take_turns(ours, theirs, budget)
+        turns = take_turns(ours, theirs, pace.budget, blocks=pace.blocks)
+        result.times.setdefault(kind, {})[pair[1]] = turns
     except PeerError as error:
         result.reasons[f"{error.peer}, {kind}"] = error.reason
 

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from grus.errors import InputError
-from grus_benchmarks.pair import Shape
 from grus_benchmarks.wire import Arrays
 
+LARGEST = 2**33  # of T B I, T B H or H (I + H): beyond it a machine's memory ends first
+DTYPES = ("float32", "float64")
 GATES = {"gru": 3, "lstm": 4}
 VARIANTS: dict[str, dict[str, Any]] = {
     "gru": {},
@@ -25,6 +26,39 @@ FORWARD, BOTH, BOTH_DX = "forward", "forward+backward", "forward+backward, dx"
 
 
 @dataclass(frozen=True)
+class Shape:
+    """Time steps, rows of the batch, inputs, hidden units."""
+
+    steps: int
+    batch: int
+    inputs: int
+    hidden: int
+
+    @classmethod
+    def parse(cls, text: str) -> Shape:
+        """Read "T,B,I,H". Raises InputError for anything else, and for sizes that cannot be."""
+        try:
+            sizes = tuple(map(int, text.split(",")))
+        except ValueError:
+            sizes = ()
+        if len(sizes) != 4 or min(sizes) < 1:
+            raise InputError(f"a shape is T,B,I,H, four whole numbers from 1 up, got {text!r}")
+        steps, batch, inputs, hidden = sizes
+        widest = max(inputs, hidden)
+        if max(steps * batch * widest, hidden * (inputs + hidden)) > LARGEST:
+            raise InputError(f"the shape {text} is too large to be measured")
+        return cls(steps, batch, inputs, hidden)
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        """T, B, I, H."""
+        return self.steps, self.batch, self.inputs, self.hidden
+
+    def __str__(self) -> str:
+        return f"T{self.steps} B{self.batch} I{self.inputs} H{self.hidden}"
+
+
+@dataclass(frozen=True)
 class Problem:
     """One row of the table: what every peer computes."""
 
@@ -34,9 +68,10 @@ class Problem:
     directions: int = 1
     step: bool = False
     """One step from a given state, weights packed before: serving, forward only."""
+    dtype: str = "float32"
 
     @classmethod
-    def parse(cls, text: str) -> Problem:
+    def parse(cls, text: str, dtype: str = "float32") -> Problem:
         """Read "T,B,I,H" or "lstm:T,B,I,H" (bidirectional, layers3, step). Raises InputError."""
         variant, colon, sizes = text.rpartition(":")
         if colon and variant not in VARIANTS:
@@ -44,7 +79,7 @@ class Problem:
         shape = Shape.parse(sizes)
         if variant == "step" and shape.steps != 1:
             raise InputError(f"a step has T = 1, got {text!r}")
-        return cls(shape, **VARIANTS[variant or "gru"])
+        return cls(shape, **VARIANTS[variant or "gru"], dtype=dtype)
 
     def __str__(self) -> str:
         words = [f"{self.shape.steps},{self.shape.batch},{self.shape.inputs},{self.shape.hidden}"]
@@ -80,7 +115,7 @@ class Problem:
     def draw(self, seed: int = 0) -> Arrays:
         """Weights as torch initialises them, normal x and dy; a step also has its states.
 
-        The gradient dy of the loss is random, so that nothing cancels. All float32.
+        The gradient dy of the loss is random, so that nothing cancels.
         """
         rng, (steps, batch, inputs, hidden) = np.random.default_rng(seed), self.shape.sizes
         bound, rows = 1 / sqrt(hidden), self.gates * hidden
@@ -96,7 +131,7 @@ class Problem:
         found["dy"] = rng.normal(size=(steps, batch, self.directions * hidden))
         if self.step:
             found |= {k: rng.normal(0, 0.5, (self.layers, batch, hidden)) for k in self.states}
-        return {name: value.astype(np.float32) for name, value in found.items()}
+        return {name: value.astype(self.dtype) for name, value in found.items()}
 
     def as_json(self) -> dict[str, Any]:
         """The fields, as a peer's process reads them back with `read`."""
@@ -120,3 +155,9 @@ SIZES = """
 FEW = "100,1,128,128 100,32,128,128 step:1,1,256,256 lstm:100,32,128,128"
 TABLE = tuple(map(Problem.parse, SIZES.split()))
 QUICK = tuple(map(Problem.parse, FEW.split()))
+AGAINST_TORCH = (
+    *("100,1,32,32", "100,1,128,128", "100,1,256,256"),
+    *("100,32,32,32", "100,32,128,128", "100,32,256,256", "100,32,512,512"),
+    *("35,32,64,256", "17,3,5,7"),
+)
+"""The rows of `grus bench` without peers."""

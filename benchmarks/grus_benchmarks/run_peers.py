@@ -8,8 +8,8 @@ from pathlib import Path
 
 from grus.dialects.files.whole import replace
 from grus.equations.text import counted
-from grus_benchmarks import report
 from grus_benchmarks.against import Command, Field, run
+from grus_benchmarks.against_torch import busy, machine
 from grus_benchmarks.figure import draw, figure_class
 from grus_benchmarks.machine_limits import limits_of_machine
 from grus_benchmarks.peers import PEERS, TENSORFLOW_PYTHON
@@ -47,15 +47,15 @@ def bench_peers(
     figure_class()
     commands = commands or {name: peer.command for name, peer in PEERS.items()}
     say(f"{counted(len(problems), 'problem')}, about {estimate(problems, budget) / 60:.0f} minutes")
-    for warning in report.busy():
+    for warning in busy():
         say(warning)
     limits = limits_of_machine(threads)
     say(f"SGEMM peak {limits.peak / 1e9:.0f} GFLOP/s, triad {limits.triad / 1e9:.0f} GB/s")
     peers, before = Field(commands, threads), torch.get_num_threads()
     torch.set_num_threads(1)  # the reference runs here while frameworks compile
     try:
-        machine = {**report.machine("float32"), "threads": threads}
-        found = Measured(machine, limits, peers.about, peers.missing)
+        where = machine("float32", threads)
+        found = Measured(where, limits, peers.about, peers.missing)
         for name, about in peers.about.items():
             say(f"{name}: {about['version']}; {about['threads']}")
         for name, reason in peers.missing.items():

@@ -56,12 +56,14 @@ class Server:
         self.contestant = contestant
         self.loaded: Loaded | None = None
         self.dy: Any = None
+        self.dtype = "float32"
 
     def load(self, message: Message, arrays: Arrays) -> tuple[Message, Arrays]:
         """Take a problem; say which kinds can be timed."""
         self.loaded = None  # the last problem's memory goes first
-        loaded = self.contestant.load(Problem.read(message["problem"]), arrays)
-        self.loaded, self.dy = loaded, loaded.put(arrays["dy"])
+        problem = Problem.read(message["problem"])
+        loaded = self.contestant.load(problem, arrays)
+        self.loaded, self.dy, self.dtype = loaded, loaded.put(arrays["dy"]), problem.dtype
         return {"kinds": list(loaded.calls)}, {}
 
     def dy_is(self, message: Message, arrays: Arrays) -> tuple[Message, Arrays]:
@@ -73,7 +75,7 @@ class Server:
         """The numbers that one call gives."""
         kind = message["kind"]
         found = self._now.read(kind, self._now.calls[kind](self.dy))
-        return {}, {name: np.asarray(value, np.float32) for name, value in found.items()}
+        return {}, {name: np.asarray(value, self.dtype) for name, value in found.items()}
 
     def time(self, message: Message, arrays: Arrays) -> tuple[Message, Arrays]:
         """Seconds that ``count`` calls take, after ``before`` calls that do not count."""

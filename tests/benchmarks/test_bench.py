@@ -2,155 +2,120 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
+from grus import layers
 from grus.cli.main import run
 from grus.errors import InputError
-from grus_benchmarks import Pair, Shape, WrongAnswerError, as_json, bench, check, lines, measure
-from grus_benchmarks.answers import allowed, relative, rows_compared
-from grus_benchmarks.pair import LARGEST
+from grus_benchmarks.against_torch import as_json, bench, failure, lines
+from grus_benchmarks.peers.torch_layers import Ours, TorchLayers
+from grus_benchmarks.problem import BOTH_DX, FORWARD, LARGEST, Problem, Shape
+from grus_benchmarks.right import Truth, allowed, relative, rows_compared, truth
+from grus_benchmarks.turns import measure
 
-SMALL = Shape(7, 3, 5, 6)
-
-
-class Broken(nn.Module):
-    """A layer whose output, or one of its gradients, is changed by a little."""
-
-    def __init__(
-        self,
-        layer: nn.Module,
-        output: Callable[[Tensor], Tensor] | None = None,
-        gradient: Callable[[Tensor], Tensor] | None = None,
-        of: str = "weight_hh_l0",
-    ) -> None:
-        super().__init__()
-        self.layer, self.output, self.gradient, self.of = layer, output, gradient, of
-
-    def named_parameters(self, *args: Any, **kwargs: Any) -> Any:
-        return self.layer.named_parameters(*args, **kwargs)
-
-    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        return self.layer.state_dict(*args, **kwargs)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        if self.gradient and self.of == "x":
-            x = _changed(x, self.gradient)
-        given = dict(self.layer.named_parameters())
-        if self.gradient and self.of in given:
-            given[self.of] = _changed(given[self.of], self.gradient)
-        output, state = torch.func.functional_call(self.layer, given, (x,))
-        return self.output(output) if self.output else output, state
+FAKE = Path(__file__).with_name("fake_peer.py")
+Change = Callable[[np.ndarray], np.ndarray]
 
 
-def _changed(value: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
-    """The same value, whose gradient goes through ``change`` on its way back."""
-
-    class Change(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, value: Tensor) -> Tensor:
-            return value.clone()
-
-        @staticmethod
-        def backward(ctx: Any, gradient: Tensor) -> Tensor:
-            return change(gradient)
-
-    return Change.apply(value)
+def answers(problem: Problem, kind: type[TorchLayers], right: Truth) -> dict[str, np.ndarray]:
+    """What a layer gives in this process, whose threads stay as they are."""
+    peer = object.__new__(kind)
+    peer.library = layers if kind is Ours else torch.nn
+    loaded = peer.load(problem, problem.draw())
+    return dict(loaded.read(BOTH_DX, loaded.calls[BOTH_DX](loaded.put(right.dy))))
 
 
-def with_broken(pair: Pair, **how: Any) -> Pair:
-    layers = dict(pair.layers)
-    layers["grus"] = Broken(layers["grus"], **how)
-    return dataclasses.replace(pair, layers=layers)
+def given(text: str, dtype: str = "float32") -> tuple[Problem, Truth, dict[str, np.ndarray]]:
+    problem = Problem.parse(text, dtype)
+    right = truth(problem, problem.draw())
+    return problem, right, answers(problem, Ours, right)
 
 
-def one_element(value: Tensor) -> Tensor:
+SMALL = given("7,3,5,6")
+
+
+def one_element(value: np.ndarray) -> np.ndarray:
     """Its largest element off by a thousandth."""
-    changed = value.clone()
-    changed.flatten()[changed.abs().argmax()] *= 1.001
+    changed = value.copy()
+    changed.flat[np.abs(changed).argmax()] *= 1.001
     return changed
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(
-    "shape", [SMALL, Shape(1, 1, 1, 1), Shape(40, 9, 17, 33), Shape(100, 1, 32, 32)], ids=str
-)
-def test_both_layers_are_right_and_well_within_what_is_allowed(shape: Shape, dtype: str) -> None:
-    worst = check(Pair.draw(shape, dtype))
-    assert set(worst) == {"grus", "torch.nn.GRU"}
-    assert all(0 <= error <= 1 for error in worst.values())
-
-
-def test_a_layer_with_the_same_weights_and_no_break_passes() -> None:
-    check(with_broken(Pair.draw(SMALL, "float64")))
+@pytest.mark.parametrize("text", ["7,3,5,6", "1,1,1,1", "40,9,17,33", "100,1,32,32"])
+def test_both_layers_are_right_and_well_within_what_is_allowed(text: str, dtype: str) -> None:
+    problem, right, ours = given(text, dtype)
+    for numbers in (ours, answers(problem, TorchLayers, right)):
+        assert numbers["output"].dtype == dtype
+        error, wrong = right.worst(problem, BOTH_DX, numbers)
+        assert (0 <= error <= 1, wrong) == (True, "")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_one_wrong_number_of_the_output_is_seen(dtype: str) -> None:
-    with pytest.raises(WrongAnswerError, match="grus at T7 B3 I5 H6: output is off"):
-        check(with_broken(Pair.draw(SMALL, dtype), output=one_element))
+    problem, right, numbers = given("7,3,5,6", dtype)
+    numbers["output"] = one_element(numbers["output"])
+    assert right.wrong(problem, FORWARD, numbers).startswith("output is off by")
 
 
 @pytest.mark.parametrize("of", ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0", "x"])
 def test_one_wrong_number_of_any_gradient_is_seen(of: str) -> None:
-    pair = with_broken(Pair.draw(SMALL, "float32"), gradient=one_element, of=of)
-    with pytest.raises(WrongAnswerError, match=f"the gradient of {of} is off"):
-        check(pair)
+    problem, right, numbers = SMALL
+    wrong = right.wrong(problem, BOTH_DX, {**numbers, of: one_element(numbers[of])})
+    assert wrong.startswith(f"the gradient of {of} is off by")
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "change",
     [
-        lambda v: v * float("nan"),
-        lambda v: v.flip(0),
+        lambda v: v * np.float32("nan"),
+        lambda v: v[::-1],
         lambda v: v * 0,
-        lambda v: torch.cat([v[:1], v[:-1]]),
+        lambda v: np.concatenate([v[:1], v[:-1]]),
         lambda v: v + 1e-3,
+        lambda v: v[:-1],
     ],
 )
-def test_a_wrong_output_is_seen(wrong: Callable[[Tensor], Tensor]) -> None:
-    with pytest.raises(WrongAnswerError):
-        check(with_broken(Pair.draw(SMALL, "float32"), output=wrong))
+def test_a_wrong_output_is_seen(change: Change) -> None:
+    problem, right, numbers = SMALL
+    assert right.wrong(problem, FORWARD, {**numbers, "output": change(numbers["output"])})
 
 
 def test_float32_where_float64_is_asked_for_is_seen() -> None:
-    pair = with_broken(Pair.draw(SMALL, "float64"), output=lambda v: v.float().double())
-    with pytest.raises(WrongAnswerError):
-        check(pair)
+    problem, right, numbers = given("7,3,5,6", "float64")
+    numbers["output"] = numbers["output"].astype(np.float32)
+    assert right.wrong(problem, FORWARD, numbers)
 
 
 def test_large_batches_are_compared_in_some_rows_the_last_among_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("grus_benchmarks.answers.BUDGET", 1.0)
-    shape = Shape(7, 9, 5, 6)
-    assert rows_compared(shape) == [0, 8]
-    check(Pair.draw(shape, "float32"))
-
-    def last_row(value: Tensor) -> Tensor:
-        return torch.cat([value[:, :-1], value[:, -1:] * 1.001], dim=1)
-
-    with pytest.raises(WrongAnswerError):
-        check(with_broken(Pair.draw(shape, "float32"), output=last_row))
+    monkeypatch.setattr("grus_benchmarks.right.BUDGET", 1.0)
+    problem, right, numbers = given("7,9,5,6")
+    assert rows_compared(problem.shape) == right.rows == [0, 8]
+    assert right.wrong(problem, BOTH_DX, numbers) == ""
+    numbers["output"][:, -1] *= 1.001
+    assert right.wrong(problem, FORWARD, numbers)
 
 
 def test_what_is_allowed_is_far_below_one_wrong_number() -> None:
-    for shape in (SMALL, Shape(100, 32, 512, 512)):
-        limits = allowed(shape, "float32")
+    for text in ("7,3,5,6", "100,32,512,512"):
+        problem = Problem.parse(text)
+        shape, limits = problem.shape, allowed(problem)
         assert limits["output"] < 1 / (shape.steps * shape.batch * shape.hidden) ** 0.5
         assert limits["gradient"] < 1 / (3 * shape.hidden * shape.hidden) ** 0.5
 
 
 def test_relative_errors() -> None:
-    want = torch.ones(4, dtype=torch.float64)
+    want = np.ones(4)
     assert relative(want, want) == 0
     assert relative(want * 1.5, want) == pytest.approx(0.5)
     assert relative(want * 0, want * 0) == 0
@@ -172,18 +137,26 @@ def test_the_ratio_says_how_many_times_as_fast_the_first_is() -> None:
     assert timing.ratio == timing.median("b") / timing.median("a")
 
 
-def test_a_wrong_answer_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    draw = Pair.draw
-    monkeypatch.setattr(
-        Pair, "draw", lambda shape, dtype: with_broken(draw(shape, dtype), output=one_element)
-    )
-    (row,) = bench([SMALL], "float32", 1)
-    assert row.timings == {}
-    (line,) = lines(row)
-    assert "wrong answer, not timed" in line
+def command(mode: str) -> Callable[[int], list[str]]:
+    return lambda threads: [sys.executable, str(FAKE), mode, str(threads)]
+
+
+@pytest.mark.parametrize(
+    ("torch_is", "reason"),
+    [
+        ("wrong", "wrong answer, not timed: torch.nn.GRU: output is off by"),
+        ("absent", "not timed: torch.nn.GRU: ModuleNotFoundError"),
+    ],
+)
+def test_a_wrong_answer_is_not_timed(torch_is: str, reason: str) -> None:
+    commands = {"grus": command("right"), "torch": command(torch_is)}
+    (result,) = bench([SMALL[0]], 1, 1, commands)
+    assert failure(result).startswith(reason)
+    (line,) = lines(result)
+    assert line.startswith(f"T7 B3 I5 H6             {reason}")
     assert " us" not in line
     assert " ms" not in line
-    assert json.loads(as_json([row], "float32"))["shapes"][0].keys() == {"shape", "wrong"}
+    assert json.loads(as_json([result], "float32", 1))["shapes"][0].keys() == {"shape", "wrong"}
 
 
 @pytest.mark.parametrize("text", ["", "1,2,3", "1,2,3,4,5", "1,2,3,x", "0,1,1,1", "-1,1,1,1"])

@@ -9,8 +9,7 @@ import pytest
 
 from grus.errors import InputError
 from grus_benchmarks import turns
-from grus_benchmarks.pair import Shape
-from grus_benchmarks.problem import BOTH, BOTH_DX, FORWARD, QUICK, TABLE, Problem
+from grus_benchmarks.problem import BOTH, BOTH_DX, FORWARD, QUICK, TABLE, Problem, Shape
 from grus_benchmarks.roofline import Limits, bounds, operations, recurrent, streamed, touched
 from grus_benchmarks.turns import (
     BLOCK,
@@ -50,6 +49,13 @@ def test_blocks_come_in_the_order_a_b_b_a() -> None:
     clock = Clock(0.5, 0.25)
     clock.measure(0.0)
     assert "".join(name for name, _, _ in clock.blocks[-4 * FEWEST :]) == "abba" * FEWEST
+
+
+def test_as_many_blocks_as_are_asked_for() -> None:
+    clock = Clock(0.5, 0.25)
+    found = take_turns(clock.run("a"), clock.run("b"), 9.0, lambda _: None, blocks=3)
+    assert (len(found.ours), len(found.theirs)) == (3, 3)
+    assert "".join(name for name, _, _ in clock.blocks[-6:]) == "abbaab"
 
 
 def test_idle_threads_get_a_rest_whenever_the_other_process_is_next() -> None:

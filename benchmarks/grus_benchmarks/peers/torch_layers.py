@@ -6,8 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from grus import __version__
-from grus_benchmarks.pair import gradients
 from grus_benchmarks.problem import BOTH, BOTH_DX, FORWARD, Problem
+from grus_benchmarks.right import gradients
 from grus_benchmarks.wire import Array, Arrays
 from grus_benchmarks.worker import Call, Loaded, fastest
 
@@ -49,6 +49,7 @@ class TorchLayers:
             problem.shape.hidden,
             num_layers=problem.layers,
             bidirectional=problem.directions == 2,
+            dtype=tensors["x"].dtype,
         )
         layer.load_state_dict({name: tensors[name] for name in layer.state_dict()})
         return layer
@@ -57,7 +58,7 @@ class TorchLayers:
         """The faster of the two ways that torch has."""
         states = tuple(tensors[name] for name in problem.states)
         one = getattr(self.library, problem.cell.upper() + "Cell")
-        cell = one(problem.shape.inputs, problem.shape.hidden)
+        cell = one(problem.shape.inputs, problem.shape.hidden, dtype=tensors["x"].dtype)
         cell.load_state_dict({n.removesuffix("_l0"): v for n, v in layer.state_dict().items()})
         x, lstm = tensors["x"], problem.cell == "lstm"
         whole, first = (states if lstm else states[0]), [state[0] for state in states]
@@ -88,7 +89,7 @@ class Ours(TorchLayers):
         stepper, x = layer.stepper(), tensors["x"][0]
         states = tuple(tensors[name] for name in problem.states)
         after = tuple(torch.empty_like(state) for state in states)
-        out = torch.empty(problem.shape.batch, problem.shape.hidden)
+        out = torch.empty(problem.shape.batch, problem.shape.hidden, dtype=x.dtype)
 
         def call(dy: Any) -> Any:
             stepper(x, states, out=(out, after))

@@ -1,4 +1,4 @@
-"""`grus bench`: grus' GRU and torch's, right first, then timed in turns."""
+"""`grus bench`: grus' layers and those of torch, or of every framework, right and then timed."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def bench(
     shapes: Annotated[
         list[str] | None,
         typer.Option(
-            help="T,B,I,H; repeatable, or several with blanks between. With --peers also"
-            " lstm:T,B,I,H and bidirectional:, layers3: or step: in its place."
+            help="T,B,I,H; repeatable, or several with blanks between; lstm:T,B,I,H, and"
+            " bidirectional:, layers3: or step: in its place."
         ),
     ] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; torch's by default.")] = None,
@@ -47,13 +47,15 @@ def bench(
     The last column is with the gradient of x, the one before it without.
     """
     texts = [text for several in shapes or [] for text in several.split()]
+    if threads is not None and threads < 1:
+        raise InputError(f"--threads must be at least 1, got {threads}")
     if peers:
         _set_others(dtype, blocks)
         _peers(texts, quick, threads, seconds, out)
         return
     if quick:
         raise InputError("--quick goes with --peers")
-    _pair(texts, threads, blocks, dtype, out)
+    _torch(texts, threads, blocks, dtype, out)
 
 
 def _set_others(dtype: str, blocks: int) -> None:
@@ -68,8 +70,6 @@ def _peers(
     from grus_benchmarks.problem import QUICK, TABLE, Problem
     from grus_benchmarks.run_peers import bench_peers
 
-    if threads is not None and threads < 1:
-        raise InputError(f"--threads must be at least 1, got {threads}")
     if not 0 < seconds < 1e4:
         raise InputError(f"--seconds must be above 0 and below 10,000, got {seconds:g}")
     folder = out or Path("benchmark")
@@ -83,28 +83,29 @@ def _peers(
         raise typer.Exit(1)
 
 
-def _pair(texts: list[str], threads: int | None, blocks: int, dtype: str, out: Path | None) -> None:
-    """The benchmark against torch.nn.GRU, in one process."""
-    import grus_benchmarks as benchmark
-    from grus_benchmarks.pair import DTYPES
+def _torch(
+    texts: list[str], threads: int | None, blocks: int, dtype: str, out: Path | None
+) -> None:
+    """The benchmark against torch alone."""
+    from grus_benchmarks import against_torch
+    from grus_benchmarks.problem import AGAINST_TORCH, DTYPES, Problem
 
     if dtype not in DTYPES:
         raise InputError(f"--dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
-    for name, number in (("--blocks", blocks), ("--threads", threads)):
-        if number is not None and number < 1:
-            raise InputError(f"{name} must be at least 1, got {number}")
+    if blocks < 1:
+        raise InputError(f"--blocks must be at least 1, got {blocks}")
     if out is not None:
         NUMBERS.free(out, "--out")
-    asked = [benchmark.Shape.parse(text) for text in texts] or list(benchmark.SHAPES)
-    _set_threads(threads)
-    print("\n".join(benchmark.head(dtype)), flush=True)
-    rows = []
-    for row in benchmark.bench(asked, dtype, blocks):
-        rows.append(row)
-        print("\n".join(benchmark.lines(row)), flush=True)
+    problems = [Problem.parse(text, dtype) for text in texts or AGAINST_TORCH]
+    threads = threads or _torchs_threads()
+    print("\n".join(against_torch.head(dtype, threads)), flush=True)
+    results = []
+    for result in against_torch.bench(problems, threads, blocks):
+        results.append(result)
+        print("\n".join(against_torch.lines(result)), flush=True)
     if out is not None:
-        replace(out, benchmark.as_json(rows, dtype).encode())
-    if any(row.wrong for row in rows):
+        replace(out, against_torch.as_json(results, dtype, threads).encode())
+    if any(map(against_torch.failure, results)):
         raise typer.Exit(1)
 
 
@@ -115,8 +116,7 @@ def _available() -> int:
     return os.cpu_count() or 1
 
 
-def _set_threads(threads: int | None) -> None:
+def _torchs_threads() -> int:
     import torch
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    return torch.get_num_threads()
