@@ -182,3 +182,56 @@ print(written)
 
 def test_compiling_writes_no_file() -> None:
     assert child.run(WRITES) == "[]\n"
+
+
+OWN_THREADS = """
+import os, sys, threading
+import numpy as np
+import grus
+from agreement import draw
+from bits import same
+from cells import ALL_CELLS
+from grus.equations.regularised import recurrent_dropout, zoneout
+from grus.kernels import passes, split, threads
+assert "torch" not in sys.modules
+shares, real = [], passes.at_once
+passes.at_once = lambda jobs: shares.append(len(jobs)) or real(jobs)
+split.SHARE = 0.0  # so that small calls are shared, too
+
+CELLS = {name: ALL_CELLS[name] for name in ("gru", "lstm")}
+CELLS["masks"] = zoneout(recurrent_dropout(CELLS["gru"], 0.2), {"h": 0.1})
+
+def parts(name, threads, **options):
+    p = draw(CELLS[name], (9, 21, 5, 24), "float32")
+    found = grus.run(p.cell, p.weights, p.x, p.start, threads=threads, seed=3, **options)
+    return (found.output, *found.state)
+
+rng = np.random.default_rng(0)
+lengths = rng.integers(0, 10, 21)
+resets = rng.random((9, 21)) < 0.2
+resets[:, :16] = False
+every = [{}, {"reverse": True}, {"lengths": lengths}, {"resets": resets},
+         {"lengths": lengths, "resets": resets, "reset_to": "h0", "reverse": True}]
+for options in every:
+    for name in CELLS:
+        for count in (2, None):
+            same(options, parts(name, count, **options), parts(name, 1, **options))
+assert shares == [2] * 30, shares
+shares.clear()
+child = os.fork()
+if child == 0:
+    same("forked", parts("gru", 2), parts("gru", 1))
+    os._exit(0 if not shares else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+before = threading.active_count()
+for _ in range(20):
+    parts("gru", 2)
+assert threading.active_count() == before <= os.cpu_count()
+import atexit
+atexit.register(lambda: (parts("gru", 2), print("done")))
+"""
+
+
+@needs_two
+def test_without_openmp_rows_are_shared_by_threads_of_python() -> None:
+    assert child.run(OWN_THREADS, OMP_NUM_THREADS="2") == "done\n"

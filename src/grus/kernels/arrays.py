@@ -33,7 +33,9 @@ class Order:
     base: tuple[Array, ...] = ()
     seed: int = 0
     first: int = 0
-    """The seed of drawn masks, and the time of the first step."""
+    row: int = 0
+    """The seed of drawn masks, the time of the first step, and the caller's number of the first
+    row."""
 
 
 def call(
@@ -92,7 +94,7 @@ def _dense(
     tables: dict[str, int] = {}
     found = None
     lengths = np.full(sizes[1], sizes[0])
-    masks = drawn(kernel, np.arange(sizes[1]), _starts(lengths, order), _sign(order))
+    masks = drawn(kernel, order.row + np.arange(sizes[1]), _starts(lengths, order), _sign(order))
     if kernel.streams:
         tables |= masks.slots(order.seed)
     if order.resets is not None:
@@ -132,7 +134,7 @@ def _ragged(
     end = tuple(np.empty_like(b) for b in begin)
     base = tuple(b[rows.order] for b in order.base)
     where = {name: address(table) for name, table in tables.items()}
-    masks = drawn(kernel, rows.order, _starts(rows.lengths, order), _sign(order))
+    masks = drawn(kernel, order.row + rows.order, _starts(rows.lengths, order), _sign(order))
     if kernel.streams:
         where |= masks.slots(order.seed)
     states = _states(begin, end, base)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -17,9 +19,11 @@ from grus.kernels.layout import axis_sizes, layout, views
 from grus.kernels.machine import DType
 from grus.kernels.memory import lasting
 from grus.kernels.plan import UnsupportedCellError
+from grus.kernels.pool import at_once
 from grus.kernels.products import Products, recipe, vectors
 from grus.kernels.rows import Packing, begins
 from grus.kernels.slots import Variant
+from grus.kernels.split import row_shares
 from grus.kernels.steps import Steps
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -75,18 +79,31 @@ def store(
     """
     going = _Going(steps, x.shape)
     program = kernel(cell, _dtype(x), tuple(into), variant=going.variant("copy"))
+    axes = axis_sizes(cell, weights, start)
+    sizes = going.sizes(x, axes)
     for name in program.plan.step_inputs:
         if name != "x":
             raise UnsupportedCellError(
                 f"cell {cell.name}: the kernels take no mask per step yet ({name})"
             )
-    arrays = {"x": x} | {f"out.{name}": array for name, array in into.items()}
-    if "x" in program.plan.step_inputs:
-        arrays["in.x"] = x
-    order = going.order(backwards=steps.reverse, ahead=1, base=base)
-    first = going.first(start, base)
-    sizes = going.sizes(x, axis_sizes(cell, weights, start))
-    call(program, cell, sizes, weights, arrays, first, final, order, threads)
+    count = row_shares(program.work_of(program.sizes(sizes)), threads)
+
+    def share(first: int, end: int, most: int | None) -> None:
+        rows = slice(first, end)
+        own = going if end - first == going.batch else going.rows(first, end)
+        arrays = {f"out.{n}": going.share(a, first, end) for n, a in into.items()}
+        arrays |= {"x": x[:, rows], "in.x": x[:, rows]}
+        back = tuple(b[rows] for b in base)
+        order = own.order(backwards=steps.reverse, ahead=1, base=back)
+        begin = own.first(tuple(s[rows] for s in start), back)
+        ends = tuple(f[rows] for f in final)
+        sizes = own.sizes(x, axes)
+        call(program, cell, sizes, weights, arrays, begin, ends, order, most)
+
+    if count == 1:
+        share(0, going.batch, threads)
+    else:
+        at_once([partial(share, *ends, 1) for ends in pairwise(going.cuts(count))])
 
 
 def backward(
@@ -137,15 +154,38 @@ def backward(
 class _Going:
     """How one call goes through its steps; what changes nothing is left out."""
 
-    def __init__(self, steps: Steps, sizes: tuple[int, ...]) -> None:
+    def __init__(self, steps: Steps, sizes: tuple[int, ...], row: int = 0) -> None:
         self.time, self.batch = sizes[:2]
+        self.row = row
         self.packing = None if steps.lengths is None else Packing(steps.lengths)
-        resets = steps.resets
+        self.steps, resets = steps, steps.resets
         self.resets = resets if resets is not None and resets.any() else None
         self.copies = self.resets is not None and steps.reset_to == "h0"
         self.reverse = steps.reverse
         self.seed, self.start = steps.seed or 0, steps.first
         self.narrow = steps.narrow
+
+    def rows(self, first: int, end: int) -> _Going:
+        """The same of some rows by themselves, with the same program."""
+        steps, resets = self.steps, self.resets
+        lengths = None if steps.lengths is None else steps.lengths[first:end]
+        own = _Going(replace(steps, lengths=lengths, resets=None), (self.time, end - first), first)
+        own.resets, own.copies = None if resets is None else resets[:, first:end], self.copies
+        return own
+
+    def share(self, array: Array, first: int, end: int) -> Array:
+        """Those rows of an array of [time, batch, axis], or with lengths [valid steps, axis]."""
+        if array.ndim == 3 or self.packing is None:
+            return array[:, first:end]
+        places = [*self.packing.first, len(array)]
+        return array[places[first] : places[end]]
+
+    def cuts(self, count: int) -> list[int]:
+        """The rows between which shares of about as many steps each end."""
+        steps = np.cumsum(np.full(self.batch, self.time) if self.packing is None
+                          else self.packing.lengths)  # fmt: skip
+        ends = np.searchsorted(steps, steps[-1] * np.arange(1, count) / count) + 1
+        return sorted({0, *ends.tolist(), self.batch})
 
     @property
     def lead(self) -> tuple[int, ...]:
@@ -172,6 +212,7 @@ class _Going:
             base if self.copies else (),
             self.seed,
             self.start,
+            self.row,
         )
 
     def first(self, start: States, base: States) -> States:

@@ -52,6 +52,8 @@ BARRIER = 0.3
 """A meeting of all threads."""
 PIECE = 6.0
 """What it takes to lay out one of several calls that run together."""
+SHARE = 120.0
+"""What it takes to lay out a share of the rows of a call and to wake a thread of Python for it."""
 CLEAR = 0.9
 """Calls run together where that takes less than so much of their time in turn."""
 
@@ -177,6 +179,23 @@ def wave_pays(works: Sequence[Work], pieces: int) -> bool:
     # The last lane begins when the first has done a piece for each lane before it.
     at_once = WAKE + PIECE * len(works) * pieces + alone / lanes * (1 + (lanes - 1) / pieces)
     return at_once < CLEAR * sum(work.time(available) for work in works)
+
+
+def row_shares(work: Work, most: int | None) -> int:
+    """In how many shares of its rows a call goes to Python's threads, where OpenMP has none."""
+    if most == 1 or work.alone < 2 * SHARE or forced is not None:
+        return 1
+    available = min(threads.own(), work.batch, most or work.batch)
+    if available < 2:
+        return 1
+
+    def time(count: int) -> float:
+        rows = -(-work.batch // count)
+        once = work.weights / PACK + work.before(rows)  # each thread packs for itself
+        return SHARE * count + once + work.steps * work.step(rows)
+
+    best = min(range(2, available + 1), key=time)
+    return best if time(best) < CLEAR * work.alone else 1
 
 
 class Held:

@@ -1,7 +1,8 @@
 """How many threads a call may use, and the OpenMP runtime they come from.
 
 The pool is torch's own: the runtime that torch has loaded is called, a second one is never
-loaded. Without one there is a single thread, which is said once.
+loaded. Without one, rows of a batch are shared among Python's threads (`pool`), and what cannot be
+shared so runs on a single thread, which is said once.
 """
 
 from __future__ import annotations
@@ -83,13 +84,26 @@ def openmp() -> dict[str, int]:
 
 
 def limit() -> int:
-    """The most threads a call may use: torch's number, the CPUs it may run on, one after fork."""
+    """The most OpenMP threads a call may use: torch's number, the CPUs it may run on, one after
+    fork."""
     if _Process.forked:
         return 1
-    affinity = getattr(os, "sched_getaffinity", None)
-    cpus = len(affinity(0)) if affinity else os.cpu_count() or 1
     if not openmp():
-        if cpus > 1:
+        if cpus() > 1:
             say_once("no OpenMP runtime is loaded that the kernels could share; one thread runs")
         return 1
-    return max(1, min(int(_Process.max_threads()), cpus))
+    return max(1, min(int(_Process.max_threads()), cpus()))
+
+
+def own() -> int:
+    """The most of Python's threads that may share a call: 1 where OpenMP's do, and after fork."""
+    if _Process.forked or openmp():
+        return 1
+    wanted = os.environ.get("OMP_NUM_THREADS", "")  # what a runtime would read
+    return min(cpus(), int(wanted)) if wanted.isdecimal() and int(wanted) else cpus()
+
+
+def cpus() -> int:
+    """The processors that this process may run on."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
