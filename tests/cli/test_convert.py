@@ -120,6 +120,22 @@ def test_several_layers_are_named_and_one_must_be_said(
     assert "no recurrent layer at 'head'; there are decoder.gru, encoder.gru" in said
 
 
+def test_another_layer_can_be_asked_for_where_one_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given, out = tmp_path / "in.npz", tmp_path / "out.npz"
+    broken = {name: array for name, array in layer("a.").items() if "bias_hh" not in name}
+    given.write_bytes(npz.content(broken | layer("b.")))
+    words = (given, out, "--to", "torch")
+    said = refused(capsys, out, *words)
+    assert "the layer at a: PyTorch nn.GRU: the tensor bias_hh_l0 is missing" in said
+    assert said.endswith("another can be converted without it: --layer b\n")
+    assert "the layer at a: " in refused(capsys, out, *words, "--layer", "a")
+    code, printed, _ = grus(capsys, *words, "--layer", "b")
+    assert code == 0
+    assert "left out: a.weight_ih_l0 [12, 3], a.weight_hh_l0 [12, 4], a.bias_ih_l0 [12];" in printed
+
+
 def test_layers_given_one_after_the_other_are_stacked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

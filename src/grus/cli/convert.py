@@ -89,6 +89,13 @@ def _chosen(
     by_path = {one.shown: one for one in found}
     known = ", ".join(list(by_path)[:SHOWN])
     if not asked:
+        refused = [one for one in found if one.fault]
+        if refused and len(found) > 1:
+            sound = ", ".join([one.shown for one in found if not one.fault][:SHOWN])
+            others = f"; another can be converted without it: --layer {sound}" if sound else ""
+            raise InputError(
+                f"{given}: the layer at {refused[0].shown}: {refused[0].fault}{others}"
+            )
         if len(found) > 1:
             raise InputError(
                 f"{given} has {len(found)} recurrent layers: {known}; say which with --layer, or"

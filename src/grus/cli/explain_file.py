@@ -71,7 +71,7 @@ def from_file(path: Path, asked: Asked) -> Explained:
     if path.is_dir() or asked.text is not None:
         choices, x, tokens = _model(path, asked.text)
     else:
-        choices = list(_choices(path, asked.dialect))
+        choices = list(_choices(path, asked.dialect, asked.layer))
     one = _chosen(path, choices, asked)
     network = one.network
     if x is None:
@@ -123,10 +123,11 @@ def _below(network: Network, layer: int, x: Array) -> Array:
 # What there is.
 
 
-def _choices(path: Path, dialect: str) -> Iterator[Choice]:
-    """Every layer that the file has, or that the dialect finds in it."""
+def _choices(path: Path, dialect: str, layer: str) -> Iterator[Choice]:
+    """Every layer that the file has, or that the dialect finds in it; ``layer`` alone if it is
+    one."""
     from grus.dialects.conversion import candidates
-    from grus.dialects.files.layers import find_layers
+    from grus.dialects.files.layers import ending, find_layers
     from grus.dialects.files.reading import load
 
     contents = load(path)
@@ -134,7 +135,10 @@ def _choices(path: Path, dialect: str) -> Iterator[Choice]:
     if not found:
         names = ", ".join(list(contents.tensors)[:12]) or "none"
         raise InputError(f"{path}: no recurrent layer of a known dialect; its tensors are {names}")
+    wanted = ending(layer, [one.shown for one in found])
     for one in found:
+        if len(wanted) == 1 and one.shown not in wanted:
+            continue
         if len(one.readings) > 1:
             names = ", ".join(f"{r.dialect.name} ({r.dialect.title})" for r in one.readings)
             raise InputError(

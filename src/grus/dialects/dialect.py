@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -71,6 +71,8 @@ class Dialect:
     """True where each gate's block is the memory of its matrix [H, I], under the shape [I, H]."""
     shift: Mapping[str, float] = field(default_factory=dict)
     """Gate -> what the framework adds to its bias at each step, stored nowhere."""
+    either: bool = False
+    """True where a layer may have one of its two biases alone; what is not there is 0."""
     evidence: str = "equations only"
     """The package and the version that the tests run against this record, or what was read."""
 
@@ -108,6 +110,12 @@ class Dialect:
     def biased(self) -> frozenset[str]:
         """The names of its biases."""
         return frozenset(tensor.name for tensor in self.tensors if not tensor.matrix)
+
+    def is_without(self, names: Iterable[str]) -> bool:
+        """True for tensors of a layer that has some of its biases and not all."""
+        every = tuple(names)
+        there = [any(bias in name for name in every) for bias in self.biased]
+        return any(there) and not all(there)
 
     # What worksheets say of it.
 
@@ -155,7 +163,8 @@ class Dialect:
         """The network that ``tensors`` are, by their names in this dialect.
 
         ``where`` is what stands before the names, as in "encoder.rnn.weight_ih_l0"; tensors
-        elsewhere are then left alone. Biases are all there, or none is and they are 0.
+        elsewhere are then left alone. Biases are all there, or none is and they are 0 (or the
+        same one is nowhere there, where the dialect has ``either``).
         ``reverse``: one direction that runs backward, which no tensor tells.
 
         Raises InputError when a tensor is missing (`Incomplete`), unknown, or of a shape that

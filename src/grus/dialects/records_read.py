@@ -119,8 +119,10 @@ READ = (
              "h2h_bias": "a.rz d.n"},
             Scheme("{}_", ("l", "r"), always=True, turned=True), runtime=PACKED,
             evidence=f"{SEEN}: mxnet 1.9.1 gluon/rnn/rnn_layer.py"),
-    alike("paddle", "Paddle 2 and 3 nn.GRU", Runtime("raw", "tensor", "time", "unknown"),
-          evidence=f"{SEEN}: python/paddle/nn/layer/rnn.py"),
+    # bias_ih_attr=False makes a layer without that tensor; in newer versions one of zeros, and with
+    # it wrong names: weight_hh_l1 may then be a bias. Those under 0.cell are right.
+    replace(alike("paddle", "Paddle 2 and 3 nn.GRU", Runtime("raw", "tensor", "time", "unknown"),
+                  evidence=f"{SEEN}: python/paddle/nn/layer/rnn.py"), either=True),
     Dialect("chainer", "Chainer links StatelessGRU, StatefulGRU", "gru_reset_before_admit", False,
             {f"W{s}/W": f"W.{g}" for g, s in (("r", "_r"), ("z", "_z"), ("n", ""))}
             | {f"U{s}/W": f"U.{g}" for g, s in (("r", "_r"), ("z", "_z"), ("n", ""))}

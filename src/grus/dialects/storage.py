@@ -117,11 +117,12 @@ def _layers(
 
 def _whole(dialect: Dialect, places: Mapping[Place, Mapping[str, str]]) -> None:
     """Raise Incomplete unless every place has all matrices, and all biases or none has any."""
-    biased = {base for names in places.values() for base in names}
+    biased = dialect.biased.intersection(base for names in places.values() for base in names)
+    wanted = biased if dialect.either or not biased else dialect.biased
     layers, directions = (1 + max(place[k] for place in places) for k in (0, 1))
     for place, names in places.items():
         for tensor in dialect.tensors:
-            if tensor.name not in names and (tensor.matrix or biased & dialect.biased):
+            if tensor.name not in names and (tensor.matrix or tensor.name in wanted):
                 name = dialect.scheme.name(tensor.name, place, layers, directions)
                 raise Incomplete(f"the tensor {name} is missing")
 

@@ -1,23 +1,25 @@
 """Files that nobody meant, read under a limit of memory: only InputError may come out.
 
-    python tests/dialects/files/fuzz.py FILES [SEED]
+    python tests/dialects/files/fuzz.py FILES [SEED [ENDING ...]]
 
-Real files with bytes changed, cut, doubled and put in; archives whose pickle is so changed, or is
-made of random instructions. Prints one line of JSON; a file that ends otherwise stays in the
-temporary folder that the error names.
+Real files with bytes changed, cut, doubled and put in; archives of which one member is so changed;
+pickles of random instructions, and random JSON in the words of a configuration. Prints one line of
+JSON; a file that ends otherwise stays in the temporary folder that the error names.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import random
 import resource
 import struct
 import sys
 import tempfile
-import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sample_files import sample, unzipped, zipped
@@ -30,14 +32,27 @@ from grus.errors import InputError
 
 ALLOWED = 768 * 2**20
 """Bytes beyond the libraries': what a small file may take is 64 MiB, here with all copies."""
-SLOWEST = 10.0
-SUFFIXES = (".pt", ".pt", ".pt", ".npz", ".safetensors", ".onnx")
+SLOWEST = 12.0
+"""Seconds of computing for one file; HDF5 is read in a process that may take 10."""
+SUFFIXES = (".pt", ".pt", ".pt", ".npz", ".safetensors", ".onnx", ".json", ".keras", ".h5")
+INSIDE = {".pt": "weights/data.pkl", ".keras": "model.weights.h5"}
+"""The member of an archive in which everything is said."""
 NAMES = sorted(KNOWN)
 CODES = [getattr(pickle, name) for name in _STEPS]
 WORDS = (b"\x00", b"\xff", b"\x7f\xff\xff\xff", b"\xff" * 8, b"\x00" * 8, b"h\x00", b"q\x00")
+BINARY = (*WORDS, *CODES)
+TEXTS = (b"[", b"{", b"]", b"}", b",", b":", b'"', b"1e999", b"NaN", b"null", b"-1", b'"\\ud800"',
+         b"9" * 5000, b"[" * 2000)  # fmt: skip
+KEYS = ("config", "layers", "class_name", "name", "type", "weights", "activation", "cell", "shape",
+        "layer", "backward_layer", "cells", "module", "state_dict", "rec.weight_hh_l0", "bias",
+        "kernel", "units", "recurrent_activation", "reset_after", "k" * 5000, "", "..",
+        "\ud800")  # fmt: skip
+VALUES = ("GRU", "LSTM", "RNN", "Bidirectional", "GRUCell", "StackedRNNCells", "Sequential", "gru",
+          "tanh", "keras", "keras.layers", "TimeDistributed", "", None, True, 0, -1, 0.5,
+          1e300)  # fmt: skip
 
 
-def changed(content: bytes, rng: random.Random) -> bytes:
+def changed(content: bytes, rng: random.Random, words: Sequence[bytes] = BINARY) -> bytes:
     """The bytes with a few of them changed, cut out, doubled, or put in."""
     found = bytearray(content)
     for _ in range(rng.choice((1, 1, 2, 4, 16))):
@@ -50,7 +65,7 @@ def changed(content: bytes, rng: random.Random) -> bytes:
         elif what == 2:
             found[at:at] = found[at : at + length] * rng.choice((1, 1, 3, 100))
         else:
-            found[at : at + (length if what == 3 else 0)] = rng.choice((*WORDS, *CODES))
+            found[at : at + (length if what == 3 else 0)] = rng.choice(words)
     return bytes(found)
 
 
@@ -59,7 +74,8 @@ def program(rng: random.Random) -> bytes:
     parts = [b"\x80\x04"]
     memo = rng.randrange(1, 12)
     for _ in range(rng.choice((10, 100, 1000, 5000))):
-        parts.append(_instruction(rng, memo) * rng.choice((1, 1, 1, 1, 50)))
+        one = _instruction(rng, memo)
+        parts.append(one * rng.choice((1, 1, 1, 1, 50 if len(one) < 10_000 else 1)))
     return b"".join(parts) + b"."
 
 
@@ -80,30 +96,61 @@ def _instruction(rng: random.Random, memo: int) -> bytes:
                        b"\x85", b"\x86", b"R", b"b", b"Q", b"\x94", b"0"))  # fmt: skip
 
 
-def made(rng: random.Random, samples: dict[str, bytes]) -> tuple[str, bytes]:
-    """The ending and the bytes of a file."""
-    suffix = rng.choice(SUFFIXES)
-    if suffix != ".pt" or rng.random() < 0.2:
-        return suffix, changed(samples[suffix], rng)
-    members = unzipped(samples[suffix])
-    whole = members["weights/data.pkl"]
-    members["weights/data.pkl"] = program(rng) if rng.random() < 0.5 else changed(whole, rng)
-    return suffix, zipped(members, rng.choice((0, 8)))
+def values(rng: random.Random, left: int) -> Any:
+    """Random JSON of at most so many values, in the words of configurations and of RTNeural."""
+    if left < 2 or rng.random() < 0.2:
+        return rng.choice((*VALUES, [0.5] * 9, [[0.5] * 9] * 3, [], {}))
+    number = rng.choice((1, 1, 2, 4, 8))
+    inside = [values(rng, left // number - 1) for _ in range(number)]
+    if rng.random() < 0.7:
+        return {rng.choice(KEYS): value for value in inside}
+    return inside * rng.choice((1, 1, 1, 2))
 
 
-def run(files: int, seed: int) -> dict[str, float]:
+def a_file(rng: random.Random, samples: dict[str, bytes], suffix: str) -> bytes:
+    """The bytes of a file of that ending."""
+    whole = samples[suffix]
+    if suffix == ".json":
+        if rng.random() < 0.5:
+            return json.dumps(values(rng, rng.choice((10, 100, 1000)))).encode()
+        return changed(whole, rng, TEXTS)
+    if suffix not in INSIDE or rng.random() < 0.2:
+        return changed(whole, rng)
+    members = unzipped(whole)
+    name = INSIDE[suffix]
+    if suffix == ".keras" and rng.random() < 0.5:
+        config = changed(members["config.json"], rng, TEXTS)
+        members["config.json"] = (
+            json.dumps(values(rng, rng.choice((10, 100, 1000)))).encode()
+            if rng.random() < 0.5
+            else config
+        )
+    elif suffix == ".pt" and rng.random() < 0.5:
+        members[name] = program(rng)
+    else:
+        members[name] = changed(members[name], rng)
+    return zipped(members, rng.choice((0, 8)))
+
+
+def seconds() -> float:
+    """What this process and those that it has started have computed."""
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
+
+
+def run(files: int, seed: int, suffixes: Sequence[str] = SUFFIXES) -> dict[str, float]:
     """Read so many files; how many were refused, the slowest in seconds."""
     rng = random.Random(seed)
-    samples = {suffix: sample(suffix) for suffix in set(SUFFIXES)}
+    samples = {suffix: sample(suffix) for suffix in set(suffixes)}
     folder = Path(tempfile.mkdtemp())
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + ALLOWED, used + ALLOWED))
     refused, slowest = 0, 0.0
     for _ in range(files):
-        suffix, content = made(rng, samples)
+        suffix = rng.choice(suffixes)
         path = folder / f"model{suffix}"
-        path.write_bytes(content)
-        begun, said = time.process_time(), ""
+        path.write_bytes(a_file(rng, samples, suffix))
+        begun, said = seconds(), ""
         try:
             found = load(path)
             with np.errstate(all="ignore"):
@@ -114,7 +161,7 @@ def run(files: int, seed: int) -> dict[str, float]:
         except BaseException:
             print(f"kept: {path}", file=sys.stderr)
             raise
-        slowest = max(slowest, time.process_time() - begun)
+        slowest = max(slowest, seconds() - begun)
         assert slowest < SLOWEST, path
         assert len(said) < 2000, path
         assert not said or said.isprintable(), path
@@ -124,4 +171,5 @@ def run(files: int, seed: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(run(int(sys.argv[1]), int((*sys.argv, "0")[2]))))
+    _, files, *seed = sys.argv[:3]
+    print(json.dumps(run(int(files), int((*seed, "0")[0]), sys.argv[3:] or SUFFIXES)))

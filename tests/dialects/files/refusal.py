@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from grus.dialects.files.layers import Layer, Reading
 from grus.dialects.files.reading import load
 from grus.errors import InputError
 
@@ -90,3 +92,8 @@ def refused(path: Path) -> str:
     assert len(said) < len(str(path)) + 500
     assert {p.name for p in path.parent.iterdir()} == before, "nothing is written"
     return said
+
+
+def readings(layers: Iterable[Layer]) -> list[tuple[Reading, ...]]:
+    """What each layer is; raises for the first that is refused."""
+    return [one.readings for one in layers]

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from grus.dialects.files import npz, safetensors_file, torch_file
+from grus.dialects.files import json_file, npz, safetensors_file, torch_file
 from grus.dialects.files.keras_write import KerasLayer, archive, weights
+from grus.dialects.records import DIALECTS
 
 Array = np.ndarray
 
@@ -72,6 +73,9 @@ def sample(suffix: str) -> bytes:
         ".h5": lambda: weights([keras_layer()]),
         ".keras": lambda: archive([keras_layer()]),
         ".onnx": lambda: onnx_model().SerializeToString(),
+        ".json": lambda: json_file.content(
+            next(one for one in DIALECTS if one.name == "keras"), {}, [keras_layer()]
+        ),
     }
     return made[suffix]()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from refusal import readings
 from sample_files import need, onnx_model, safetensors_of, tensors, write
 
 from grus.dialects import Network, TorchRecord, convert, find
@@ -160,7 +161,7 @@ def test_metadata_that_contradict_the_record_are_refused(
     assert len(find_layers(load(write(tmp_path, ".safetensors", content)))) == 1
     content = safetensors_file.content(given, metadata | change)
     with pytest.raises(InputError, match="its metadata"):
-        find_layers(load(write(tmp_path, ".safetensors", content)))
+        readings(find_layers(load(write(tmp_path, ".safetensors", content))))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -172,7 +173,7 @@ def test_weights_that_are_no_numbers_are_refused(value: float, tmp_path: Path) -
     given["rnn.weight_hh_l0"][1, 1] = value
     path = write(tmp_path, ".pt", torch_file.content(given))
     with pytest.raises(InputError, match=r"rnn\.weight_hh_l0 holds NaN or infinity"):
-        find_layers(load(path))
+        readings(find_layers(load(path)))
 
 
 def layers_of(names: dict[str, tuple[int, ...]], **more: object) -> dict[str, list[str]]:
@@ -240,7 +241,7 @@ def test_attributes_of_an_onnx_node_say_the_cell(
     contents = load(write(tmp_path, ".onnx", model.SerializeToString()))
     if told:
         with pytest.raises(InputError, match=told):
-            find_layers(contents)
+            readings(find_layers(contents))
         return
     ((reading,),) = (one.readings for one in find_layers(contents))
     assert reading.dialect.cell_name == (
@@ -341,4 +342,4 @@ def test_a_checkpoint_is_of_the_cell_that_it_prints(name: str, tmp_path: Path) -
 def test_a_checkpoint_of_a_cell_of_one_s_own_is_refused(tmp_path: Path) -> None:
     own = Cell.parse("h_next = tanh(W.a @ x + U.a @ h + b.a) * 0.5")
     with pytest.raises(InputError, match="a cell of one's own"):
-        find_layers(load(checkpoint_of(own, tmp_path)))
+        readings(find_layers(load(checkpoint_of(own, tmp_path))))

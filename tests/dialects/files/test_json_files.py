@@ -88,9 +88,10 @@ def test_numbers_that_float32_does_not_have_stay_float64(tmp_path: Path) -> None
         (b'{"../a": [1]}', "cannot be called"), (b'{"a.b": [1], "a": {"b": [1]}}', "two arrays"),
         (json.dumps(rtneural("gru", "keras", activation="relu")[0]).encode(), "has tanh alone"),
         (json.dumps(rtneural("gru", "keras", weights=3)[0]).encode(), "no list of a kernel"),
+        (b'{"%s": [%s]}' % (b"k" * 200_000, b"null," * 20_000 + b"null"), "cannot be called"),
         (b'{"a": ' + b"[" * 9 + b"1" + b"]" * 9 + b"}", "a shape that no tensor can have"),
     ],
-    ids=range(11),
+    ids=range(12),
 )  # fmt: skip
 def test_what_cannot_be_is_one_sentence(content: bytes, told: str, tmp_path: Path) -> None:
     assert told in refused(write(tmp_path, ".json", content))
@@ -103,7 +104,9 @@ def test_layers_of_no_weights_are_no_layers(layer: dict[str, Any], tmp_path: Pat
     given, _ = rtneural("gru", "keras")
     given["layers"][0] = {"type": "gru", "weights": []} | layer
     given["layers"] += [None, 3, {"type": ["gru"]}, {"type": None}]
-    assert find_layers(load(write(tmp_path, ".json", json.dumps(given).encode()))) == ()
+    (found,) = find_layers(load(write(tmp_path, ".json", json.dumps(given).encode())))
+    with pytest.raises(InputError, match=r"^the layer at gru_0: .* its tensors are not of one"):
+        _ = found.readings
 
 
 @pytest.mark.parametrize("target", ["haiku", "keras_reset_before", "keras_rnn"])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from keras_files import INPUTS as I, H, gru, h5, keras, layer, model, named, numbered, write
+from refusal import readings
 
 from grus.dialects import find
 from grus.dialects.conversion import candidates, convert
@@ -128,7 +129,7 @@ def test_two_directions_of_one_kind_are_one_layer(tmp_path: Path) -> None:
     assert "merge_mode='sum'" in found.notes[0]
     for other in ({"activation": "relu"}, {"go_backwards": False}):
         with pytest.raises(InputError, match="two layers have different settings"):
-            layers(tmp_path, keras(tensors, model(bidirectional(**other))), ".keras")
+            readings(layers(tmp_path, keras(tensors, model(bidirectional(**other))), ".keras"))
 
 
 @pytest.mark.parametrize("tail", ["", "/gru_cell_3"])
@@ -161,7 +162,7 @@ def test_a_class_that_is_not_keras_own_is_refused_and_from_decides(
     path = "layers/my_gru" if name == "a subclass" else path
     content = keras(numbered(f"{path}/cell", gru()), model(OWN[name]))
     with pytest.raises(InputError, match="does not say what this layer is"):
-        layers(tmp_path, content, ".keras")
+        readings(layers(tmp_path, content, ".keras"))
     (found,) = layers(tmp_path, content, ".keras", "keras:activation=relu")
     mine = found.readings[0].network.run(X).output
     assert np.abs(mine - gru_output(gru(), relu)).max() < 1e-12
@@ -171,9 +172,9 @@ def test_a_class_that_is_not_keras_own_is_refused_and_from_decides(
 def test_a_model_of_ones_own_is_refused(tmp_path: Path) -> None:
     own = {"module": None, "class_name": "MyModel", "config": {}, "registered_name": "me>MyModel"}
     with pytest.raises(InputError, match="does not say what this layer is"):
-        layers(tmp_path, keras(numbered("gru/cell", gru()), own), ".keras")
+        readings(layers(tmp_path, keras(numbered("gru/cell", gru()), own), ".keras"))
     with pytest.raises(InputError, match="does not say what this layer is"):
-        layers(tmp_path, h5(named("gru/my/gru/gru_cell", gru()), own, "3.1.0"), ".h5")
+        readings(layers(tmp_path, h5(named("gru/my/gru/gru_cell", gru()), own, "3.1.0"), ".h5"))
 
 
 def test_a_layer_of_another_name_than_its_weights_is_refused(tmp_path: Path) -> None:
@@ -185,13 +186,13 @@ def test_a_layer_of_another_name_than_its_weights_is_refused(tmp_path: Path) -> 
         file.attrs["model_config"] = __import__("json").dumps(model(layer("GRU", "mine", **RELU)))
         file.create_group("layers/gru/vars").attrs["name"] = "another"
     with pytest.raises(InputError, match="does not say what this layer is"):
-        find_layers(load(path))
+        readings(find_layers(load(path)))
 
 
 def test_settings_that_are_not_the_weights_own_are_refused(tmp_path: Path) -> None:
     content = keras(numbered("layers/gru/cell", gru()), model(layer("GRU", **RELU, units=9)))
     with pytest.raises(InputError, match="says 9 units, its weights have 4"):
-        layers(tmp_path, content, ".keras")
+        readings(layers(tmp_path, content, ".keras"))
 
 
 def test_the_proof_runs_the_configuration_and_not_the_reading(
@@ -276,7 +277,7 @@ def test_a_hard_sigmoid_of_an_unknown_keras_is_asked_for(tmp_path: Path) -> None
     entry = model(layer("GRU", "gru", **RELU | {"recurrent_activation": "hard_sigmoid"}))
     content = h5(named("gru/gru/gru_cell", gru()), entry, "2.2.4-tf")
     with pytest.raises(InputError, match="does not tell which: say --from keras"):
-        layers(tmp_path, content, ".h5")
+        readings(layers(tmp_path, content, ".h5"))
 
 
 @pytest.mark.parametrize("kind", ["GRU", "LSTM"])
@@ -360,3 +361,20 @@ def test_what_weights_do_not_say_is_said_in_words(tmp_path: Path) -> None:
     (reading,) = found.readings
     done = convert(reading.tensors, reading.dialect, "onnx", reverse=reading.network.reverse)
     assert any("reverse them along time" in note for note in done.notes)
+
+
+def test_another_layer_is_read_where_one_is_refused(tmp_path: Path) -> None:
+    """A layer of which the configuration says nothing, one whose weights are of another, one with
+    an infinite weight, and one that is whole."""
+    own = numbered("layers/mine/cell", gru(1))
+    short = numbered("layers/gru_1/cell", gru(2)[:1] + gru(2, gates=4)[1:])
+    infinite = numbered("layers/gru_2/cell", [a * np.float32(np.inf) for a in gru(3)])
+    tensors = numbered("layers/gru/cell", gru()) | own | short | infinite
+    kinds = [layer("GRU", name) for name in ("gru", "gru_1", "gru_2")]
+    given = keras(tensors, model(*kinds, layer("Mine", "mine", "my.layers")))
+    found = {one.path: one for one in layers(tmp_path, given, ".keras")}
+    assert found["layers/gru"].readings
+    told = {"mine": "does not say what", "gru_1": "its tensors are not of one", "gru_2": "infinity"}
+    for name, text in told.items():
+        with pytest.raises(InputError, match=f"^the layer at layers/{name}: .*{text}"):
+            _ = found[f"layers/{name}"].readings

@@ -8,11 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from refusal import readings
 from sample_files import need
 
 import grus
+from grus.dialects.files import layers as layers_of_files, onnx_proof
 from grus.dialects.files.layers import Layer, find_layers
 from grus.dialects.files.reading import load
+from grus.dialects.files.settings import by_onnx
+from grus.dialects.onnx import others
 from grus.errors import InputError
 
 onnx = need("onnx")
@@ -111,7 +115,7 @@ def test_each_direction_s_activations_are_held_against_the_other_s(tmp_path: Pat
     assert (chosen.gates.alpha, chosen.candidate.beta) == pytest.approx((0.3, 0.1))
     other = {"activation_alpha": [0.3, 0.9, 0.2, 0.9], "activation_beta": [0.4, 0.1] * 2}
     with pytest.raises(InputError, match="different activations"):
-        layers(saved(tmp_path, "GRU", arrays("GRU", 2), **more, **other))
+        readings(layers(saved(tmp_path, "GRU", arrays("GRU", 2), **more, **other)))
 
 
 @pytest.mark.parametrize(
@@ -136,6 +140,50 @@ def test_stored_lengths_that_are_all_one_are_told(tmp_path: Path) -> None:
     held = arrays("GRU", sequence_lens=np.array([5, 5], np.int32))
     (layer,) = layers(saved(tmp_path, "GRU", held))
     assert layer.notes == ("enc stops after 5 steps of every row (sequence_lens)",)
+
+
+# The network that was read beside the file's own node.
+
+NODES = [
+    ("GRU", {"linear_before_reset": 1}),
+    ("GRU", {"activations": ["HardSigmoid", "LeakyRelu"], "activation_alpha": [0.25, 0.125]}),
+    ("LSTM", {"direction": "reverse", "clip": 0.5}),
+    ("RNN", {"direction": "bidirectional", "activations": ["Elu", "Elu"]}),
+]
+
+
+@pytest.mark.parametrize("runtime", [True, False], ids=["ONNX Runtime", "grus.onnx"])
+@pytest.mark.parametrize(("kind", "attributes"), NODES)
+def test_the_proof_runs_the_node_and_not_the_reading(
+    kind: str, attributes: Any, runtime: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if runtime:
+        need("onnxruntime")
+    else:
+        monkeypatch.setattr(others, "runtime", lambda: None)
+    directions = 2 if attributes.get("direction") == "bidirectional" else 1
+    contents = load(saved(tmp_path, kind, arrays(kind, directions), **attributes))
+    (layer,) = find_layers(contents)
+    (reading,) = layer.readings
+    said = contents.described["enc"]
+    onnx_proof.check(said, reading.network, reading.tensors)
+    wrong = arrays(kind, directions)
+    with pytest.raises(InputError, match="computes something else than what was read, off by"):
+        onnx_proof.check(said, reading.dialect.read(wrong), reading.tensors)
+    plain = reading.dialect.activated(candidate="Softsign")
+    with pytest.raises(InputError, match="computes something else"):
+        onnx_proof.check(said, plain.read(reading.tensors), reading.tensors)
+
+
+def test_a_layer_whose_node_computes_something_else_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader is made to forget the activations, and the file's own node tells."""
+    path = saved(tmp_path, "GRU", arrays("GRU"), activations=["Sigmoid", "Relu"])
+    blind = lambda dialect, said: by_onnx(dialect, {**said, "activations": ("Sigmoid", "Tanh")})  # noqa: E731
+    monkeypatch.setattr(layers_of_files, "by_onnx", blind)
+    with pytest.raises(InputError, match=r"^the layer at enc: its node computes something else"):
+        readings(layers(path))
 
 
 # Matrices put together of stored tensors.
@@ -205,7 +253,7 @@ def test_matrices_that_depend_on_what_is_fed_are_told(tmp_path: Path) -> None:
         with pytest.raises(
             InputError, match="enc/W cannot be read: it is computed when the model runs"
         ):
-            layers(path)
+            readings(layers(path))
 
 
 def test_numbers_that_a_file_of_that_size_may_not_ask_for_are_refused(tmp_path: Path) -> None:

@@ -54,7 +54,9 @@ def test_onnx_tensors_stand_under_their_node(tmp_path: Path) -> None:
         "enc/W": (1, 9, 2), "enc/R": (1, 9, 3), "enc/B": (1, 18)
     }  # fmt: skip
     said = {"class_name": "GRU", "hidden_size": 3, "linear_before_reset": 1}
-    assert found.described == {"enc": said}
+    node = found.described["enc"]["node"]
+    assert need("onnx").NodeProto.FromString(node).input == ["x", "w", "r", "b"]
+    assert found.described == {"enc": said | {"node": node}}
 
 
 @pytest.mark.parametrize("listed", [True, False], ids=["one by one", "raw"])

@@ -12,7 +12,7 @@ from cells import draw_tensors
 from grus.dialects import DIALECTS, Dialect, convert, find
 from grus.dialects.files import npz, safetensors_file, torch_file
 from grus.dialects.files.contents import Contents
-from grus.dialects.files.layers import Layer, find_layers
+from grus.dialects.files.layers import Layer, find_layers, same_network
 from grus.dialects.files.reading import load
 from grus.dialects.scheme import Incomplete
 from grus.dialects.storage import pack
@@ -145,3 +145,28 @@ def test_a_record_packs_what_it_reads() -> None:
     for dialect in STORED:
         given = draw_tensors(dialect, 2, 2)
         assert set(pack(dialect, dialect.read(given))) == set(given)
+
+
+@pytest.mark.parametrize("base", ["bias_ih", "bias_hh"])
+def test_paddle_s_layers_may_have_one_of_two_biases(base: str) -> None:
+    """bias_ih_attr=False: the tensor is nowhere, or its zeros shift the names of all others."""
+    whole = {n.replace("/", "."): a for n, a in tensors_of(find("torch"), 2, 2).items()}
+    given = {n: a for n, a in whole.items() if base not in n}
+    zeros = {n: np.zeros_like(a) if base in n else a for n, a in whole.items()}
+    (layer,) = find_layers(Contents("pt", given))
+    with pytest.raises(InputError, match=rf"the tensor {base}_l0 is missing, .*: --from paddle"):
+        _ = layer.readings
+    (layer,) = find_layers(Contents("pt", given), [find("paddle")])
+    assert same_network(layer.readings[0].network, find("paddle").read(zeros, "net"))
+    fewer = {n: a for n, a in zeros.items() if n != "net.bias_hh_l1_reverse"}
+    (layer,) = find_layers(Contents("pt", fewer), [find("paddle")])
+    with pytest.raises(InputError, match="the tensor bias_hh_l1_reverse is missing"):
+        _ = layer.readings
+    cells = {f"net.0.cell_fw.{n[4:-3]}": a for n, a in whole.items() if n.endswith("_l0")}
+    layer = at(Contents("pt", given | cells), "net")
+    known = find_layers(Contents("pt", given | cells), [find("paddle")])
+    (layer,) = [one for one in known if one.path == "net"]
+    with pytest.raises(InputError, match=r"wrong names: take --layer 0\.cell"):
+        _ = layer.readings
+    (cell,) = [one for one in known if one.path == "net.0.cell_fw"]
+    assert np.array_equal(cell.readings[0].tensors["weight_ih"], whole["net.weight_ih_l0"])

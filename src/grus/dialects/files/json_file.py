@@ -17,7 +17,7 @@ import numpy as np
 
 from grus.dialects.activation import USUAL
 from grus.dialects.dialect import Dialect
-from grus.dialects.files.budget import Budget, check_name, one_line
+from grus.dialects.files.budget import MAX_NAME, Budget, check_name, one_line
 from grus.dialects.files.contents import Array, Contents
 from grus.errors import InputError
 
@@ -88,6 +88,8 @@ def _layers(layers: list[Any], described: dict[str, dict[str, Any]]) -> Iterator
 
 def _leaves(name: str, value: Any, depth: int) -> Iterator[tuple[str, Array | str]]:
     """The arrays by their path, and the path of what is none, as text."""
+    if len(name) > MAX_NAME:
+        check_name(name)
     if depth > MAX_DEPTH:
         raise InputError(f"{one_line(name)[:80]} nests too deep")
     array = _array(value) if isinstance(value, list) and value else None

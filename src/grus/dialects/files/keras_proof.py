@@ -55,8 +55,7 @@ def check(contents: Contents, path: str, network: Network, tensors: Mapping[str,
     for units in (one.get("units", one.get("output_dim")) for one in every):
         if units not in (None, network.hidden_size):
             raise InputError(
-                f"{path}: its configuration says {units} units, its weights have"
-                f" {network.hidden_size}"
+                f"its configuration says {units} units, its weights have {network.hidden_size}"
             )
     x, start = example(network)
     with np.errstate(all="ignore"):
@@ -72,7 +71,7 @@ def check(contents: Contents, path: str, network: Network, tensors: Mapping[str,
         bound = rounding(network)
     if not off <= bound and np.isfinite(bound):
         raise InputError(
-            f"{path}: its configuration computes something else than what was read, off by"
+            f"its configuration computes something else than what was read, off by"
             f" {off:.2g} on random input"
         )
 

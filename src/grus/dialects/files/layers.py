@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from grus.dialects.dialect import Dialect
-from grus.dialects.files import checkpoint, description, keras_proof, keras_settings
+from grus.dialects.files import checkpoint, description, keras_proof, keras_settings, onnx_proof
 from grus.dialects.files.contents import Array, Contents
 from grus.dialects.files.naming import places, spellings
 from grus.dialects.files.onnx_file import INPUTS
@@ -40,6 +40,7 @@ class Layer:
     ``fits`` are the dialects whose names and shapes fit; where two give the same network the
     first stands for both. ``names`` are its tensors' names in the file. ``fault`` says why the
     layer cannot be read although it is one: it is whole and understood, or it is refused.
+    ``final`` is a fault that no other dialect's reading mends.
     """
 
     path: str
@@ -47,6 +48,7 @@ class Layer:
     fits: tuple[Reading, ...]
     notes: tuple[str, ...] = ()
     fault: str = ""
+    final: bool = False
 
     @property
     def shown(self) -> str:
@@ -67,9 +69,9 @@ def find_layers(contents: Contents, among: Iterable[Dialect] | None = None) -> t
     What a configuration or a node's attributes say is held against the dialects; names and
     shapes decide the rest. ``among`` is what the caller knows (None: nothing): as those a layer
     is read of which a configuration says nothing, and refused without. A layer of which a tensor
-    is missing, or at whose path a tensor stands that its dialect does not have, raises InputError
-    when its readings are asked for. Raises InputError for a layer whose weights are NaN or
-    infinite, or whose settings no cell here has.
+    is missing, at whose path a tensor stands that its dialect does not have, whose weights are NaN
+    or infinite, or whose settings no cell here has, raises InputError when its readings are asked
+    for; other layers can be read.
     """
     names = spellings(contents.tensors)
     if checkpoint.KEY in contents.metadata:
@@ -82,45 +84,99 @@ def find_layers(contents: Contents, among: Iterable[Dialect] | None = None) -> t
             )
             if layer is not None:
                 found.setdefault(path, []).append(layer)
+    if among is None:
+        found |= {path: [Layer(path, (), (), fault=why)] for path, why in _unfound(contents, found)}
     ordered = sorted(found, key=_counted)
-    for name, why in () if found else contents.unread.items():
-        if name.rpartition("/")[0] in contents.described:
-            raise InputError(f"{name[:120]} cannot be read: {why}")
     return _understood(contents, names, [_fullest(contents, found[path]) for path in ordered])
+
+
+def _unfound(contents: Contents, found: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """The layers that the file describes and no dialect reads, each with the reason."""
+    for path, settings in contents.described.items():
+        both = settings["class_name"] == "Bidirectional"
+        if path in found or path.rpartition("/")[0] in found or both:
+            continue
+        unread = ((n, w) for n, w in contents.unread.items() if n.rpartition("/")[0] == path)
+        name, why = next(unread, ("", ""))
+        tensors = f"it is described as {settings['class_name']}, and its tensors are not of one"
+        yield path, f"{name[:120]} cannot be read: {why}" if why else tensors
 
 
 def _layer(
     contents: Contents, dialect: Dialect, path: str, own: Mapping[str, str], among_all: bool
 ) -> Layer | None:
     """The layer that ``own``, the dialect's name -> the file's, are; None where they are none."""
-    if not _has_matrices(dialect, own):
+    one_bias = dialect.is_without(own)
+    # Of the frameworks that share these names Paddle alone has such layers: the caller must say.
+    if not _has_matrices(dialect, own) or (dialect.either and one_bias and among_all):
         return None
+    layer = Layer(path, tuple(own.values()), ())
+    try:
+        found = _read(contents, dialect, path, own, among_all)
+    except Incomplete as error:
+        paddle = "; Paddle's layers may lack one bias: --from paddle" if one_bias else ""
+        return replace(layer, fault=f"{error}, and nothing can take its place{paddle}")
+    except InputError as error:
+        return replace(layer, fault=str(error), final=True)
+    return replace(layer, fits=found[:1], notes=found[1]) if found else None
+
+
+def _read(
+    contents: Contents, dialect: Dialect, path: str, own: Mapping[str, str], among_all: bool
+) -> tuple[Reading, tuple[str, ...]] | None:
+    """The layer as one of the dialect, and notes; None where it is none of its.
+
+    Raises Incomplete where a tensor is missing, InputError where the file says what cannot be.
+    """
+    if dialect.either and dialect.is_without(own):
+        _check_names(contents, dialect, path)
     said = _settings(contents, dialect, path, own, among_all)
     if said is None:
         return None
     tensors = {name: contents.tensors[full] for name, full in own.items()}
-    full = tuple(own.values())
     try:
-        # NaN and infinity are refused below; two biases may add up to infinity.
+        # NaN and infinity are refused later; two biases may add up to infinity.
         with np.errstate(over="ignore", invalid="ignore"):
             network = said.dialect.read(tensors, reverse=said.reverse)
-    except Incomplete as error:
-        return Layer(path, full, (), fault=f"{error}, and nothing can take its place")
+    except Incomplete:
+        raise
     except InputError:
         return None
-    if contents.format in keras_settings.FORMATS:
-        if not keras_proof.is_stored_so(said.dialect, network, tensors):
-            return None
-        keras_proof.check(contents, path, network, tensors)
-    return Layer(path, full, (Reading(said.dialect, network, tensors),), said.notes)
+    keras = contents.format in keras_settings.FORMATS
+    if keras and not keras_proof.is_stored_so(said.dialect, network, tensors):
+        return None
+    if all(np.isfinite(array).all() for array in tensors.values()):
+        if keras:
+            keras_proof.check(contents, path, network, tensors)
+        elif contents.format == "onnx":
+            onnx_proof.check(contents.described[path], network, tensors)
+    return Reading(said.dialect, network, tensors), said.notes
+
+
+def _check_names(contents: Contents, dialect: Dialect, path: str) -> None:
+    """Raise InputError for a layer without a bias whose cells, which Paddle keeps beside, have it.
+
+    Newer versions make the bias of zeros then, and call every tensor after it wrongly.
+    """
+    biases = "|".join(dialect.biased)
+    cell = re.compile(rf"{re.escape(path)}[./]?0\.cell(?:_fw)?\.(?:{biases})")
+    if sum(cell.fullmatch(name) is not None for name in contents.tensors) > 1:
+        raise InputError(
+            "it lacks a bias that its cells have, so Paddle gave its tensors wrong names: take"
+            " --layer 0.cell"
+        )
 
 
 def _fullest(contents: Contents, every: Sequence[Layer]) -> Layer:
     """One layer of all that fit a path: those that use most of its tensors."""
+    if refused := next((one for one in every if one.final), None):
+        return refused
     whole = [one for one in every if not one.fault] or every
     most = max(len(one.names) for one in whole)
     fitting = [one for one in whole if len(one.names) == most]
-    _check_finite(contents, fitting[0].names)
+    for name in fitting[0].names:
+        if not np.isfinite(contents.tensors[name]).all():
+            return replace(fitting[0], fits=(), fault=f"{name} holds NaN or infinity")
     return replace(fitting[0], fits=_distinct([fit for one in fitting for fit in one.fits]))
 
 
@@ -184,27 +240,18 @@ def _settings(
 ) -> Said | None:
     """The dialect with what the file says of this layer; None where it says it is another's."""
     said = contents.described.get(path, {})
-    try:
-        if contents.format == "onnx":
-            return by_onnx(dialect, said) if said else None
-        if contents.format in keras_settings.FORMATS:
-            return keras_settings.by_keras(contents, dialect, path, own, among_all)
-        if description.WRITTEN_BY in contents.metadata:
-            return description.described(dialect, contents.metadata)
-    except InputError as error:
-        raise InputError(f"{path or '.'}: {error}") from None
+    if contents.format == "onnx":
+        return by_onnx(dialect, said) if said else None
+    if contents.format in keras_settings.FORMATS:
+        return keras_settings.by_keras(contents, dialect, path, own, among_all)
+    if description.WRITTEN_BY in contents.metadata:
+        return description.described(dialect, contents.metadata)
     return Said(dialect)
 
 
 def _has_matrices(dialect: Dialect, own: Iterable[str]) -> bool:
     """True where the dialect's matrices are among the names; a lone bias says nothing."""
     return all(any(t.name in name for name in own) for t in dialect.tensors if t.matrix)
-
-
-def _check_finite(contents: Contents, names: Sequence[str]) -> None:
-    for name in names:
-        if not np.isfinite(contents.tensors[name]).all():
-            raise InputError(f"{name} holds NaN or infinity")
 
 
 def _distinct(readings: Sequence[Reading]) -> tuple[Reading, ...]:

@@ -36,8 +36,8 @@ def read(path: Path) -> Contents:
 
     Those of a recurrent node, in the graph or in one inside it, are called NODE/W, NODE/R, NODE/B
     and NODE/P, also where they are put together of stored tensors; ``described`` holds its
-    attributes under NODE, with its ``class_name`` and with ``notes``; what it computes that no
-    weights carry is ``unread``. Raises InputError.
+    attributes under NODE, with its ``class_name``, its own bytes as ``node``, and ``notes``; what
+    it computes that no weights carry is ``unread``. Raises InputError.
     """
     from grus.dialects.onnx.constants import Constants
 
@@ -107,11 +107,12 @@ class Found:
                 notes.append(f"{path} stops after {steps} steps of every row (sequence_lens)")
             elif np.any(value):
                 self.unread[f"{path}/{name}"] = f"no weights here carry it, {RUNS}"
-        told = {"class_name": node.op_type} | ({"notes": tuple(notes)} if notes else {})
-        self.described[path] = _attributes(node) | told
+        told = {"class_name": node.op_type, "node": node.SerializeToString()}
+        told |= {"notes": tuple(notes)} if notes else {}
+        self.described[path] = attributes(node) | told
 
 
-def _attributes(node: Any) -> dict[str, Any]:
+def attributes(node: Any) -> dict[str, Any]:
     """A node's attributes as Python values, of the four kinds that recurrent nodes have."""
     onnx = onnx_model.library()
     kinds = onnx.AttributeProto

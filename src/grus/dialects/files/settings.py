@@ -29,7 +29,7 @@ def by_onnx(dialect: Dialect, said: Mapping[str, Any]) -> Said | None:
     """
     from grus.dialects.onnx.node import Node
 
-    kind, beside = said["class_name"], ("class_name", "notes")
+    kind, beside = said["class_name"], ("class_name", "node", "notes")
     node = Node.read(kind, "", {name: value for name, value in said.items() if name not in beside})
     form = node.forms[0]
     relu = form.activations[0].name == "Relu"
