@@ -19,9 +19,9 @@ from torch import nn
 
 from grus.equations import cell
 from grus.models import run as runs, text
-from grus.models.architecture import Architecture
 from grus.models.run import Run
 from grus.models.settings import Settings
+from grus.models.text import Architecture
 from grus.models.train import characters_per_second
 
 LAYERS = {"grus": None, "torch.nn.GRU": nn.GRU}

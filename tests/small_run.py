@@ -10,9 +10,9 @@ from torch import Tensor
 
 from grus.equations import cell as find_cell
 from grus.models import run as runs, text
-from grus.models.architecture import Architecture
 from grus.models.run import Metrics, Run
 from grus.models.settings import Settings
+from grus.models.text import Architecture
 from grus.models.train import train
 
 PROSE = "the quick brown fox jumps over the lazy dog; pack my box with five dozen jugs. " * 8

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from imports import ROOT
+from house import ROOT
 
 FILES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from imports import ROOT
+from house import ROOT
 
 nbclient = pytest.importorskip("nbclient")
 nbformat = pytest.importorskip("nbformat")

@@ -14,8 +14,8 @@ import pytest
 
 import grus
 from grus.errors import EXTRAS, MissingPackageError, missing_package, needed_for
-from grus.page.app import plotly_script
-from imports import ROOT
+from grus.page.server import plotly_script
+from house import ROOT
 
 OF_DEVELOPERS = {"dev", "peers"}
 """The extras of tests."""

@@ -34,15 +34,13 @@ from grus.comparison.tasks import TaskCourse  # noqa: E402
 from grus.equations import CELLS  # noqa: E402
 from grus.layers.held import hold_layer  # noqa: E402
 from grus.models import run as runs  # noqa: E402
-from grus.models.held import hold_model  # noqa: E402
-from grus.models.sample import sample  # noqa: E402
+from grus.models.evaluate import sample  # noqa: E402
+from grus.models.language import hold_model  # noqa: E402
 from grus.models.settings import Settings  # noqa: E402
 from grus.models.tasks import Adding  # noqa: E402
-from grus.page.app import application  # noqa: E402
-from grus.page.demo_model import small_model  # noqa: E402
-from grus.page.network import from_model  # noqa: E402
-from grus.page.request import parse  # noqa: E402
-from grus.page.session import Session  # noqa: E402
+from grus.page.network import from_model, small_model  # noqa: E402
+from grus.page.server import application  # noqa: E402
+from grus.page.session import Session, parse  # noqa: E402
 from grus.traces.flow import gradient_flow  # noqa: E402
 from grus.traces.measures import measures  # noqa: E402
 from grus_benchmarks.problem import Problem  # noqa: E402

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from imports import FOLDERS, ROOT
+from house import FOLDERS, ROOT
 
 setuptools = pytest.importorskip("setuptools", minversion="77")
 SHIPPED = ("src", "benchmarks", "pyproject.toml", "README.md", "LICENSE")

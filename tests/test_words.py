@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from grus.equations.text import counted
-from imports import ROOT, files, room_of
+from house import ROOT, files, room_of
 
 # Bracketed letters keep a pattern from finding itself.
 FORBIDDEN = {

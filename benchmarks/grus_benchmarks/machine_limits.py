@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from grus.errors import InputError
-from grus_benchmarks.peers import MACHINE, command
-from grus_benchmarks.process import THREADS
+from grus_benchmarks.process import MACHINE, THREADS, command
 from grus_benchmarks.roofline import Limits
 
 PRODUCTS = (256, 512, 1024, 2048)

@@ -4,15 +4,33 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from grus import errors
 from grus_benchmarks.wire import Array, Arrays, Message, receive, send
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """The environment variables that say how many threads a process may use."""
+
+
+MACHINE = "machine"
+"""The name of the process that measures the machine."""
+START = """
+import importlib.util, os, sys
+for name, path in (("grus", sys.argv[1]), ("grus_benchmarks", sys.argv[2])):
+    spec = importlib.util.spec_from_file_location(
+        name, path, submodule_search_locations=[os.path.dirname(path)])
+    sys.modules[name] = package = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(package)
+from grus_benchmarks.peers import main
+main(sys.argv[3], int(sys.argv[4]))
+"""
+"""Loads these very packages in another interpreter, and nothing else of this one's."""
 
 
 class PeerError(Exception):
@@ -21,6 +39,13 @@ class PeerError(Exception):
     def __init__(self, peer: str, reason: str) -> None:
         super().__init__(f"{peer}: {reason}")
         self.peer, self.reason = peer, reason
+
+
+def command(name: str, threads: int, python: str = "") -> list[str]:
+    """What starts `peers.main` in a process, of this interpreter or another one."""
+    beside = (errors.__file__, __file__)
+    packages = [str(Path(place).with_name("__init__.py")) for place in beside]
+    return [python or sys.executable, "-c", START, *packages, name, str(threads)]
 
 
 class Process:

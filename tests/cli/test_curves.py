@@ -11,7 +11,7 @@ import pytest
 
 from grus import pictures
 from grus.cli.main import run
-from grus.models import metrics
+from grus.models.storage import read_metrics
 from small_run import SETTINGS, finish, start
 
 pytest.importorskip("matplotlib")
@@ -86,7 +86,7 @@ def test_nothing_held_out_shows_the_training(
 
 def test_a_line_that_is_being_written_is_left_out(tmp_path: Path) -> None:
     folder = write(tmp_path / "a", {}, {"step": 9}, end="")
-    assert [report["step"] for report in metrics.read(folder)] == [7]
+    assert [report["step"] for report in read_metrics(folder)] == [7]
 
 
 BAD = {

@@ -18,7 +18,7 @@ from grus.dialects.files.layers import ending
 from grus.dialects.files.writing import save
 from grus.equations import CELLS, Cell
 from grus.models import checkpoint, run as runs
-from grus.worksheet.decimals import vector
+from grus.worksheet.wording import vector
 from small_run import PROSE, finish, start
 
 X = "0.5 -1 0.25; 1 2 -0.5; 0 0.5 1"

@@ -10,12 +10,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from grus.cli import sample as command
+from grus.cli import train as command
 from grus.cli.main import run
 from grus.models import checkpoint, run as runs, text
-from grus.models.architecture import Architecture
-from grus.models.sample import sample
+from grus.models.evaluate import sample
 from grus.models.settings import Settings
+from grus.models.text import Architecture
 from small_run import finish, start
 
 GRUS = [sys.executable, "-c", "from grus.cli.main import run; run()"]

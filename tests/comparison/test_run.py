@@ -12,10 +12,16 @@ import pytest
 import torch
 
 from grus.comparison.contestants import contestants
-from grus.comparison.figure import draw
-from grus.comparison.plan import lines, seconds
-from grus.comparison.run import Outcome, Trial, compare, sized, step_seconds
-from grus.comparison.table import as_json, table
+from grus.comparison.run import (
+    Outcome,
+    Trial,
+    announcement,
+    compare,
+    expected_seconds,
+    sized,
+    step_seconds,
+)
+from grus.comparison.table import as_json, draw_curves, table
 from grus.comparison.tasks import Course, TaskCourse, TextCourse
 from grus.errors import InputError
 from grus.models.settings import Settings
@@ -179,13 +185,13 @@ def test_a_text_without_a_tail_is_refused(tmp_path: Path) -> None:
 def test_what_will_be_done_is_said_and_reckoned() -> None:
     course = task_course()
     found = sized(course, contestants("rnn,lstm", [], 1.0, 6), "params")
-    said = "\n".join(lines(course, found, 5, "params"))
+    said = "\n".join(announcement(course, found, 5, "params"))
     assert "10 runs (2 cells, 5 seeds) of 15 steps" in said
     assert f"knowing nothing (always 1): {course.baseline:.4g} (expected 0.1667)" in said
     assert "lstm: 6 hidden" in said
     assert "gate bias f 1, i -1" in said
-    assert 0 < seconds(course, found, 5) < 60
-    assert seconds(task_course(steps=None, seconds=7.0), found, 5) == 70.0
+    assert 0 < expected_seconds(course, found, 5) < 60
+    assert expected_seconds(task_course(steps=None, seconds=7.0), found, 5) == 70.0
 
 
 def test_measuring_leaves_the_runs_alone() -> None:
@@ -225,7 +231,7 @@ def test_the_plain_network_fails_where_gated_ones_do_not() -> None:
 
 def test_the_figure_shows_every_cell_and_what_knowing_nothing_gives(tmp_path: Path) -> None:
     course, path = task_course(), tmp_path / "curves.svg"
-    draw(course, outcome(course, "rnn,gru"), path)
+    draw_curves(course, outcome(course, "rnn,gru"), path)
     drawn = path.read_text()
     for words in ("rnn (2 seeds)", "gru (2 seeds)", "knowing nothing", "adding, lag 6"):
         assert f">{words}<" in drawn
@@ -234,7 +240,7 @@ def test_the_figure_shows_every_cell_and_what_knowing_nothing_gives(tmp_path: Pa
 def test_what_diverged_before_it_was_seen_cannot_be_drawn(tmp_path: Path) -> None:
     course = task_course(lr=1e30, clip=0.0)
     with pytest.raises(InputError, match="nothing to draw"):
-        draw(course, outcome(course), tmp_path / "curves.svg")
+        draw_curves(course, outcome(course), tmp_path / "curves.svg")
     assert list(tmp_path.iterdir()) == []
 
 

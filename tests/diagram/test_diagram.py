@@ -13,7 +13,7 @@ from cells import ALL_CELLS, every_cell
 from diagrams import Drawing, drawn_terms, read, rebuild, segments, terms
 from grus.diagram import svg
 from grus.equations import Cell
-from imports import ROOT
+from house import ROOT
 from random_cells import cells
 
 TOUCH = 0.02  # coordinates are written with six digits

@@ -15,7 +15,7 @@ from grus.errors import InputError
 from grus.kernels import run as compiled, values as kernel_values
 from grus.layers import GRU, Recurrent
 from grus.layers.held import hold_layer
-from grus.models.held import hold_model
+from grus.models.language import hold_model
 from grus.reference import run
 from held import overwritten
 from small_run import finish, start

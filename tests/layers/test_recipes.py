@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from imports import ROOT
+from house import ROOT
 
 torch = pytest.importorskip("torch")
 

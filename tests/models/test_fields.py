@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 import pytest
 
 from grus.errors import InputError
-from grus.models import fields
+from grus.models.settings import from_json
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class Plain:
 
 def test_a_dataclass_survives_json() -> None:
     for value in (Plain(), Plain(limit=7, pairs={})):
-        assert fields.read(Plain, json.loads(json.dumps(asdict(value))), "it") == value
+        assert from_json(Plain, json.loads(json.dumps(asdict(value))), "it") == value
 
 
 def test_a_whole_number_does_for_a_float() -> None:
-    found = fields.read(Plain, {**asdict(Plain()), "rate": 2}, "it")
+    found = from_json(Plain, {**asdict(Plain()), "rate": 2}, "it")
     assert (found.rate, type(found.rate)) == (2.0, float)
 
 
@@ -56,10 +56,10 @@ def test_a_whole_number_does_for_a_float() -> None:
 )
 def test_what_is_of_another_type_is_refused_by_name(wrong: dict[str, object]) -> None:
     with pytest.raises(InputError, match=next(iter(wrong)) if "more" not in wrong else "fields"):
-        fields.read(Plain, {**asdict(Plain()), **wrong}, "it")
+        from_json(Plain, {**asdict(Plain()), **wrong}, "it")
 
 
 @pytest.mark.parametrize("value", [None, [], 3, {}, {"count": 3}])
 def test_an_object_with_exactly_the_fields_is_wanted(value: object) -> None:
     with pytest.raises(InputError, match="it must be an object with the fields count, rate"):
-        fields.read(Plain, value, "it")
+        from_json(Plain, value, "it")

@@ -12,12 +12,9 @@ from torch import Tensor
 
 from grus.equations import CELLS
 from grus.errors import InputError
-from grus.models.architecture import Architecture
-from grus.models.evaluate import mean_loss
-from grus.models.held import hold_model
-from grus.models.language import LanguageModel, State
-from grus.models.sample import sample
-from grus.models.text import Vocabulary
+from grus.models.evaluate import mean_loss, sample
+from grus.models.language import LanguageModel, State, hold_model
+from grus.models.text import Architecture, Vocabulary
 from small_run import PROSE, SETTINGS, finish, start
 
 

@@ -13,8 +13,7 @@ from grus.equations import CELLS
 from grus.errors import InputError
 from grus.models.run import DivergedError
 from grus.models.settings import Settings
-from grus.models.task_run import TaskRun, held_out
-from grus.models.tasks import Adding, Copying, Task, TaskModel
+from grus.models.tasks import Adding, Copying, Task, TaskModel, TaskRun, held_out
 from grus.models.train import Nobody, learn, train
 
 

@@ -19,11 +19,10 @@ pytest.importorskip("plotly")
 import httpx
 from pages import session
 
-from grus.page import guard
-from grus.page.app import FILES, application
-from grus.page.guard import HEADERS, MAX_BODY, Guard
+from grus.page import server
+from grus.page.server import FILES, HEADERS, MAX_BODY, Guard, application
 from grus.page.session import Session
-from imports import ROOT
+from house import ROOT
 
 PORT = 8123
 HOME = f"http://127.0.0.1:{PORT}"
@@ -231,7 +230,7 @@ def test_markup_in_a_text_is_never_read_as_markup() -> None:
 
 
 def test_the_guard_limits_are_used(monkeypatch: pytest.MonkeyPatch, app: Guard) -> None:
-    monkeypatch.setattr(guard, "MAX_BODY", 10)
+    monkeypatch.setattr(server, "MAX_BODY", 10)
     assert client(app).post("/model", content=b'{"text": "a"}', headers=OWN).status_code == 413
 
 

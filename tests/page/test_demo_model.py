@@ -8,12 +8,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from grus.equations import CELLS  # noqa: E402
-from grus.models.architecture import Architecture  # noqa: E402
 from grus.models.language import LanguageModel  # noqa: E402
-from grus.models.text import Vocabulary  # noqa: E402
-from grus.page.demo_model import small_model  # noqa: E402
-from grus.page.network import from_model  # noqa: E402
-from grus.page.reading import Reading  # noqa: E402
+from grus.models.text import Architecture, Vocabulary  # noqa: E402
+from grus.page.network import Reading, from_model, small_model  # noqa: E402
 
 pytestmark = pytest.mark.torch
 

@@ -7,7 +7,7 @@ import pytest
 from pages import network
 
 from grus.equations import CELLS
-from grus.page.reading import Reading
+from grus.page.network import Reading
 from grus.reference import run
 
 

@@ -9,9 +9,8 @@ from pages import HIDDEN, network, session
 from grus.equations import CELLS, held_at, hold_weights
 from grus.errors import InputError
 from grus.page import notations
-from grus.page.reading import Reading
-from grus.page.request import MAX_TEXT, Request, parse
-from grus.page.session import STEPS, Session
+from grus.page.network import Reading
+from grus.page.session import MAX_TEXT, STEPS, Request, Session, parse
 from grus.reference import run
 
 KERAS = "Keras 3 and tf.keras, GRU(reset_after=True), the default"

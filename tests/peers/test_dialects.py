@@ -14,7 +14,7 @@ from frameworks import BOTH, FRAMEWORKS, IN_SINGLE, Case, Done, onnx_reference
 from grus.dialects import DIALECTS, Activation, Dialect, Network, convert, find
 from grus.dialects.conversion import rounding
 from grus.equations import Weight
-from imports import ROOT
+from house import ROOT
 
 STEPS, BATCH, INPUTS, HIDDEN = 5, 3, 3, 4
 PROVEN = [one for one in DIALECTS if one.proven]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from imports import ROOT
+from house import ROOT
 
 torch = pytest.importorskip("torch")
 

@@ -18,7 +18,7 @@ from agreement import Problem, WrongKernelError  # noqa: E402
 from cells import ALL_CELLS  # noqa: E402
 from grus import InputError  # noqa: E402
 from grus.kernels import passes  # noqa: E402
-from grus.traces import Trace, layer as module, record, source  # noqa: E402
+from grus.traces import Trace, layer as module, record  # noqa: E402
 from inside import Inside, check  # noqa: E402
 from test_agreement import KERNEL_CELLS  # noqa: E402
 
@@ -62,7 +62,7 @@ def everything(one: grus.Recurrent) -> list[str]:
 def check_trace(one: grus.Recurrent, x: Tensor, state: Any, trace: Trace) -> None:
     """Every layer and direction against the reference, from what the trace says it read."""
     states = state if isinstance(state, tuple) else (state,)
-    rows = source.read(one).stack.rows
+    rows = module.read(one).stack.rows
     now = x.numpy()
     for k in range(one.num_layers):
         for d in range(1 + one.bidirectional):

@@ -152,8 +152,7 @@ def test_a_unit_of_which_nothing_is_known_is_not_dead() -> None:
 def test_a_run_is_measured_and_its_gradient_is_autograds(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     from grus.models.checkpoint import load
-    from grus.traces.checkpoint import trace_text
-    from grus.traces.runs import flow_run, open_run
+    from grus.traces.runs import flow_run, open_run, trace_text
     from small_run import finish, start
     from unrolled import unrolled
 

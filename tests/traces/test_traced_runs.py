@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 
 from grus import InputError  # noqa: E402
 from grus.models import checkpoint, run as runs  # noqa: E402
-from grus.traces.checkpoint import trace_text  # noqa: E402
+from grus.traces.runs import trace_text  # noqa: E402
 from small_run import finish, start  # noqa: E402
 
 pytestmark = pytest.mark.torch

@@ -8,7 +8,7 @@ import pytest
 
 from grus.equations import CELLS
 from grus.errors import InputError
-from grus.worksheet.choice import choose, numbers
+from grus.worksheet.explained import choose, numbers
 
 
 @pytest.mark.parametrize(

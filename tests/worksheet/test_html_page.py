@@ -9,9 +9,9 @@ import pytest
 
 import cells
 from grus.equations import CELLS
-from grus.worksheet.decimals import decimal
 from grus.worksheet.format import render
 from grus.worksheet.preamble import Head
+from grus.worksheet.wording import decimal
 from grus.worksheet.worksheet import Worksheet, worksheet
 
 HOSTILE = "<script>alert(1)</script>&\"'"

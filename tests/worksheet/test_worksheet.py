@@ -12,8 +12,8 @@ from grus import kernels
 from grus.equations import Apply, Cell, Const, Expr
 from grus.errors import InputError
 from grus.reference import NUMPY
-from grus.worksheet.decimals import decimal
 from grus.worksheet.filling import ELIDED
+from grus.worksheet.wording import decimal
 from grus.worksheet.worksheet import MAX_LINES, MOST_TERMS, Line, Worksheet, worksheet
 
 WITHOUT_MASKS = {

@@ -8,8 +8,8 @@ import pytest
 import cells
 from grus import kernels
 from grus.dialects import DIALECTS, Dialect
-from grus.worksheet.decimals import decimal
 from grus.worksheet.notation import Spoken, spoken
+from grus.worksheet.wording import decimal
 from grus.worksheet.worksheet import Worksheet, worksheet
 
 STEPS, DIGITS = 4, 5

@@ -12,11 +12,11 @@ from grus.dialects import Layout, find, unpack
 from grus.dialects.dialect import TWO
 from grus.equations import CELLS, Cell, latex
 from grus.reference import run
-from grus.worksheet.decimals import decimal, vector
 from grus.worksheet.format import Format, render
 from grus.worksheet.latex_page import plain
 from grus.worksheet.misreadings import Reading, readings
 from grus.worksheet.preamble import Given, Head, head
+from grus.worksheet.wording import decimal, vector
 from grus.worksheet.worksheet import worksheet
 
 DECIMALS = [

@@ -7,28 +7,14 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
-from grus import errors
-from grus_benchmarks import problem
+from grus_benchmarks.process import MACHINE, command
 from grus_benchmarks.worker import Contestant
 
-START = """
-import importlib.util, os, sys
-for name, path in (("grus", sys.argv[1]), ("grus_benchmarks", sys.argv[2])):
-    spec = importlib.util.spec_from_file_location(
-        name, path, submodule_search_locations=[os.path.dirname(path)])
-    sys.modules[name] = package = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(package)
-from grus_benchmarks.peers import main
-main(sys.argv[3], int(sys.argv[4]))
-"""
-"""Loads these very packages in another interpreter, and nothing else of this one's."""
 TENSORFLOW_PYTHON = "GRUS_TENSORFLOW_PYTHON"
-OURS, MACHINE = "grus", "machine"
+OURS = "grus"
 
 
 def _grus(threads: int) -> Contestant:
@@ -79,13 +65,6 @@ class Peer:
     def command(self, threads: int) -> list[str]:
         """What starts its process."""
         return command(self.name, threads, os.environ.get(self.python, "") if self.python else "")
-
-
-def command(name: str, threads: int, python: str = "") -> list[str]:
-    """This package's `main` in a process, of this interpreter or another one."""
-    beside = (errors.__file__, problem.__file__)
-    packages = [str(Path(place).with_name("__init__.py")) for place in beside]
-    return [python or sys.executable, "-c", START, *packages, name, str(threads)]
 
 
 PEERS = {

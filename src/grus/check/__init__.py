@@ -6,10 +6,8 @@ which mistake gives exactly these numbers. Imports equations, reference, gradien
 
 from grus.check.backend import Backend, load
 from grus.check.cases import Case, cases
-from grus.check.judge import Judge
+from grus.check.judge import Judge, check, failed, from_answers, report
 from grus.check.meaning import Answer, answer
-from grus.check.report import failed, report
-from grus.check.run import check, from_answers
 
 __all__ = [
     "Answer",

@@ -1,7 +1,8 @@
-"""Answers judged: what is wrong, by how much, and which mistake gives exactly these numbers."""
+"""Anyone's GRU judged: its answers compared, the table, and what the failures have in common."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -10,11 +11,13 @@ from typing import Literal
 
 import numpy as np
 
+from grus.check.backend import Backend, NotOfferedError, WrongAnswerError
 from grus.check.backward import derivative_causes, follows
-from grus.check.cases import Array, Case
+from grus.check.cases import Array, Case, cases
 from grus.check.hypotheses import Hypothesis, hypotheses
 from grus.check.meaning import Answer, answer
 from grus.equations import Cell, CellError
+from grus.equations.text import counted
 
 Status = Literal["ok", "fails", "not offered"]
 
@@ -251,3 +254,90 @@ def _finite(given: Given) -> bool:
 def count() -> int:
     """How many single mistakes are tried."""
     return len(tuple(hypotheses()))
+
+
+HEAD = ("case", "forward", "gradients")
+WIDTH = 100
+
+
+def report(judge: Judge) -> str:
+    """A row for each case, then each failure with its cause."""
+    rows = judge.rows()
+    table = [HEAD, *((row.case.name, _short(row.forward), _short(row.gradients)) for row in rows)]
+    widths = [max(len(line[k]) for line in table) for k in range(3)]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip()
+             for line in table]  # fmt: skip
+    lines += ["", *_causes(rows)]
+    wrong = sum(1 for row in rows if "fails" in (row.forward.status, row.gradients.status))
+    asked = sum(1 for row in rows if row.forward.status != "not offered")
+    lines.append(
+        f"{asked} of {counted(len(rows), 'case')} answered, {wrong} wrong; cell {judge.cell.name},"
+        f" {judge.dtype}; {count()} mistakes known"
+    )
+    return "\n".join(lines) + "\n"
+
+
+def failed(judge: Judge) -> bool:
+    """Whether anything that was answered is wrong."""
+    return any("fails" in (row.forward.status, row.gradients.status) for row in judge.rows())
+
+
+def _short(part: Part) -> str:
+    if part.status == "fails" and not part.cause and part.said:
+        return "fails"
+    if part.status == "fails":
+        return f"off by {part.off:.2g}"
+    return part.status if part.status == "not offered" else f"ok, {part.off:.0e}"
+
+
+def _causes(rows: tuple[Row, ...]) -> list[str]:
+    """Each cause once, with the cases that have it."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        for part, what in ((row.forward, ""), (row.gradients, " (gradients)")):
+            if part.status == "fails":
+                said = part.cause or part.said
+                if what and part.cause and part.said:
+                    said = f"{part.cause} [{part.said}]" if part.cause == "unknown" else part.cause
+                found.setdefault(said, []).append(row.case.name + what)
+    lines = []
+    for cause, names in found.items():
+        whole = f"Likely cause: {cause}. Seen in: {', '.join(names)}."
+        lines += [*textwrap.wrap(whole, WIDTH, subsequent_indent="  "), ""]
+    return lines
+
+
+def check(cell: Cell, backend: Backend, seed: int = 0) -> Judge:
+    """Ask a backend every case."""
+    given = tuple(ask(backend, case) for case in cases(cell, seed))
+    return Judge(cell, backend.dtype, given)
+
+
+def ask(backend: Backend, case: Case) -> Given:
+    """Ask one case: its answer, then its gradients."""
+    try:
+        found = backend.answer(case)
+    except NotOfferedError as error:
+        return Given(case, said=str(error), offered=False)
+    except WrongAnswerError as error:
+        return Given(case, said=str(error))
+    try:
+        return Given(case, found, gradients=backend.derivatives(case))
+    except NotOfferedError as error:
+        return Given(case, found, gradients_said=str(error))
+    except WrongAnswerError as error:
+        return Given(case, found, gradients_said=str(error), gradients_offered=True)
+
+
+def from_answers(cell: Cell, answers: Mapping[str, Answer], dtype: str, seed: int = 0) -> Judge:
+    """Answers by case, as another program wrote them; a case without one is not offered."""
+    given = []
+    for case in cases(cell, seed):
+        found = answers.get(case.name)
+        if found is None:
+            given.append(Given(case, offered=False))
+        elif found.gradients:
+            given.append(Given(case, found, gradients=found.gradients))
+        else:
+            given.append(Given(case, found))
+    return Judge(cell, dtype, tuple(given))

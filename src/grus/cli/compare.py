@@ -71,9 +71,9 @@ def compare(
     Ctrl-C ends the comparison and shows the runs that were finished.
     """
     options = dict(locals())
-    from grus.cli.audience import audience
+    from grus.cli.progress import audience
     from grus.cli.train import stopping
-    from grus.comparison import figure, plan as plans, run, table
+    from grus.comparison import run, table
     from grus.comparison.contestants import contestants
 
     _check(options)
@@ -82,11 +82,11 @@ def compare(
     memory = math.log(course.length) - 1 if task else 0.0
     named = contestants(cells, gate_bias or [], memory, options["hidden"])
     found = run.sized(course, named, match)
-    print("\n".join(plans.lines(course, found, seeds, match)), flush=True)
+    print("\n".join(run.announcement(course, found, seeds, match)), flush=True)
     every = range(seed, seed + seeds)
     with stopping() as stopped:
-        taken = plans.seconds(course, found, seeds)
-        print(f"about {plans.spoken(taken)} by a first measurement; Ctrl-C shows what is there")
+        taken = run.expected_seconds(course, found, seeds)
+        print(f"about {run.spoken(taken)} by a first measurement; Ctrl-C shows what is there")
         with audience() as shown:
             outcome = run.compare(course, found, every, shown, lambda: bool(stopped))
     print("\n".join(["", *table.table(course, outcome)]))
@@ -94,15 +94,15 @@ def compare(
         if path.suffix.lower() == ".json":
             replace(path, table.as_json(course, outcome, match).encode())
         elif outcome.trials:
-            figure.draw(course, outcome, path)
+            table.draw_curves(course, outcome, path)
     if stopped:
         raise typer.Exit(128 + stopped[0])
 
 
 def _check(options: dict[str, Any]) -> None:
     """What is found wrong before anything is trained."""
-    from grus.comparison import figure
     from grus.comparison.contestants import MATCHES
+    from grus.comparison.table import check_figure
 
     file, task, lag = (options[n] for n in ("file", "task", "lag"))
     if (file is None) == (task is None):
@@ -117,7 +117,7 @@ def _check(options: dict[str, Any]) -> None:
         raise InputError(f"--seed must be 0 or more, got {options['seed']}")
     for path in options["out"] or ():
         if path.suffix.lower() != ".json":
-            figure.check(path)
+            check_figure(path)
     for name, value in (OF_TEXT if task is None else OF_TASKS).items():
         options[name] = value if options.get(name) is None else options[name]
     if options["hidden"] < 1:

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from grus.cli.explain_file import Asked, from_file, is_file
-from grus.cli.explain_pasted import GatesIn, Pasted, from_pasted
+from grus.cli.explain_weights import Asked, GatesIn, Pasted, from_file, from_pasted, is_file
 from grus.cli.output import document
 from grus.errors import InputError
 

@@ -13,31 +13,16 @@ import typer
 from typer.core import TyperGroup
 
 from grus import __version__
-from grus.cli import (
-    bench,
-    check,
-    compare,
-    convert,
-    curves,
-    dialects,
-    explain,
-    identify,
-    measure,
-    sample,
-    serve,
-    show,
-    trace,
-    train,
-)
+from grus.cli import compare, convert, dialects, explain, judge, measure, serve, show, train
 from grus.errors import InputError, missing_package
 
 PANELS = {
     "See a cell or a model at work": (
-        show.show, explain.explain, trace.trace, measure.measure, measure.flow, serve.serve,
+        show.show, explain.explain, measure.trace, measure.measure, measure.flow, serve.serve,
     ),
-    "Use weights": (identify.identify, convert.convert, dialects.dialects),
-    "Train a character model": (train.train, sample.sample, curves.curves),
-    "Judge": (compare.compare, check.check, bench.bench),
+    "Use weights": (dialects.identify, convert.convert, dialects.dialects),
+    "Train a character model": (train.train, train.sample, train.curves),
+    "Judge": (compare.compare, judge.check, judge.bench),
 }  # fmt: skip
 PIPE_CLOSED = 141  # what a shell says of a program that a closed pipe has ended
 

@@ -1,4 +1,4 @@
-"""A training run as it is shown: a bar in a terminal, plain lines elsewhere."""
+"""Progress of training: a bar in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from grus.models.evaluate import bits, readable
 from grus.models.run import Metrics, Run
+
+if TYPE_CHECKING:
+    from grus.comparison.run import Trial
 
 REFRESH = 0.25  # seconds between two looks at the bar
 LINE = 15.0  # seconds after which a plain line appears even without a report
@@ -106,3 +110,44 @@ class Bar:
     def report(self, run: Run, metrics: Metrics) -> None:
         """The report's line, above the bar."""
         self.progress.console.print(report_line(metrics), markup=False, highlight=False)
+
+
+@contextmanager
+def audience() -> Iterator[ComparisonLines | ComparisonBar]:
+    """A bar in a terminal, a line for each run elsewhere."""
+    if not Console().is_terminal:
+        yield ComparisonLines()
+        return
+    columns = (BarColumn(), TextColumn("{task.description}", markup=False))
+    with Progress(*columns, TimeRemainingColumn(compact=True), refresh_per_second=4) as progress:
+        yield ComparisonBar(progress, progress.add_task("", total=1.0))
+
+
+class ComparisonLines:
+    """A line for each run that ended."""
+
+    def progress(self, name: str, seed: int, done: float) -> None:
+        """Nothing between two runs."""
+
+    def trial(self, trial: Trial) -> None:
+        """A line."""
+        from grus.comparison.table import trial_line
+
+        print(trial_line(trial), flush=True)
+
+
+class ComparisonBar:
+    """A bar for all runs, and a line above it for each that ended."""
+
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self.bar, self.task = progress, task
+
+    def progress(self, name: str, seed: int, done: float) -> None:
+        """Move the bar; it redraws itself a few times a second."""
+        self.bar.update(self.task, completed=done, description=f"seed {seed}  {name}")
+
+    def trial(self, trial: Trial) -> None:
+        """A line above the bar."""
+        from grus.comparison.table import trial_line
+
+        self.bar.console.print(trial_line(trial), markup=False, highlight=False)

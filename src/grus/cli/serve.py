@@ -49,8 +49,7 @@ def _small() -> Session:
     from rich.progress import BarColumn, Progress, TextColumn
 
     from grus.models.text import BUILT_IN
-    from grus.page.demo_model import SECONDS, small_model
-    from grus.page.network import from_model
+    from grus.page.network import SECONDS, from_model, small_model
     from grus.page.session import Session
 
     print(f"no run named: a small GRU learns {BUILT_IN} for {SECONDS:.0f} seconds", flush=True)

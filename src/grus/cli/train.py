@@ -1,9 +1,10 @@
-"""`grus train`: a character model of one's own text."""
+"""`grus train`, `grus sample` and `grus curves`: a character model, its text, its losses."""
 
 from __future__ import annotations
 
 import dataclasses
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -13,16 +14,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from grus.cli.output import FOLDER
+from grus.cli.output import FOLDER, PICTURE
 from grus.equations import cell as find_cell, explain_name
 from grus.equations.text import counted
 from grus.errors import InputError
-from grus.models.architecture import Architecture
 from grus.models.settings import LEARNING_RATES, Settings
-from grus.models.text import Source, Text, read
+from grus.models.text import Architecture, Source, Text, read
 
 if TYPE_CHECKING:
     from grus.models.run import Run
+    from grus.pictures.curves import Seed
+
 
 DEFAULT_STEPS = 3000
 BUDGETS = ("steps", "epochs", "seconds")
@@ -233,3 +235,98 @@ def stopping() -> Iterator[list[int]]:
     finally:
         for number in signals:
             signal.signal(number, before[number])
+
+
+def sample(
+    run: Annotated[Path, typer.Argument(help="A run's folder, or a checkpoint file.")],
+    prompt: Annotated[str, typer.Option(help="Text to go on from.")] = "",
+    length: Annotated[int, typer.Option(help="Characters to write.")] = 500,
+    temperature: Annotated[float, typer.Option(help="0 takes the likeliest; below 1 is safer.")] = (
+        1.0
+    ),
+    seed: Annotated[int, typer.Option(help="Seed of the random choices.")] = 0,
+) -> None:
+    """Write text with the best model of a run, character by character."""
+    from grus.models import checkpoint, run as runs
+    from grus.models.evaluate import sample as symbols_of
+
+    model = checkpoint.load(runs.find(run)).model()
+    vocabulary = model.architecture.vocabulary
+    symbols = symbols_of(model, prompt, length, temperature, seed)
+    try:
+        _write(vocabulary.split(prompt), vocabulary.unit)
+        for symbol in symbols:
+            _write(symbol, vocabulary.unit)
+        _write("\n", vocabulary.unit)
+    except KeyboardInterrupt:
+        print()
+        raise typer.Exit(130) from None
+
+
+def _write(symbols: str, unit: str) -> None:
+    """Write at once. A terminal gets no control characters that a model may have learnt."""
+    if sys.stdout.isatty():
+        symbols = "".join("?" if _controls(c, unit) else c for c in symbols)
+    encoding = "latin-1" if unit == "byte" else "utf-8"
+    sys.stdout.buffer.write(symbols.encode(encoding))
+    sys.stdout.buffer.flush()
+
+
+def _controls(symbol: str, unit: str) -> bool:
+    second_set = unit == "character" and "\x80" <= symbol <= "\x9f"  # in a byte, part of a letter
+    return (symbol < " " and symbol not in "\n\t") or symbol == "\x7f" or second_set
+
+
+UNITS = {
+    "bits": "bits per character",
+    "loss": "loss, nats per character",
+    "perplexity": "perplexity",
+}
+# Training losses are taken while dropout is drawn, those held out without it.
+ENDS = {"train": ", training\nwith the run's dropout", "validation": ""}
+
+
+def curves(
+    runs: Annotated[
+        list[str], typer.Argument(help="Runs' folders, or LABEL=DIR; one label: its seeds.")
+    ],
+    out: Annotated[Path, PICTURE.option("The picture")],
+    value: Annotated[str, typer.Option(help=f"One of {', '.join(UNITS)}.")] = "bits",
+    training: Annotated[
+        bool, typer.Option("--training", help="Draw the training figures, too.")
+    ] = False,
+) -> None:
+    """Draw the losses that runs reported; runs of one label as their median and spread."""
+    from grus.pictures import learning_curves, save
+
+    if value not in UNITS:
+        raise InputError(f"--value must be one of {', '.join(UNITS)}, got {value!r}")
+    found: dict[str, list[Seed]] = {}
+    for run in runs:
+        label, folder = _labelled(run)
+        reports = _reports(folder)
+        held_out = reports[0]["validation_loss"] is not None
+        kinds = ["validation"] * held_out + ["train"] * (training or not held_out)
+        for kind in kinds:
+            losses = [float(report[f"{kind}_{value}"]) for report in reports]
+            steps = [float(report["step"]) for report in reports]
+            found.setdefault(label + ENDS[kind], []).append((steps, losses))
+    save(learning_curves(found, y=UNITS[value]), out)
+    print(f"{counted(sum(map(len, found.values())), 'curve')} in {out}")
+
+
+def _labelled(run: str) -> tuple[str, Path]:
+    """``("gru", DIR)`` of ``gru=DIR``; a folder that is there is its own label."""
+    label, mark, folder = run.partition("=")
+    if mark and not Path(run).exists():
+        return label, Path(folder)
+    return Path(run).name or run, Path(run)
+
+
+def _reports(folder: Path) -> list[dict[str, float]]:
+    from grus.models.storage import read_metrics
+
+    reports = read_metrics(folder)
+    if not reports:
+        raise InputError(f"{folder} has reported nothing yet")
+    return reports

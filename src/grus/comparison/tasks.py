@@ -24,10 +24,9 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
-    from grus.models.architecture import Architecture
     from grus.models.settings import Settings
     from grus.models.tasks import Task
-    from grus.models.text import Source, Text
+    from grus.models.text import Architecture, Source, Text
     from grus.models.train import Trainable
 
 MOST_HELD_OUT = 100_000
@@ -44,7 +43,7 @@ class TaskCourse:
     input_gradient: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        from grus.models.task_run import held_out
+        from grus.models.tasks import held_out
 
         task = self.task
         self.title, self.unit, self.nothing = (
@@ -66,7 +65,7 @@ class TaskCourse:
 
     def start(self, one: Contestant, seed: int, folder: Path) -> Trainable:
         """A run in memory; ``folder`` is not used."""
-        from grus.models.task_run import TaskRun
+        from grus.models.tasks import TaskRun
 
         settings = replace(self.settings, seed=seed, gate_bias=dict(one.gate_bias))
         return TaskRun(self.task, one.cell, one.hidden, settings, self.validation)
@@ -124,7 +123,7 @@ class TextCourse:
         return _count(LanguageModel(self._architecture(cell, hidden), device="meta"))
 
     def _architecture(self, cell: Cell, hidden: int) -> Architecture:
-        from grus.models.architecture import Architecture
+        from grus.models.text import Architecture
 
         return Architecture(cell, self.text.vocabulary, hidden, embedding=self.embedding)
 

@@ -10,9 +10,8 @@ from html import escape
 
 from grus.diagram.graph import Graph, Label, Node, Use, build
 from grus.diagram.heights import heights
-from grus.diagram.order import order
 from grus.diagram.routes import Point, Routes, route
-from grus.diagram.rows import LINK, NODE_HEIGHT, Row, place, width
+from grus.diagram.rows import LINK, NODE_HEIGHT, Row, order, place, width
 from grus.equations import Cell
 
 MARGIN = 14.0

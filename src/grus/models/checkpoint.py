@@ -25,11 +25,9 @@ from torch import Tensor
 from grus import __version__
 from grus.equations import Cell
 from grus.errors import InputError
-from grus.models import fields
-from grus.models.architecture import Architecture
 from grus.models.language import LanguageModel
-from grus.models.settings import Progress, Settings
-from grus.models.text import Source, Vocabulary
+from grus.models.settings import Progress, Settings, check, from_json
+from grus.models.text import Architecture, Source, Vocabulary
 
 FORMAT = "grus language model"
 VERSION = 1
@@ -102,7 +100,7 @@ def load(path: Path) -> Checkpoint:
         _check_tensors(found, file)
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         for name, tensor in tensors.items():
-            fields.check(bool(tensor.isfinite().all()), f"{name} holds NaN or infinity")
+            check(bool(tensor.isfinite().all()), f"{name} holds NaN or infinity")
     return Checkpoint(**found, tensors=tensors)
 
 
@@ -149,15 +147,15 @@ def _described(metadata: Mapping[str, str] | None) -> dict[str, Any]:
         raise InputError(
             f"version {header.get('version')!r:.20} of the format; this program reads {VERSION}"
         )
-    fields.check(header.get("dialect") == DIALECT, f"the dialect must be {DIALECT!r}")
+    check(header.get("dialect") == DIALECT, f"the dialect must be {DIALECT!r}")
     sha256 = header.get("text_sha256")
-    fields.check(isinstance(sha256, str), "text_sha256 must be text")
+    check(isinstance(sha256, str), "text_sha256 must be text")
     return {
         "architecture": _architecture(header),
-        "source": fields.read(Source, header.get("text"), "text"),
+        "source": from_json(Source, header.get("text"), "text"),
         "sha256": sha256,
-        "settings": fields.read(Settings, header.get("settings"), "settings"),
-        "progress": fields.read(Progress, header.get("progress"), "progress"),
+        "settings": from_json(Settings, header.get("settings"), "settings"),
+        "progress": from_json(Progress, header.get("progress"), "progress"),
     }
 
 
@@ -177,11 +175,11 @@ class _Model:
 
 
 def _architecture(header: Mapping[str, Any]) -> Architecture:
-    text = fields.read(_CellText, header.get("cell"), "cell")
-    vocabulary = fields.read(Vocabulary, header.get("vocabulary"), "vocabulary")
-    model = fields.read(_Model, header.get("model"), "model")
-    fields.check(model.layers <= MAX_LAYERS, f"layers must be at most {MAX_LAYERS}")
-    fields.check(text.name.isidentifier(), f"the cell's name {text.name!r:.80} is not a name")
+    text = from_json(_CellText, header.get("cell"), "cell")
+    vocabulary = from_json(Vocabulary, header.get("vocabulary"), "vocabulary")
+    model = from_json(_Model, header.get("model"), "model")
+    check(model.layers <= MAX_LAYERS, f"layers must be at most {MAX_LAYERS}")
+    check(text.name.isidentifier(), f"the cell's name {text.name!r:.80} is not a name")
     cell = Cell.parse(text.equations, text.name, unused=True)
     return Architecture(cell, vocabulary, **asdict(model))
 

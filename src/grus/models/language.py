@@ -1,22 +1,23 @@
-"""The language model: embedding or one-hot -> recurrent layers -> linear."""
+"""The character model, and one with gates held."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from grus.equations import held_at
 from grus.layers import Recurrent
-from grus.models.architecture import Architecture
+from grus.layers.held import hold_layer
+from grus.models.text import Architecture
 
 LayerState = Tensor | tuple[Tensor, ...]
 State = list[LayerState]
 MakeLayer = Callable[[int, int], nn.Module]
-
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 class LanguageModel(nn.Module):
@@ -42,7 +43,7 @@ class LanguageModel(nn.Module):
     ) -> None:
         super().__init__()
         self.architecture, self.dropout = architecture, dropout
-        kind: dict[str, Any] = {"device": device, "dtype": DTYPES[architecture.dtype]}
+        kind: dict[str, Any] = {"device": device, "dtype": getattr(torch, architecture.dtype)}
         symbols, hidden = len(architecture.vocabulary), architecture.hidden
 
         def recurrent(inputs: int, hidden: int) -> nn.Module:
@@ -119,3 +120,22 @@ def _one_stack(name: str) -> str:
 def detached(state: State) -> State:
     """The same state, cut from the graph that made it; nothing is copied."""
     return [s.detach() if isinstance(s, Tensor) else tuple(t.detach() for t in s) for s in state]
+
+
+@torch.no_grad()
+def hold_model(model: LanguageModel, values: Mapping[str, float]) -> LanguageModel:
+    """The model with each named value held in every recurrent layer, all other weights copied.
+
+    ``{"z": 1.0}`` for a GRU that never takes anything in. ``model`` is not modified; without values
+    it comes back as it is. Raises CellError as `grus.hold` does.
+    """
+    if not values:
+        return model
+    architecture = replace(model.architecture, cell=held_at(model.architecture.cell, values))
+    layers = [hold_layer(layer, values) for layer in model.layers]  # type: ignore[arg-type]
+    with torch.random.fork_rng(devices=[]):  # the weights drawn are replaced at once
+        whole = LanguageModel(architecture, model.dropout)
+    whole.layers = torch.nn.ModuleList(layers)
+    other = {k: v for k, v in model.state_dict().items() if not k.startswith("layers.")}
+    whole.load_state_dict(other, strict=False)
+    return whole.train(model.training)

@@ -18,11 +18,10 @@ from torch import Tensor, nn
 
 from grus.errors import InputError
 from grus.models import batches, checkpoint, evaluate, storage, text
-from grus.models.architecture import Architecture
 from grus.models.checkpoint import ADAM, Checkpoint
-from grus.models.fields import check
 from grus.models.language import LanguageModel, MakeLayer, State
-from grus.models.settings import Progress, Settings
+from grus.models.settings import Progress, Settings, check
+from grus.models.text import Architecture
 
 LAST, BEST, METRICS = "last.safetensors", "best.safetensors", "metrics.jsonl"
 MIN_STEPS_BETWEEN_REPORTS = 100

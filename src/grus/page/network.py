@@ -1,19 +1,22 @@
-"""A character model as arrays: what the page reads text with. Torch is only what it comes from."""
+"""The network that the page shows, a small model where none is named, and texts read with it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from grus.equations import Cell, held_at, hold_weights
+from grus import kernels
+from grus.equations import CELLS, Cell, held_at, hold_weights
 from grus.equations.flat import gates
 
 if TYPE_CHECKING:
     from grus.models.language import LanguageModel
     from grus.models.text import Vocabulary
+
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -84,3 +87,104 @@ def from_model(model: LanguageModel) -> CharacterNetwork:
         state["linear.bias"],
         architecture.vocabulary,
     )
+
+
+class Reading:
+    """What a network computed for a text so far.
+
+    When the text changes, only what comes after its unchanged beginning is computed: the state is
+    carried. The kernels run one step after another, so the bits are those of reading it whole.
+    """
+
+    def __init__(self, network: CharacterNetwork) -> None:
+        self.network = network
+        self.ids = np.zeros(0, np.int64)
+        count = len(network.layers)
+        self.inputs: list[Array] = [np.zeros((0, 0))] * count
+        self.values: list[dict[str, Array]] = [{} for _ in range(count)]
+        self.computed = 0
+        """Steps that the last `read` computed; the others were kept."""
+
+    def read(self, ids: Array) -> None:
+        """Make the text ``ids``, int64 [time]."""
+        shared = min(len(ids), len(self.ids))
+        differ = np.flatnonzero(ids[:shared] != self.ids[:shared])
+        kept = int(differ[0]) if len(differ) else shared
+        self._cut(kept)
+        self.computed = len(ids) - kept
+        if self.computed:
+            self._extend(ids[kept:])
+        self.ids = ids.copy()
+
+    def state(self, layer: int, step: int) -> tuple[Array, ...]:
+        """The states that ``step`` of a layer found, each [hidden]."""
+        if step == 0:
+            return self.network.zeros
+        states = self.network.cell.states
+        return tuple(self.values[layer][f"{name}_next"][step - 1] for name in states)
+
+    def output(self, layer: int = -1) -> Array:
+        """What a layer gives, [time, hidden]; the last layer's by default."""
+        return self.values[layer][self.network.cell.output]
+
+    def _cut(self, steps: int) -> None:
+        self.inputs = [one[:steps] for one in self.inputs]
+        self.values = [{n: v[:steps] for n, v in values.items()} for values in self.values]
+
+    def _extend(self, ids: Array) -> None:
+        network = self.network
+        x = network.features[ids]
+        for k, weights in enumerate(network.layers):
+            found = self.values[k]
+            start = tuple(state[None] for state in self.state(k, len(self.inputs[k])))
+            new, _ = kernels.values(network.cell, weights, x[:, None], start, threads=1)
+            rows = {name: value[:, 0] for name, value in new.items()}
+            had = len(self.inputs[k]) > 0
+            self.inputs[k] = np.concatenate([self.inputs[k], x]) if had else x
+            self.values[k] = {
+                name: np.concatenate([found[name], value]) if had else value
+                for name, value in rows.items()
+            }
+            x = rows[network.cell.output]
+
+
+SECONDS = 10.0
+CHARACTERS = 400_000
+RATE = 0.006
+
+
+def small_model(watch: Callable[[float, float], None], seconds: float = SECONDS) -> LanguageModel:
+    """A GRU of 64 units, trained for about ``seconds`` without a file being read or written.
+
+    ``watch`` is told the share of the time that is spent and the loss of the last step, in nats
+    per character. How far it gets depends on the machine; the learning rate falls to 0.
+    """
+    import torch
+
+    from grus.models.batches import Streams
+    from grus.models.language import LanguageModel
+    from grus.models.run import make_optimizer
+    from grus.models.settings import Settings
+    from grus.models.text import Architecture, Source, read
+    from grus.models.train import learn
+
+    settings = Settings(seconds=seconds, seq_len=32, lr=RATE, dropout=0.0)
+    text = read(Source(first=CHARACTERS))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        model = LanguageModel(Architecture(CELLS["gru"], text.vocabulary, hidden=64, embedding=32))
+    optimizer = make_optimizer(list(model.parameters()), settings)
+    streams = Streams(torch.from_numpy(text.ids), settings.batch, settings.seq_len)
+    began, spent, state = 0.0, 0.0, None
+    while spent < 1:
+        for x, y in zip(*streams.epoch(0), strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = RATE * (1 - spent)
+            loss, state = learn(model, optimizer, x, y, state, settings.clip, None)
+            began = began or time.monotonic()  # compiling, in the first step, does not count
+            spent = (time.monotonic() - began) / seconds
+            watch(min(spent, 1.0), float(loss))
+            if spent >= 1:
+                break
+        state = None
+    return model.eval()

@@ -5,13 +5,10 @@ the ``ax`` it is given, or on a new Figure of its own; none touches pyplot or a 
 Colours differ for deuteranopes and, by lightness, dashes and markers, in grey.
 """
 
-from grus.pictures.curves import learning_curves
-from grus.pictures.flow import gradient_flow
+from grus.pictures.curves import gradient_flow, learning_curves
 from grus.pictures.gates import gate, gates
-from grus.pictures.half_life import half_lives
-from grus.pictures.norms import state_norms
-from grus.pictures.saturation import saturation
 from grus.pictures.style import save
+from grus.pictures.units import half_lives, saturation, state_norms
 
 __all__ = [
     "gate",

@@ -1,9 +1,9 @@
-"""Learning curves: a loss over the steps of training, several seeds as median and spread."""
+"""Curves: losses over the steps of training, the gradient over the lags."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from grus.pictures import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Seed = tuple[Sequence[float] | Array, Sequence[float] | Array]
@@ -89,3 +90,103 @@ def _checked(label: str, steps: Any, losses: Any) -> tuple[Array, Array]:
         raise InputError(f"{label}: steps must go up")
     found[1][~np.isfinite(found[1])] = np.nan
     return found
+
+
+FAR = 1e3  # a thousand times smaller or larger than at lag 0
+ENDS = (1e-300, 1e300)  # of the axis, as shares of lag 0: as far as float64 goes, and some room
+
+
+class FlowLike(Protocol):
+    """Lags k [lag] and the norm of d(loss at t)/d(h at t-k) for each."""
+
+    @property
+    def lags(self) -> Any:
+        """Steps back, from 0 up."""
+
+    @property
+    def norms(self) -> Any:
+        """The norm at each lag."""
+
+
+def gradient_flow(
+    flows: Mapping[str, FlowLike], *, ax: Axes | None = None, title: str = "Gradient flow"
+) -> Axes:
+    """The norm of d(loss at t)/d(h at t-k) against k, as a share of the first; log scale.
+
+    ``flows`` maps a label to ``lags`` and ``norms`` (`traces.flow.gradient_flow`, or anything with
+    these two). Below a thousandth the gradient is marked as vanishing, above a thousand times as
+    exploding, and where a curve first enters one of them it has a cross. Zeros and what overflowed
+    are drawn at the axis' ends; a curve whose first norm is 0 is not drawn, and the key says so.
+    Returns the axes.
+
+    Raises InputError where there is nothing to draw, or a first norm is negative or not a number.
+    """
+    if not flows:
+        raise InputError("there is no gradient flow to draw")
+    norms = {label: _norms(label, flow) for label, flow in flows.items()}
+    shares = {label: (lags, found / found[0]) for label, (lags, found) in norms.items() if found[0]}
+    if not shares:
+        raise InputError(f"{', '.join(norms)}: the norm at the first lag must be positive, got 0.0")
+    ax = style.axes(ax, 8.0, 4.4)
+    low, high = _ends([share for _, share in shares.values()])
+    ax.set_yscale("log")
+    ax.set_ylim(low, high)
+    for k, (label, (lags, share)) in enumerate(shares.items()):
+        look = style.series(k) | {"markevery": max(1, len(lags) // 10), "markersize": 5}
+        drawn = np.clip(np.nan_to_num(share, nan=high, posinf=high), low, high)
+        ax.plot(lags, drawn, label=f"{label}{_crossing(lags, share)}", linewidth=1.8, **look)
+        far = np.flatnonzero((share < 1 / FAR) | ~(share <= FAR))[:1]
+        ax.plot(lags[far], drawn[far], "x", color=look["color"], markersize=11, markeredgewidth=2.5)
+    for label in [label for label in norms if label not in shares]:
+        ax.plot([], [], " ", label=f"{label}\nnothing at lag 0")
+    _zones(ax, low, high)
+    ax.set_xlim(min(lags[0] for lags, _ in shares.values()), None)
+    ax.set_xlabel("lag k, steps back")
+    ax.set_ylabel("norm of d loss(t) / d h(t-k),\nas a share of that at lag 0")
+    ax.set_title(title, loc="left", fontsize=12)
+    style.legend(ax)
+    return ax
+
+
+def _norms(label: str, flow: FlowLike) -> tuple[Array, Array]:
+    lags, norms = np.asarray(flow.lags, np.float64), np.asarray(flow.norms, np.float64)
+    if lags.ndim != 1 or lags.shape != norms.shape or not len(lags):
+        raise InputError(
+            f"{label}: lags and norms must be two lists of one length, got shapes {lags.shape} and"
+            f" {norms.shape}"
+        )
+    if not (np.isfinite(norms[0]) and norms[0] >= 0):
+        raise InputError(f"{label}: the norm at the first lag must be positive, got {norms[0]}")
+    return lags, norms
+
+
+def _ends(shares: Sequence[Array]) -> tuple[float, float]:
+    """The axis' ends: all that is finite and positive, and some of both zones."""
+    every = np.concatenate(shares)
+    inside = every[np.isfinite(every) & (every > 0)]
+    low = max(ENDS[0], min(float(inside.min()), 1 / FAR) / 30)
+    return low, max(min(float(inside.max()), ENDS[1] / 10), 3.0) * 10
+
+
+def _crossing(lags: Array, share: Array) -> str:
+    """In words for the key: where the curve first enters a zone."""
+    gone = np.flatnonzero(share < 1 / FAR)
+    burst = np.flatnonzero(~(share <= FAR))
+    if len(burst) and (not len(gone) or burst[0] < gone[0]):
+        return f"\nexplodes at lag {lags[burst[0]]:g}"
+    return f"\nvanishes at lag {lags[gone[0]]:g}" if len(gone) else ""
+
+
+def _zones(ax: Axes, low: float, high: float) -> None:
+    """Shade what has vanished or exploded, and say so."""
+    style.plain(ax)
+    ax.axhline(1.0, color=style.GREY, linewidth=1, linestyle=":")
+    zones = [("vanishing: below 1/1000", low, 1 / FAR)]
+    if high > FAR:
+        zones.append(("exploding: above 1000", FAR, high))
+    for said, bottom, top in zones:
+        ax.axhspan(bottom, top, color=style.PALE, zorder=0)
+        # At the left, where every curve is still near 1.
+        at, side = (bottom, "bottom") if top <= 1 else (top, "top")
+        look: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "color": style.GREY}
+        ax.text(0.01, at, said, va=side, fontsize=style.SMALL, **look)

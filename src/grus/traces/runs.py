@@ -1,9 +1,9 @@
-"""A run of `grus train` before a text, and its gradient flow there."""
+"""Runs of `grus train`, opened before a text: traced, and their gradient followed."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +14,14 @@ from grus.equations import Cell
 from grus.errors import InputError, needed_for
 from grus.kernels.values import values
 from grus.traces.flow import Flow, through
-from grus.traces.source import Source, joined, read
+from grus.traces.layer import Source, follow, joined, read
+from grus.traces.record import Asked, Chosen
+from grus.traces.recorded import Trace
 
 if TYPE_CHECKING:
     from grus.models.checkpoint import Checkpoint
     from grus.models.language import LanguageModel
+
 
 Array = np.ndarray[Any, np.dtype[Any]]
 NOTHING: Mapping[str, float] = {}
@@ -51,7 +54,7 @@ def open_run(
         import torch
 
         from grus.models import checkpoint, run
-        from grus.models.held import hold_model
+        from grus.models.language import hold_model
 
     if text == "":
         raise InputError("there is no text to read")
@@ -141,3 +144,30 @@ def _loss(reading: Reading, output: Array, following: Array) -> Array:
     share[np.arange(len(following)), following] -= 1
     found: Array = share @ weight
     return found
+
+
+def trace_text(
+    path: str | os.PathLike[str],
+    text: str | None,
+    *,
+    values: Sequence[str] | None = None,
+    layers: Chosen = None,
+    steps: Chosen = None,
+    units: Chosen = None,
+    held: Mapping[str, float] | None = None,
+) -> Trace:
+    """Let the model of a run read ``text`` from zero states, and record what its layers compute.
+
+    ``path`` is a folder of ``grus train`` (its best model, or its last where nothing was held out)
+    or a checkpoint file. One step is one character, or one byte for a model of bytes, and these are
+    the trace's tokens. The rest is asked for as in `grus.trace`. Values ``held`` at numbers ({"z":
+    1.0}) are so in every layer (`grus.hold`); they are no part of the cell and of its trace.
+
+    A ``text`` None is the run's own: the beginning of what was held out of its training.
+
+    Raises InputError for a path without a model, an empty text, a character that the model does not
+    know, or what the layers have not or cannot hold.
+    """
+    reading = open_run(path, text, held or {})
+    asked = Asked(values, layers, None, steps, units)
+    return follow(reading.source, reading.x, None, asked, tokens=reading.symbols)

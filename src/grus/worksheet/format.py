@@ -7,12 +7,11 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from grus.equations import text
-from grus.worksheet.decimals import decimal, vector
 from grus.worksheet.html_page import HtmlPage
 from grus.worksheet.latex_page import LatexPage
 from grus.worksheet.misreadings import Reading
 from grus.worksheet.preamble import Head
-from grus.worksheet.wording import COMPUTED, OTHERWISE, ROUNDED, last, title
+from grus.worksheet.wording import COMPUTED, OTHERWISE, ROUNDED, decimal, last, title, vector
 from grus.worksheet.worksheet import Equation, Line, Step, Worksheet
 
 Format = Literal["text", "markdown", "latex", "html"]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from html import escape
+from typing import TYPE_CHECKING
 
 from grus.equations import Expr, text
-from grus.worksheet.decimals import decimal, vector
 from grus.worksheet.misreadings import Reading
 from grus.worksheet.preamble import Head
-from grus.worksheet.wording import COMPUTED, OTHERWISE, ROUNDED, last, title
-from grus.worksheet.worksheet import Equation, Line, Step, Worksheet
+from grus.worksheet.wording import COMPUTED, OTHERWISE, ROUNDED, decimal, last, title, vector
+
+if TYPE_CHECKING:
+    from grus.worksheet.worksheet import Equation, Line, Step, Worksheet
 
 STYLE = """
 .grus { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 66em;

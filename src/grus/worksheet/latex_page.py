@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from grus.equations import Expr, latex
-from grus.worksheet.decimals import decimal, short
 from grus.worksheet.filling import ELIDED
 from grus.worksheet.misreadings import Reading
 from grus.worksheet.preamble import Head
+from grus.worksheet.wording import decimal, short
 from grus.worksheet.worksheet import Equation, Line, Step, Worksheet
 
 _ESCAPES = {

@@ -1,4 +1,4 @@
-"""Memory half-lives of units as a histogram."""
+"""What is measured of each unit: saturation of gates, half-lives, norms of states."""
 
 from __future__ import annotations
 
@@ -13,6 +13,45 @@ from grus.pictures import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from grus.traces.measures import Measures
+
+
+EDGE = 0.03  # of the axis, so that points at 0 and 1 are seen whole
+
+
+def saturation(
+    measures: Measures, *, ax: Axes | None = None, title: str = "Saturated gates"
+) -> Axes:
+    """The share of the time that each unit's gate is open (right saturated, above 0.9) against
+    the share that it is shut (left saturated, below 0.1), as in Karpathy, Johnson & Li (2015, arXiv
+    1506.02078, figure 2).
+
+    A unit at the origin uses its gate as a soft mixture, one at the top is always shut, one at the
+    right always open; none can be beyond the diagonal. Returns the axes. Raises InputError for a
+    cell without gates.
+    """
+    found = measures.saturation()
+    if not found:
+        raise InputError(f"cell {measures.cell.name} has no gates that could be saturated")
+    ax = style.axes(ax, 6.5, 4.0)
+    for k, (label, (left, right)) in enumerate(found.items()):
+        look: dict[str, Any] = {n: v for n, v in style.series(k).items() if n != "linestyle"}
+        ax.scatter(right, left, s=26, alpha=0.65, linewidths=0, label=label, **look)
+    ax.plot([0, 1], [1, 0], color=style.GREY, linewidth=1, linestyle=(0, (2, 3)))
+    style.plain(ax)
+    ax.set_aspect("equal", anchor="W")
+    ax.set_xlim(-EDGE, 1 + EDGE)
+    ax.set_ylim(-EDGE, 1 + EDGE)
+    ticks = np.linspace(0, 1, 5)
+    ax.set_xticks(ticks, [f"{tick:.0%}" for tick in ticks])
+    ax.set_yticks(ticks, [f"{tick:.0%}" for tick in ticks])
+    ax.set_xlabel("share of the time open (above 0.9)")
+    ax.set_ylabel("share of the time shut (below 0.1)")
+    ax.set_title(title, loc="left", fontsize=12)
+    style.legend(ax, "one point a unit")
+    return ax
+
 
 Array = np.ndarray[Any, np.dtype[Any]]
 PER_OCTAVE = 2  # bins for each doubling
@@ -113,3 +152,29 @@ def _scale(ax: Axes, edges: Array, most: float, lives: Array) -> None:
     ax.set_ylim(0, most * 1.08)
     ax.set_xlabel("half-life, steps")
     ax.set_ylabel("units")
+
+
+def state_norms(
+    measures: Measures, *, ax: Axes | None = None, title: str = "Norm of the state"
+) -> Axes:
+    """The Euclidean norm of each layer's state after each recorded step, the mean over the rows.
+
+    The key says how many units are dead. Returns the axes. Raises InputError where no state was
+    recorded.
+    """
+    found = measures.norms()
+    if not found:
+        raise InputError(f"no state of the cell {measures.cell.name} was recorded")
+    ax = style.axes(ax, 7.0, 4.0)
+    steps = np.asarray(measures.steps)
+    every = max(1, len(steps) // 8)
+    for k, (label, (norms, dead, units)) in enumerate(found.items()):
+        said = f"{label}: {dead} of {counted(units, 'unit')} dead"
+        ax.plot(steps, norms, label=said, markevery=every, markersize=5, **style.series(k))
+    style.plain(ax)
+    ax.set_ylim(bottom=0)
+    ax.set_xlabel("step")
+    ax.set_ylabel("norm of the state")
+    ax.set_title(title, loc="left", fontsize=12)
+    style.legend(ax)
+    return ax
