@@ -18,9 +18,11 @@ from grus.kernels import functions, packing
 from grus.kernels.elementwise import SPELLINGS
 from grus.kernels.hoisted import HoistedTile
 from grus.kernels.ir import Function
+from grus.kernels.loops import Argument, Value
+from grus.kernels.narrow import Accumulators
 from grus.kernels.plan import Chain, Group, Stage
 from grus.kernels.products import Products, Stretch
-from grus.kernels.tile import Accumulators, Equations, StageTile, Tile
+from grus.kernels.tile import Equations, StageTile, Tile
 
 GRU, BEFORE = ALL_CELLS["gru"], ALL_CELLS["gru_reset_before"]
 Break = Callable[[pytest.MonkeyPatch], None]
@@ -31,9 +33,8 @@ def _a_series_cut_too_early(patch: pytest.MonkeyPatch) -> None:
 
 
 def _a_sigmoid_a_little_too_steep(patch: pytest.MonkeyPatch) -> None:
-    def sigmoid(f: Function, v: str) -> str:
-        t = f.target
-        return functions.sigmoid(f, f.let(f"fmul {t.vector} {v}, {t.splat(1.001)}"))
+    def sigmoid(f: Function, v: Value) -> Value:
+        return functions.sigmoid(f, f.let("mul", v, 1.001))
 
     patch.setitem(SPELLINGS, "sigmoid", sigmoid)
 
@@ -60,9 +61,9 @@ def _a_wrong_row_stride(patch: pytest.MonkeyPatch) -> None:
 
 
 def _a_bias_forgotten(patch: pytest.MonkeyPatch) -> None:
-    def bias(tile: Tile, chain: Chain, vector: int) -> str:
+    def bias(tile: Tile, chain: Chain, vector: int) -> Argument:
         if isinstance(tile, HoistedTile):
-            return "zeroinitializer"
+            return 0.0
         return right(tile, chain, vector)
 
     right = Tile.bias
@@ -72,7 +73,7 @@ def _a_bias_forgotten(patch: pytest.MonkeyPatch) -> None:
 def _the_state_read_from_the_half_just_written(patch: pytest.MonkeyPatch) -> None:
     right = StageTile.row_pointer
 
-    def row_pointer(tile: Any, slot: str, stride: str, row: int, parity: str = "") -> str:
+    def row_pointer(tile: Any, slot: str, stride: str, row: int, parity: str = "") -> Value:
         return right(tile, slot, stride, row, "nxt" if slot.startswith("state.") else parity)
 
     patch.setattr(StageTile, "row_pointer", row_pointer)
@@ -85,8 +86,8 @@ def _blocks_not_turned(patch: pytest.MonkeyPatch) -> None:
 def _one_shuffle_of_the_turn_swapped(patch: pytest.MonkeyPatch) -> None:
     right = packing._shuffle
 
-    def shuffle(f: Function, a: str, b: str, order: list[int]) -> str:
-        return right(f, a, b, order[::-1] if order[:2] == [1, len(order) + 1] else order)
+    def shuffle(f: Function, a: Value, b: Value, order: tuple[int, ...]) -> Value:
+        return right(f, a, b, order[::-1] if order[:2] == (1, len(order) + 1) else order)
 
     patch.setattr(packing, "_shuffle", shuffle)
 
@@ -186,19 +187,18 @@ def _another_order_for_single_rows(patch: pytest.MonkeyPatch) -> None:
     """Each result within the bound, and yet a row alone differs from the row in a batch."""
     right, usual = StageTile.start, Tile.products
 
-    def start(tile: StageTile, chain: Chain, row: int, vector: int) -> str:
+    def start(tile: StageTile, chain: Chain, row: int, vector: int) -> Argument:
         if tile.rows > 1:
             return right(tile, chain, row, vector)
-        return "zeroinitializer"
+        return 0.0
 
-    def products(tile: Tile, number: int, rows: list[str], accumulators: Accumulators) -> None:
+    def products(tile: Tile, number: int, rows: list[Value], accumulators: Accumulators) -> None:
         usual(tile, number, rows, accumulators)
         if tile.rows > 1 or not isinstance(tile, StageTile):
             return
         for (i, v, c), value in list(accumulators.items()):
             first = right(tile, tile.stage.chains[c], i, v)
-            vector = tile.f.target.vector
-            accumulators[i, v, c] = tile.f.let(f"fadd {vector} {value}, {first}")
+            accumulators[i, v, c] = tile.f.let("add", value, first)
 
     patch.setattr(StageTile, "start", start)
     patch.setattr(Tile, "products", products)

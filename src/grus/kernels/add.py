@@ -11,11 +11,12 @@ from typing import Any, cast
 
 import numpy as np
 
-from grus.kernels.code import Code
 from grus.kernels.compiling import compiled
-from grus.kernels.ir import ATTRIBUTES, Target
+from grus.kernels.ir import Code, Target
+from grus.kernels.loops import Program
 from grus.kernels.machine import DType
 from grus.kernels.slots import Slots
+from grus.kernels.to_llvm import to_llvm
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -39,21 +40,19 @@ def add(first: Array, second: Array) -> Array:
     return total
 
 
-def text(target: Target, openmp: bool) -> str:
-    """The addition as LLVM text, for one thread."""
-    del openmp
+def loops(target: Target) -> Program:
+    """The addition as a program of one thread."""
     slots = _Slots()
-    f = Code(target, "run", ["ptr %ctx"], slots, private=False)
-    before = f.enter_float_mode()
+    f = Code(target, "run", "", slots, nearest=True)
     first, second, total = (f.pointer(name) for name in slots.names[:3])
     count = f.slot("count")
-
-    def body(k: str, _: list[str]) -> list[str]:
+    with f.each(0, count, target.lanes) as k:
         at, mask = f.mul(k, target.item), f.lanes_below(f.sub(count, k))
         a, b = (f.load_masked(f.at(p, at), mask) for p in (first, second))
-        f.store_masked(f.let(f"fadd {target.vector} {a}, {b}"), f.at(total, at), mask)
-        return []
+        f.store_masked(f.let("add", a, b), f.at(total, at), mask)
+    return Program((f.finished(),))
 
-    f.loop(0, count, target.lanes, body)
-    f.leave_float_mode(before)
-    return "\n\n".join([*sorted(f.externals), f.text(), ATTRIBUTES]) + "\n"
+
+def text(target: Target, openmp: bool) -> str:
+    """The addition as LLVM text."""
+    return to_llvm(loops(target), target.machine, threads=openmp)

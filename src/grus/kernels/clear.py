@@ -6,11 +6,12 @@ it, so the barrier that ends the stage guards both.
 
 from __future__ import annotations
 
-from grus.kernels.code import Code
-from grus.kernels.drivers import Module, span
-from grus.kernels.slots import size_slot
+from typing import cast
 
-SPAN = ("i64 %r0", "i64 %r1", "i64 %j0", "i64 %j1")
+from grus.kernels.drivers import SPAN, Module, span
+from grus.kernels.ir import Code
+from grus.kernels.loops import BYTE, Argument, Value
+from grus.kernels.slots import size_slot
 
 
 def made(module: Module, at: int) -> list[str]:
@@ -21,43 +22,33 @@ def made(module: Module, at: int) -> list[str]:
 
 def clear(module: Module, at: int) -> None:
     """``clear<at>(ctx, r0, r1, j0, j1)``: the states that stage ``at`` has made."""
-    f = module.code(f"clear{at}", *SPAN)
+    f = module.code(f"clear{at}", SPAN)
+    first, last, *_ = f.given
     flags = f.pointer("clear")
-
-    def row(r: str, _: list[str]) -> list[str]:
-        flag = f.let(f"load i8, ptr {f.at(flags, r)}, align 1")
-        f.when(f.let(f"icmp ne i8 {flag}, 0"), lambda: _row(module, f, at, r))
-        return []
-
-    f.loop("%r0", "%r1", 1, row)
+    with f.each(first, last, 1) as r:
+        flag = f.let("load", f.at(flags, r), type=BYTE, detail=1)
+        with f.when(f.let("differ", flag, 0)):
+            for state in made(module, at):
+                _state(module, f, state, r)
     module.add(f)
 
 
-def _row(module: Module, f: Code, at: int, r: str) -> None:
-    clear = module.slots.variant.clear
-    for state in made(module, at):
-        axis = module.plan.cell.shapes.states[state]
-        own = f.at(f.at(f.pointer(f"state.{state}"), f.slot("nxt")), f.mul(r, f.slot("ld")))
-        base = ""
-        if clear != "zero":
-            base = f.at(f.pointer(f"base.{state}"), f.mul(r, f.slot(f"base.{state}.row")))
-
-        def tile(
-            j: str, _: list[str], own: str = own, base: str = base, size: str = size_slot(axis)
-        ) -> list[str]:
-            t = f.target
-            column = f.mul(j, t.machine.vector_bytes)
-            mine, value = f.at(own, column), "zeroinitializer"
-            if base:
-                theirs = f.at(base, column)
-                mask = f.lanes_below(f.sub(f.slot(size), f.mul(j, t.lanes)))
-                there = f.load_masked(theirs, mask)
-                if clear == "copy":
-                    value = there
-                else:
-                    total = f.let(f"fadd {t.vector} {there}, {f.load(mine)}")
-                    f.store_masked(total, theirs, mask)
-            f.store(value, mine)
-            return []
-
-        f.loop(*span(f, axis), 1, tile)
+def _state(module: Module, f: Code, state: str, r: Value) -> None:
+    clear, axis = module.slots.variant.clear, module.plan.cell.shapes.states[state]
+    own = f.at(f.at(f.pointer(f"state.{state}"), f.slot("nxt")), f.mul(r, f.slot("ld")))
+    base = None
+    if clear != "zero":
+        base = f.at(f.pointer(f"base.{state}"), f.mul(r, f.slot(f"base.{state}.row")))
+    with f.each(*span(f, axis), 1) as j:
+        t, new = f.target, cast("Argument", 0.0)
+        column = f.mul(j, t.machine.vector_bytes)
+        vector = f.at(own, column)
+        if base:
+            place = f.at(base, column)
+            mask = f.lanes_below(f.sub(f.slot(size_slot(axis)), f.mul(j, t.lanes)))
+            there = f.load_masked(place, mask)
+            if clear == "copy":
+                new = there
+            else:
+                f.store_masked(f.let("add", there, f.load(vector)), place, mask)
+        f.store(new, vector)

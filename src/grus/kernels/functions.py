@@ -19,6 +19,7 @@ import math
 from dataclasses import dataclass
 
 from grus.kernels.ir import Function
+from grus.kernels.loops import Argument, Value
 
 
 @dataclass(frozen=True)
@@ -71,73 +72,63 @@ def precision(f: Function) -> Precision:
     return SINGLE if f.target.dtype == "float32" else DOUBLE
 
 
-def scale_and_series(f: Function, u: str) -> tuple[str, str]:
+def scale_and_series(f: Function, u: Argument) -> tuple[Value, Value]:
     """(2^n, e^r - 1) for u within the range of normal results."""
     t, k = f.target, precision(f)
-    shifted = f.multiply_add(u, t.splat(1 / math.log(2)), t.splat(k.magic))
-    n = f.let(f"fsub {t.vector} {shifted}, {t.splat(k.magic)}")
-    r = f.multiply_add(n, t.splat(-k.ln2_high), u)
-    r = f.multiply_add(n, t.splat(-k.ln2_low), r)
-    bits = f.let(f"bitcast {t.vector} {shifted} to {t.integers}")
-    biased = f.let(f"add {t.integers} {bits}, {t.splat_int(k.bias)}")
-    power = f.let(f"shl {t.integers} {biased}, {t.splat_int(k.mantissa)}")
-    scale = f.let(f"bitcast {t.integers} {power} to {t.vector}")
-    series = t.splat(1 / math.factorial(k.terms))
+    shifted = f.multiply_add(u, 1 / math.log(2), k.magic)
+    n = f.let("sub", shifted, k.magic)
+    r = f.multiply_add(n, -k.ln2_high, u)
+    r = f.multiply_add(n, -k.ln2_low, r)
+    bits = f.let("bits", shifted, type=t.integers)
+    power = f.let("shl", f.let("add", bits, k.bias), k.mantissa)
+    scale = f.let("bits", power, type=t.vector)
+    series: Argument = 1 / math.factorial(k.terms)
     for j in range(k.terms - 1, 1, -1):
-        series = f.multiply_add(series, r, t.splat(1 / math.factorial(j)))
-    square = f.let(f"fmul {t.vector} {r}, {r}")
-    return scale, f.multiply_add(square, series, r)
+        series = f.multiply_add(series, r, 1 / math.factorial(j))
+    return scale, f.multiply_add(f.let("mul", r, r), series, r)
 
 
-def choose(f: Function, relation: str, v: str, bound: float, yes: str, no: str) -> str:
+def choose(
+    f: Function, relation: str, v: Argument, bound: float, yes: Argument, no: Argument
+) -> Value:
     """``yes`` in lanes where v is in the relation to bound, else ``no``; NaN takes ``no``."""
-    t = f.target
-    bit = f.let(f"fcmp {relation} {t.vector} {v}, {t.splat(bound)}")
-    return f.let(f"select {t.mask} {bit}, {t.vector} {yes}, {t.vector} {no}")
+    return f.let("select", f.let(relation, v, bound), yes, no, type=f.target.vector)
 
 
-def exp(f: Function, v: str) -> str:
+def exp(f: Function, v: Argument) -> Value:
     """e^v: 0 below -87 (-708 in double), infinite where the number type cannot hold it."""
     t, k = f.target, precision(f)
-    inside = choose(f, "olt", v, k.lowest, t.splat(k.lowest), v)
-    inside = choose(f, "ogt", inside, k.highest, t.splat(k.highest), inside)
+    inside = choose(f, "less", v, k.lowest, k.lowest, v)
+    inside = choose(f, "more", inside, k.highest, k.highest, inside)
     scale, series = scale_and_series(f, inside)
-    high = f.let(f"fcmp ogt {t.vector} {inside}, {t.splat(k.twice)}")
-    bits = f.let(f"bitcast {t.vector} {scale} to {t.integers}")
-    less = f.let(f"sub {t.integers} {bits}, {t.splat_int(1 << k.mantissa)}")
-    bits = f.let(f"select {t.mask} {high}, {t.integers} {less}, {t.integers} {bits}")
-    scale = f.let(f"bitcast {t.integers} {bits} to {t.vector}")
+    high = f.let("more", inside, k.twice)
+    bits = f.let("bits", scale, type=t.integers)
+    bits = f.let("select", high, f.let("sub", bits, 1 << k.mantissa), bits)
+    scale = f.let("bits", bits, type=t.vector)
     value = f.multiply_add(scale, series, scale)
-    double = f.let(f"fadd {t.vector} {value}, {value}")
-    value = f.let(f"select {t.mask} {high}, {t.vector} {double}, {t.vector} {value}")
-    value = choose(f, "olt", v, k.lowest, "zeroinitializer", value)
-    return choose(f, "ogt", v, k.highest, t.splat(math.inf), value)
+    value = f.let("select", high, f.let("add", value, value), value)
+    value = choose(f, "less", v, k.lowest, 0.0, value)
+    return choose(f, "more", v, k.highest, math.inf, value)
 
 
-def sigmoid(f: Function, v: str) -> str:
+def sigmoid(f: Function, v: Argument) -> Value:
     """1 / (1 + e^-v), exactly 1 from about 17 (37 in double) and exactly 0 below -87 (-708)."""
-    t, k = f.target, precision(f)
-    inside = choose(f, "olt", v, k.lowest, t.splat(k.lowest), v)
-    inside = choose(f, "ogt", inside, -k.lowest, t.splat(-k.lowest), inside)
-    minus = f.let(f"fneg {t.vector} {inside}")
-    scale, series = scale_and_series(f, minus)
+    k = precision(f)
+    inside = choose(f, "less", v, k.lowest, k.lowest, v)
+    inside = choose(f, "more", inside, -k.lowest, -k.lowest, inside)
+    scale, series = scale_and_series(f, f.let("neg", inside))
     e = f.multiply_add(scale, series, scale)
-    total = f.let(f"fadd {t.vector} {e}, {t.splat(1.0)}")
-    value = f.let(f"fdiv {t.vector} {t.splat(1.0)}, {total}")
-    return choose(f, "olt", v, k.lowest, "zeroinitializer", value)
+    value = f.let("div", 1.0, f.let("add", e, 1.0))
+    return choose(f, "less", v, k.lowest, 0.0, value)
 
 
-def tanh(f: Function, v: str) -> str:
+def tanh(f: Function, v: Argument) -> Value:
     """-sign(v) E / (2 + E) with E = expm1(-2|v|); odd, and accurate near 0."""
-    t, k = f.target, precision(f)
-    size = f.call(t.vector, f"llvm.fabs.{t.suffix}", f"{t.vector} {v}")
+    k = precision(f)
+    size = f.let("abs", v)
     limit = -k.lowest / 2
-    size = choose(f, "ogt", size, limit, t.splat(limit), size)
-    u = f.let(f"fmul {t.vector} {size}, {t.splat(-2.0)}")
-    scale, series = scale_and_series(f, u)
-    rest = f.let(f"fadd {t.vector} {scale}, {t.splat(-1.0)}")
-    e = f.multiply_add(scale, series, rest)
-    below = f.let(f"fadd {t.vector} {e}, {t.splat(2.0)}")
-    ratio = f.let(f"fdiv {t.vector} {e}, {below}")
-    value = f.let(f"fneg {t.vector} {ratio}")
-    return f.call(t.vector, f"llvm.copysign.{t.suffix}", f"{t.vector} {value}", f"{t.vector} {v}")
+    size = choose(f, "more", size, limit, limit, size)
+    scale, series = scale_and_series(f, f.let("mul", size, -2.0))
+    e = f.multiply_add(scale, series, f.let("add", scale, -1.0))
+    ratio = f.let("div", e, f.let("add", e, 2.0))
+    return f.let("copysign", f.let("neg", ratio), v)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from grus.kernels.ir import Target
+from grus.kernels.loops import Value
+from grus.kernels.narrow import Accumulators
 from grus.kernels.plan import Plan
 from grus.kernels.slots import Slots
-from grus.kernels.tile import Accumulators, Tile
+from grus.kernels.tile import Tile
 
 
 class HoistedTile(Tile):
@@ -24,7 +26,8 @@ class HoistedTile(Tile):
         *,
         ragged: bool = False,
     ) -> None:
-        parameters = ["ptr %x", *(["ptr %table"] if ragged else []), "ptr %p", "i64 %tile"]
+        table = "table: pointer, " if ragged else ""
+        parameters = f"x: pointer, {table}p: pointer, tile"
         name, axis = f"hoisted.{rows}x{width}", plan.hoisted_axis
         super().__init__(target, plan, slots, name, parameters, rows, width, axis)
         accumulators: Accumulators = {}
@@ -32,18 +35,18 @@ class HoistedTile(Tile):
             for c, chain in enumerate(plan.hoisted):
                 for i in range(rows):
                     accumulators[i, v, c] = self.bias(chain, v)
+        x, p = self.f.named["x"], self.f.named["p"]
         pointers = [
-            self.listed(i) if ragged else self.f.at("%x", self.multiple("nx", i))
-            for i in range(rows)
+            self.listed(i) if ragged else self.f.at(x, self.multiple("nx", i)) for i in range(rows)
         ]
         self.products(0, pointers, accumulators)
         for i in range(rows):
-            row = self.f.at("%p", self.multiple("np", i))
+            row = self.f.at(p, self.multiple("np", i))
             for v in range(width):
                 for c in range(len(plan.hoisted)):
                     self.f.store(accumulators[i, v, c], self.f.at(row, self.place(c, v)))
 
-    def listed(self, row: int) -> str:
+    def listed(self, row: int) -> Value:
         """The address of a row of x that the table lists."""
         f = self.f
-        return f.at("%x", f.let(f"load i64, ptr {f.at('%table', 8 * row)}, align 8"))
+        return f.at(f.named["x"], f.entry(f.named["table"], row))

@@ -1,285 +1,360 @@
-"""Printing LLVM text: one function at a time, values named by a counter.
+"""Building a function of the loop language for a machine, statement by statement.
 
-Only what the kernels need: integers are i64, pointers are opaque, vectors have the width of the
-machine. Loops carry their values in phi nodes, because no optimisation pass runs afterwards.
+The lowering calls these methods; nothing here or there knows how a machine spells what it does.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
+from grus.kernels import loops
+from grus.kernels.loops import (
+    INDEX,
+    INT32,
+    LANES,
+    Argument,
+    Block,
+    Detail,
+    Do,
+    For,
+    If,
+    Let,
+    Type,
+    Value,
+    kinds,
+    type_of,
+)
 from grus.kernels.machine import DType, Machine, item_bytes
+from grus.kernels.operations import allowed, signature
+from grus.kernels.slots import MOVED, MOVING, Slots
 from grus.kernels.steps import Narrow
+
+Widths = tuple[int, ...]
+Shapes = tuple[tuple[int, Widths], ...]
+Tiles = Callable[[int, int, tuple[Argument, Argument], tuple[Argument, Argument]], None]
 
 
 @dataclass(frozen=True)
 class Target:
-    """What code is printed for: an instruction set and a number type."""
+    """What a program is built for: an instruction set and a number type."""
 
     machine: Machine
     dtype: DType
     narrow: Narrow = ""
     """What is bfloat16 in products, of float32."""
 
-    @property
+    @cached_property
     def lanes(self) -> int:
         """Numbers per vector."""
         return self.machine.lanes(self.dtype)
 
-    @property
+    @cached_property
     def item(self) -> int:
         """Bytes per number."""
         return item_bytes(self.dtype)
 
-    @property
-    def number(self) -> str:
-        """The LLVM name of the number type."""
-        return "float" if self.dtype == "float32" else "double"
+    @cached_property
+    def number(self) -> Type:
+        """The type of one number."""
+        return type_of(self.dtype)
 
-    @property
-    def integer(self) -> str:
-        """The integer type as wide as a number."""
-        return f"i{8 * self.item}"
+    @cached_property
+    def integer(self) -> Type:
+        """The integer as wide as a number."""
+        return INT32 if self.item == 4 else INDEX
 
-    @property
-    def vector(self) -> str:
-        """The vector type."""
-        return f"<{self.lanes} x {self.number}>"
+    @cached_property
+    def vector(self) -> Type:
+        """The vector of the machine's width."""
+        return type_of(self.dtype, self.lanes)
 
-    @property
-    def integers(self) -> str:
-        """The vector of integers."""
-        return f"<{self.lanes} x {self.integer}>"
-
-    @property
-    def suffix(self) -> str:
-        """How intrinsics name the vector type."""
-        return f"v{self.lanes}f{8 * self.item}"
-
-    @property
-    def mask(self) -> str:
-        """One bit per lane."""
-        return f"<{self.lanes} x i1>"
-
-    def literal(self, value: float) -> str:
-        """A number as LLVM spells it exactly."""
-        if self.dtype == "float32":
-            value = struct.unpack("f", struct.pack("f", value))[0]
-        return "0x" + struct.pack(">d", value).hex().upper()
-
-    def splat(self, value: float) -> str:
-        """A constant vector."""
-        return f"splat ({self.number} {self.literal(value)})"
-
-    def splat_int(self, value: int) -> str:
-        """A constant vector of integers."""
-        return f"splat ({self.integer} {value})"
+    @cached_property
+    def integers(self) -> Type:
+        """The vector of integers as wide as numbers."""
+        return type_of(self.integer.kind, self.lanes)
 
 
-USUAL, QUICK = "#0", "#1"
-ATTRIBUTES = f"""attributes {USUAL} = {{ nounwind }}
-attributes {QUICK} = {{ nounwind noinline optnone }}"""
-"""What functions may be expected to do, and how well they are compiled."""
+class Loop:
+    """A loop being built: ``index``, and what it carries from one turn to the next."""
 
-Body = Callable[[str, list[str]], Sequence[str]]
+    def __init__(self, index: Value, carried: tuple[Value, ...], after: list[Argument]) -> None:
+        self.index, self.carried, self.after = index, carried, after
+
+    def next(self, *values: Argument) -> None:
+        """What is carried to the next turn."""
+        self.after[:] = values
 
 
 class Function:
-    """One function being printed."""
+    """One function being built. ``parameters`` is "name: type, name, ...": an index where no type
+    is written. ``named`` has them by name."""
 
-    def __init__(self, target: Target, name: str, parameters: Sequence[str], private: bool = True):
+    def __init__(
+        self,
+        target: Target,
+        name: str,
+        parameters: str,
+        *,
+        once: bool = False,
+        nearest: bool = False,
+        alone: bool = False,
+    ) -> None:
         self.target, self.name = target, name
-        self.parameters = list(parameters)
-        self.private = private
-        self.quick = False
-        """To be compiled quickly rather than well: for what runs once in a call."""
-        self.lines: list[str] = []
+        self.once, self.nearest, self.alone = once, nearest, alone
+        self.body = self.block = Block()
         self.count = 0
-        self.block = "entry"
-        self.externals: set[str] = set()
+        self.named: dict[str, Value] = {}
+        for text in parameters.split(", "):
+            own, _, kind = text.partition(": ")
+            self.named[own] = Value(own, type_of(kind or "index"), self.body)
+        self.parameters = tuple(self.named.values())
 
-    def text(self) -> str:
-        """The finished function."""
-        link = "internal " if self.private else ""
-        group = QUICK if self.quick else USUAL
-        head = f"define {link}void @{self.name}({', '.join(self.parameters)}) {group} {{\nentry:"
-        return "\n".join([head, *self.lines, "  ret void", "}"])
+    def finished(self) -> loops.Function:
+        """The function."""
+        self.body.open = False
+        flags = self.once, self.nearest, self.alone
+        return loops.Function(self.name, self.parameters, self.body, *flags)
 
-    def fresh(self) -> str:
-        """A name not used before in this function."""
+    def fresh(self, type_: Type, letter: str = "v") -> Value:
+        """A value with a name not used before in this function."""
         self.count += 1
-        return f"%v{self.count}"
+        return Value(f"{letter}{self.count}", type_, self.block)
 
-    def emit(self, line: str) -> None:
-        """A line without a result."""
-        self.lines.append(f"  {line}")
+    def let(
+        self,
+        operation: str,
+        *arguments: Argument,
+        type: Type | None = None,
+        detail: Detail = None,
+    ) -> Value:
+        """The value of an operation (`loops.OPERATIONS`)."""
+        form = signature(operation, kinds(arguments), type, detail)
+        self.count += 1
+        value = Value(f"v{self.count}", form.type, self.block)
+        self.block.append(Let(value, form, arguments))
+        return value
 
-    def let(self, line: str) -> str:
-        """A line with a result; gives its name."""
-        name = self.fresh()
-        self.lines.append(f"  {name} = {line}")
-        return name
+    def do(
+        self, effect: str, *arguments: Argument, of: Type = INDEX, detail: Detail = None
+    ) -> None:
+        """An effect."""
+        allowed(effect, kinds(arguments), of)
+        self.block.append(Do(effect, arguments, of, detail))
 
-    def label(self, name: str) -> None:
-        """Begin a block."""
-        self.lines.append(f"{name}:")
-        self.block = name
-
-    def call(self, result: str, name: str, *args: str) -> str:
-        """Call a function declared outside this text; remembers to declare it."""
-        types = ", ".join(a[: a.index(">") + 1] if a[0] == "<" else a.split()[0] for a in args)
-        self.externals.add(f"declare {result} @{name}({types})")
-        line = f"call {result} @{name}({', '.join(args)})"
-        if result == "void":
-            self.emit(line)
-            return ""
-        return self.let(line)
+    def call(self, function: str | Value, *arguments: Argument | str) -> None:
+        """Call a function of the program, or one that is a value; an argument that is a function
+        is its `Reference`."""
+        if isinstance(function, Value):
+            self.do("call", function, *arguments)  # type: ignore[arg-type]
+        else:
+            self.do("call", *arguments, detail=function)  # type: ignore[arg-type]
 
     # Integers and addresses.
 
-    def add(self, a: str | int, b: str | int) -> str:
-        """a + b, nothing printed where one is 0."""
-        if isinstance(a, int) and isinstance(b, int):
-            return str(a + b)
-        if "0" in (str(a), str(b)):
-            return str(b) if str(a) == "0" else str(a)
-        return self.let(f"add i64 {a}, {b}")
+    def add(self, a: Argument, b: Argument) -> Argument:
+        """a + b; nothing is done where one is the integer 0."""
+        if a.__class__ is int:
+            if b.__class__ is int:
+                return a + b
+            if a == 0:
+                return b
+        elif b.__class__ is int and b == 0:
+            return a
+        return self.let("add", a, b)
 
-    def sub(self, a: str | int, b: str | int) -> str:
+    def sub(self, a: Argument, b: Argument) -> Value:
         """a - b."""
-        return self.let(f"sub i64 {a}, {b}")
+        return self.let("sub", a, b)
 
-    def mul(self, a: str | int, b: str | int) -> str:
-        """a * b, nothing printed where one is 0 or 1."""
-        if isinstance(a, int) and isinstance(b, int):
-            return str(a * b)
-        if "0" in (str(a), str(b)):
-            return "0"
-        if "1" in (str(a), str(b)):
-            return str(b) if str(a) == "1" else str(a)
-        return self.let(f"mul i64 {a}, {b}")
+    def mul(self, a: Argument, b: Argument) -> Argument:
+        """a * b; nothing is done where one is the integer 0 or 1."""
+        if a.__class__ is int:
+            if b.__class__ is int:
+                return a * b
+            if a in (0, 1):
+                return b if a else 0
+        elif b.__class__ is int and b in (0, 1):
+            return a if b else 0
+        return self.let("mul", a, b)
 
-    def smaller(self, a: str | int, b: str | int) -> str:
+    def smaller(self, a: Argument, b: Argument) -> Value:
         """The smaller of two."""
-        less = self.let(f"icmp slt i64 {a}, {b}")
-        return self.let(f"select i1 {less}, i64 {a}, i64 {b}")
+        return self.let("select", self.let("less", a, b), a, b)
 
-    def at(self, pointer: str, offset: str | int) -> str:
+    def cover(self, first: Argument, end: Argument, rows: int) -> Argument:
+        """The end of the rows that whole tiles of ``rows`` cover."""
+        if rows == 1:
+            return end
+        whole = self.let("div", self.sub(end, first), rows)
+        return self.add(first, self.mul(whole, rows))
+
+    def at(self, pointer: Value, offset: Argument) -> Value:
         """The address ``offset`` bytes past a pointer."""
-        if str(offset) == "0":
+        if offset.__class__ is int and offset == 0:
             return pointer
-        return self.let(f"getelementptr i8, ptr {pointer}, i64 {offset}")
+        return self.let("at", pointer, offset)
+
+    def entry(self, table: Value, index: Argument) -> Value:
+        """A number of a table of 64-bit numbers."""
+        return self.let("load", self.at(table, self.mul(index, 8)), type=INDEX, detail=8)
+
+    def local(self, bytes: int, align: int) -> Value:
+        """Memory of this call of the function alone."""
+        return self.let("local", bytes, align)
 
     # Vectors of the target.
 
-    def load(self, pointer: str, align: int | None = None) -> str:
-        """A vector, aligned to its own width unless said otherwise."""
+    def load(self, pointer: Value, align: int | None = None) -> Value:
+        """A vector, aligned to its own width by default."""
         t = self.target
-        return self.let(f"load {t.vector}, ptr {pointer}, align {align or t.machine.vector_bytes}")
+        return self.let("load", pointer, type=t.vector, detail=align or t.machine.vector_bytes)
 
-    def store(self, value: str, pointer: str, align: int | None = None) -> None:
+    def store(self, value: Argument, pointer: Value, align: int | None = None) -> None:
         """Store a vector, aligned as in `load`."""
         t = self.target
-        align = align or t.machine.vector_bytes
-        self.emit(f"store {t.vector} {value}, ptr {pointer}, align {align}")
+        self.do("store", value, pointer, of=t.vector, detail=align or t.machine.vector_bytes)
 
-    def load_masked(self, pointer: str, mask: str, lanes: int = 0) -> str:
+    def load_masked(self, pointer: Value, mask: Value, lanes: int = 0) -> Value:
         """The lanes of the mask, 0 elsewhere; nothing outside it is touched. A vector of the
         machine's width, or of so many lanes."""
-        t, n = self.target, lanes or self.target.lanes
-        vector = f"<{n} x {t.number}>"
-        return self.call(
-            vector,
-            f"llvm.masked.load.v{n}f{8 * t.item}.p0",
-            f"ptr {pointer}",
-            "i32 1",
-            f"<{n} x i1> {mask}",
-            f"{vector} zeroinitializer",
-        )
+        vector = type_of(self.target.dtype, lanes) if lanes else self.target.vector
+        return self.let("load", pointer, mask, type=vector, detail=1)
 
-    def store_masked(self, value: str, pointer: str, mask: str) -> None:
+    def store_masked(self, value: Argument, pointer: Value, mask: Value) -> None:
         """Store the lanes of the mask only."""
-        t = self.target
-        self.call(
-            "void",
-            f"llvm.masked.store.{t.suffix}.p0",
-            f"{t.vector} {value}",
-            f"ptr {pointer}",
-            "i32 1",
-            f"{t.mask} {mask}",
-        )
+        self.do("store", value, pointer, mask, of=self.target.vector, detail=1)
 
-    def broadcast(self, pointer: str) -> str:
+    def splat(self, number: Value, vector: Type | None = None) -> Value:
+        """A number in every lane."""
+        return self.let("splat", number, type=vector or self.target.vector)
+
+    def broadcast(self, pointer: Value) -> Value:
         """The number at an address in every lane; the address need not be aligned."""
-        t = self.target
-        number = self.let(f"load {t.number}, ptr {pointer}, align 1")
-        one = self.let(f"insertelement {t.vector} poison, {t.number} {number}, i64 0")
-        zeros = f"<{t.lanes} x i32> zeroinitializer"
-        return self.let(f"shufflevector {t.vector} {one}, {t.vector} poison, {zeros}")
+        return self.splat(self.let("load", pointer, type=self.target.number, detail=1))
 
-    def multiply_add(self, a: str, b: str, c: str) -> str:
-        """a * b + c, fused where the machine can (a library call would be ruinous)."""
-        t = self.target
-        if t.machine.fma:
-            args = [f"{t.vector} {v}" for v in (a, b, c)]
-            return self.call(t.vector, f"llvm.fma.{t.suffix}", *args)
-        product = self.let(f"fmul {t.vector} {a}, {b}")
-        return self.let(f"fadd {t.vector} {product}, {c}")
+    def multiply_add(self, a: Argument, b: Argument, c: Argument) -> Value:
+        """a * b + c, rounded once where the machine can (a library call would be ruinous)."""
+        if self.target.machine.fma:
+            return self.let("fma", a, b, c)
+        return self.let("add", self.let("mul", a, b), c)
 
-    def lanes_below(self, count: str, lanes: int = 0) -> str:
+    def lanes_below(self, count: Argument, lanes: int = 0) -> Value:
         """The mask of the first ``count`` lanes (none for 0 and less, all from the width up), of
         the machine's width or of so many lanes."""
         t, n = self.target, lanes or self.target.lanes
-        few = self.smaller(count, n)
-        few = few if t.item == 8 else self.let(f"trunc i64 {few} to {t.integer}")
-        kind, zeros = f"<{n} x {t.integer}>", f"<{n} x i32> zeroinitializer"
-        one = self.let(f"insertelement {kind} poison, {t.integer} {few}, i64 0")
-        limit = self.let(f"shufflevector {kind} {one}, {kind} poison, {zeros}")
-        index = "<" + ", ".join(f"{t.integer} {k}" for k in range(n)) + ">"
-        return self.let(f"icmp slt {kind} {index}, {limit}")
+        limit = self.smaller(count, n)
+        limit = limit if t.item == 8 else self.let("convert", limit, type=INT32)
+        return self.let("less", LANES, self.splat(limit, type_of(t.integer.kind, n)))
 
     # Control.
 
+    @contextmanager
     def loop(
-        self,
-        start: str | int,
-        stop: str | int,
-        step: str | int,
-        body: Body,
-        carried: Sequence[tuple[str, str]] = (),
-    ) -> list[str]:
-        """``for i in range(start, stop, step)``; ``body(i, values)`` gives the next values."""
+        self, start: Argument, stop: Argument, step: Argument, first: Sequence[Argument] = ()
+    ) -> Iterator[Loop]:
+        """``for i in range(start, stop, step)``. What is carried begins at ``first`` (constants are
+        integers, or vectors where they are floats), and keeps its last values behind the loop."""
+        kinds((start, stop, step, *first))
+        outer, body = self.block, Block()
         self.count += 1
-        tag, before = f"loop{self.count}", self.block
-        self.emit(f"br label %{tag}.head")
-        self.label(f"{tag}.head")
-        index = f"%{tag}.i"
-        names = [f"%{tag}.c{k}" for k in range(len(carried))]
-        at = len(self.lines)
-        more = self.let(f"icmp slt i64 {index}, {stop}")
-        self.emit(f"br i1 {more}, label %{tag}.body, label %{tag}.end")
-        self.label(f"{tag}.body")
-        after = list(body(index, names))
-        advanced = self.let(f"add i64 {index}, {step}")
-        last = self.block
-        self.emit(f"br label %{tag}.head")
-        self.lines.insert(
-            at, f"  {index} = phi i64 [ {start}, %{before} ], [ {advanced}, %{last} ]"
+        after: list[Argument] = []
+        index = Value(f"i{self.count}", INDEX, body)
+        carried = tuple(
+            Value(f"c{self.count}.{k}", self.type_of(value), outer) for k, value in enumerate(first)
         )
-        for (kind, first), name, value in zip(carried, names, after, strict=True):
-            phi = f"  {name} = phi {kind} [ {first}, %{before} ], [ {value}, %{last} ]"
-            self.lines.insert(at + 1, phi)
-        self.label(f"{tag}.end")
-        return names
+        outer.append(For(index, start, stop, step, carried, tuple(first), body, after))
+        self.block = body
+        yield Loop(index, carried, after)
+        if kinds(after) != tuple(v.type for v in carried) and len(after) != len(carried):
+            raise loops.LoopError(f"a loop of {self.name} carries on {after} as {carried}")
+        self.block, body.open = outer, False
 
-    def when(self, condition: str, body: Callable[[], None]) -> None:
-        """Run ``body`` if the bit is set."""
-        self.count += 1
-        tag = f"when{self.count}"
-        self.emit(f"br i1 {condition}, label %{tag}.then, label %{tag}.end")
-        self.label(f"{tag}.then")
-        body()
-        self.emit(f"br label %{tag}.end")
-        self.label(f"{tag}.end")
+    @contextmanager
+    def each(self, start: Argument, stop: Argument, step: Argument) -> Iterator[Value]:
+        """The same where nothing is carried."""
+        with self.loop(start, stop, step) as loop:
+            yield loop.index
+
+    @contextmanager
+    def when(self, bit: Value) -> Iterator[None]:
+        """What is built inside happens if the bit is set."""
+        kinds((bit,))
+        outer, body = self.block, Block()
+        outer.append(If(bit, body))
+        self.block = body
+        yield
+        self.block, body.open = outer, False
+
+    def type_of(self, value: Argument) -> Type:
+        """The type of a value; of a constant, as in `loop`."""
+        if isinstance(value, Value):
+            return value.type
+        return self.target.vector if isinstance(value, float) else INDEX
+
+
+class Code(Function):
+    """A function that knows the slots of its context, the first parameter."""
+
+    def __init__(
+        self,
+        target: Target,
+        name: str,
+        parameters: str,
+        slots: Slots,
+        *,
+        once: bool = False,
+        nearest: bool = False,
+    ) -> None:
+        given = f"ctx: pointer, {parameters}" if parameters else "ctx: pointer"
+        super().__init__(target, name, given, once=once, nearest=nearest)
+        self.slots = slots
+        self.ctx, *self.given = self.parameters
+
+    def place(self, name: str) -> Value:
+        """Where a slot is."""
+        return self.at(self.ctx, 8 * self.slots.index[name])
+
+    def slot(self, name: str) -> Value:
+        """A slot's present value."""
+        return self.let("load", self.place(name), type=INDEX, detail=8)
+
+    def pointer(self, name: str) -> Value:
+        """A slot's value as an address."""
+        return self.let("address", self.slot(name))
+
+    def set(self, name: str, value: Argument) -> None:
+        """Change a moving slot."""
+        if name not in MOVING + MOVED and not name.startswith(("in.", "out.")):
+            raise ValueError(f"slot {name} does not move")
+        self.do("store", value, self.place(name), of=INDEX, detail=8)
+
+    def advance(self, name: str, stride: str) -> None:
+        """Move a slot on by another slot's value."""
+        self.set(name, self.let("add", self.slot(name), self.slot(stride)))
+
+    def tiled(
+        self,
+        first: Argument,
+        end: Argument,
+        columns: tuple[Argument, Argument],
+        shapes: Shapes,
+        body: Tiles,
+    ) -> None:
+        """Cover rows and columns by tiles, the largest that fit first: ``body(rows, width, lines,
+        columns)`` covers what both its ranges span."""
+        for rows, widths in shapes:
+            last = self.cover(first, end, rows)
+            with self.when(self.let("less", first, last)):
+                begin = columns[0]
+                for width in widths:
+                    stop = self.cover(begin, columns[1], width)
+                    body(rows, width, (first, last), (begin, stop))
+                    begin = stop
+            first = last
+
+    def barrier(self, parties: Argument) -> None:
+        """Wait for all parties."""
+        self.do("barrier", self.pointer("barrier"), parties)

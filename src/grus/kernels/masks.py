@@ -11,9 +11,9 @@ Salmon, Moraes, Dror, Shaw: Parallel random numbers: as easy as 1, 2, 3. SC 2011
 from __future__ import annotations
 
 from grus.equations import Input
-from grus.kernels.code import Code
-from grus.kernels.drivers import Module, span
-from grus.kernels.ir import Function
+from grus.kernels.drivers import SPAN, Module, span
+from grus.kernels.ir import Code, Function
+from grus.kernels.loops import LANES, Argument, Value, type_of
 
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -28,76 +28,64 @@ class Words:
 
     def __init__(self, f: Function) -> None:
         self.f, self.lanes = f, f.target.machine.vector_bytes // 8
-        self.vector = f"<{self.lanes} x i64>"
+        self.vector = type_of("index", self.lanes)
 
-    def splat(self, number: str) -> str:
+    def splat(self, number: Argument) -> Value:
         """A 64-bit number in all lanes."""
-        one = self.f.let(f"insertelement {self.vector} poison, i64 {number}, i64 0")
-        zeros = f"<{self.lanes} x i32> zeroinitializer"
-        return self.f.let(f"shufflevector {self.vector} {one}, {self.vector} poison, {zeros}")
+        return self.f.let("splat", number, type=self.vector)
 
-    def op(self, name: str, a: str, b: str | int) -> str:
-        """One instruction; a Python number stands in all lanes."""
-        other = f"splat (i64 {b})" if isinstance(b, int) else b
-        return self.f.let(f"{name} {self.vector} {a}, {other}")
-
-    def low(self, a: str) -> str:
+    def low(self, a: Value) -> Value:
         """The words without what stands above them."""
-        return self.op("and", a, LOW)
+        return self.f.let("and", a, LOW)
 
-    def count(self, first: str) -> str:
+    def count(self, first: Argument) -> Value:
         """first, first + 1, ..."""
-        lanes = ", ".join(f"i64 {k}" for k in range(self.lanes))
-        return self.op("add", self.splat(first), f"<{lanes}>")
+        return self.f.let("add", self.splat(first), LANES)
 
-    def zip(self, a: str, b: str) -> tuple[str, str]:
+    def zip(self, a: Value, b: Value) -> tuple[Value, Value]:
         """a0 b0 a1 b1 ..., in two vectors."""
-        n, half = self.lanes, self.lanes // 2
-        order = [k for lane in range(n) for k in (lane, n + lane)]
-        return self._shuffle(a, b, order[: 2 * half]), self._shuffle(a, b, order[2 * half :])
-
-    def _shuffle(self, a: str, b: str, order: list[int]) -> str:
-        mask = ", ".join(f"i32 {k}" for k in order)
-        kind = f"<{self.lanes} x i32> <{mask}>"
-        return self.f.let(f"shufflevector {self.vector} {a}, {self.vector} {b}, {kind}")
+        n = self.lanes
+        order = tuple(k for lane in range(n) for k in (lane, n + lane))
+        first, second = (
+            self.f.let("shuffle", a, b, detail=part) for part in (order[:n], order[n:])
+        )
+        return first, second
 
 
-def round_keys(f: Function, key: tuple[str, str]) -> list[tuple[str, str]]:
+Keys = list[tuple[Value, Value]]
+
+
+def round_keys(f: Function, key: tuple[Value, Value]) -> Keys:
     """The keys of all rounds: a Weyl sequence from the seed's halves."""
-    words, found = Words(f), []
+    words, keys = Words(f), []
     for k in range(ROUNDS):
-        now = (f.let(f"add i64 {part}, {k * step}") for part, step in zip(key, WEYL, strict=True))
-        first, second = (words.splat(part) for part in now)
-        found.append((first, second))
-    return found
+        now = [f.let("add", half, k * step) for half, step in zip(key, WEYL, strict=True)]
+        keys.append((words.splat(now[0]), words.splat(now[1])))
+    return keys
 
 
-def philox(
-    f: Function, counter: tuple[str, str, str, str], keys: list[tuple[str, str]]
-) -> list[str]:
+def philox(f: Function, counter: tuple[Value, Value, Value, Value], keys: Keys) -> list[Value]:
     """The four words of each lane's counter."""
     w = Words(f)
     c0, c1, c2, c3 = counter
+
+    def mixed(product: Value, word: Value, key: Value) -> Value:
+        return f.let("xor", f.let("xor", f.let("shr", product, 32), word), key)
+
     for k0, k1 in keys:
-        one = w.op("mul", w.low(c0), MULTIPLIERS[0])
-        two = w.op("mul", w.low(c2), MULTIPLIERS[1])
-        c0, c1, c2, c3 = (
-            w.op("xor", w.op("xor", w.op("lshr", two, 32), c1), k0),
-            two,
-            w.op("xor", w.op("xor", w.op("lshr", one, 32), c3), k1),
-            one,
-        )
+        first = f.let("mul", w.low(c0), MULTIPLIERS[0])
+        second = f.let("mul", w.low(c2), MULTIPLIERS[1])
+        c0, c1, c2, c3 = mixed(second, c1, k0), second, mixed(first, c3, k1), first
     return [c0, c1, c2, c3]
 
 
-def in_units(f: Function, words: list[str]) -> list[str]:
+def in_units(f: Function, words: list[Value]) -> list[Value]:
     """The words in the order of the units, as vectors of integers as wide as a number."""
     w, t = Words(f), f.target
     x0, x1, x2, x3 = words
     if t.item == 4:
-        pairs = [w.op("or", w.low(a), w.op("shl", b, 32)) for a, b in ((x0, x1), (x2, x3))]
-        zipped = w.zip(*pairs)
-        return [f.let(f"bitcast {w.vector} {v} to {t.integers}") for v in zipped]
+        pairs = [f.let("or", w.low(a), f.let("shl", b, 32)) for a, b in ((x0, x1), (x2, x3))]
+        return [f.let("bits", v, type=t.integers) for v in w.zip(pairs[0], pairs[1])]
     even, odd = w.zip(w.low(x0), w.low(x2)), w.zip(w.low(x1), w.low(x3))
     return [v for a, b in zip(even, odd, strict=True) for v in w.zip(a, b)]
 
@@ -108,60 +96,46 @@ def threshold(mask: Input) -> int:
     return round(mask.keep * 2**32)
 
 
-def values(f: Function, mask: Input, bits: str) -> str:
+def values(f: Function, mask: Input, bits: Value) -> Argument:
     """The mask's values from a vector of words."""
-    t, limit = f.target, threshold(mask)
+    limit = threshold(mask)
     if limit > LOW:
-        return t.splat(mask.value)
-    kept = f.let(f"icmp ult {t.integers} {bits}, {t.splat_int(limit)}")
-    return f.let(
-        f"select {t.mask} {kept}, {t.vector} {t.splat(mask.value)}, {t.vector} zeroinitializer"
-    )
+        return float(mask.value)
+    kept = f.let("below", bits, limit)
+    return f.let("select", kept, float(mask.value), 0.0, type=f.target.vector)
 
 
 def draw(module: Module, per: str) -> None:
     """``masks.<per>(ctx, r0, r1, j0, j1)``: the masks of the present step, or of the sequence."""
-    f = module.code(f"masks.{per}", "i64 %r0", "i64 %r1", "i64 %j0", "i64 %j1")
-    halves = (f.slot("seed.low"), f.slot("seed.high"))
-    keys = round_keys(f, halves)
+    f = module.code(f"masks.{per}", SPAN)
+    keys = round_keys(f, (f.slot("seed.low"), f.slot("seed.high")))
     for mask in module.plan.masks:
         if mask.per == per:
             _draw(module, f, mask, keys)
     module.add(f)
 
 
-def _draw(module: Module, f: Code, mask: Input, keys: list[tuple[str, str]]) -> None:
+def _draw(module: Module, f: Code, mask: Input, keys: Keys) -> None:
     t, w = f.target, Words(f)
     begin, end = span(f, module.plan.axis_of(mask))
     several = 4 * w.lanes // t.lanes
     buffer, ld = f.pointer(f"mask.{mask.name}"), f.slot("ld")
     stream = w.splat(f.slot(f"mask.{mask.name}.stream"))
     rows, firsts, now = f.pointer("mask.rows"), f.pointer("mask.first"), f.slot("mask.now")
-    first = f.let(f"sdiv i64 {begin}, {several}")
-    last = f.let(f"sdiv i64 {f.add(end, several - 1)}, {several}")
-
-    def row(r: str, _: list[str]) -> list[str]:
-        at = f.mul(r, 8)
-        number = w.splat(f.let(f"load i64, ptr {f.at(rows, at)}, align 8"))
-        time = f.add(f.let(f"load i64, ptr {f.at(firsts, at)}, align 8"), now)
-        when = w.splat(time if mask.per == "step" else str(ALWAYS))
+    first = f.let("div", begin, several)
+    last = f.let("div", f.add(end, several - 1), several)
+    with f.each(f.named["r0"], f.named["r1"], 1) as r:
+        number = w.splat(f.entry(rows, r))
+        time = f.add(f.entry(firsts, r), now)
+        when = w.splat(time if mask.per == "step" else ALWAYS)
         own = f.at(buffer, f.mul(r, ld))
-
-        def block(b: str, _: list[str]) -> list[str]:
+        with f.each(first, last, 1) as b:
             counter = (w.count(f.mul(b, w.lanes)), number, when, stream)
             for k, bits in enumerate(in_units(f, philox(f, counter, keys))):
                 value = values(f, mask, bits)
                 j = f.add(f.mul(b, several), k)
-                inside = f.let(
-                    f"and i1 {f.let(f'icmp sge i64 {j}, {begin}')},"
-                    f" {f.let(f'icmp slt i64 {j}, {end}')}"
-                )
+                inside = f.let("and", f.let("at_least", j, begin), f.let("less", j, end))
                 place = f.at(own, f.mul(j, t.machine.vector_bytes))
                 # A neighbour's vectors are the neighbour's: it may be at another step.
-                f.when(inside, lambda value=value, place=place: f.store(value, place))  # type: ignore[misc]
-            return []
-
-        f.loop(first, last, 1, block)
-        return []
-
-    f.loop("%r0", "%r1", 1, row)
+                with f.when(inside):
+                    f.store(value, place)

@@ -8,9 +8,11 @@ block's length and the number of blocks, and no bit depends on tiles or threads.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from grus.kernels.ir import Function, Target
+from grus.kernels.loops import Argument, Value
 
 DEPTH = 256
 """Numbers along k in a block."""
@@ -20,6 +22,7 @@ WIDTHS = (3, 2, 1)
 """Vectors of columns in a tile."""
 FIELDS = ("a", "a.k", "a.i", "b", "b.k", "c", "c.i", "columns", "depth", "adds")
 """What is read of a term (`terms`)."""
+POINTERS = ("a", "b", "c")
 
 
 @dataclass(frozen=True)
@@ -34,10 +37,15 @@ class Blocks:
         return self.target.machine.registers // 4
 
     @property
+    def vector(self) -> int:
+        """Bytes of a vector."""
+        return self.target.machine.vector_bytes
+
+    @property
     def panel(self) -> int:
         """Bytes of a packed vector of columns: a line more, so that panels are not cached in the
         same sets."""
-        return DEPTH * self.target.machine.vector_bytes + 64
+        return DEPTH * self.vector + 64
 
     @property
     def scratch(self) -> int:
@@ -55,69 +63,52 @@ def functions(target: Target) -> list[Function]:
 def _pack(blocks: Blocks) -> Function:
     """``pack(source, k bytes, depth, columns, panels)``: rows of numbers as panels of vectors."""
     t = blocks.target
-    sizes = ["i64 %stride", "i64 %depth", "i64 %columns"]
-    f = Function(t, "pack", ["ptr %source", *sizes, "ptr %panels"])
-
-    rest = f.let(f"srem i64 %columns, {t.lanes}")
-    whole, some = f.sub("%columns", rest), f.let(f"icmp sgt i64 {rest}, 0")
+    f = Function(t, "pack", "source: pointer, stride, depth, columns, panels: pointer")
+    source, stride, depth, columns, panels = f.parameters
+    rest = f.let("rem", columns, t.lanes)
+    whole, some = f.sub(columns, rest), f.let("more", rest, 0)
     mask = f.lanes_below(rest)
-    tail = f.mul(f.let(f"sdiv i64 {whole}, {t.lanes}"), blocks.panel)
-
-    def each(k: str, _: list[str]) -> list[str]:
-        row, to = f.at("%source", f.mul(k, "%stride")), f.at("%panels", f.mul(k, _bytes(t)))
-
-        def vector(j: str, carried: list[str]) -> list[str]:
-            f.store(f.load(f.at(row, f.mul(j, t.item)), t.item), f.at(to, carried[0]))
-            return [f.add(carried[0], blocks.panel)]
-
-        def last() -> None:
+    tail = f.mul(f.let("div", whole, t.lanes), blocks.panel)
+    with f.each(0, depth, 1) as k:
+        row, to = f.at(source, f.mul(k, stride)), f.at(panels, f.mul(k, blocks.vector))
+        with f.loop(0, whole, t.lanes, [0]) as loop:
+            place = loop.carried[0]
+            f.store(f.load(f.at(row, f.mul(loop.index, t.item)), t.item), f.at(to, place))
+            loop.next(f.add(place, blocks.panel))
+        with f.when(some):
             f.store(f.load_masked(f.at(row, f.mul(whole, t.item)), mask), f.at(to, tail))
-
-        f.loop(0, whole, t.lanes, vector, [("i64", "0")])
-        f.when(some, last)
-        return []
-
-    f.loop(0, "%depth", 1, each)
     return f
-
-
-def _bytes(target: Target) -> int:
-    return target.machine.vector_bytes
 
 
 def _tile(blocks: Blocks, width: int) -> Function:
     """``tile.W(a, panel bytes, i bytes, k bytes, i, n, b, depth, c, row bytes, columns, adds)``:
     n rows, at most a tile's, from row i of A's block; ``columns`` are those from the tile on."""
     t, rows = blocks.target, blocks.rows
-    left = ["ptr %a", "i64 %panel", "i64 %unit", "i64 %ak", "i64 %i", "i64 %n"]
-    right = ["ptr %b", "i64 %depth", "ptr %c", "i64 %row", "i64 %columns", "i64 %adds"]
-    f = Function(t, f"tile.{width}", [*left, *right])
-    sums = f.let(f"alloca [{rows * width} x {t.vector}], align {_bytes(t)}")
+    left, right = "a: pointer, panel, unit, ak, i, n", "b: pointer, depth, c: pointer, row"
+    f = Function(t, f"tile.{width}", f"{left}, {right}, columns, adds")
+    a, panel, unit, ak, first, n, b, depth, c, row, columns, adds = f.parameters
+    sums = f.local(rows * width * blocks.vector, blocks.vector)
     # A row that is not there is read as the last one: nobody reads what becomes of it.
-    last = f.sub("%n", 1)
+    last = f.sub(n, 1)
     starts = []
     for i in range(rows):
-        row = f.add("%i", f.smaller(i, last))
-        panel, inside = f.let(f"sdiv i64 {row}, {t.lanes}"), f.let(f"srem i64 {row}, {t.lanes}")
-        starts.append(f.at(f.at("%a", f.mul(panel, "%panel")), f.mul(inside, "%unit")))
-
-    def body(index: str, carried: list[str]) -> list[str]:
-        del index  # offsets in bytes are carried instead
-        aoff, boff, *totals = carried
-        at = f.at("%b", boff)
-        vectors = [f.load(f.at(at, v * blocks.panel)) for v in range(width)]
+        own = f.add(first, f.smaller(i, last))
+        at, inside = f.let("div", own, t.lanes), f.let("rem", own, t.lanes)
+        starts.append(f.at(f.at(a, f.mul(at, panel)), f.mul(inside, unit)))
+    # Offsets in bytes are carried, not the index.
+    with f.loop(0, depth, 1, [0, 0, *[0.0] * (rows * width)]) as loop:
+        aoff, boff, *totals = loop.carried
+        place = f.at(b, boff)
+        vectors = [f.load(f.at(place, v * blocks.panel)) for v in range(width)]
         for i, start in enumerate(starts):
             element = f.broadcast(f.at(start, aoff))
             for v, vector in enumerate(vectors):
-                totals[i * width + v] = f.multiply_add(element, vector, totals[i * width + v])
-        return [f.add(aoff, "%ak"), f.add(boff, _bytes(t)), *totals]
-
-    zeros = [(t.vector, "zeroinitializer")] * (rows * width)
-    _, _, *totals = f.loop(0, "%depth", 1, body, [("i64", "0"), ("i64", "0"), *zeros])
-    for k, total in enumerate(totals):
-        f.store(total, f.at(sums, k * _bytes(t)))
-    given = f"ptr {sums}, i64 {width}, i64 %n, ptr %c, i64 %row, i64 %columns, i64 %adds"
-    f.emit(f"call void @put({given})")
+                k = i * width + v
+                totals[k] = f.multiply_add(element, vector, totals[k])
+        loop.next(f.add(aoff, ak), f.add(boff, blocks.vector), *totals)
+    for k, total in enumerate(loop.carried[2:]):
+        f.store(total, f.at(sums, k * blocks.vector))
+    f.call("put", sums, width, n, c, row, columns, adds)
     return f
 
 
@@ -125,26 +116,19 @@ def _put(blocks: Blocks) -> Function:
     """``put(sums, width, n, c, row bytes, columns, adds)``: n rows of a tile's sums into C, or
     added to it."""
     t = blocks.target
-    sizes = ["i64 %row", "i64 %columns", "i64 %adds"]
-    f = Function(t, "put", ["ptr %sums", "i64 %width", "i64 %n", "ptr %c", *sizes])
-
-    def vector(v: str, _: list[str]) -> list[str]:
-        here, own = f.sub("%columns", f.mul(v, t.lanes)), f.at("%sums", f.mul(v, _bytes(t)))
+    f = Function(t, "put", "sums: pointer, width, n, c: pointer, row, columns, adds")
+    sums, width, n, c, row, columns, adds = f.parameters
+    with f.each(0, width, 1) as v:
+        left, own = f.sub(columns, f.mul(v, t.lanes)), f.at(sums, f.mul(v, blocks.vector))
         # What C holds counts where the term adds: a mask of no lane reads zeros.
-        before, mask = f.lanes_below(f.mul(here, "%adds")), f.lanes_below(here)
-        into = f.at("%c", f.mul(v, t.lanes * t.item))
-
-        def each(i: str, carried: list[str]) -> list[str]:
-            sums, place = carried
+        before, mask = f.lanes_below(f.mul(left, adds)), f.lanes_below(left)
+        into = f.at(c, f.mul(v, t.lanes * t.item))
+        with f.loop(0, n, 1, [0, 0]) as loop:
+            source, place = loop.carried
             held = f.load_masked(f.at(into, place), before)
-            total = f.let(f"fadd {t.vector} {held}, {f.load(f.at(own, sums))}")
+            total = f.let("add", held, f.load(f.at(own, source)))
             f.store_masked(total, f.at(into, place), mask)
-            return [f.add(sums, f.mul("%width", _bytes(t))), f.add(place, "%row")]
-
-        f.loop(0, "%n", 1, each, [("i64", "0"), ("i64", "0")])
-        return []
-
-    f.loop(0, "%width", 1, vector)
+            loop.next(f.add(source, f.mul(width, blocks.vector)), f.add(place, row))
     return f
 
 
@@ -152,83 +136,70 @@ def _cover(blocks: Blocks) -> Function:
     """``cover(a, panel bytes, i bytes, k bytes, rows, panels, depth, c, row bytes, columns,
     adds)``: a block of A times a block of B."""
     t = blocks.target
-    left = ["ptr %a", "i64 %panel", "i64 %unit", "i64 %ak", "i64 %rows"]
-    right = ["ptr %panels", "i64 %depth", "ptr %c", "i64 %row", "i64 %columns", "i64 %adds"]
-    f = Function(t, "cover", [*left, *right])
-    vectors = f.let(f"sdiv i64 {f.add('%columns', t.lanes - 1)}, {t.lanes}")
-
-    def rows(i: str, _: list[str]) -> list[str]:
-        n, into = f.smaller(f.sub("%rows", i), blocks.rows), f.at("%c", f.mul(i, "%row"))
-        first = "0"
+    left, right = "a: pointer, panel, unit, ak, rows", "panels: pointer, depth, c: pointer, row"
+    f = Function(t, "cover", f"{left}, {right}, columns, adds")
+    a, panel, unit, ak, rows, panels, depth, c, row, columns, adds = f.parameters
+    vectors = f.let("div", f.add(columns, t.lanes - 1), t.lanes)
+    with f.each(0, rows, blocks.rows) as i:
+        n, into = f.smaller(f.sub(rows, i), blocks.rows), f.at(c, f.mul(i, row))
+        first: Argument = 0
         for width in WIDTHS:
-            left = f.sub(vectors, first)
-            end = f.add(first, f.mul(f.let(f"sdiv i64 {left}, {width}"), width))
-
-            def tile(j: str, _: list[str], width: int = width) -> list[str]:
-                b, c = f.at("%panels", f.mul(j, blocks.panel)), f.at(into, f.mul(j, _bytes(t)))
-                columns = f.sub("%columns", f.mul(j, t.lanes))
-                one = f"ptr %a, i64 %panel, i64 %unit, i64 %ak, i64 {i}, i64 {n}"
-                other = f"ptr {b}, i64 %depth, ptr {c}, i64 %row, i64 {columns}, i64 %adds"
-                f.emit(f"call void @tile.{width}({one}, {other})")
-                return []
-
-            f.loop(first, end, width, tile)
+            end = f.cover(first, vectors, width)
+            with f.each(first, end, width) as j:
+                b, to = f.at(panels, f.mul(j, blocks.panel)), f.at(into, f.mul(j, blocks.vector))
+                rest = f.sub(columns, f.mul(j, t.lanes))
+                f.call(f"tile.{width}", a, panel, unit, ak, i, n, b, depth, to, row, rest, adds)
             first = end
-        return []
-
-    f.loop(0, "%rows", blocks.rows, rows)
     return f
 
 
 def _matrices(blocks: Blocks) -> Function:
     """``matrices(fields of a term, scratch, i0, i1)``: rows i0 to i1 of C."""
     t = blocks.target
-    pointers = {"a", "b", "c"}
-    names = [f"{'ptr' if n in pointers else 'i64'} %{n}" for n in FIELDS]
-    f = Function(t, "matrices", [*names, "ptr %scratch", "i64 %i0", "i64 %i1"])
-    packed = f.at("%scratch", PANELS_B * blocks.panel)
-    beside = f.let(f"icmp eq i64 %a.i, {t.item}")
+    fields = ", ".join(f"{n}: pointer" if n in POINTERS else n for n in FIELDS)
+    f = Function(t, "matrices", f"{fields}, scratch: pointer, i0, i1")
+    a, a_k, a_i, b, b_k, c, c_i, columns, depth, adds, scratch, i0, i1 = f.parameters
+    packed = f.at(scratch, PANELS_B * blocks.panel)
+    beside = f.let("equal", a_i, t.item)
     wide, high = PANELS_B * t.lanes, PANELS_A * t.lanes
-
-    def columns(j: str, _: list[str]) -> list[str]:
-        count, at = f.smaller(f.sub("%columns", j), wide), f.mul(j, t.item)
-        b, c = f.at("%b", at), f.at("%c", at)
-
-        def depth(k: str, _: list[str]) -> list[str]:
-            deep, begun = f.smaller(f.sub("%depth", k), DEPTH), f.let(f"icmp sgt i64 {k}, 0")
-            adds = f.let(f"select i1 {begun}, i64 1, i64 %adds")
-            given = f"i64 %b.k, i64 {deep}, i64 {count}, ptr %scratch"
-            f.emit(f"call void @pack(ptr {f.at(b, f.mul(k, '%b.k'))}, {given})")
-            start = f.at("%a", f.mul(k, "%a.k"))
-
-            def rows(i: str, _: list[str]) -> list[str]:
-                n, own = f.smaller(f.sub("%i1", i), high), f.at(start, f.mul(i, "%a.i"))
+    with f.each(0, columns, wide) as j:
+        count, at = f.smaller(f.sub(columns, j), wide), f.mul(j, t.item)
+        b_j, c_j = f.at(b, at), f.at(c, at)
+        with f.each(0, depth, DEPTH) as k:
+            deep, begun = f.smaller(f.sub(depth, k), DEPTH), f.let("more", k, 0)
+            more = f.let("select", begun, 1, adds)
+            f.call("pack", f.at(b_j, f.mul(k, b_k)), b_k, deep, count, scratch)
+            start = f.at(a, f.mul(k, a_k))
+            with f.each(i0, i1, high) as i:
+                n, own = f.smaller(f.sub(i1, i), high), f.at(start, f.mul(i, a_i))
                 # Packed vectors, or the rows themselves.
-                f.when(
-                    beside,
-                    lambda: f.emit(
-                        f"call void @pack(ptr {own}, i64 %a.k, i64 {deep}, i64 {n}, ptr {packed})"
-                    ),
-                )
-                a = f.let(f"select i1 {beside}, ptr {packed}, ptr {own}")
-                panel, ak = (
-                    f.let(f"select i1 {beside}, i64 {one}, i64 {other}")
-                    for one, other in (
-                        (blocks.panel, f.mul("%a.i", t.lanes)),
-                        (_bytes(t), "%a.k"),
-                    )
-                )
-                into = f.at(c, f.mul(i, "%c.i"))
-                left = f"ptr {a}, i64 {panel}, i64 %a.i, i64 {ak}, i64 {n}"
-                right = f"ptr %scratch, i64 {deep}, ptr {into}, i64 %c.i, i64 {count}, i64 {adds}"
-                f.emit(f"call void @cover({left}, {right})")
-                return []
-
-            f.loop("%i0", "%i1", high, rows)
-            return []
-
-        f.loop(0, "%depth", DEPTH, depth)
-        return []
-
-    f.loop(0, "%columns", wide, columns)
+                with f.when(beside):
+                    f.call("pack", own, a_k, deep, n, packed)
+                block = f.let("select", beside, packed, own)
+                panel = f.let("select", beside, blocks.panel, f.mul(a_i, t.lanes))
+                step = f.let("select", beside, blocks.vector, a_k)
+                into = f.at(c_j, f.mul(i, c_i))
+                f.call("cover", block, panel, a_i, step, n, scratch, deep, into, c_i, count, more)
     return f
+
+
+def small(f: Function, term: Mapping[str, Value], first: Argument, end: Argument) -> None:
+    """Rows ``first`` to ``end`` of C for a term of few numbers, worked out where they stand: a
+    vector of C at a time, with the blocks of k, and so the bits, of a long product."""
+    t = f.target
+    # What C holds counts where the term adds: a mask of no lane reads zeros.
+    held = f.mul(term["adds"], term["columns"])
+    with f.each(first, end, 1) as i:
+        a, b, c = (f.at(term[name], f.mul(i, term[f"{name}.i"])) for name in POINTERS)
+        with f.each(0, term["columns"], t.lanes) as j:
+            at, mask = f.mul(j, t.item), f.lanes_below(f.sub(term["columns"], j))
+            right, into = f.at(b, at), f.at(c, at)
+            before = f.load_masked(into, f.lanes_below(f.sub(held, j)))
+            with f.loop(0, term["depth"], DEPTH, [before]) as total:
+                stop = f.smaller(f.add(total.index, DEPTH), term["depth"])
+                with f.loop(total.index, stop, 1, [0.0]) as part:
+                    left = f.broadcast(f.at(a, f.mul(part.index, term["a.k"])))
+                    other = f.load_masked(f.at(right, f.mul(part.index, term["b.k"])), mask)
+                    part.next(f.multiply_add(left, other, part.carried[0]))
+                total.next(f.let("add", total.carried[0], part.carried[0]))
+            f.store_masked(total.carried[0], into, mask)

@@ -13,6 +13,7 @@ from grus.equations import Const, Expr, Input, Name, State, Weight
 from grus.equations.expr import parts, walk
 from grus.kernels.elementwise import compute
 from grus.kernels.ir import Target
+from grus.kernels.loops import INDEX, Argument, Value
 from grus.kernels.plan import ONE, Plan, is_mean
 from grus.kernels.slots import Slots, size_slot
 from grus.kernels.tile import Tile
@@ -33,9 +34,9 @@ class NumbersTile(Tile):
         rows: int,
         stores: tuple[str, ...],
     ) -> None:
-        super().__init__(target, plan, slots, f"stage{at}.{rows}x1", ["i64 %row"], rows, 1)
+        super().__init__(target, plan, slots, f"stage{at}.{rows}x1", "row", rows, 1)
         self.stores = stores
-        self.values: list[dict[Expr, str]] = [{} for _ in range(rows)]
+        self.values: list[dict[Expr, Argument]] = [{} for _ in range(rows)]
         left = list(plan.stages[at].equations)
         while left:
             ready = [pair for pair in left if self.known(pair[1], {n for n, _ in left})]
@@ -57,17 +58,15 @@ class NumbersTile(Tile):
                     values[node] = self.number(node, row)
             self.keep(name, row, compute(self.f, expr, values))
 
-    def keep(self, name: str, row: int, value: str) -> None:
+    def keep(self, name: str, row: int, value: Argument) -> None:
         """Store a number where somebody will look for it."""
         self.values[row][Name(name)] = value
         if name in self.plan.rows:
             self.f.store(value, self.row_pointer(f"row.{name}", "ld", row, "cur"))
         if name in self.stores:
-            t = self.f.target
-            one = self.f.let(f"extractelement {t.vector} {value}, i64 0")
-            self.f.emit(
-                f"store {t.number} {one}, ptr {self.array_row(f'out.{name}', row)}, align 1"
-            )
+            number = self.f.let("first", value) if isinstance(value, Value) else value
+            place = self.array_row(f"out.{name}", row)
+            self.f.do("store", number, place, of=self.f.target.number, detail=1)
 
     def means(self, equations: Sequence[tuple[str, Expr]]) -> None:
         """Several means: those over one axis in one sweep over the row."""
@@ -91,7 +90,7 @@ class NumbersTile(Tile):
                 return axis
         return ONE
 
-    def sweep(self, axis: str, found: Sequence[tuple[str, Expr]]) -> list[tuple[str, int, str]]:
+    def sweep(self, axis: str, found: Sequence[tuple[str, Expr]]) -> list[tuple[str, int, Value]]:
         """The means of some expressions over an axis: (name, row, mean in all lanes)."""
         f, t = self.f, self.f.target
         places = [(name, row) for name, _ in found for row in range(self.rows)]
@@ -101,11 +100,10 @@ class NumbersTile(Tile):
         for name in ("cur", self.slots.widest):
             self.slot(name)
         size = self.slot(size_slot(axis))
-        whole = f.let(f"sdiv i64 {size}, {t.lanes}")
-        rest = f.let(f"srem i64 {size}, {t.lanes}")
+        whole, rest = f.let("div", size, t.lanes), f.let("rem", size, t.lanes)
 
-        def add(j: str, mask: str, totals: list[str]) -> list[str]:
-            vectors: list[dict[Expr, str]] = [dict(values) for values in self.values]
+        def add(j: Value, mask: Value | None, totals: Sequence[Value]) -> list[Value]:
+            vectors: list[dict[Expr, Argument]] = [dict(values) for values in self.values]
             after = []
             for (_, expr), row, total in (
                 (found[k // self.rows], k % self.rows, totals[k]) for k in range(len(places))
@@ -115,21 +113,20 @@ class NumbersTile(Tile):
                         vectors[row][node] = self.vector(node, row, j, mask)
                 value = compute(f, expr, vectors[row])
                 if mask:
-                    lanes = f"{t.mask} {mask}, {t.vector} {value}, {t.vector} zeroinitializer"
-                    value = f.let(f"select {lanes}")
-                after.append(f.let(f"fadd {t.vector} {total}, {value}"))
+                    value = f.let("select", mask, value, 0.0)
+                after.append(f.let("add", total, value))
             return after
 
-        zero = [(t.vector, "zeroinitializer") for _ in places]
-        sums = f.loop(0, whole, 1, lambda j, totals: add(j, "", totals), zero)
+        with f.loop(0, whole, 1, [0.0] * len(places)) as loop:
+            loop.next(*add(loop.index, None, loop.carried))
         mask = f.lanes_below(rest)
-        stop = f.add(whole, f.let(f"zext i1 {f.let(f'icmp sgt i64 {rest}, 0')} to i64"))
-        last = [(t.vector, total) for total in sums]
-        sums = f.loop(whole, stop, 1, lambda j, totals: add(j, mask, totals), last)
-        count = self.splat(f.let(f"sitofp i64 {size} to {t.number}"))
+        stop = f.add(whole, f.let("convert", f.let("more", rest, 0), type=INDEX))
+        with f.loop(whole, stop, 1, loop.carried) as loop:
+            loop.next(*add(loop.index, mask, loop.carried))
+        count = f.splat(f.let("convert", size, type=t.number))
         return [
-            (name, row, f.let(f"fdiv {t.vector} {self.over_lanes(total)}, {count}"))
-            for (name, row), total in zip(places, sums, strict=True)
+            (name, row, f.let("div", self.over_lanes(total), count))
+            for (name, row), total in zip(places, loop.carried, strict=True)
         ]
 
     def constants(self, expr: Expr, row: int) -> None:
@@ -142,7 +139,7 @@ class NumbersTile(Tile):
             else:
                 self.start(node, row)
 
-    def start(self, node: Expr, row: int) -> str:
+    def start(self, node: Expr, row: int) -> Value:
         """The address of a vector's first unit in a row."""
         chains = [chain.name for chain in self.plan.hoisted]
         if isinstance(node, Weight):
@@ -162,32 +159,21 @@ class NumbersTile(Tile):
             return self.cached[key]
         return self.row_pointer(f"row.{node.name}", "ld", row, "cur")
 
-    def vector(self, node: Expr, row: int, j: str, mask: str) -> str:
+    def vector(self, node: Expr, row: int, j: Value, mask: Value | None) -> Value:
         """The j-th vector of a row, no lane beyond the mask where the memory is the caller's."""
         key: object = ("offset", j)
         if key not in self.cached:
-            self.cached[key] = self.f.mul(j, self.vector_bytes)
+            self.cached[key] = self.f.let("mul", j, self.vector_bytes)
         at = self.f.at(self.start(node, row), self.cached[key])
         if isinstance(node, Input) and node.keep is None:
             return self.f.load_masked(at, mask) if mask else self.f.load(at, 1)
         return self.f.load(at)
 
-    def splat(self, number: str) -> str:
-        """A number in all lanes."""
-        f, t = self.f, self.f.target
-        one = f.let(f"insertelement {t.vector} poison, {t.number} {number}, i64 0")
-        zeros = f"<{t.lanes} x i32> zeroinitializer"
-        return f.let(f"shufflevector {t.vector} {one}, {t.vector} poison, {zeros}")
-
-    def over_lanes(self, total: str) -> str:
+    def over_lanes(self, total: Value) -> Value:
         """The sum over the lanes, in all of them: each half added to the other."""
-        f, t = self.f, self.f.target
-        half = t.lanes // 2
+        half = self.f.target.lanes // 2
         while half:
-            order = ", ".join(f"i32 {k ^ half}" for k in range(t.lanes))
-            turned = f.let(
-                f"shufflevector {t.vector} {total}, {t.vector} poison, <{t.lanes} x i32> <{order}>"
-            )
-            total = f.let(f"fadd {t.vector} {total}, {turned}")
+            order = tuple(k ^ half for k in range(self.f.target.lanes))
+            total = self.f.let("add", total, self.f.let("shuffle", total, detail=order))
             half //= 2
         return total

@@ -11,51 +11,45 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from grus.kernels.ir import Function
+from grus.kernels.loops import Argument, Value, type_of
 
-Accumulators = dict[tuple[int, int, int], str]
+Accumulators = dict[tuple[int, int, int], Argument]
 """(row, vector, chain) -> register."""
 UPPER = -(1 << 16)
 QUIET = 1 << 22
 """The bit that keeps a NaN a NaN when its lower half is cut off."""
 
 
-def pair(f: Function, one: str, other: str) -> str:
+def pair(f: Function, even: Value, odd: Value) -> Value:
     """Two vectors rounded to bfloat16, to nearest, ties to even, in the halves of their lanes."""
-    t = f.target
-    low = f.let(f"lshr {t.integers} {_rounded(f, one)}, {t.splat_int(16)}")
-    high = f.let(f"and {t.integers} {_rounded(f, other)}, {t.splat_int(UPPER)}")
-    both = f.let(f"or {t.integers} {low}, {high}")
-    return f.let(f"bitcast {t.integers} {both} to {t.vector}")
+    low = f.let("shr", _rounded(f, even), 16)
+    high = f.let("and", _rounded(f, odd), UPPER)
+    return f.let("bits", f.let("or", low, high), type=f.target.vector)
 
 
-def _rounded(f: Function, value: str) -> str:
+def _rounded(f: Function, value: Value) -> Value:
     """The bits of a vector, their upper halves rounded."""
-    t = f.target
-    bits = f.let(f"bitcast {t.vector} {value} to {t.integers}")
-    odd = f.let(f"lshr {t.integers} {bits}, {t.splat_int(16)}")
-    odd = f.let(f"and {t.integers} {odd}, {t.splat_int(1)}")
-    total = f.let(f"add {t.integers} {bits}, {t.splat_int(0x7FFF)}")
-    total = f.let(f"add {t.integers} {total}, {odd}")
-    nan = f.let(f"fcmp uno {t.vector} {value}, {value}")
-    kept = f.let(f"or {t.integers} {bits}, {t.splat_int(QUIET)}")
-    return f.let(f"select {t.mask} {nan}, {t.integers} {kept}, {t.integers} {total}")
+    bits = f.let("bits", value, type=f.target.integers)
+    odd = f.let("and", f.let("shr", bits, 16), 1)
+    total = f.let("add", f.let("add", bits, 0x7FFF), odd)
+    nan = f.let("nan", value)
+    return f.let("select", nan, f.let("or", bits, QUIET), total)
 
 
-def widened(f: Function, both: str) -> tuple[str, str]:
+def widened(f: Function, both: Value) -> tuple[Value, Value]:
     """The two vectors of a pair, as float32."""
     t = f.target
-    bits = f.let(f"bitcast {t.vector} {both} to {t.integers}")
-    low = f.let(f"shl {t.integers} {bits}, {t.splat_int(16)}")
-    high = f.let(f"and {t.integers} {bits}, {t.splat_int(UPPER)}")
-    one, other = (f.let(f"bitcast {t.integers} {half} to {t.vector}") for half in (low, high))
-    return one, other
+    bits = f.let("bits", both, type=t.integers)
+    halves = f.let("shl", bits, 16), f.let("and", bits, UPPER)
+    even, odd = (f.let("bits", half, type=t.vector) for half in halves)
+    return even, odd
 
 
 def products(
     f: Function,
-    count: str,
-    panels: Sequence[str],
-    rows: Sequence[str],
+    count: Value,
+    panels: Sequence[Value],
+    rows: Sequence[Value],
     chains: Sequence[int],
     used: Sequence[tuple[int, int, int]],
     accumulators: Accumulators,
@@ -66,8 +60,7 @@ def products(
     step = len(chains) * t.machine.vector_bytes
     dots = t.narrow == "products"
 
-    def body(index: str, carried: list[str], *, single: bool = False) -> list[str]:
-        del index  # offsets in bytes are carried instead
+    def turn(carried: Sequence[Argument], *, single: bool) -> list[Argument]:
         koff, poff, *names = carried
         now = dict(zip(used, names, strict=True))
         panel = [
@@ -77,7 +70,7 @@ def products(
         wide = [] if dots else [[widened(f, both) for both in vector] for vector in panel]
         for i, row in enumerate(rows):
             at = f.at(row, koff)
-            factors = _dotted(f, at, single) if dots else _factors(f, at, single)
+            factors = [_dotted(f, at, single)] if dots else _factors(f, at, single)
             for v, _ in enumerate(panels):
                 for m, c in enumerate(chains):
                     total = now[i, v, c]
@@ -89,38 +82,29 @@ def products(
                     now[i, v, c] = total
         return [f.add(koff, 2 * t.item), f.add(poff, step), *(now[key] for key in used)]
 
-    pairs = f.let(f"and i64 {count}, -2")
-    carried = [("i64", "0"), ("i64", "0"), *((t.vector, accumulators[k]) for k in used)]
-    found = f.loop(0, pairs, 2, body, carried)
-
-    def last(index: str, names: list[str]) -> list[str]:
-        return body(index, names, single=True)
-
-    carried = [("i64", found[0]), ("i64", found[1]), *((t.vector, name) for name in found[2:])]
-    found = f.loop(pairs, count, 2, last, carried)
-    accumulators.update(zip(used, found[2:], strict=True))
+    pairs = f.let("and", count, -2)
+    with f.loop(0, pairs, 2, [0, 0, *(accumulators[k] for k in used)]) as loop:
+        loop.next(*turn(loop.carried, single=False))
+    with f.loop(pairs, count, 2, loop.carried) as loop:
+        loop.next(*turn(loop.carried, single=True))
+    accumulators.update(zip(used, loop.carried[2:], strict=True))
 
 
-def _factors(f: Function, at: str, single: bool) -> list[str]:
+def _factors(f: Function, at: Value, single: bool) -> list[Value]:
     """One number of a row, or two, each in all lanes."""
     return [f.broadcast(f.at(at, k * f.target.item)) for k in range(1 if single else 2)]
 
 
-def _dotted(f: Function, at: str, single: bool) -> list[str]:
+def _dotted(f: Function, at: Value, single: bool) -> Value:
     """A pair of numbers of a row as bfloat16, in all lanes; the second is 0 where there is none."""
     t = f.target
-    one, *other = _factors(f, at, single)
-    kinds = f"{t.vector} {other[0] if other else 'zeroinitializer'}, {t.vector} {one}"
-    order = ", ".join(f"i32 {t.lanes if k % 2 == 0 else 0}" for k in range(t.lanes))
-    mixed = f.let(f"shufflevector {kinds}, <{t.lanes} x i32> <{order}>")
-    halves = f"<{2 * t.lanes} x bfloat>"
-    name = "llvm.x86.avx512bf16.cvtne2ps2bf16.512"
-    return [f.call(halves, name, f"{t.vector} {mixed}", f"{t.vector} {mixed}")]
+    even, *odd = _factors(f, at, single)
+    order = tuple(t.lanes if k % 2 == 0 else 0 for k in range(t.lanes))
+    second = odd[0] if odd else 0.0
+    mixed = f.let("shuffle", second, even, detail=order)
+    return f.let("round_pairs", mixed, mixed)
 
 
-def _dot(f: Function, total: str, factors: str, weights: str) -> str:
-    t = f.target
-    halves = f"<{2 * t.lanes} x bfloat>"
-    both = f.let(f"bitcast {t.vector} {weights} to {halves}")
-    name = "llvm.x86.avx512bf16.dpbf16ps.512"
-    return f.call(t.vector, name, f"{t.vector} {total}", f"{halves} {factors}", f"{halves} {both}")
+def _dot(f: Function, total: Argument, factors: Value, weights: Value) -> Value:
+    pairs = type_of("bfloat16", 2 * f.target.lanes)
+    return f.let("dot_pairs", total, factors, f.let("bits", weights, type=pairs))

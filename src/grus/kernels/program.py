@@ -1,19 +1,18 @@
-"""A plan as a whole LLVM module: the time loop over its stages, and the threads around it."""
+"""A plan as a whole program of the loop language: the time loop over its stages, and the threads
+around it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from grus.equations import Name, State
-from grus.kernels import barrier, clear, drivers, masks, ragged
-from grus.kernels.code import Code
-from grus.kernels.drivers import Module
-from grus.kernels.ir import ATTRIBUTES, Target
+from grus.kernels import clear, drivers, loops, masks, ragged
+from grus.kernels.drivers import SPAN, Module
+from grus.kernels.ir import Code, Target
+from grus.kernels.loops import Argument, Value
 from grus.kernels.plan import Plan
 from grus.kernels.slots import DENSE, Slots, Variant
-from grus.kernels.team import share
-
-SPAN = "i64 %r0, i64 %r1, i64 %j0, i64 %j1"
+from grus.kernels.to_llvm import to_llvm
 
 
 @dataclass(frozen=True)
@@ -32,8 +31,8 @@ class Program:
         """The layout of the argument block."""
         return Slots(self.plan, self.stores, bool(self.plan.hoisted), self.variant)
 
-    def text(self) -> str:
-        """The module as LLVM text."""
+    def loops(self) -> loops.Program:
+        """The program in the loop language."""
         module = Module(self.target, self.plan, self.slots)
         drivers.pack(module)
         if self.plan.hoisted:
@@ -47,122 +46,113 @@ class Program:
             masks.draw(module, per)
         drivers.copy_states(module, final=False)
         drivers.copy_states(module, final=True)
-        module.functions.append(barrier.barrier_function(self.target, threads=self.openmp))
         _work(module)
         _member(module)
-        _entry(module, self.openmp)
-        declared = sorted(
-            {*module.externals, *barrier.declarations(self.target, threads=self.openmp)}
-        )
-        return "\n\n".join([*declared, *module.functions, ATTRIBUTES]) + "\n"
+        entry = module.code("run", "", once=True)
+        entry.do("parallel", entry.ctx, entry.slot("threads"), detail="member")
+        module.add(entry)
+        return loops.Program(tuple(f.finished() for f in module.functions))
+
+    def text(self) -> str:
+        """The program as LLVM text."""
+        return to_llvm(self.loops(), self.target.machine, threads=self.openmp)
 
 
 def _work(module: Module) -> None:
     """``work(ctx, s, r0, r1, j0, j1, parties)``: slice s over all steps, in chunks."""
-    f = module.code("work", "i64 %s", *SPAN.split(", "), "i64 %parties")
+    f = module.code("work", f"s, {SPAN}, parties")
+    s, r0, r1, j0, j1, parties = f.given
+    plan, variant = module.plan, module.slots.variant
     half = f.mul(f.slot("B"), f.slot("ld"))
-    f.set("cur", "0")
+    f.set("cur", 0)
     f.set("nxt", half)
-    f.set("sums.now", f.add(f.slot("sums"), f.mul("%s", f.slot("sums.slice"))))
-    f.emit(f"call void @begin(ptr %ctx, {SPAN})")
-    if any(mask.per == "sequence" for mask in module.plan.masks):
-        f.emit(f"call void @masks.sequence(ptr %ctx, {SPAN})")
-    f.barrier("%parties")
-    variant = module.slots.variant
+    f.set("sums.now", f.add(f.slot("sums"), f.mul(s, f.slot("sums.slice"))))
+    f.call("begin", f.ctx, r0, r1, j0, j1)
+    if any(mask.per == "sequence" for mask in plan.masks):
+        f.call("masks.sequence", f.ctx, r0, r1, j0, j1)
+    f.barrier(parties)
     if variant.ragged:
         ragged.begin(f)
     steps, chunk = f.slot("T"), f.slot("chunk")
     # Means may read whole rows of products with x.
-    averaged = {Name(chain.name) for chain in module.plan.hoisted} & {*module.plan.averaged}
-
-    def chunks(t0: str, _: list[str]) -> list[str]:
+    averaged = {Name(chain.name) for chain in plan.hoisted} & {*plan.averaged}
+    if plan.masks:
+        f.set("mask.now", 0)
+    with f.each(0, steps, chunk) as t0:
         count = f.smaller(f.sub(steps, t0), chunk)
-        if module.plan.hoisted:
+        if plan.hoisted:
             if averaged:
-                f.barrier("%parties")
+                f.barrier(parties)
             (_hoist_ragged if variant.ragged else _hoist)(f, t0, count)
             if averaged:
-                f.barrier("%parties")
-        f.loop(0, count, 1, step)
-        return []
-
-    if module.plan.masks:
-        f.set("mask.now", "0")
-
-    def step(_: str, __: list[str]) -> list[str]:
-        end = ragged.shrink(f) if variant.ragged else "%r1"
-        span = f"i64 %r0, i64 {end}, i64 %j0, i64 %j1"
-        _step_masks(module, f, span)
-        for at in range(len(module.plan.stages)):
-            f.emit(f"call void @stage{at}(ptr %ctx, {span})")
-            if variant.clear and clear.made(module, at):
-                f.emit(f"call void @clear{at}(ptr %ctx, {span})")
-            if guarded(module.plan, at):
-                f.barrier("%parties")
-        _advance(module, f, half)
-        return []
-
-    f.loop(0, steps, chunk, chunks)
-    rest = f.slot("end") if variant.ragged else "%r1"
-    f.emit(f"call void @finish(ptr %ctx, i64 %r0, i64 {rest}, i64 %j0, i64 %j1)")
+                f.barrier(parties)
+        with f.each(0, count, 1):
+            _step(module, f, half)
+    f.call("finish", f.ctx, r0, f.slot("end") if variant.ragged else r1, j0, j1)
     module.add(f)
 
 
-def _advance(module: Module, f: Code, half: str) -> None:
-    """Go on to the next step."""
+def _step(module: Module, f: Code, half: Argument) -> None:
+    """One step: its masks, its stages, and on to the next."""
+    variant, r0, parties = module.slots.variant, f.named["r0"], f.named["parties"]
+    end = ragged.shrink(f) if variant.ragged else f.named["r1"]
+    span = r0, end, f.named["j0"], f.named["j1"]
+    _step_masks(module, f, span)
+    for at in range(len(module.plan.stages)):
+        f.call(f"stage{at}", f.ctx, *span)
+        if variant.clear and clear.made(module, at):
+            f.call(f"clear{at}", f.ctx, *span)
+        if guarded(module.plan, at):
+            f.barrier(parties)
     for array in module.slots.arrays:
         if array != "x":
             f.advance(array, f"{array}.time")
     if module.plan.hoisted:
         f.advance("P.now", "P.time")
-    if module.slots.variant.clear:
+    if variant.clear:
         f.advance("clear", "B")
-    now = f.read("cur")
+    now = f.slot("cur")
     f.set("nxt", now)
     f.set("cur", f.sub(half, now))
 
 
-def _step_masks(module: Module, f: Code, span: str) -> None:
+def _step_masks(module: Module, f: Code, span: tuple[Argument, ...]) -> None:
     """Draw the masks of the present step."""
     if not any(mask.per == "step" for mask in module.plan.masks):
         return
     shared = bool({*module.plan.masks} & {*module.plan.averaged})
     if shared:
-        f.barrier("%parties")
-    f.emit(f"call void @masks.step(ptr %ctx, {span})")
+        f.barrier(f.named["parties"])
+    f.call("masks.step", f.ctx, *span)
     f.advance("mask.now", "mask.sign")
     if shared:
-        f.barrier("%parties")
+        f.barrier(f.named["parties"])
 
 
-def _hoist(f: Code, t0: str, count: str) -> None:
+def _hoist(f: Code, t0: Value, count: Value) -> None:
     """Set up and compute a chunk of the products with x."""
-    rows = f.sub("%r1", "%r0")
-    start = f.add(f.mul(t0, f.slot("x.time")), f.mul("%r0", f.slot("x.row")))
+    s, r0, r1, j0, j1, _ = f.given
+    rows = f.sub(r1, r0)
+    start = f.add(f.mul(t0, f.slot("x.time")), f.mul(r0, f.slot("x.row")))
     x = f.at(f.pointer("x"), start)
-    base = f.add(f.slot("P"), f.mul("%s", f.slot("P.slice")))
-    p = f.let(f"inttoptr i64 {base} to ptr")
+    base = f.add(f.slot("P"), f.mul(s, f.slot("P.slice")))
+    p = f.let("address", base)
     # Rows of the batch fill a tile where there are enough of them, else steps do.
-    by_row = f.let(f"icmp sge i64 {rows}, 8")
-
-    def pick(a: str, b: str) -> str:
-        return f.let(f"select i1 {by_row}, i64 {a}, i64 {b}")
-
+    by_row = f.let("at_least", rows, 8)
     xt, xr, pt, pr = (f.slot(n) for n in ("x.time", "x.row", "P.time", "P.row"))
     for name, a, b in (("nx", xr, xt), ("np", pr, pt), ("gx", xt, xr), ("gp", pt, pr)):
-        f.set(name, pick(a, b))
-    n, g = pick(rows, count), pick(count, rows)
-    where = f"ptr {x}, ptr {p}, i64 {n}, i64 {g}, i64 %j0, i64 %j1"
-    f.emit(f"call void @hoisted(ptr %ctx, {where})")
+        f.set(name, f.let("select", by_row, a, b))
+    n, g = f.let("select", by_row, rows, count), f.let("select", by_row, count, rows)
+    f.call("hoisted", f.ctx, x, p, n, g, j0, j1)
     # Stages address rows absolutely; the slice's buffer begins at its own first row.
-    f.set("P.now", f.sub(base, f.mul("%r0", f.slot("P.row"))))
+    f.set("P.now", f.sub(base, f.mul(r0, f.slot("P.row"))))
 
 
-def _hoist_ragged(f: Code, t0: str, count: str) -> None:
+def _hoist_ragged(f: Code, t0: Value, count: Value) -> None:
     """The same where rows end one after the other."""
-    base = f.add(f.slot("P"), f.mul("%s", f.slot("P.slice")))
-    ragged.hoist(f, t0, count, f.let(f"inttoptr i64 {base} to ptr"))
-    f.set("P.now", f.sub(base, f.mul("%r0", f.slot("P.row"))))
+    base = f.add(f.slot("P"), f.mul(f.named["s"], f.slot("P.slice")))
+    ragged.hoist(f, t0, count, f.let("address", base))
+    f.set("P.now", f.sub(base, f.mul(f.named["r0"], f.slot("P.row"))))
 
 
 def guarded(plan: Plan, at: int) -> bool:
@@ -177,45 +167,30 @@ def guarded(plan: Plan, at: int) -> bool:
 def _member(module: Module) -> None:
     """``member(ctx, tid, team)``: one thread's part. The team's size is what OpenMP gave, and
     slices are dealt out over it, so that a smaller team than asked for still does all."""
-    f = module.code("member", "i64 %tid", "i64 %team", quick=True)
-    f.emit(f"%mine = alloca [{len(module.slots)} x i64], align 64")
-    saved = f.enter_float_mode()
+    f = module.code("member", "tid, team", once=True, nearest=True)
+    tid, team = f.given
+    own = f.local(8 * len(module.slots), 64)
     tiles, rows, slices = f.slot("tiles"), f.slot("B"), f.slot("slices")
-    j0 = f.let(f"sdiv i64 {f.mul('%tid', tiles)}, %team")
-    j1 = f.let(f"sdiv i64 {f.mul(f.add('%tid', 1), tiles)}, %team")
-    bare = f.let(f"icmp eq i64 {f.slot('packed')}, 0")  # a stepper's panels are packed already
-    f.when(bare, lambda: f.emit(f"call void @pack(ptr %ctx, i64 {j0}, i64 {j1})"))
-    f.barrier("%team")
-    hidden = f.let(f"icmp ne i64 {f.slot('by_hidden')}, 0")
-    whole = f.let(f"xor i1 {hidden}, true")
+    j0 = f.let("div", f.mul(tid, tiles), team)
+    j1 = f.let("div", f.mul(f.add(tid, 1), tiles), team)
+    with f.when(f.let("equal", f.slot("packed"), 0)):  # a stepper's panels are packed already
+        f.call("pack", f.ctx, j0, j1)
+    f.barrier(team)
+    hidden = f.let("differ", f.slot("by_hidden"), 0)
+    whole = f.let("xor", hidden, True)
 
-    def work(s: str, r0: str, r1: str, j0: str, j1: str, parties: str) -> None:
-        size = f"i64 {8 * module.slots.given}"
-        f.call("void", "llvm.memcpy.p0.p0.i64", "ptr %mine", "ptr %ctx", size, "i1 false")
-        span = f"i64 {r0}, i64 {r1}, i64 {j0}, i64 {j1}"
-        f.emit(f"call void @work(ptr %mine, i64 {s}, {span}, i64 {parties})")
+    def work(s: Argument, r0: Argument, r1: Argument, *rest: Argument) -> None:
+        f.do("copy", own, f.ctx, 8 * module.slots.given)
+        f.call("work", own, s, r0, r1, *rest)
 
-    def by_rows() -> None:
-        def body(s: str, _: list[str]) -> list[str]:
-            if module.slots.variant.ragged:
-                r0, r1 = (ragged.entry(f, f.pointer("starts"), k) for k in (s, f.add(s, 1)))
-            else:
-                r0 = f.let(f"sdiv i64 {f.mul(s, rows)}, {slices}")
-                r1 = f.let(f"sdiv i64 {f.mul(f.add(s, 1), rows)}, {slices}")
-            work(s, r0, r1, "0", tiles, "1")
-            return []
-
-        f.loop("%tid", slices, "%team", body)
-
-    f.when(hidden, lambda: work("0", "0", rows, j0, j1, "%team"))
-    f.when(whole, by_rows)
-    f.leave_float_mode(saved)
-    module.add(f)
-
-
-def _entry(module: Module, openmp: bool) -> None:
-    """``run(ctx)``: alone, or in a parallel region of the OpenMP runtime."""
-    f = module.code("run", private=False, quick=True)
-    for region in share(f, openmp):
-        module.add(region)
+    with f.when(hidden):
+        work(0, 0, rows, j0, j1, team)
+    with f.when(whole), f.each(tid, slices, team) as s:
+        if module.slots.variant.ragged:
+            starts = f.pointer("starts")
+            r0, r1 = f.entry(starts, s), f.entry(starts, f.add(s, 1))
+        else:
+            r0 = f.let("div", f.mul(s, rows), slices)
+            r1 = f.let("div", f.mul(f.add(s, 1), rows), slices)
+        work(s, r0, r1, 0, tiles, 1)
     module.add(f)

@@ -16,15 +16,14 @@ import numpy as np
 
 from grus.errors import InputError
 from grus.kernels import matrices, threads
-from grus.kernels.code import Code
 from grus.kernels.compiling import compiled
-from grus.kernels.few import few
-from grus.kernels.ir import ATTRIBUTES, Target
+from grus.kernels.ir import Code, Target
+from grus.kernels.loops import Program, Value
 from grus.kernels.machine import DType, item_bytes
 from grus.kernels.memory import give, take
 from grus.kernels.slots import Slots
 from grus.kernels.split import FAST, WAKE
-from grus.kernels.team import share
+from grus.kernels.to_llvm import to_llvm
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Side = tuple[int, int, int, int]
@@ -144,53 +143,43 @@ class _Slots(Slots):
         self.index = {name: k for k, name in enumerate(HEAD)}
 
 
-def text(target: Target, openmp: bool) -> str:
-    """All terms as LLVM text: each thread works out rows of its own of every result."""
-    member = Code(target, "member", ["ptr %ctx", "i64 %tid", "i64 %team"], _Slots())
-    before = member.enter_float_mode()
-    scratch = member.at(
-        member.pointer("scratch"), member.mul("%tid", matrices.Blocks(target).scratch)
-    )
-
-    def each(index: str, _: list[str]) -> list[str]:
+def loops(target: Target) -> Program:
+    """All terms as a program: each thread works out rows of its own of every result."""
+    member = Code(target, "member", "tid, team", _Slots(), nearest=True)
+    tid, _ = member.given
+    own = member.mul(tid, matrices.Blocks(target).scratch)
+    scratch = member.at(member.pointer("scratch"), own)
+    with member.each(0, member.slot("count"), 1) as index:
         at = member.add(8 * len(HEAD), member.mul(index, 8 * len(FIELDS)))
-        _term(member, member.at("%ctx", at), scratch)
-        return []
-
-    member.loop(0, member.slot("count"), 1, each)
-    member.leave_float_mode(before)
-    entry = Code(target, "run", ["ptr %ctx"], _Slots(), private=False)
-    parts = [*matrices.functions(target), member, *share(entry, openmp), entry]
-    declared = sorted(set().union(*(f.externals for f in parts)))
-    return "\n\n".join([*declared, *(f.text() for f in parts), ATTRIBUTES]) + "\n"
+        _term(member, member.at(member.ctx, at), scratch)
+    entry = Code(target, "run", "", _Slots())
+    entry.do("parallel", entry.ctx, entry.slot("threads"), detail="member")
+    parts = [*matrices.functions(target), member, entry]
+    return Program(tuple(f.finished() for f in parts))
 
 
-def _term(f: Code, place: str, scratch: str) -> None:
+def text(target: Target, openmp: bool) -> str:
+    """All terms as LLVM text."""
+    return to_llvm(loops(target), target.machine, threads=openmp)
+
+
+def _term(f: Code, place: Value, scratch: Value) -> None:
     """This thread's rows of a term."""
-    term = {}
+    (tid, team), term = f.given, {}
     for k, name in enumerate(FIELDS):
-        term[name] = f.let(f"load i64, ptr {f.at(place, 8 * k)}, align 8")
-        if name in ("a", "b", "c"):
-            term[name] = f.let(f"inttoptr i64 {term[name]} to ptr")
+        number = f.entry(place, k)
+        term[name] = f.let("address", number) if name in matrices.POINTERS else number
     unit = matrices.Blocks(f.target).rows
-    tiles = f.let(f"sdiv i64 {f.add(term['whole'], unit - 1)}, {unit}")
-    ends = [
-        f.mul(f.let(f"sdiv i64 {f.mul(tid, tiles)}, %team"), unit)
-        for tid in ("%tid", f.add("%tid", 1))
-    ]
-    low, high = (f.sub(end, term["first"]) for end in ends)
-    below = f.let(f"icmp slt i64 {low}, 0")
-    first, end = f.let(f"select i1 {below}, i64 0, i64 {low}"), f.smaller(high, term["rows"])
-    large = f.let(f"icmp ne i64 {term['large']}, 0")
-
-    def tiled() -> None:
-        given = ", ".join(
-            f"{'ptr' if name in ('a', 'b', 'c') else 'i64'} {term[name]}"
-            for name in matrices.FIELDS
-        )
-        f.emit(f"call void @matrices({given}, ptr {scratch}, i64 {first}, i64 {end})")
-
+    tiles = f.let("div", f.add(term["whole"], unit - 1), unit)
+    low, high = (
+        f.sub(f.mul(f.let("div", f.mul(thread, tiles), team), unit), term["first"])
+        for thread in (tid, f.add(tid, 1))
+    )
+    first = f.let("select", f.let("less", low, 0), 0, low)
+    end = f.smaller(high, term["rows"])
+    large, some = f.let("differ", term["large"], 0), f.let("less", first, end)
     # A thread may have no rows: it packs nothing then.
-    some = f.let(f"icmp slt i64 {first}, {end}")
-    f.when(f.let(f"and i1 {large}, {some}"), tiled)
-    f.when(f.let(f"xor i1 {large}, true"), lambda: few(f, term, first, end))
+    with f.when(f.let("and", large, some)):
+        f.call("matrices", *(term[name] for name in matrices.FIELDS), scratch, first, end)
+    with f.when(f.let("xor", large, True)):
+        matrices.small(f, term, first, end)

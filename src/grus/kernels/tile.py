@@ -8,11 +8,11 @@ from grus.equations.expr import walk
 from grus.kernels import narrow
 from grus.kernels.elementwise import compute
 from grus.kernels.ir import Function, Target
+from grus.kernels.loops import INDEX, Argument, Value
+from grus.kernels.narrow import Accumulators
 from grus.kernels.plan import ONE, Chain, Plan
 from grus.kernels.slots import Slots, groups, operand_axis, operand_slot, size_slot
 
-Accumulators = dict[tuple[int, int, int], str]
-"""(row, vector, chain) -> register."""
 MOST_PRINTED = 2
 
 
@@ -24,7 +24,7 @@ def shared(rows: int, width: int) -> bool:
 
 
 class Tile:
-    """Prints the function of one tile shape; ``ctx`` is the thread's copy of the slots."""
+    """Builds the function of one tile shape; ``ctx`` is the thread's copy of the slots."""
 
     def __init__(
         self,
@@ -32,117 +32,115 @@ class Tile:
         plan: Plan,
         slots: Slots,
         name: str,
-        parameters: list[str],
+        parameters: str,
         rows: int,
         width: int,
         axis: str = "hidden",
     ) -> None:
         self.axis = axis
-        self.f = Function(target, name, ["ptr noalias %ctx", *parameters])
+        self.f = Function(target, name, f"ctx: pointer, {parameters}", alone=True)
         self.plan, self.slots = plan, slots
         self.rows, self.width = rows, width
         self.item = target.item
         self.vector_bytes = target.machine.vector_bytes
-        self.cached: dict[object, str] = {}
+        self.cached: dict[object, Value] = {}
+        self.offsets: dict[object, Argument] = {}
 
-    def slot(self, name: str) -> str:
+    def slot(self, name: str) -> Value:
         """The value of a slot, loaded once."""
         if name not in self.cached:
-            at = self.f.at("%ctx", 8 * self.slots.index[name])
-            self.cached[name] = self.f.let(f"load i64, ptr {at}, align 8")
+            at = self.f.at(self.f.named["ctx"], 8 * self.slots.index[name])
+            self.cached[name] = self.f.let("load", at, type=INDEX, detail=8)
         return self.cached[name]
 
-    def pointer(self, name: str) -> str:
+    def pointer(self, name: str) -> Value:
         """A slot as an address."""
         key = ("pointer", name)
         if key not in self.cached:
-            self.cached[key] = self.f.let(f"inttoptr i64 {self.slot(name)} to ptr")
+            self.cached[key] = self.f.let("address", self.slot(name))
         return self.cached[key]
 
-    def column(self, vector: int) -> str:
+    def column(self, vector: int) -> Argument:
         """The byte offset of a vector of units."""
         key = ("column", vector)
-        if key not in self.cached:
-            tile = self.f.add("%tile", vector)
-            self.cached[key] = self.f.mul(tile, self.vector_bytes)
-        return self.cached[key]
+        if key not in self.offsets:
+            tile = self.f.add(self.f.named["tile"], vector)
+            self.offsets[key] = self.f.mul(tile, self.vector_bytes)
+        return self.offsets[key]
 
-    def place(self, number: int, vector: int) -> str:
+    def place(self, number: int, vector: int) -> Argument:
         """The byte offset of a vector of units in the ``number``-th of several padded rows."""
         key = ("place", number, vector)
-        if key not in self.cached:
-            self.cached[key] = self.f.add(self.first(number), self.column(vector))
-        return self.cached[key]
+        if key not in self.offsets:
+            self.offsets[key] = self.f.add(self.first(number), self.column(vector))
+        return self.offsets[key]
 
-    def first(self, number: int) -> str:
+    def first(self, number: int) -> Argument:
         """The byte offset of the ``number``-th of several padded rows."""
-        if "padded" not in self.cached:
-            self.cached["padded"] = self.f.mul(self.slot(self.slots.widest), self.vector_bytes)
-        return self.f.mul(self.cached["padded"], number)
+        if "padded" not in self.offsets:
+            self.offsets["padded"] = self.f.mul(self.slot(self.slots.widest), self.vector_bytes)
+        return self.f.mul(self.offsets["padded"], number)
 
-    def mask(self, vector: int) -> str:
+    def mask(self, vector: int) -> Value:
         """Which lanes of a vector are real units."""
         key = ("mask", vector)
         if key not in self.cached:
-            first = self.f.mul(self.f.add("%tile", vector), self.f.target.lanes)
+            first = self.f.mul(self.f.add(self.f.named["tile"], vector), self.f.target.lanes)
             self.cached[key] = self.f.lanes_below(
                 self.f.sub(self.slot(size_slot(self.axis)), first)
             )
         return self.cached[key]
 
-    def row_pointer(self, slot: str, stride: str, row: int, parity: str = "") -> str:
+    def row_pointer(self, slot: str, stride: str, row: int, parity: str = "") -> Value:
         """The address of row %row + ``row`` of an array, in one of its two halves if asked."""
         f = self.f
         key: object = ("first row", slot, parity)
         if key not in self.cached:
-            first = f.at(self.pointer(slot), f.mul("%row", self.slot(stride)))
+            first = f.at(self.pointer(slot), f.mul(f.named["row"], self.slot(stride)))
             self.cached[key] = f.at(first, self.slot(parity)) if parity else first
         return f.at(self.cached[key], self.multiple(stride, row))
 
-    def listed_row(self, slot: str, row: int) -> str:
+    def listed_row(self, slot: str, row: int) -> Value:
         """The address of row %row + ``row`` of an array whose rows a table lists."""
         key: object = ("listed row", slot, row)
         if key not in self.cached:
             f = self.f
-            entry = f.at(self.pointer(f"{slot}.rows"), f.mul(f.add("%row", row), 8))
-            offset = f.let(f"load i64, ptr {entry}, align 8")
+            offset = f.entry(self.pointer(f"{slot}.rows"), f.add(f.named["row"], row))
             self.cached[key] = f.at(self.pointer(slot), offset)
         return self.cached[key]
 
-    def array_row(self, slot: str, row: int) -> str:
+    def array_row(self, slot: str, row: int) -> Value:
         """The address of a row of a caller's array, at the present step."""
         if self.slots.variant.ragged:
             return self.listed_row(slot, row)
         return self.row_pointer(slot, f"{slot}.row", row)
 
-    def number(self, node: Expr, row: int) -> str:
+    def number(self, node: Expr, row: int) -> Value:
         """A number of a row, in all lanes."""
         if isinstance(node, Input):
             return self.f.broadcast(self.array_row(f"in.{node.name}", row))
         assert isinstance(node, Name)
         return self.f.load(self.row_pointer(f"row.{node.name}", "ld", row, "cur"))
 
-    def multiple(self, stride: str, count: int) -> str:
+    def multiple(self, stride: str, count: int) -> Argument:
         """``count`` times a stride."""
+        if count == 0:
+            return 0
         key = ("multiple", stride, count)
-        if key not in self.cached:
-            self.cached[key] = "0" if count == 0 else self.f.mul(self.slot(stride), count)
-        return self.cached[key]
+        if key not in self.offsets:
+            self.offsets[key] = self.f.mul(self.slot(stride), count)
+        return self.offsets[key]
 
-    def bias(self, chain: Chain, vector: int) -> str:
+    def bias(self, chain: Chain, vector: int) -> Argument:
         """The sum of a chain's biases, zero if there are none."""
-        total = "zeroinitializer"
-        for weight in chain.biases:
-            value = self.vector_weight(weight, vector)
-            t = self.f.target
-            total = (
-                value
-                if total == "zeroinitializer"
-                else self.f.let(f"fadd {t.vector} {total}, {value}")
-            )
-        return total
+        if not chain.biases:
+            return 0.0
+        first, *rest = (self.vector_weight(weight, vector) for weight in chain.biases)
+        for value in rest:
+            first = self.f.let("add", first, value)
+        return first
 
-    def vector_weight(self, weight: Weight, vector: int) -> str:
+    def vector_weight(self, weight: Weight, vector: int) -> Value:
         """A learned vector at these units, as it was packed."""
         key: object = ("weight", weight, vector)
         if key not in self.cached:
@@ -150,14 +148,14 @@ class Tile:
             self.cached[key] = self.f.load(at)
         return self.cached[key]
 
-    def products(self, number: int, row_pointers: list[str], accumulators: Accumulators) -> None:
+    def products(self, number: int, row_pointers: list[Value], accumulators: Accumulators) -> None:
         """Add one group's products: one loop over k, every operand element read once."""
         f, t = self.f, self.f.target
         operand, members = groups(self.plan)[number]
         count = self.slot(size_slot(operand_axis(self.plan, operand)))
         tile_bytes = self.slot(f"panel.{number}.tile")
         panels = [
-            f.at(self.pointer(f"panel.{number}"), f.mul(f.add("%tile", v), tile_bytes))
+            f.at(self.pointer(f"panel.{number}"), f.mul(f.add(f.named["tile"], v), tile_bytes))
             for v in range(self.width)
         ]
         used = sorted({(i, v, c) for i in range(self.rows) for v in range(self.width)
@@ -167,10 +165,11 @@ class Tile:
             narrow.products(f, count, panels, row_pointers, chains, used, accumulators)
             return
 
-        def body(index: str, carried: list[str]) -> list[str]:
-            del index  # offsets in bytes are carried instead
-            koff, poff, *names = carried
-            now = dict(zip(used, names, strict=True))
+        step = len(members) * self.vector_bytes
+        # Offsets in bytes are carried, not the index.
+        with f.loop(0, count, 1, [0, 0, *(accumulators[k] for k in used)]) as loop:
+            koff, poff, *totals = loop.carried
+            now = dict(zip(used, totals, strict=True))
             panel = [
                 [f.load(f.at(f.at(base, poff), m * self.vector_bytes)) for m in range(len(members))]
                 for base in panels
@@ -180,18 +179,14 @@ class Tile:
                 for v in range(self.width):
                     for m, (c, _, _) in enumerate(members):
                         now[i, v, c] = f.multiply_add(element, panel[v][m], now[i, v, c])
-            step = len(members) * self.vector_bytes
-            return [f.add(koff, self.item), f.add(poff, step), *(now[key] for key in used)]
-
-        carried = [("i64", "0"), ("i64", "0"), *((t.vector, accumulators[k]) for k in used)]
-        final = f.loop(0, count, 1, body, carried)
-        accumulators.update(zip(used, final[2:], strict=True))
+            loop.next(f.add(koff, self.item), f.add(poff, step), *(now[key] for key in used))
+        accumulators.update(zip(used, loop.carried[2:], strict=True))
 
 
 class StageTile(Tile):
     """A tile of a stage of the time loop, at row %row and vector %tile."""
 
-    more: tuple[str, ...] = ()
+    more = ""
 
     def __init__(
         self,
@@ -206,7 +201,7 @@ class StageTile(Tile):
     ) -> None:
         name = f"stage{at}.{self.shape(rows, width)}"
         self.stage, self.at = plan.stages[at], at
-        places = ["i64 %row", "i64 %tile", *self.more]
+        places = f"row, tile{self.more}"
         super().__init__(target, plan, slots, name, places, rows, width, self.stage.axis)
         self.stores, self.sums = stores, sums
         self.accumulators: Accumulators = {}
@@ -219,8 +214,8 @@ class StageTile(Tile):
     def print(self) -> None:
         """Start the accumulators, add the products, apply the equations."""
         share = bool(self.stage.chains) and shared(self.rows, self.width)
-        size = f"[{self.rows * self.width * len(self.stage.chains)} x {self.f.target.vector}]"
-        sums = self.f.let(f"alloca {size}, align {self.vector_bytes}") if share else ""
+        size = self.rows * self.width * len(self.stage.chains) * self.vector_bytes
+        sums = self.f.local(size, self.vector_bytes) if share else None
         for v in range(self.width):
             for i in range(self.rows):
                 for c, chain in enumerate(self.stage.chains):
@@ -231,14 +226,14 @@ class StageTile(Tile):
             slot = operand_slot(group.operand)
             pointers = [self.row_pointer(slot, "ld", i, "cur") for i in range(self.rows)]
             self.products(before + k, pointers, self.accumulators)
-        if share:
+        if sums:
             self.hand_over(sums)
             return
         for v in range(self.width):
             for i in range(self.rows):
                 Equations(self, i, v).print()
 
-    def hand_over(self, sums: str) -> None:
+    def hand_over(self, sums: Value) -> None:
         """Store all accumulators, and have the equations applied to each row and vector."""
         f, chains = self.f, len(self.stage.chains)
         places = [(i, v) for v in range(self.width) for i in range(self.rows)]
@@ -247,16 +242,16 @@ class StageTile(Tile):
             for c in range(chains):
                 f.store(self.accumulators[i, v, c], f.at(part, c * self.vector_bytes))
         for (i, v), part in zip(places, parts, strict=True):
-            where = f"i64 {f.add('%row', i)}, i64 {f.add('%tile', v)}, ptr {part}"
-            f.emit(f"call void @stage{self.at}.equations(ptr %ctx, {where})")
+            where = f.add(f.named["row"], i), f.add(f.named["tile"], v), part
+            f.call(f"stage{self.at}.equations", f.named["ctx"], *where)
 
-    def start(self, chain: Chain, row: int, vector: int) -> str:
+    def start(self, chain: Chain, row: int, vector: int) -> Argument:
         """What an accumulator starts from."""
         if chain in self.plan.hoisted:
             return self.hoisted(chain, row, vector)
         return self.bias(chain, vector)
 
-    def hoisted(self, chain: Chain, row: int, vector: int) -> str:
+    def hoisted(self, chain: Chain, row: int, vector: int) -> Value:
         """A chain as far as it was computed before the time loop."""
         f = self.f
         base = self.row_pointer("P.now", "P.row", row)
@@ -267,7 +262,7 @@ class EquationsTile(StageTile):
     """The equations for one row and one vector, whose accumulators stand at %sums: printed once
     for all shapes of tiles that are large."""
 
-    more = ("ptr %sums",)
+    more = ", sums: pointer"
 
     def shape(self, rows: int, width: int) -> str:
         """What the function's name ends in."""
@@ -277,7 +272,7 @@ class EquationsTile(StageTile):
     def print(self) -> None:
         """Load the accumulators, apply the equations."""
         for c in range(len(self.stage.chains)):
-            at = self.f.at("%sums", c * self.vector_bytes)
+            at = self.f.at(self.f.named["sums"], c * self.vector_bytes)
             self.accumulators[0, 0, c] = self.f.load(at)
         Equations(self, 0, 0).print()
 
@@ -288,7 +283,7 @@ class Equations:
     def __init__(self, tile: StageTile, row: int, vector: int) -> None:
         self.tile, self.f = tile, tile.f
         self.row, self.vector = row, vector
-        self.values: dict[Expr, str] = {}
+        self.values: dict[Expr, Argument] = {}
 
     def print(self) -> None:
         """Compute every equation and keep what others will read."""
@@ -305,7 +300,7 @@ class Equations:
             self.values[Name(name)] = compute(self.f, expr, self.values)
             self.keep(name, self.values[Name(name)])
 
-    def leaf(self, node: Expr) -> str:
+    def leaf(self, node: Expr) -> Value:
         """Load what an expression reads from memory."""
         tile = self.tile
         if isinstance(node, Weight):
@@ -322,13 +317,13 @@ class Equations:
             return tile.hoisted(chain, self.row, self.vector)
         return self.f.load(self.padded(f"row.{node.name}", "cur"))
 
-    def input(self, node: Input) -> str:
+    def input(self, node: Input) -> Value:
         """Load what arrives, or what was drawn."""
         if node.keep is not None:
             return self.f.load(self.padded(f"mask.{node.name}", ""))
         return self.f.load_masked(self.strided(f"in.{node.name}"), self.tile.mask(self.vector))
 
-    def keep(self, name: str, value: str) -> None:
+    def keep(self, name: str, value: Argument) -> None:
         """Store a value wherever somebody will look for it."""
         tile = self.tile
         state = name.removesuffix("_next")
@@ -341,24 +336,24 @@ class Equations:
         if name in tile.sums:
             self.add_up(tile.sums.index(name), value)
 
-    def put(self, slot: str, value: str) -> None:
+    def put(self, slot: str, value: Argument) -> None:
         """Store into a caller's array at the present step."""
         self.f.store_masked(value, self.strided(slot), self.tile.mask(self.vector))
 
-    def add_up(self, at: int, value: str) -> None:
+    def add_up(self, at: int, value: Argument) -> None:
         """Add to a sum over time and batch."""
         tile, f = self.tile, self.f
         address = f.at(tile.pointer("sums.now"), tile.place(at, self.vector))
-        total = f.let(f"fadd {f.target.vector} {f.load(address)}, {value}")
+        total = f.let("add", f.load(address), value)
         f.store(total, address)
 
-    def padded(self, slot: str, parity: str) -> str:
+    def padded(self, slot: str, parity: str) -> Value:
         """The address in one of our own buffers: aligned, padded to whole vectors."""
         tile = self.tile
         row = tile.row_pointer(slot, "ld", self.row, parity)
         return self.f.at(row, tile.column(self.vector))
 
-    def strided(self, slot: str) -> str:
+    def strided(self, slot: str) -> Value:
         """The address in a caller's array, at the present step."""
         tile = self.tile
         return self.f.at(tile.array_row(slot, self.row), tile.column(self.vector))

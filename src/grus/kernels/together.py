@@ -12,12 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from grus.errors import InputError
-from grus.kernels.barrier import declarations, until
-from grus.kernels.code import Code
 from grus.kernels.compiling import compiled
-from grus.kernels.ir import ATTRIBUTES, Target
+from grus.kernels.ir import Code, Target
+from grus.kernels.loops import FUNCTION, Program, Value
 from grus.kernels.slots import Slots
-from grus.kernels.team import share
+from grus.kernels.to_llvm import to_llvm
 
 HEAD = ("threads", "count", "taken", "over")
 """Threads asked for, how many calls, how many of them are taken, where those that are over are
@@ -56,31 +55,30 @@ def together(parts: Sequence[Part], threads: int) -> None:
     compiled(text, "float32").call(block.buffer_info()[0])
 
 
+def loops(target: Target) -> Program:
+    """The program."""
+    f = Code(target, "member", "tid, team", _Slots())
+    count, over, taken = f.slot("count"), f.pointer("over"), f.place("taken")
+    with f.each(0, count, 1):
+        own = f.let("take", taken)
+        with f.when(f.let("less", own, count)):
+            _run(f, own, over)
+    entry = Code(target, "run", "", _Slots())
+    entry.do("parallel", entry.ctx, entry.slot("threads"), detail="member")
+    return Program((f.finished(), entry.finished()))
+
+
 def text(target: Target, openmp: bool) -> str:
     """The program as LLVM text."""
-    f = Code(target, "member", ["ptr %ctx", "i64 %tid", "i64 %team"], _Slots())
-    count, over, taken = f.slot("count"), f.pointer("over"), f.address("taken")
-
-    def turn(_: str, __: list[str]) -> list[str]:
-        mine = f.let(f"atomicrmw add ptr {taken}, i64 1 monotonic")
-        f.when(f.let(f"icmp slt i64 {mine}, {count}"), lambda: _run(f, mine, over))
-        return []
-
-    f.loop(0, count, 1, turn)
-    entry = Code(target, "run", ["ptr %ctx"], _Slots(), private=False)
-    parts = [until(target), f, *share(entry, openmp), entry]
-    declared = sorted({*declarations(target, threads=True)}.union(*(p.externals for p in parts)))
-    return "\n\n".join([*declared, *(p.text() for p in parts), ATTRIBUTES]) + "\n"
+    return to_llvm(loops(target), target.machine, threads=openmp)
 
 
-def _run(f: Code, mine: str, over: str) -> None:
+def _run(f: Code, own: Value, over: Value) -> None:
     """Wait for what comes before a call, run it, mark it."""
-    place = f.at("%ctx", f.add(8 * len(HEAD), f.mul(mine, 8 * len(FIELDS))))
-    read = [f.let(f"load i64, ptr {f.at(place, 8 * k)}, align 8") for k in range(len(FIELDS))]
-    for before in read[2:]:
-        there = f.let(f"icmp sge i64 {before}, 0")
-        at = f.at(over, f.mul(before, 8))
-        f.when(there, lambda at=at: f.emit(f"call void @until(ptr {at})"))  # type: ignore[misc]
-    function, block = (f.let(f"inttoptr i64 {number} to ptr") for number in read[:2])
-    f.emit(f"call void {function}(ptr {block})")
-    f.emit(f"store atomic i64 1, ptr {f.at(over, f.mul(mine, 8))} release, align 8")
+    place = f.at(f.ctx, f.add(8 * len(HEAD), f.mul(own, 8 * len(FIELDS))))
+    function, block, *before = (f.entry(place, k) for k in range(len(FIELDS)))
+    for call in before:
+        with f.when(f.let("at_least", call, 0)):
+            f.do("await", f.at(over, f.mul(call, 8)))
+    f.call(f.let("address", function, type=FUNCTION), f.let("address", block))
+    f.do("post", f.at(over, f.mul(own, 8)))
