@@ -89,9 +89,7 @@ Operand = Expr | float | int
 
 
 def _no_value(expr: Expr, what: str, instead: str) -> CellError:
-    from grus.equations.text import show
-
-    text = show(expr)
+    text = str(expr)  # `equations.text` has the spelling
     short = text if len(text) <= 60 else f"{text[:57]}..."
     return CellError(f"{short} {what}: it has a value only when the cell runs; {instead}")
 

@@ -59,6 +59,10 @@ def show(expr: Expr, number: Callable[[float], str] = number, first: bool = True
     return f"{left}{join}{right}"
 
 
+# The nodes know no operators, so that operators can be made of nodes.
+Expr.__str__ = show  # type: ignore[method-assign, assignment]
+
+
 def drawn(mask: Input, number: Callable[[float], str] = number) -> str:
     """The probability of a drawn mask in brackets, and its value where that is not 1."""
     if mask.keep is None:
