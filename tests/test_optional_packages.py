@@ -29,9 +29,9 @@ def called(place: str, *arguments: Any) -> Callable[[], Any]:
 
 USES = {
     "torch": (called("grus.traces.runs:open_run", "run", "a"), "a run", "torch"),
-    "h5py": (called("grus.dialects.files.hdf5:library"), "reading or writing HDF5", "convert"),
+    "h5py": (called("grus.files.hdf5:library"), "reading or writing HDF5", "convert"),
     "onnx": (
-        called("grus.dialects.files.onnx_model:library"),
+        called("grus.onnx.proto:library"),
         "reading or writing ONNX",
         "convert",
     ),

@@ -34,28 +34,38 @@ BELOW = {
     "reference": "equations arguments",
     "gradients": "equations",
     "kernels": "arguments equations gradients",
-    "dialects": "arguments equations reference kernels",
-    "check": "equations reference gradients dialects",
-    "layers": "arguments equations reference gradients kernels dialects",
-    "models": "equations reference gradients kernels dialects layers",
+    "atomic_file": "",
+    "weight_file": "",
+    "dialects": "equations reference kernels",
+    "onnx": "arguments equations reference kernels dialects weight_file atomic_file",
+    "files": "equations dialects onnx weight_file atomic_file",
+    "identification": "equations reference dialects",
+    "check": "equations reference gradients dialects files atomic_file",
+    "layers": "arguments equations reference gradients kernels dialects onnx",
+    "models": "equations reference gradients kernels dialects layers atomic_file",
     "diagram": "equations",
     "worksheet": "equations reference gradients kernels dialects",
-    "traces": "arguments equations reference gradients kernels dialects layers models",
-    "pictures": "equations dialects worksheet traces",
+    "traces": "arguments equations reference gradients kernels dialects layers models files"
+    " atomic_file",
+    "pictures": "equations dialects worksheet traces atomic_file",
     "comparison": "equations reference gradients kernels dialects layers models traces pictures",
     "page": "equations reference kernels dialects layers models worksheet traces pictures",
     "cli": "equations reference gradients kernels dialects layers models worksheet diagram sequence"
-    " check traces pictures comparison page grus_benchmarks",
-    "grus_benchmarks": "__init__ equations kernels dialects layers",
+    " check traces pictures comparison page grus_benchmarks files identification atomic_file"
+    " weight_file",
+    "grus_benchmarks": "__init__ equations kernels dialects layers atomic_file",
     "sequence": "equations reference kernels",
-    "onnx": "dialects",
-    "__init__": "equations sequence layers dialects onnx traces",
+    "__init__": "equations sequence layers dialects onnx traces identification",
 }
 PACKAGES = {
     "arguments": "numpy",
     "reference": "numpy",
     "kernels": "numpy llvmlite",
+    "weight_file": "numpy",
     "dialects": "numpy",
+    "onnx": "numpy",
+    "files": "numpy",
+    "identification": "numpy",
     "sequence": "numpy",
     "check": "numpy",
     "layers": "torch numpy",
@@ -69,7 +79,8 @@ PACKAGES = {
     "cli": "typer rich numpy",
 }
 LATE = {
-    "dialects": "safetensors h5py onnx onnxruntime",
+    "onnx": "onnx onnxruntime",
+    "files": "safetensors h5py",
     "grus_benchmarks": "torch matplotlib jax keras onnx onnxruntime openvino tensorflow",
     "traces": "torch",
     "pictures": "matplotlib plotly",
@@ -89,9 +100,9 @@ LATE_ROOMS = {
 ONE_FILE = {"llvmlite": "kernels/jit.py"}
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 50
-BUDGET = {"files": 288, "lines": 41_900, "imports past a face": 278}
+BUDGET = {"files": 288, "lines": 41_900, "imports past a face": 323}
 CYCLES = [
-    tuple(f"grus.dialects.identify.{name}" for name in ("answer", "page")),
+    tuple(f"grus.identification.{name}" for name in ("answer", "page")),
     tuple(f"grus.kernels.{name}" for name in ("loops", "loops_text", "operations")),
 ]
 """Files that reach each other, by imports inside functions; no more are to come."""

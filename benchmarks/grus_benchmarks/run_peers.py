@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from grus.dialects.files.whole import replace
+from grus.atomic_file import replace
 from grus.equations.text import counted
 from grus_benchmarks.against import Command, Field, run
 from grus_benchmarks.against_torch import busy, machine

@@ -14,7 +14,7 @@ from grus.errors import InputError, needed_for
 if TYPE_CHECKING:
     from grus import onnx
     from grus.dialects import convert, equivalent
-    from grus.dialects.identify import identify
+    from grus.identification import identify
     from grus.layers import (
         GRU,
         LSTM,
@@ -98,7 +98,7 @@ _LATE = {
     **dict.fromkeys(_LAYERS, "grus.layers"),
     "convert": "grus.dialects",
     "equivalent": "grus.dialects",
-    "identify": "grus.dialects.identify",
+    "identify": "grus.identification",
     "run": "grus.sequence",
     "trace": "grus.traces",
 }

@@ -9,8 +9,8 @@ import pytest
 
 from grus.cli.main import run
 from grus.dialects import find
-from grus.dialects.files import npz, safetensors_file, torch_file
-from grus.dialects.files.reading import load
+from grus.files import npz, safetensors_file, torch_file
+from grus.files.reading import load
 
 RNG = np.random.default_rng(3)
 

@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 import cells
 from grus.cli.main import run
 from grus.dialects import Network, convert
-from grus.dialects.files.layers import ending
-from grus.dialects.files.writing import save
 from grus.equations import CELLS, Cell
+from grus.files.layers import ending
+from grus.files.writing import save
 from grus.models import checkpoint, run as runs
 from grus.worksheet.wording import vector
 from small_run import PROSE, finish, start

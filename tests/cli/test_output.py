@@ -17,9 +17,9 @@ import pytest
 
 pytest.importorskip("torch")
 
+from grus.atomic_file import replace, replace_by
 from grus.cli.main import app, run
 from grus.cli.output import Folder, Output
-from grus.dialects.files.whole import replace, replace_by
 from grus.errors import InputError
 from grus_benchmarks.against import Result
 from grus_benchmarks.turns import Turns

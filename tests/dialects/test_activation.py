@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from grus.dialects.activation import KINDS, Activation, activated, factor
-from grus.dialects.onnx.activations import KINDS as ONNX_KINDS, activations
-from grus.dialects.onnx.cells import Form, cell_of
 from grus.dialects.records_run import ONNX_WORDS
 from grus.equations import CELLS, Cell, Name
 from grus.errors import InputError
 from grus.kernels import run as compiled
+from grus.onnx.activations import KINDS as ONNX_KINDS, activations
+from grus.onnx.cells import Form, cell_of
 from grus.reference import evaluate, run
 
 Array = np.ndarray

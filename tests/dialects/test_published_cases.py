@@ -9,7 +9,7 @@ import pytest
 from published import GRU, Published
 from published_more import LSTM, OTHERS, RNN
 
-from grus.dialects.onnx import Node
+from grus.onnx import Node
 
 CASES = [*GRU, *LSTM, *RNN, *OTHERS]
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda c: c.source)

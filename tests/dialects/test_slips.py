@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from grus.dialects import find
-from grus.dialects.identify import identify
 from grus.dialects.slips import SLIPS, Calculation
 from grus.equations import CELLS
+from grus.identification import identify
 from grus.reference import run
 
 RNG = np.random.default_rng(20)

@@ -22,7 +22,6 @@ from torch.nn import functional as F  # noqa: E402, N812
 import grus  # noqa: E402
 from backprop import Problem, backpropagate  # noqa: E402
 from grus.dialects.activation import KINDS, Activation  # noqa: E402
-from grus.dialects.onnx import activations as onnx  # noqa: E402
 from grus.equations import (  # noqa: E402
     OPERATORS,
     Apply,
@@ -42,6 +41,7 @@ from grus.equations import (  # noqa: E402
     x,
 )
 from grus.gradients import backward  # noqa: E402
+from grus.onnx import activations as onnx  # noqa: E402
 
 pytestmark = pytest.mark.torch
 

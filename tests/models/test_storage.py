@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from grus.dialects.files import whole
 from grus.errors import InputError
+from grus.files import whole
 from grus.models import storage
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, helper, numpy_helper
 
-from grus.dialects.files.onnx_file import INPUTS
-from grus.dialects.onnx.node import OUTPUTS
-from grus.dialects.onnx.tensors import ORDER
+from grus.onnx.node import OUTPUTS
+from grus.onnx.stored import INPUTS
+from grus.onnx.tensors import ORDER
 
 TENSOR = helper.make_tensor_value_info
 STEPS, BATCH, SIZE, HIDDEN = 4, 3, 3, 2

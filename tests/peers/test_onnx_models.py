@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import grus
-from grus.dialects.files.onnx_file import INPUTS
-from grus.dialects.onnx.node import OUTPUTS
-from grus.dialects.onnx.tensors import ORDER
+from grus.onnx.node import OUTPUTS
+from grus.onnx.stored import INPUTS
+from grus.onnx.tensors import ORDER
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: make test-peers")
 helper = onnx.helper

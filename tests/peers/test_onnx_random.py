@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import grus
-from grus.dialects.onnx import evaluator, others, sequences
+from grus.onnx import evaluator, others, sequences
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: make test-peers")
 runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")

@@ -13,10 +13,10 @@ import grus
 from grus.dialects import Network
 from grus.dialects.activation import Activation, activated
 from grus.dialects.network import Unrepresentable
-from grus.dialects.onnx import proof, save
-from grus.dialects.onnx.export import build
-from grus.dialects.onnx.forms import written
-from grus.dialects.onnx.modules import given
+from grus.onnx import proof, save
+from grus.onnx.export import build
+from grus.onnx.forms import written
+from grus.onnx.modules import given
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: make test-peers")
 runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
@@ -243,7 +243,7 @@ def test_a_wrong_model_is_not_written(
 
     one = module("GRU", 1, True, False, True)
     proof.prove(given(one), build(given(one)))
-    monkeypatch.setattr("grus.dialects.onnx.export.build", sabotaged)
+    monkeypatch.setattr("grus.onnx.export.build", sabotaged)
     with pytest.raises(ArithmeticError, match="the model"):
         save(one, tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == []

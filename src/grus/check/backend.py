@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from grus.atomic_file import replace, replace_by
 from grus.check.cases import Array, Case, again, cases
 from grus.check.meaning import Answer, answer
-from grus.dialects.files import npz
-from grus.dialects.files.whole import replace, replace_by
 from grus.equations import Cell
 from grus.errors import InputError
+from grus.files import npz
 
 Function = Callable[..., Any]
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from grus.atomic_file import replace
 from grus.cli.output import RESULTS
-from grus.dialects.files.whole import replace
 from grus.errors import InputError
 from grus.models.settings import Settings
 from grus.models.text import Source, read

@@ -16,8 +16,8 @@ from grus.errors import InputError
 
 if TYPE_CHECKING:
     from grus.dialects.conversion import Converted
-    from grus.dialects.files.contents import Contents
-    from grus.dialects.files.layers import Layer, Reading
+    from grus.files.layers import Layer, Reading
+    from grus.weight_file import Contents
 
 SHOWN = 12
 OPTIMIZER = re.compile(r"(?:^|[./_])(?:optim\w*|adam\w*|callbacks)[./]", re.IGNORECASE)
@@ -50,9 +50,9 @@ def convert(
     """Convert the weights of a recurrent layer, prove the result, and write it."""
     from grus.dialects import convert as convert_weights
     from grus.dialects.conversion import candidates
-    from grus.dialects.files.layers import find_layers, stacked
-    from grus.dialects.files.reading import load
-    from grus.dialects.files.writing import save, writer
+    from grus.files.layers import find_layers, stacked
+    from grus.files.reading import load
+    from grus.files.writing import save, writer
 
     to = target or writer(out).usual
     if not to:
@@ -79,7 +79,7 @@ def _chosen(
     given: Path, contents: Contents, found: Sequence[Layer], asked: Sequence[str], source: str
 ) -> list[Layer]:
     """The layers asked for, by their paths or how these end; the only one where none is."""
-    from grus.dialects.files.layers import ending
+    from grus.files.layers import ending
 
     if not found:
         names = ", ".join(list(contents.tensors)[:SHOWN]) or "none"

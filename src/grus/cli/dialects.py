@@ -12,12 +12,12 @@ import typer
 
 from grus.dialects import DIALECTS, SECOND, Dialect, sense
 from grus.dialects.activation import USUAL
-from grus.dialects.files.contents import Contents
-from grus.dialects.files.layers import ending, find_layers
-from grus.dialects.files.reading import load
-from grus.dialects.identify import identify as find
 from grus.dialects.records import of_name
 from grus.errors import InputError
+from grus.files.layers import ending, find_layers
+from grus.files.reading import load
+from grus.identification import identify as find
+from grus.weight_file import Contents
 from grus.worksheet.pasted_numbers import read_numbers, written_decimals
 
 HEAD = ("dialect", "cell", "gates", "stand in", "biases", "run by the tests")

@@ -62,7 +62,7 @@ class Choice:
 
 def is_file(name: str) -> bool:
     """True for a weight file or a folder; the name of a cell is never one."""
-    from grus.dialects.files.reading import READERS
+    from grus.files.reading import READERS
 
     path = Path(name)
     if named(name):
@@ -133,8 +133,8 @@ def _choices(path: Path, dialect: str, layer: str) -> Iterator[Choice]:
     """Every layer that the file has, or that the dialect finds in it; ``layer`` alone if it is
     one."""
     from grus.dialects.conversion import candidates
-    from grus.dialects.files.layers import ending, find_layers
-    from grus.dialects.files.reading import load
+    from grus.files.layers import ending, find_layers
+    from grus.files.reading import load
 
     contents = load(path)
     found = find_layers(contents, candidates(dialect) if dialect else None)
@@ -194,7 +194,7 @@ def _chosen(path: Path, choices: Sequence[Choice], asked: Asked) -> Choice:
     known = "; ".join(map(str, choices[:12]))
     fits = [one for one in choices if asked.layer in ("", one.name, one.name.rpartition(":")[2])]
     if not fits:
-        from grus.dialects.files.layers import ending
+        from grus.files.layers import ending
 
         names = ending(asked.layer, [one.name for one in choices])
         fits = [one for one in choices if one.name in names]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from grus.atomic_file import replace
 from grus.cli.output import FOLDER, MEASURED, NUMBERS, VECTORS
-from grus.dialects.files.whole import replace
 from grus.equations import Cell, cell as find_cell
 from grus.errors import InputError
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from grus.atomic_file import replace
 from grus.cli.output import JUDGED, STAGES, document
-from grus.dialects.files.whole import replace
 from grus.equations import Cell, cell as find_cell, explain_name
 from grus.errors import InputError
 

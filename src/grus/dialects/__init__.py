@@ -4,16 +4,20 @@ In: a cell and a framework's tensors. Out: a network in house form, and back. Im
 reference and kernels; a framework only inside its own file, late.
 """
 
-from grus.dialects.activation import KINDS, Activation, Activations, activated, factor
-from grus.dialects.conversion import Converted, convert
-from grus.dialects.dialect import Biases, Dialect
-from grus.dialects.equivalence import Counterexample, Equivalence, equivalent
-from grus.dialects.layout import SECOND, Layout
-from grus.dialects.network import Network, Output, Unrepresentable
-from grus.dialects.records import DIALECTS, dialects, find
-from grus.dialects.sense import sense
-from grus.dialects.torch_record import TorchRecord
-from grus.dialects.unpack import Unpacked, unpack
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from grus.dialects.activation import KINDS, Activation, Activations, activated, factor
+    from grus.dialects.conversion import Converted, convert
+    from grus.dialects.dialect import Biases, Dialect
+    from grus.dialects.equivalence import Counterexample, Equivalence, equivalent
+    from grus.dialects.layout import SECOND, Layout
+    from grus.dialects.network import Network, Output, Unrepresentable
+    from grus.dialects.records import DIALECTS, dialects, find
+    from grus.dialects.torch_record import TorchRecord
+    from grus.dialects.unpacking import Unpacked, unpack
+    from grus.dialects.update_sense import sense
 
 __all__ = [
     "DIALECTS",
@@ -41,3 +45,24 @@ __all__ = [
     "sense",
     "unpack",
 ]
+
+# A name loads its own file alone: a layer of PyTorch needs a record, and none of the rest.
+_PLACES = {
+    "activation": "KINDS Activation Activations activated factor",
+    "conversion": "Converted convert",
+    "dialect": "Biases Dialect",
+    "equivalence": "Counterexample Equivalence equivalent",
+    "layout": "SECOND Layout",
+    "network": "Network Output Unrepresentable",
+    "records": "DIALECTS dialects find",
+    "update_sense": "sense",
+    "torch_record": "TorchRecord",
+    "unpacking": "Unpacked unpack",
+}
+
+
+def __getattr__(name: str) -> Any:
+    for file, names in _PLACES.items():
+        if name in names.split():
+            return getattr(import_module(f"grus.dialects.{file}"), name)
+    raise AttributeError(f"module 'grus.dialects' has no attribute {name!r}")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from grus.dialects.activation import Activation, activated
-from grus.dialects.sense import sense
+from grus.dialects.update_sense import sense
 from grus.equations import CELLS, Apply, Cell, Expr
 from grus.reference import run
 

@@ -22,7 +22,7 @@ from grus.dialects.activation import Activation, Activations, Factored, factor
 from grus.dialects.maps import WeightMap
 from grus.dialects.network import Network, Unrepresentable
 from grus.dialects.search import Search, Side
-from grus.dialects.sense import sense
+from grus.dialects.update_sense import sense
 from grus.equations import CELLS, Cell, Weight
 from grus.reference import split
 

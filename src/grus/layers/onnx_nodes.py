@@ -15,12 +15,12 @@ from torch import Tensor
 
 from grus.dialects import TorchRecord
 from grus.dialects.network import Unrepresentable
-from grus.dialects.onnx.forms import Written, written
-from grus.dialects.onnx.graph import attributes
-from grus.dialects.onnx.tensors import ORDER, PEEPHOLES
 from grus.equations import Cell
 from grus.kernels.steps import Steps
 from grus.layers import composite
+from grus.onnx.forms import Written, written
+from grus.onnx.graph import attributes
+from grus.onnx.tensors import ORDER, PEEPHOLES
 from grus.reference.evaluate import split
 from grus.reference.sequence import advance
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from grus.dialects.files.whole import replace
+from grus.atomic_file import replace
 from grus.errors import InputError
 from grus.models.settings import check
 

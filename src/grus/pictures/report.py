@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from grus.dialects.files.whole import replace
+from grus.atomic_file import replace
 from grus.equations import Name, walk
 from grus.errors import InputError, needed_for
 from grus.pictures import style

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from grus.dialects.files.whole import replace
+from grus.atomic_file import replace
 from grus.errors import InputError, needed_for
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from grus.dialects.files import npz
-from grus.dialects.files.whole import replace_by
+from grus.atomic_file import replace_by
 from grus.equations import Cell
 from grus.errors import InputError
+from grus.files import npz
 from grus.traces.record import state_name
 
 Array = np.ndarray[Any, np.dtype[Any]]

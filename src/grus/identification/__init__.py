@@ -1,0 +1,11 @@
+"""Which dialects explain an example: every hypothesis tried, or none called a match.
+
+In: weights, x and y. Out: an `Answer`. `variants` are the equations that are tried, `fit` the
+ways to read the weights, `functions` merges what is the same, `search` runs them, `tolerance`
+says what a right answer may be off by.
+"""
+
+from grus.identification.answer import Answer, Found
+from grus.identification.find import identify
+
+__all__ = ["Answer", "Found", "identify"]

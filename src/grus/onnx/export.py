@@ -1,0 +1,107 @@
+"""`grus.onnx.save`: a recurrent network written as an ONNX model, and proven before it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from grus.atomic_file import replace
+from grus.dialects.network import Network
+from grus.errors import InputError
+from grus.onnx import model_proto
+from grus.onnx.forms import Written, written
+from grus.onnx.graph import Graph
+from grus.onnx.modules import Given, given
+from grus.onnx.proof import prove
+from grus.onnx.tensors import ORDER
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+Array = Any
+
+
+def save(module: Any, path: str | Path, *, lengths: bool = False) -> None:
+    """Write a recurrent module or a `Network` to ``path`` as an ONNX model (opset 17).
+
+    ``module`` is nn.GRU, nn.LSTM, nn.RNN, `grus.Recurrent` and its kind, with any number of
+    layers and one or two directions, or a `Network`. The model's inputs are ``x`` [time, batch,
+    input] ([batch, time, input] for a module with batch_first) and the initial states ``h0``
+    (and ``c0``) [layers * directions, batch, hidden], which may be left out: zeros then. Its
+    outputs are ``output`` [time, batch, directions * hidden], with the axes of x, ``h_n`` (and
+    ``c_n``) [layers * directions, batch, hidden]. Time and batch are free. With ``lengths`` there
+    is one more input that may be left out, ``lengths`` [batch] of int32: outputs past a row's
+    length are 0; at length 0 ONNX Runtime ends with zeros, not with the initial state.
+
+    The file is written whole or not at all, after onnx.checker has passed it and the model has
+    been run against the network on random x and initial states.
+
+    Raises Unrepresentable for a cell for which ONNX has no operator (it says which equation), and
+    InputError for what is no recurrent module.
+    """
+    path = Path(path)
+    if path.is_dir() or not path.parent.is_dir():
+        raise InputError(f"the model must be a file in a folder that exists, got {path}")
+    model = to_model(module, lengths=lengths)
+    replace(path, model.SerializeToString())
+
+
+def to_model(module: Any, *, lengths: bool = False) -> ModelProto:
+    """The model that `save` writes, checked and proven."""
+    one = given(module)
+    model = build(one, lengths=lengths)
+    model_proto.library().checker.check_model(model, full_check=True)
+    prove(one, model)
+    return model
+
+
+def build(one: Given, *, lengths: bool = False) -> ModelProto:
+    """The graph: one recurrent node for each layer, and what joins them."""
+    network = one.network
+    form = written(network.cell)
+    graph = Graph(one, lengths)
+    below = graph.begin()
+    for k in range(len(network.layers)):
+        below = graph.layer(k, below, form, _tensors(network, form, k))
+    return graph.end(below)
+
+
+def _tensors(network: Network, form: Written, layer: int) -> dict[str, Array]:
+    """W, R, B (and P) of one layer, directions stacked."""
+    found = [_direction(network, form, layer, d) for d in range(network.directions)]
+    return {name: np.stack([one[name] for one in found]) for name in found[0]}
+
+
+def _direction(network: Network, form: Written, layer: int, direction: int) -> dict[str, Array]:
+    cell, weights = network.cell, network.layers[layer][direction]
+    pair = network.pairs[layer][direction] if network.pairs else None
+    size = network.hidden_size
+    zeros = np.zeros(size, network.dtype)
+
+    def blocks(family: str, stacked: Array) -> dict[str, Array]:
+        gates = cell.families[family]
+        parts = dict(zip(gates, np.split(stacked, len(gates)), strict=True))
+        return {g: -p if g in form.mirrored else p for g, p in parts.items()}
+
+    own = {family: blocks(family, array) for family, array in weights.items()}
+    first = blocks("b", pair[0]) if pair else own.get("b", {})
+    second = (blocks("b", pair[1]) if pair else {}) | own.get("d", {})
+    order = ORDER[form.form.kind]
+    bias = [first.get(g, zeros) for g in order] + [second.get(g, zeros) for g in order]
+    found = {
+        "W": _stack(order, own["W"]),
+        "R": _stack(order, own["U"]),
+        "B": np.concatenate(bias).astype(network.dtype),
+    }
+    if "p" in own:
+        found["P"] = np.concatenate([own["p"][g] for g in "iof"])
+    return found
+
+
+def _stack(order: str, blocks: Mapping[str, Array]) -> Array:
+    # An LSTM with input_forget has no weights of f; ONNX keeps a place that it never reads.
+    like = next(iter(blocks.values()))
+    return np.concatenate([blocks.get(g, np.zeros_like(like)) for g in order])
