@@ -133,7 +133,7 @@ def test_damage_to_hdf5_is_refused_or_ends_with_its_process(
         (*_, content) = (damaged(whole, rng) for _ in range(begin))
         for suffix, bad in ((".h5", content), (".keras", in_keras(content))):
             with pytest.raises(
-                InputError, match="crashed, hung, or ran out of memory|not read after"
+                InputError, match=r"crashed, hung, or ran out of memory|not read after"
             ):
                 load(write(tmp_path, suffix, bad))
     assert ended <= 3, "the damage that ends a process is rare"
@@ -168,5 +168,5 @@ def test_a_file_that_makes_the_library_hang_is_refused(
         "while True: pass",
     ))  # fmt: skip
     monkeypatch.setattr(hdf5_process, "SECONDS", 1)
-    with pytest.raises(InputError, match="hung|not read after"):
+    with pytest.raises(InputError, match=r"hung|not read after"):
         load(write(tmp_path, ".h5", sample(".h5")))
