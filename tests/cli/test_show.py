@@ -122,7 +122,7 @@ def test_out_writes_the_file_whole(tmp_path: Path, capsys: pytest.CaptureFixture
         (["gru", "--stage", "cost", "--hidden", "-1"], "hidden must be at least 1, got -1"),
         (["gru", "--stage", "cost", "--batch", "0"], "batch must be at least 1, got 0"),
         (["gru", "--stage", "cost", "--dtype", "int8"], "--dtype must be one of"),
-        (["gru", "--backward"], "--backward is for plan, llvm, asm, not for equations"),
+        (["gru", "--backward"], "--backward is for plan, loops, llvm, asm, not for equations"),
         (["gru", "--out", "missing/gru.txt"], "--out must be a file in a folder that exists"),
         (["missing.py:Mgu"], "there is no file"),
     ],

@@ -90,6 +90,7 @@ STAGES = {
     "diagram": Output(".svg"),
     "gradient": Output(".txt"),
     "plan": Output(".txt"),
+    "loops": Output(".txt"),
     "llvm": Output(".ll", ".txt"),
     "asm": Output(".s", ".asm", ".txt"),
     "cost": Output(".txt"),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from grus.dialects import Dialect
     from grus.kernels.machine import DType
 
-OF_KERNELS = ("plan", "llvm", "asm")
+OF_KERNELS = ("plan", "loops", "llvm", "asm")
 DTYPES: dict[str, DType] = {"float32": "float32", "float64": "float64"}
 
 
@@ -33,7 +33,7 @@ def show(
         ),
     ] = None,
     backward: Annotated[
-        bool, typer.Option("--backward", help="plan, llvm, asm: of the backward step.")
+        bool, typer.Option("--backward", help="plan, loops, llvm, asm: of the backward step.")
     ] = False,
     input: Annotated[
         int | None, typer.Option(help="cost: inputs; as many as hidden by default.")
@@ -42,9 +42,11 @@ def show(
     projection: Annotated[int, typer.Option(help="cost: units of a projection.")] = 32,
     batch: Annotated[int, typer.Option(help="cost: rows of a batch.")] = 1,
     steps: Annotated[int, typer.Option(help="cost: time steps.")] = 100,
-    dtype: Annotated[str, typer.Option(help="cost, llvm, asm: float32 or float64.")] = "float32",
+    dtype: Annotated[
+        str, typer.Option(help="cost, loops, llvm, asm: float32 or float64.")
+    ] = "float32",
 ) -> None:
-    """Print a cell's equations, LaTeX, diagram, gradient, kernel plan, LLVM, assembly or cost."""
+    """Print a cell's equations, LaTeX, diagram, gradient, cost, plan, loops, LLVM or assembly."""
     found = find_cell(cell)
     _check(stage, dtype, backward)
     if out is not None:
@@ -111,6 +113,8 @@ def _kernel(cell: Cell, stage: str, dtype: str, backward: bool) -> str:
 
     if stage == "plan":
         return kernels.plan_text(cell, backward=backward) + "\n"
+    if stage == "loops":
+        return str(kernels.loops(cell, DTYPES[dtype], backward=backward))
     text = kernels.llvm_text if stage == "llvm" else kernels.asm_text
     return text(cell, DTYPES[dtype], backward=backward)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grus.equations import Cell
 from grus.gradients import backward as derive
-from grus.kernels import threads
+from grus.kernels import loops as loops_language, threads
 from grus.kernels.ir import Target
 from grus.kernels.layout import layout
 from grus.kernels.machine import MACHINES, DType
@@ -17,10 +17,8 @@ def plan_text(cell: Cell, *, backward: bool = False) -> str:
     return str(make_plan(derive(cell).cell if backward else cell))
 
 
-def llvm_text(
-    cell: Cell, dtype: DType = "float32", *, backward: bool = False, machine: str = ""
-) -> str:
-    """The LLVM text of a training call, for this processor or for a machine of the table."""
+def program_of(cell: Cell, dtype: DType, *, backward: bool, machine: str) -> Program:
+    """The program of a training call, for this processor or for a machine of the table."""
     from grus.kernels.jit import host
 
     target = Target(MACHINES[machine] if machine else host(), dtype)
@@ -28,8 +26,22 @@ def llvm_text(
     openmp = bool(threads.openmp())
     if backward:
         plan = make_plan(kept.derived.cell)
-        return Program(plan, target, kept.adjoints, kept.sums, openmp).text()
-    return Program(make_plan(cell), target, (cell.output, *kept.saved), (), openmp).text()
+        return Program(plan, target, kept.adjoints, kept.sums, openmp)
+    return Program(make_plan(cell), target, (cell.output, *kept.saved), (), openmp)
+
+
+def loops(
+    cell: Cell, dtype: DType = "float32", *, backward: bool = False, machine: str = ""
+) -> loops_language.Program:
+    """A training call in the loop language; as text it is what ``grus show`` prints."""
+    return program_of(cell, dtype, backward=backward, machine=machine).loops()
+
+
+def llvm_text(
+    cell: Cell, dtype: DType = "float32", *, backward: bool = False, machine: str = ""
+) -> str:
+    """The LLVM text of a training call."""
+    return program_of(cell, dtype, backward=backward, machine=machine).text()
 
 
 def asm_text(cell: Cell, dtype: DType = "float32", *, backward: bool = False) -> str:
