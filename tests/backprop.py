@@ -1,5 +1,5 @@
 """The slow meaning of `grus.gradients`, which the check kit also judges by."""
 
-from grus.check.backprop import Gradients, Problem, backpropagate
+from grus.mistakes.backprop import Gradients, Problem, backpropagate
 
 __all__ = ["Gradients", "Problem", "backpropagate"]

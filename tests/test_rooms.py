@@ -39,12 +39,13 @@ BELOW = {
     "dialects": "equations reference kernels",
     "onnx": "arguments equations reference kernels dialects weight_file atomic_file",
     "files": "equations dialects onnx weight_file atomic_file",
-    "identification": "equations reference dialects",
-    "check": "equations reference gradients dialects files atomic_file",
+    "mistakes": "equations reference gradients dialects",
+    "identification": "equations reference dialects mistakes",
+    "check": "equations reference gradients dialects files mistakes atomic_file",
     "layers": "arguments equations reference gradients kernels dialects onnx",
     "models": "equations reference gradients kernels dialects layers atomic_file",
     "diagram": "equations",
-    "worksheet": "equations reference gradients kernels dialects",
+    "worksheet": "equations reference gradients kernels dialects mistakes",
     "traces": "arguments equations reference gradients kernels dialects layers models files"
     " atomic_file",
     "pictures": "equations dialects worksheet traces atomic_file",
@@ -67,6 +68,7 @@ PACKAGES = {
     "files": "numpy",
     "identification": "numpy",
     "sequence": "numpy",
+    "mistakes": "numpy",
     "check": "numpy",
     "layers": "torch numpy",
     "models": "torch numpy safetensors filelock",
@@ -95,12 +97,12 @@ LATE_ROOMS = {
     "comparison": "layers models",
     "page": "layers models",
     "cli": "layers grus_benchmarks",
-    "__init__": "layers sequence dialects traces",
+    "__init__": "layers sequence dialects identification traces",
 }
 ONE_FILE = {"llvmlite": "kernels/jit.py"}
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 50
-BUDGET = {"files": 288, "lines": 41_900, "imports past a face": 323}
+BUDGET = {"files": 288, "lines": 42_400, "imports past a face": 323}
 CYCLES = [
     tuple(f"grus.identification.{name}" for name in ("answer", "page")),
     tuple(f"grus.kernels.{name}" for name in ("loops", "loops_text", "operations")),

@@ -22,14 +22,14 @@ def gates(own: dict[str, Array], wrong: str) -> tuple[list[Array], ...]:
     w, u = np.split(own["weight_ih"], 3), np.split(own["weight_hh"], 3)
     zeros = np.zeros(own["weight_hh"].shape[0], w[0].dtype)
     b, d = (np.split(own.get(name, zeros), 3) for name in ("bias_ih", "bias_hh"))
-    if wrong == "gates r and z swapped":
+    if wrong == "gates read in the order z, r, n":
         for one in (w, u, b, d):
             one[0], one[1] = one[1], one[0]
     if wrong == "inner bias ignored":
         d[2] = 0 * d[2]
     if wrong == "recurrent biases ignored":
         d = [0 * one for one in d]
-    if wrong == "recurrent weights transposed":
+    if wrong == "each block of U transposed (U.T @ h for U @ h)":
         u = [one.T for one in u]
     return w, u, b, d
 
@@ -40,18 +40,18 @@ def step(weights: tuple[list[Array], ...], x: Array, h: Array, wrong: str, late:
     r = sigmoid(x @ wr.T + br + h @ ur.T + dr)
     z = sigmoid(x @ wz.T + bz + h @ uz.T + dz)
     used = late if wrong.startswith("reset applied one step late") else r
-    if wrong.startswith("the other place"):
+    if wrong == "the reset before the product":
         n = np.tanh(x @ wn.T + bn + (used * h) @ un.T + dn)
     elif wrong == "inner bias added outside the reset":
         n = np.tanh(x @ wn.T + bn + used * (h @ un.T) + dn)
     else:
         n = np.tanh(x @ wn.T + bn + used * (h @ un.T + dn))
-    if wrong.startswith("hard sigmoid"):
+    if wrong.startswith("hard_sigmoid"):
         hard = [np.clip(0.2 * a + 0.5, 0, 1) for a in
                 (x @ wr.T + br + h @ ur.T + dr, x @ wz.T + bz + h @ uz.T + dz)]  # fmt: skip
         r, z = hard
         n = np.tanh(x @ wn.T + bn + r * (h @ un.T + dn))
-    if wrong.startswith("sense flipped"):
+    if wrong.startswith("z the other way round"):
         return (1 - z) * h + z * n, r
     return z * h + (1 - z) * n, r
 
@@ -131,14 +131,14 @@ def make(wrong: str = "") -> Callable[..., tuple[Array, Array]]:
 
 
 MISTAKES = (
-    "gates r and z swapped",
+    "gates read in the order z, r, n",
     "inner bias ignored",
     "recurrent biases ignored",
     "inner bias added outside the reset",
-    "recurrent weights transposed",
-    "the other place of the reset (before or after the product)",
-    "sense flipped (z and 1 - z exchanged)",
-    "hard sigmoid for sigmoid (Keras 2's 0.2 x + 0.5)",
+    "each block of U transposed (U.T @ h for U @ h)",
+    "the reset before the product",
+    "z the other way round: (1 - z) * h + z * n",
+    "hard_sigmoid(0.2, 0.5) for sigmoid in every gate",
     "reset applied one step late",
     "h0 ignored",
     "state not carried from step to step",

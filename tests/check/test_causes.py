@@ -9,16 +9,16 @@ import pytest
 from looped_gru import MISTAKES, make
 
 from grus.check import Answer, Backend, Case, Judge, answer, cases, check, failed, report
-from grus.check.hypotheses import Hypothesis, hypotheses
 from grus.check.judge import SEARCHED, Given, bound, off_by
-from grus.check.mistakes import PLACE, SENSE, late, whole
 from grus.dialects.activation import activated
 from grus.equations import CELLS, Cell, CellError, text
+from grus.mistakes import Mistake
+from grus.mistakes.cell_changes import late_reset, reset_of_all
+from grus.mistakes.table import forward_mistakes
 
 GRU = CELLS["gru"]
 VECTORS = cases(GRU)
-EVERY = tuple(hypotheses())
-NAMES = {h.name for h in EVERY}
+EVERY = forward_mistakes(GRU)
 Array = np.ndarray
 
 
@@ -43,22 +43,22 @@ def test_a_mistake_is_called_by_its_name(name: str) -> None:
 
 @pytest.fixture(scope="module")
 def shared() -> dict[tuple[str, str], Answer]:
-    """What every hypothesis answers to every case, once."""
+    """What every mistake answers to every case, once."""
     return {(h.name, c.name): h.run(GRU, c) for h in EVERY for c in VECTORS}
 
 
-@pytest.mark.parametrize("hypothesis", EVERY, ids=lambda h: h.name)
-def test_no_mistake_is_taken_for_another(hypothesis: Hypothesis, shared: dict) -> None:
-    given = tuple(Given(c, shared[hypothesis.name, c.name]) for c in VECTORS)
-    assert causes(Judge(GRU, "float32", given, _cache=shared)) == {hypothesis.name}
+@pytest.mark.parametrize("mistake", EVERY, ids=lambda h: h.name)
+def test_no_mistake_is_taken_for_another(mistake: Mistake, shared: dict) -> None:
+    given = tuple(Given(c, shared[mistake.name, c.name]) for c in VECTORS)
+    assert causes(Judge(GRU, "float32", given, _cache=shared)) == {mistake.name}
 
 
-@pytest.mark.parametrize("hypothesis", EVERY, ids=lambda h: h.name)
-def test_every_mistake_is_seen_far_above_rounding(hypothesis: Hypothesis, shared: dict) -> None:
+@pytest.mark.parametrize("mistake", EVERY, ids=lambda h: h.name)
+def test_every_mistake_is_seen_far_above_rounding(mistake: Mistake, shared: dict) -> None:
     """By some case at least fifty times what float32 may lose there."""
     most = 0.0
     for case in VECTORS:
-        right, wrong = answer(GRU, case), shared[hypothesis.name, case.name]
+        right, wrong = answer(GRU, case), shared[mistake.name, case.name]
         off = max(off_by(right.output, wrong.output), off_by(right.h_n, wrong.h_n))
         limit = bound(case, "float32", max(np.abs(right.output).max(), np.abs(right.h_n).max()))
         most = max(most, np.inf if np.isnan(off) else off / limit)
@@ -68,8 +68,8 @@ def test_every_mistake_is_seen_far_above_rounding(hypothesis: Hypothesis, shared
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ("gates r and z swapped", "h0 ignored"),
-        ("inner bias ignored", "sense flipped (z and 1 - z exchanged)"),
+        ("gates read in the order z, r, n", "h0 ignored"),
+        ("inner bias ignored", "z the other way round: (1 - z) * h + z * n"),
     ],
 )
 def test_two_mistakes_at_once_are_found(one: str, other: str) -> None:
@@ -116,7 +116,7 @@ RESET = {
     "after": (GRU, "tanh(r * (W.n @ x + b.n + m))"),
     "before": (CELLS["gru_reset_before"], "tanh(r * (W.n @ x + U.n @ h + b.n))"),
     "relu": (RELU, "relu(r * (W.n @ x + b.n + m))"),
-    "late": (late(GRU), "tanh(q * (W.n @ x + b.n + m))"),
+    "late": (late_reset(GRU), "tanh(q * (W.n @ x + b.n + m))"),
 }
 
 
@@ -124,21 +124,21 @@ RESET = {
 def test_the_reset_gate_of_the_whole_candidate_is_found_in_any_cell(
     cell: Cell, candidate: str
 ) -> None:
-    changed = whole(cell)
+    changed = reset_of_all(cell)
     assert text.show(changed["n"]) == candidate
     assert [n for n, e in changed if e != cell[n]] == ["n"]
 
 
 def test_a_mistake_that_changes_nothing_is_refused_and_not_tried() -> None:
-    twice = Hypothesis("whole", cell=whole) & Hypothesis("none", cell=lambda cell: cell)
-    for nothing in (Hypothesis("none", cell=lambda cell: cell), twice):
+    twice = Mistake("whole", cell=reset_of_all) & Mistake("none", cell=lambda cell: cell)
+    for nothing in (Mistake("none", cell=lambda cell: cell), twice):
         assert not nothing.applies(GRU)
         with pytest.raises(CellError, match="the mistake changes no equation"):
             nothing.changed(GRU)
     assert all(h.applies(GRU) for h in EVERY)
     assert {h.name for h in EVERY if not h.applies(RELU)} == {
-        "relu for tanh",
-        *(h.name for h in EVERY if h.cell in (PLACE, SENSE)),
+        "tanh left out of n",
+        *(f"{other} for tanh in n" for other in ("relu", "sigmoid", "softsign")),
     }
 
 
@@ -212,7 +212,7 @@ def test_other_grus_are_asked_for_as_well(name: str) -> None:
         return found.output, found.h_n
 
     assert not failed(check(cell, Backend(right)))
-    swap = next(h for h in EVERY if h.name == "gates r and z swapped")
+    swap = next(h for h in EVERY if h.name == "gates read in the order z, r, n")
     given = tuple(Given(c, swap.run(cell, c)) for c in cases(cell))
     assert causes(Judge(cell, "float32", given)) == {swap.name}
 

@@ -9,12 +9,12 @@ import pytest
 from looped_gru import make
 
 from grus.check import Backend, Case, cases, check, failed
-from grus.check.backward import derivative_causes
 from grus.check.cases import again
-from grus.check.hypotheses import hypotheses
 from grus.check.judge import Given, Judge
-from grus.check.meaning import answer, gradients
 from grus.equations import CELLS
+from grus.mistakes import Mistake
+from grus.mistakes.meaning import answer, gradients
+from grus.mistakes.table import forward_mistakes, gradient_mistakes
 
 GRU = CELLS["gru"]
 VECTORS = cases(GRU)
@@ -73,15 +73,15 @@ def test_right_gradients_pass() -> None:
     assert set(status.values()) == {"ok"}
 
 
-@pytest.mark.parametrize(("name", "mistake"), list(derivative_causes()), ids=lambda v: str(v)[:30])
-def test_a_wrong_gradient_is_explained(name: str, mistake: Any) -> None:
+@pytest.mark.parametrize("mistake", list(gradient_mistakes()), ids=lambda one: one.name[:30])
+def test_a_wrong_gradient_is_explained(mistake: Mistake) -> None:
     found = []
     for case in VECTORS:
-        given = Given(case, answer(GRU, case), gradients=mistake(GRU, case))
+        given = Given(case, answer(GRU, case), gradients=mistake.gradients(GRU, case))
         (row,) = Judge(GRU, "float32", (given,)).rows()
         assert row.forward.status == "ok"
         found += [row.gradients.cause] if row.gradients.status == "fails" else []
-    assert name in found
+    assert mistake.name in found
     assert "unknown" not in found
 
 
@@ -121,5 +121,5 @@ def test_a_missing_gradient_is_said() -> None:
 
 
 def test_the_derivative_causes_have_names_of_their_own() -> None:
-    names = [name for name, _ in derivative_causes()] + [h.name for h in hypotheses()]
+    names = [one.name for one in (*gradient_mistakes(), *forward_mistakes(GRU))]
     assert len(set(names)) == len(names)

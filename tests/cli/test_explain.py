@@ -98,9 +98,9 @@ def test_the_worksheet_ends_with_what_other_readings_give(
 ) -> None:
     _, out, _ = explain(capsys, *POSTED)
     tail = out.partition("read otherwise")[2]
-    assert "-0.02017    the blocks in the order r, z, n (torch, flax_nnx, equinox)" in tail
-    assert "-0.02400    gru_admit: " in tail
-    assert "-0.46280    gru_reset_before: " in tail
+    assert "-0.02017    gates read in the order r, z, n (torch, flax_nnx, equinox)" in tail
+    assert "-0.02400    z the other way round: (1 - z) * h + z * n" in tail
+    assert "-0.46280    the reset before the product (the same here)" in tail
     assert "(the same here)" in tail
 
 

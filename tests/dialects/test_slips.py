@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from grus.dialects import find
-from grus.dialects.slips import SLIPS, Calculation
 from grus.equations import CELLS
 from grus.identification import identify
+from grus.mistakes import Calculation
+from grus.mistakes.record import slips
 from grus.reference import run
 
 RNG = np.random.default_rng(20)
@@ -22,8 +23,8 @@ WEIGHTS = {
 X, H0 = np.array([0.5, -1.0, 2.0]), np.array([0.3])
 RIGHT = find("keras").read(WEIGHTS)
 Y = RIGHT.run(X.reshape(3, 1, 1), H0.reshape(1, 1, 1)).output[:, 0, 0]
-CALCULATION = Calculation(RIGHT.cell, RIGHT.layers[0][0], X[:, None], (H0,))
-SINGLE = [(label, made) for slip in SLIPS for label, made in slip(CALCULATION)]
+CALCULATION = Calculation.of(RIGHT.cell, RIGHT.layers[0][0], X[:, None], (H0,))
+SINGLE = [(slip.name, CALCULATION.wrong(slip)) for _, slip in slips(CALCULATION)]
 
 
 def explained(value: float, digits: int = 7) -> set[tuple[str, ...]]:
@@ -43,8 +44,8 @@ def test_the_slips_that_people_make_are_in_the_table() -> None:
         "hard_sigmoid(0.2, 0.5) for sigmoid in every gate",
         "the last x alone: the state not carried from step to step",
         "all of x added up and taken as one step",
-        "x from the last step to the first",
-        "h0 forgotten",
+        "the sequence runs backward",
+        "h0 ignored",
     } <= labels
     assert len(labels) == len(SINGLE)
 
@@ -59,11 +60,11 @@ def test_each_slip_is_found_by_the_value_it_gives(label: str) -> None:
 def test_slips_of_reading_the_weights_are_found_too() -> None:
     keras = WEIGHTS["bias"]
     cases = {
-        "the gates read in the order r z n (": {
+        "gates read in the order r, z, n (": {
             name: array[:, [1, 0, 2]] for name, array in WEIGHTS.items()
         },
-        "the input bias left out": WEIGHTS | {"bias": keras * [[0], [1]]},
-        "the recurrent bias left out": WEIGHTS | {"bias": keras * [[1], [0]]},
+        "input biases ignored": WEIGHTS | {"bias": keras * [[0], [1]]},
+        "recurrent biases ignored": WEIGHTS | {"bias": keras * [[1], [0]]},
     }
     for label, wrong in cases.items():
         final = find("keras").read(wrong).run(X.reshape(3, 1, 1), H0.reshape(1, 1, 1)).state[0]

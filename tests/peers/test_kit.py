@@ -109,4 +109,4 @@ def test_a_framework_fed_wrongly_is_seen(peer: Peer) -> None:
         return forward(x, zrn, h0)
 
     judge = check(CELLS[peer.cell], Backend(swapped))
-    assert {cause.name for cause in judge.causes.values()} == {"gates r and z swapped"}
+    assert {cause.name for cause in judge.causes.values()} == {"gates read in the order z, r, n"}

@@ -193,10 +193,10 @@ def read_otherwise(hidden: int, features: int, name: str = "gru") -> dict[str, R
 def test_misreadings_change_one_thing_each() -> None:
     found = read_otherwise(hidden=2, features=2)
     assert set(found) == {
-        "the blocks in the order z, r, n (keras, onnx, haiku)",
-        "gru_admit",
-        "gru_reset_before",
-        "gru_reset_before_admit",
+        "gates read in the order z, r, n (keras, onnx, haiku)",
+        "z the other way round",
+        "the reset before the product",
+        "the reset before the product, and z the other way round",
         "each block of U transposed (U.T @ h for U @ h)",
         "each block of W transposed (W.T @ x for W @ x)",
         "the last x alone",
@@ -223,12 +223,14 @@ def test_each_misreading_is_what_the_reference_gives_for_it() -> None:
     outer = b + np.concatenate([np.zeros(4), d])  # without a reset of its own d joins b.n
     turned = np.concatenate([u[k : k + 2].T for k in (0, 2, 4)])
     expected = {
-        "the blocks in the order z, r, n (keras, onnx, haiku)": final(
+        "gates read in the order z, r, n (keras, onnx, haiku)": final(
             cell, x, W=swapped(w), U=swapped(u), b=swapped(b), d=d
         ),
-        "gru_admit": final(CELLS["gru_admit"], x, W=w, U=u, b=b, d=d),
-        "gru_reset_before": final(CELLS["gru_reset_before"], x, W=w, U=u, b=outer),
-        "gru_reset_before_admit": final(CELLS["gru_reset_before_admit"], x, W=w, U=u, b=outer),
+        "z the other way round": final(CELLS["gru_admit"], x, W=w, U=u, b=b, d=d),
+        "the reset before the product": final(CELLS["gru_reset_before"], x, W=w, U=u, b=outer),
+        "the reset before the product, and z the other way round": final(
+            CELLS["gru_reset_before_admit"], x, W=w, U=u, b=outer
+        ),
         "each block of U transposed (U.T @ h for U @ h)": final(cell, x, W=w, U=turned, b=b, d=d),
         "the last x alone": final(cell, x[2:], W=w, U=u, b=b, d=d),
         "all of x added up and taken as one step": final(
@@ -243,20 +245,24 @@ def test_with_one_unit_and_no_inner_bias_the_place_of_the_reset_makes_no_differe
     tensors = {"W": KERNEL.T, "U": RECURRENT.T}
     read = unpack(cell, layout, tensors)
     found = labels(readings(cell, layout, tensors, read, X, None))
-    assert found["gru_reset_before"].same
-    assert not found["gru_admit"].same
+    assert found["the reset before the product"].same
+    assert not found["z the other way round"].same
     assert not found["all of x added up and taken as one step"].same
 
 
 def test_a_sister_is_run_on_the_same_numbers() -> None:
     found = read_otherwise(hidden=1, features=1, name="gru_reset_before")
-    assert {"gru", "gru_admit", "gru_reset_before_admit"} <= set(found)
+    assert {
+        "the reset after the product",
+        "the reset after the product, and z the other way round",
+        "z the other way round",
+    } <= set(found)
 
 
 def test_other_cells_have_the_readings_that_make_sense_for_them() -> None:
     lstm = read_otherwise(2, 3, "lstm")
-    assert "the blocks in the order i, o, f, g (onnx)" in lstm
-    assert "rnn_relu" in read_otherwise(2, 3, "rnn")
+    assert "gates read in the order i, o, f, g (onnx)" in lstm
+    assert "the equations of rnn_relu" in read_otherwise(2, 3, "rnn")
     mgu = cells.ALL_CELLS["mgu"]
     size = cells.sizes(mgu, 1, 1)
     weights = cells.draw_weights(mgu, size, np.random.default_rng(0))

@@ -1,13 +1,14 @@
 """The check kit: vectors that real GRUs have got wrong, and what is wrong with an answer.
 
 In: somebody's function over NumPy arrays, or a file of answers. Out: what fails, by how much, and
-which mistake gives exactly these numbers. Imports equations, reference, gradients and dialects.
+which mistake gives exactly these numbers. Imports equations,
+reference, gradients, dialects and mistakes.
 """
 
 from grus.check.backend import Backend, load
-from grus.check.cases import Case, cases
+from grus.check.cases import cases
 from grus.check.judge import Judge, check, failed, from_answers, report
-from grus.check.meaning import Answer, answer
+from grus.mistakes import Answer, Case, answer
 
 __all__ = [
     "Answer",

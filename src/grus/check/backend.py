@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from grus.atomic_file import replace, replace_by
-from grus.check.cases import Array, Case, again, cases
-from grus.check.meaning import Answer, answer
+from grus.check.cases import again, cases
 from grus.equations import Cell
 from grus.errors import InputError
 from grus.files import npz
+from grus.mistakes import Answer, Array, Case, answer
 
 Function = Callable[..., Any]
 

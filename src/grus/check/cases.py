@@ -2,69 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from grus.dialects import TorchRecord
 from grus.equations import Cell
-
-Array = np.ndarray[Any, np.dtype[Any]]
-Weights = Mapping[str, Array]
-
-
-@dataclass(frozen=True, eq=False)
-class Case:
-    """One question: arrays in, and what a loss sends back.
-
-    ``x`` [time, batch, input]; ``weights`` by PyTorch's names (``weight_ih_l0`` [3H, I],
-    ``weight_hh_l0`` [3H, H], ``bias_ih_l0`` and ``bias_hh_l0`` [3H], gates r, z, n; ``_l1``,
-    ``_reverse``), no biases where the case has none; ``h0`` [layers * directions, batch, hidden]
-    or None. ``lengths`` [batch] of int64; ``resets`` [time, batch]; ``mask`` [time, batch] of
-    bool, True where a step counts; ``zoneout`` [time, batch, hidden], 1 where a unit keeps its
-    old state. ``dy`` and ``dh_n`` are the loss's derivatives by output and final state.
-    """
-
-    name: str
-    why: str
-    x: Array
-    weights: Weights
-    h0: Array | None = None
-    num_layers: int = 1
-    bidirectional: bool = False
-    lengths: Array | None = None
-    resets: Array | None = None
-    mask: Array | None = None
-    zoneout: Array | None = None
-    stepwise: bool = False
-    """Answered by one call a step, the state handed on."""
-    dy: Array = field(default_factory=lambda: np.zeros(0))
-    dh_n: Array = field(default_factory=lambda: np.zeros(0))
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The arguments beyond x, weights and h0 that this case needs, by name."""
-        found: dict[str, Any] = {}
-        if self.num_layers > 1:
-            found["num_layers"] = self.num_layers
-        if self.bidirectional:
-            found["bidirectional"] = True
-        for name in ("lengths", "resets", "mask", "zoneout"):
-            if getattr(self, name) is not None:
-                found[name] = getattr(self, name)
-        return found
-
-    @property
-    def directions(self) -> int:
-        """1 or 2."""
-        return 2 if self.bidirectional else 1
-
-    @property
-    def hidden(self) -> int:
-        """The units of one direction."""
-        return int(self.weights["weight_hh_l0"].shape[1])
+from grus.mistakes import Array, Case, Weights
 
 
 def single(array: Array) -> Array:
@@ -174,5 +119,4 @@ def cases(cell: Cell, seed: int = 0) -> tuple[Case, ...]:
 
 def again(case: Case, name: str, why: str, **changed: Any) -> Case:
     """The case with some things changed."""
-    kept = {key: getattr(case, key) for key in case.__dataclass_fields__}
-    return Case(**(kept | {"name": name, "why": why} | changed))
+    return replace(case, name=name, why=why, **changed)

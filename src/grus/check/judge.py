@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import combinations
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from grus.check.backend import Backend, NotOfferedError, WrongAnswerError
-from grus.check.backward import derivative_causes, follows
-from grus.check.cases import Array, Case, cases
-from grus.check.hypotheses import Hypothesis, hypotheses
-from grus.check.meaning import Answer, answer
+from grus.check.cases import cases
 from grus.equations import Cell, CellError
 from grus.equations.text import counted
+from grus.mistakes import (
+    Answer,
+    Array,
+    Case,
+    Mistake,
+    answer,
+    forward_mistakes,
+    gradient_mistakes,
+)
 
 Status = Literal["ok", "fails", "not offered"]
 
@@ -119,28 +125,28 @@ class Judge:
         assert given.answer is not None
         return fits(given.case, self.dtype, wanted, given.answer)
 
-    def explains(self, hypothesis: Hypothesis, given: Given) -> bool:
+    def explains(self, mistake: Mistake, given: Given) -> bool:
         """Whether somebody who makes this mistake answers exactly this."""
-        key = (hypothesis.name, given.case.name)
+        key = (mistake.name, given.case.name)
         if key not in self._cache:
             self.tried += 1
-            self._cache[key] = hypothesis.run(self.cell, given.case)
+            self._cache[key] = mistake.run(self.cell, given.case)
         return self._is(given, self._cache[key])
 
     @cached_property
-    def _singles(self) -> tuple[Hypothesis, ...]:
+    def singles(self) -> tuple[Mistake, ...]:
         """The mistakes that can be made with this cell."""
-        return tuple(h for h in hypotheses() if h.applies(self.cell))
+        return forward_mistakes(self.cell)
 
     @cached_property
-    def causes(self) -> dict[str, Hypothesis]:
+    def causes(self) -> dict[str, Mistake]:
         """Case -> the mistake that gives its answer.
 
         One mistake that gives every answer, right ones too, is the cause of all; else each case
         has the mistake that gives its answer and most of the others; else two at once.
         """
-        singles = self._singles
-        found: dict[str, Hypothesis] = {}
+        singles = self.singles
+        found: dict[str, Mistake] = {}
         for whole in singles:
             if self.failing and all(self.explains(whole, g) for g in self.answered):
                 return {g.case.name: whole for g in self.failing}
@@ -152,10 +158,10 @@ class Judge:
         left = [g for g in self.failing if g.case.name not in found]
         return found | self._pairs(singles, left)
 
-    def _pairs(self, singles: tuple[Hypothesis, ...], left: list[Given]) -> dict[str, Hypothesis]:
+    def _pairs(self, singles: tuple[Mistake, ...], left: list[Given]) -> dict[str, Mistake]:
         """Two mistakes at once, for what one does not explain; the first rows alone are searched,
         the others are asked whether they fit."""
-        found: dict[str, Hypothesis] = {}
+        found: dict[str, Mistake] = {}
         for g in left[:SEARCHED]:
             if g.case.name in found or not _finite(g):
                 continue
@@ -167,13 +173,13 @@ class Judge:
                     break
         return found
 
-    def _harmless(self, hypothesis: Hypothesis, given: Given) -> bool:
+    def _harmless(self, mistake: Mistake, given: Given) -> bool:
         """Whether this mistake does not show in this case."""
-        self.explains(hypothesis, given)
-        made = self._cache[hypothesis.name, given.case.name]
+        self.explains(mistake, given)
+        made = self._cache[mistake.name, given.case.name]
         return fits(given.case, self.dtype, self.truth[given.case.name], made)
 
-    def _both(self, both: Hypothesis, given: Given) -> bool:
+    def _both(self, both: Mistake, given: Given) -> bool:
         try:
             return self.explains(both, given)
         except CellError:  # two changes of one equation need not be a cell together
@@ -197,11 +203,11 @@ class Judge:
     def _nearest(self, given: Given) -> str:
         """Nothing fits: say which mistake comes nearest and that it is not it."""
         assert given.answer is not None
-        tried = self._singles
+        tried = self.singles
         distances = []
-        for hypothesis in tried:
-            self.explains(hypothesis, given)
-            one = self._cache[hypothesis.name, given.case.name]
+        for mistake in tried:
+            self.explains(mistake, given)
+            one = self._cache[mistake.name, given.case.name]
             distances.append(
                 off_by(one.output, given.answer.output) + off_by(one.h_n, given.answer.h_n)
             )
@@ -238,10 +244,11 @@ class Judge:
         if forward and follows(forward, self.cell, given.case, given.gradients, self.dtype):
             return f"the forward run's: {forward.name}"
         limits = self._limits(given.case)
-        for name, run in derivative_causes():
-            made = run(self.cell, given.case)
-            if all(off_by(made[n], g) <= limits[n] for n, g in given.gradients.items()):
-                return name
+        for mistake in gradient_mistakes():
+            assert mistake.gradients is not None
+            wrong = mistake.gradients(self.cell, given.case)
+            if all(off_by(wrong[n], g) <= limits[n] for n, g in given.gradients.items()):
+                return mistake.name
         return "unknown"
 
 
@@ -250,10 +257,37 @@ def _finite(given: Given) -> bool:
     return bool(np.isfinite(given.answer.output).all() and np.isfinite(given.answer.h_n).all())
 
 
-@lru_cache(maxsize=1)
-def count() -> int:
-    """How many single mistakes are tried."""
-    return len(tuple(hypotheses()))
+STEP = 2.0**-14
+"""A step of central differences in float64: truncation (squared) and cancellation both stay near
+1e-9 of a loss of about 1."""
+
+
+def follows(
+    mistake: Mistake, cell: Cell, case: Case, theirs: Mapping[str, Array], dtype: str
+) -> bool:
+    """Whether gradients are those of a wrong forward run, by differences along directions."""
+    rng = np.random.default_rng(0)
+    unit = 2.0**-24 if dtype == "float32" else 2.0**-53
+    for _ in range(3):
+        along: dict[str, Any] = {n: rng.normal(size=g.shape) for n, g in theirs.items()}
+        losses = [_loss(mistake, cell, case, along, step) for step in (STEP, -STEP)]
+        slope = (losses[0] - losses[1]) / (2 * STEP)
+        terms = [theirs[n] * along[n] for n in theirs]
+        total = sum(float(np.sum(term)) for term in terms)
+        size = sum(float(np.abs(term).sum()) for term in terms)
+        # The sum of all terms, each rounded through every step; and the differences' own error.
+        limit = (2.0 ** len(case.x) * 32 * unit + 1e-6) * max(1.0, size)
+        if not abs(slope - total) <= limit:
+            return False
+    return True
+
+
+def _loss(mistake: Mistake, cell: Cell, case: Case, along: Mapping[str, Any], step: float) -> float:
+    weights = {n: w + step * along[n] for n, w in case.weights.items()}
+    h0 = None if case.h0 is None else case.h0 + step * along["h0"]
+    moved = replace(case, x=case.x + step * along["x"], weights=weights, h0=h0)
+    wrong = mistake.run(cell, moved)
+    return float(np.sum(case.dy * wrong.output) + np.sum(case.dh_n * wrong.h_n))
 
 
 HEAD = ("case", "forward", "gradients")
@@ -272,7 +306,7 @@ def report(judge: Judge) -> str:
     asked = sum(1 for row in rows if row.forward.status != "not offered")
     lines.append(
         f"{asked} of {counted(len(rows), 'case')} answered, {wrong} wrong; cell {judge.cell.name},"
-        f" {judge.dtype}; {count()} mistakes known"
+        f" {judge.dtype}; {counted(len(judge.singles), 'mistake')} known"
     )
     return "\n".join(lines) + "\n"
 

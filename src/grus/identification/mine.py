@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from itertools import permutations
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from grus.dialects.records import DIALECTS
-from grus.dialects.slips import SLIPS, Calculation
-from grus.equations import Cell, Weight
-from grus.identification.fit import TWO, Fit
+from grus.identification.fit import Fit
 from grus.identification.functions import Function
 from grus.identification.given import View
+from grus.mistakes import BIAS_LEFT_OUT, Calculation, read_in_order, slips
 
 Array = Any
 NEAR = 1e-12  # float64's rounding over a few steps
@@ -60,11 +58,11 @@ def explain(
     tried, hits = 0, list[Explained]()
     for name, function in bases:
         right = list(_readings(function, view))
-        for slips, made in _all(right):
+        for names, calculation in _all(right):
             tried += 1
-            final = made.final()
+            final = calculation.final()
             if final.size == value.size and _gives(final, np.ravel(value), half):
-                hits.append(Explained(name, slips, final))
+                hits.append(Explained(name, names, final))
     fewest = min((len(one.slips) for one in hits), default=0)
     found = _once([one for one in hits if len(one.slips) == fewest])
     span = min(1.0, half + NEAR) ** value.size
@@ -88,68 +86,41 @@ def _all(
     right: list[tuple[tuple[str, ...], Calculation]],
 ) -> Iterator[tuple[tuple[str, ...], Calculation]]:
     """Each reading, with as many slips on it as may still be made."""
-    for slips, made in right:
-        yield slips, made
-        if len(slips) < MAX_SLIPS:
-            yield from _with_slips(slips, made, 0)
+    for names, calculation in right:
+        yield names, calculation
+        yield from _with_slips(names, calculation, 0)
 
 
 def _with_slips(
-    slips: tuple[str, ...], made: Calculation, first: int
+    names: tuple[str, ...], calculation: Calculation, first: int
 ) -> Iterator[tuple[tuple[str, ...], Calculation]]:
-    """The slips of the table from ``first`` on; two of one sort are tried in one order."""
-    for k, slip in enumerate(SLIPS[first:], first):
-        for label, changed in slip(made):
-            if label in slips:
-                continue
-            yield (*slips, label), changed
-            if len(slips) + 1 < MAX_SLIPS:
-                yield from _with_slips((*slips, label), changed, k)
+    """The slips from sort ``first`` on; two of one sort are tried in one order."""
+    if len(names) == MAX_SLIPS:
+        return
+    for sort, slip in slips(calculation, first):
+        if slip.name not in names:
+            wrong = calculation.wrong(slip)
+            yield (*names, slip.name), wrong
+            yield from _with_slips((*names, slip.name), wrong, sort)
 
 
 def _readings(function: Function, view: View) -> Iterator[tuple[tuple[str, ...], Calculation]]:
     """The weights read rightly, in another order, with a bias left out, and both."""
     hypothesis = function.first
-    cell, fit = hypothesis.variant.cell, hypothesis.fit
-    orders: list[tuple[tuple[str, ...], Fit]] = [((), fit)]
-    orders += [((label,), other) for label, other in _orders(fit)]
-    for slips, read in orders:
-        for dropped in (None, *_biases(read)):
-            said = slips if dropped is None else (*slips, LEFT_OUT[dropped])
-            yield said, _calculation(read, cell, view, dropped)
-
-
-LEFT_OUT = {"b": "the input bias left out", TWO: "the recurrent bias left out"}
-
-
-def _biases(fit: Fit) -> list[str]:
-    """The families of biases that are not 0."""
-    return [f for f in LEFT_OUT if any(w.family == f and a.any() for w, a in fit.blocks.items())]
-
-
-def _calculation(fit: Fit, cell: Cell, view: View, dropped: str | None) -> Calculation:
-    blocks = {w: array for w, array in fit.blocks.items() if w.family != dropped}
-    single = fit.weights(cell, blocks)
-    weights = {
-        family: np.concatenate([single[Weight(family, gate)] for gate in gates])
-        for family, gates in cell.families.items()
-    }
+    fit = hypothesis.fit
     start = None if view.start is None else tuple(one[0] for one in view.start)
-    return Calculation(cell, weights, view.x[:, 0], start)
+    blocks = dict(fit.blocks)
+    right = Calculation(hypothesis.variant.cell, blocks, view.x[:, 0], start, fit.shift)
+    for names, read in [((), right), *_orders(fit, right)]:
+        yield names, read
+        for family, mistake in BIAS_LEFT_OUT.items():
+            if any(w.family == family and a.any() for w, a in read.blocks.items()):
+                yield (*names, mistake.name), read.wrong(mistake)
 
 
-def _orders(fit: Fit) -> Iterator[tuple[str, Fit]]:
+def _orders(fit: Fit, right: Calculation) -> Iterator[tuple[tuple[str, ...], Calculation]]:
     """The gates in every other order, and who has them so."""
-    gates = sorted(fit.gates)
-    for order in permutations(gates):
-        to = dict(zip(gates, order, strict=True))
-        if all(gate == other for gate, other in to.items()):
-            continue
-        parts = tuple(
-            tuple(tuple(Weight(w.family, to[w.gate]) for w in part) for part in held)
-            for held in fit.parts
-        )
-        other = replace(fit, parts=parts)
-        who = dict.fromkeys(d.framework for d in DIALECTS if d.order == other.order)
-        told = f" ({', '.join(who)})" if who else ""
-        yield f"the gates read in the order {' '.join(other.order)}{told}", other
+    for order, mistake in read_in_order(fit.order):
+        who = dict.fromkeys(d.framework for d in DIALECTS if d.order == order)
+        users = f" ({', '.join(who)})" if who else ""
+        yield (f"{mistake.name}{users}",), right.wrong(mistake)

@@ -8,39 +8,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import cast
 
 from grus.dialects.activation import TANH, Activation, Activations, activated
 from grus.dialects.records import DIALECTS
 from grus.dialects.transform import MOVED
 from grus.dialects.update_sense import sense
-from grus.equations import CELLS, Apply, Cell, Name, State, U, W, b, h, sigmoid, tanh, walk, x
+from grus.equations import CELLS, Apply, Cell, Name, State, walk, x
+from grus.mistakes import HARD, reset_of_all
 
 
-class GruResetWhole(Cell):
-    """The reset multiplies the whole candidate; z keeps the state."""
-
-    r = sigmoid(W.r @ x + U.r @ h + b.r)
-    z = sigmoid(W.z @ x + U.z @ h + b.z)
-    n = tanh(r * (W.n @ x + U.n @ h + b.n))
-    h_next = z * h + (1 - z) * n
+def _reset_whole(name: str, base: str) -> Cell:
+    return Cell(name, reset_of_all(CELLS[base]).equations)
 
 
-class GruResetWholeAdmit(Cell):
-    """The reset multiplies the whole candidate; z admits the candidate (Dreamer)."""
-
-    r = sigmoid(W.r @ x + U.r @ h + b.r)
-    z = sigmoid(W.z @ x + U.z @ h + b.z)
-    n = tanh(r * (W.n @ x + U.n @ h + b.n))
-    h_next = (1 - z) * h + z * n
-
-
-# Keras 2 and Theano have slope 0.2, Keras 3 and PyTorch 1/6.
-GATES = (
-    Activation("sigmoid"),
-    Activation("hard_sigmoid"),
-    Activation("hard_sigmoid", 1 / 6, 0.5),
+RESET_WHOLE = (
+    _reset_whole("gru_reset_whole", "gru_reset_before"),
+    _reset_whole("gru_reset_whole_admit", "gru_reset_before_admit"),
 )
+GATES = (Activation("sigmoid"), *HARD)
 CANDIDATES = tuple(
     map(Activation, ("tanh", "relu", "sigmoid", "linear", "softsign", "hard_sigmoid"))
 )
@@ -81,8 +66,7 @@ def variants(gates: frozenset[str]) -> tuple[Variant, ...]:
 
 
 def _bases() -> tuple[Cell, ...]:
-    whole = cast("tuple[Cell, ...]", (GruResetWhole, GruResetWholeAdmit))
-    return tuple(one for one in (*CELLS.values(), *whole) if set(one.families) <= FAMILIES)
+    return tuple(one for one in (*CELLS.values(), *RESET_WHOLE) if set(one.families) <= FAMILIES)
 
 
 def _activations(base: Cell) -> list[Activations]:

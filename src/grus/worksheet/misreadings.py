@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from grus.dialects import DIALECTS, Layout, Unpacked, unpack
-from grus.dialects.slips import Calculation, another_cell, one_step, transposed
 from grus.equations import Cell
+from grus.mistakes import Calculation, misreadings, order_name
 
 Array = Any
 Weights = Mapping[str, Array]
@@ -37,24 +37,23 @@ def readings(
 ) -> tuple[Reading, ...]:
     """The usual misreadings, each changing one thing: the order of the gates, the cell's
     equations, the side of a square block, x as a sequence. The first state stands for all."""
-    right = Calculation(cell, unpacked.weights, x, h0)
+    right = Calculation.of(cell, unpacked.weights, x, h0)
+    usual = right.final()
     found = []
-    for label, other in _misread(right, layout, tensors, unpacked):
+    for label, other in (*_of_orders(right, layout, tensors, unpacked), *misreadings(right)):
         final = other.final()
-        same = bool(np.abs(final - right.final()).max() < SAME)
+        same = bool(np.abs(final - usual).max() < SAME)
         found.append(Reading(label, tuple(map(float, final)), same))
     return tuple(found)
 
 
-def _misread(
+def _of_orders(
     right: Calculation, layout: Layout, tensors: Weights, unpacked: Unpacked
 ) -> Iterator[tuple[str, Calculation]]:
     for order, dialects in _orders(layout).items():
-        other = replace(layout, order=order, gates_in=unpacked.gates_in)
-        label = f"the blocks in the order {', '.join(order)} ({', '.join(dialects)})"
-        yield label, replace(right, weights=unpack(right.cell, other, tensors).weights)
-    for slip in (another_cell, transposed, one_step):
-        yield from slip(right)
+        read = unpack(right.cell, replace(layout, order=order, gates_in=unpacked.gates_in), tensors)
+        other = Calculation.of(right.cell, read.weights, right.x, right.h0)
+        yield f"{order_name(order)} ({', '.join(dialects)})", other
 
 
 def _orders(layout: Layout) -> dict[tuple[str, ...], list[str]]:

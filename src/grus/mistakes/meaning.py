@@ -7,22 +7,73 @@ all of them is the derived one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from grus.check.backprop import Problem, backpropagate
-from grus.check.cases import Array, Case, Weights
 from grus.dialects import TorchRecord
-from grus.equations import Apply, Cell, Expr, Input, Name, State
+from grus.equations import Cell, Expr, Input, Name, State
 from grus.gradients import backward
+from grus.mistakes.backprop import Problem, backpropagate
+from grus.mistakes.cell_changes import FRESH, rewritten
 from grus.reference import run
 
-ALIVE, VALID, KEPT = Input("alive"), Input("valid"), Input("kept")
-FRESH = Input("fresh_mask")
-"""A cell that reads this itself is told there where an episode begins (0), and nowhere else."""
+Array = np.ndarray[Any, np.dtype[Any]]
+Weights = Mapping[str, Array]
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One question: arrays in, and what a loss sends back.
+
+    ``x`` [time, batch, input]; ``weights`` by PyTorch's names (``weight_ih_l0`` [3H, I],
+    ``weight_hh_l0`` [3H, H], ``bias_ih_l0`` and ``bias_hh_l0`` [3H], gates r, z, n; ``_l1``,
+    ``_reverse``), no biases where the case has none; ``h0`` [layers * directions, batch, hidden]
+    or None. ``lengths`` [batch] of int64; ``resets`` [time, batch]; ``mask`` [time, batch] of
+    bool, True where a step counts; ``zoneout`` [time, batch, hidden], 1 where a unit keeps its
+    old state. ``dy`` and ``dh_n`` are the loss's derivatives by output and final state.
+    """
+
+    name: str
+    why: str
+    x: Array
+    weights: Weights
+    h0: Array | None = None
+    num_layers: int = 1
+    bidirectional: bool = False
+    lengths: Array | None = None
+    resets: Array | None = None
+    mask: Array | None = None
+    zoneout: Array | None = None
+    stepwise: bool = False
+    """Answered by one call a step, the state handed on."""
+    dy: Array = field(default_factory=lambda: np.zeros(0))
+    dh_n: Array = field(default_factory=lambda: np.zeros(0))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The arguments beyond x, weights and h0 that this case needs, by name."""
+        found: dict[str, Any] = {}
+        if self.num_layers > 1:
+            found["num_layers"] = self.num_layers
+        if self.bidirectional:
+            found["bidirectional"] = True
+        for name in ("lengths", "resets", "mask", "zoneout"):
+            if getattr(self, name) is not None:
+                found[name] = getattr(self, name)
+        return found
+
+    @property
+    def directions(self) -> int:
+        """1 or 2."""
+        return 2 if self.bidirectional else 1
+
+    @property
+    def hidden(self) -> int:
+        """The units of one direction."""
+        return int(self.weights["weight_hh_l0"].shape[1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +84,9 @@ class Answer:
     output: Array
     h_n: Array
     gradients: Mapping[str, Array] = field(default_factory=dict)
+
+
+ALIVE, VALID, KEPT = Input("alive"), Input("valid"), Input("kept")
 
 
 @dataclass(frozen=True)
@@ -50,6 +104,11 @@ class How:
     first_start: float = 0.0
     """What a state beyond h begins with."""
 
+    def __or__(self, other: How) -> How:
+        """Both, the other's where they differ from what is right."""
+        changed = {f.name: getattr(other, f.name) for f in fields(other)}
+        return replace(self, **{n: v for n, v in changed.items() if v != getattr(How(), n)})
+
 
 @lru_cache(maxsize=256)
 def masked(cell: Cell) -> Cell:
@@ -59,8 +118,14 @@ def masked(cell: Cell) -> Cell:
     old: dict[str, Expr] = {first: Name(f"old_{first}")}
     found: list[tuple[str, Expr]] = [(f"old_{first}", ALIVE * State(first))]
     names = {f"{s}_next": f"new_{s}" for s in cell.states}
+
+    def new_name(expr: Expr) -> Expr | None:
+        if isinstance(expr, State):
+            return old.get(expr.name, expr)
+        return Name(names.get(expr.name, expr.name)) if isinstance(expr, Name) else None
+
     for name, expr in cell.equations:
-        found.append((names.get(name, name), _renamed(expr, old, names)))
+        found.append((names.get(name, name), rewritten(expr, new_name)))
     for s in cell.states:
         new: Expr = Name(f"new_{s}")
         if s == first:
@@ -69,16 +134,6 @@ def masked(cell: Cell) -> Cell:
         found.append((f"{s}_next", VALID * new + (1 - VALID) * State(s)))
     found.append(("y", VALID * Name("mixed")))
     return Cell(f"{cell.name}_masked", tuple(found))
-
-
-def _renamed(expr: Expr, old: Mapping[str, Expr], names: Mapping[str, str]) -> Expr:
-    if isinstance(expr, State):
-        return old.get(expr.name, expr)
-    if isinstance(expr, Name):
-        return Name(names.get(expr.name, expr.name))
-    if isinstance(expr, Apply):
-        return Apply(expr.op, tuple(_renamed(part, old, names) for part in expr.args))
-    return expr
 
 
 @dataclass(frozen=True)
