@@ -1,4 +1,4 @@
-"""What `grus bench` measures: layers of every framework at hand, each in a process of its own.
+"""The measurements of `grus bench`: layers of every framework, each in its own process.
 
 In: problems (`problem`: shapes, cells, layers). Out: seconds and ratios, and none for numbers that
 are wrong (`right`). `against` starts the processes, compares and times; `worker` and `process` are

@@ -101,7 +101,7 @@ def reading(size: int, threads: int) -> float:
 
 
 class Reader:
-    """What one thread reads: an address, a size, how often; and where the sum goes."""
+    """The arguments of one thread: address, size, repetitions, and the place of the sum."""
 
     def __init__(self, size: int) -> None:
         room = np.ones(size // 4 + 16, np.float32)

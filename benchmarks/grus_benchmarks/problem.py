@@ -1,4 +1,4 @@
-"""What is measured with peers: a shape, a cell, layers and directions, or one step."""
+"""Problems to measure: a shape, a cell, layers and directions, or one step."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Problem:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """What is timed: a step forward only."""
+        """The kinds to time: a step has forward only."""
         return (FORWARD,) if self.step else (FORWARD, BOTH, BOTH_DX)
 
     @property

@@ -42,7 +42,7 @@ class PeerError(Exception):
 
 
 def command(name: str, threads: int, python: str = "") -> list[str]:
-    """What starts `peers.main` in a process, of this interpreter or another one."""
+    """The command line that runs `peers.main` with this interpreter or another one."""
     beside = (errors.__file__, __file__)
     packages = [str(Path(place).with_name("__init__.py")) for place in beside]
     return [python or sys.executable, "-c", START, *packages, name, str(threads)]
@@ -122,7 +122,7 @@ class Process:
         return f"died with code {code}" + (f": {lines[-1][:300]}" if lines else "")
 
     def kill_as_hung(self) -> None:
-        """What happens when the limit has passed."""
+        """Kill the process because its limit has passed."""
         self.hung = True
         self._process.kill()
 

@@ -37,7 +37,7 @@ UNIT = {"float32": 2.0**-24, "float64": 2.0**-53}
 
 @dataclass(frozen=True)
 class Truth:
-    """What is right, in the rows compared."""
+    """The right answer, in the rows compared."""
 
     rows: list[int]
     dy: Array
@@ -46,7 +46,7 @@ class Truth:
     """By torch's names, float64; output and x in the rows compared only."""
 
     def wrong(self, problem: Problem, kind: str, numbers: Arrays) -> str:
-        """What is wrong with these numbers, or nothing."""
+        """A sentence on what is wrong with these numbers, or ""."""
         return self.worst(problem, kind, numbers)[1]
 
     def worst(self, problem: Problem, kind: str, numbers: Arrays) -> tuple[float, str]:

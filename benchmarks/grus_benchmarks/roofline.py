@@ -34,7 +34,7 @@ ITEM = 4  # bytes of a float32
 
 @dataclass(frozen=True)
 class Limits:
-    """What the machine can do, measured."""
+    """The measured limits of the machine."""
 
     sgemm: Mapping[str, float]
     """Operations a second of the best product, by library and size."""

@@ -21,9 +21,9 @@ Say = Callable[[str], object]
 START, LOADING, CELLS = 25.0, 8.0, 11
 """Seconds to start and to measure limits; to load one problem; times taken of one problem."""
 HINTS = {"keras": f", or {TENSORFLOW_PYTHON} names a Python that has it"}
-"""What helps where a peer is missing."""
+"""Advice for a missing peer."""
 RATE, CALLS = 1.2e11, 55
-"""What peers reach on long calls, and how many of these a problem takes."""
+"""Operations per second that peers reach on long calls; calls of one problem."""
 
 
 def estimate(problems: Sequence[Problem], budget: float) -> float:

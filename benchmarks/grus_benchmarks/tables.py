@@ -1,4 +1,4 @@
-"""What was measured with peers, as JSON and as Markdown."""
+"""The measurements with peers, as JSON and as Markdown."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def as_markdown(found: Measured) -> str:
 
 
 def head(found: Measured) -> list[str]:
-    """What the figures were measured on."""
+    """The machine that the figures were measured on."""
     limits, machine = found.limits, found.machine
     reads = ", ".join(f"{_bytes(n)} {rate / 1e9:.0f}" for n, rate in limits.read.items())
     best = max(limits.sgemm, key=lambda name: limits.sgemm[name])

@@ -24,7 +24,7 @@ Call = Callable[[Any], Any]
 
 
 class RefusedError(Exception):
-    """What this peer does not have; the message says it."""
+    """A request for something that this peer does not offer; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Loaded:
     put: Callable[[Array], Any]
     """dy [time, batch, output] in the peer's form."""
     read: Callable[[str, Any], Arrays]
-    """What a call gave, by torch's names: "output" [time, batch, output], "weight_ih_l0", "x"."""
+    """Results of a call by torch's names: "output" [time, batch, output], "weight_ih_l0", "x"."""
 
 
 class Contestant(Protocol):

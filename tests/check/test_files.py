@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from grus.check import Answer, cases, failed, from_answers, report
-from grus.check.backend import read, write
+from grus.check.backend import read_answers, write_vectors
 from grus.equations import CELLS
 from grus.errors import InputError
 
@@ -25,7 +25,7 @@ def answered(vectors: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def vectors(tmp_path: Path) -> dict[str, Any]:
-    write(tmp_path / "vectors.json", GRU)
+    write_vectors(tmp_path / "vectors.json", GRU)
     return json.loads((tmp_path / "vectors.json").read_text())
 
 
@@ -45,13 +45,13 @@ def test_the_vectors_hold_everything_that_a_program_needs(vectors: dict[str, Any
 
 def test_right_answers_pass(vectors: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "answers.json").write_text(json.dumps(answered(vectors)))
-    judge = from_answers(GRU, read(tmp_path / "answers.json", GRU), "float64")
+    judge = from_answers(GRU, read_answers(tmp_path / "answers.json", GRU), "float64")
     assert not failed(judge)
     assert {row.gradients.status for row in judge.rows()} == {"ok"}
 
 
 def test_arrays_are_the_same_in_both_kinds_of_file(vectors: dict[str, Any], tmp_path: Path) -> None:
-    write(tmp_path / "vectors.npz", GRU)
+    write_vectors(tmp_path / "vectors.npz", GRU)
     with np.load(tmp_path / "vectors.npz", allow_pickle=False) as arrays:
         for case in vectors["cases"]:
             for key in ("x", "h0", "lengths"):
@@ -70,7 +70,7 @@ def test_answers_in_an_npz_are_judged(vectors: dict[str, Any], tmp_path: Path) -
         arrays |= {f"{name}/output": one["output"], f"{name}/h_n": np.negative(one["h_n"])}
         arrays |= {f"{name}/gradients/{n}": g for n, g in one["gradients"].items()}
     np.savez(tmp_path / "answers.npz", **arrays)
-    judge = from_answers(GRU, read(tmp_path / "answers.npz", GRU), "float64")
+    judge = from_answers(GRU, read_answers(tmp_path / "answers.npz", GRU), "float64")
     assert len(judge.failing) == len(cases(GRU))
 
 
@@ -83,7 +83,7 @@ def test_a_wrong_answer_is_explained(vectors: dict[str, Any], tmp_path: Path) ->
             h_n[:, empty] = 0
             given["cases"][case["name"]]["h_n"] = h_n.tolist()
     (tmp_path / "answers.json").write_text(json.dumps(given))
-    judge = from_answers(GRU, read(tmp_path / "answers.json", GRU), "float64")
+    judge = from_answers(GRU, read_answers(tmp_path / "answers.json", GRU), "float64")
     assert "a row of length 0 ends with zeros" in report(judge)
 
 
@@ -91,7 +91,7 @@ def test_a_case_without_an_answer_is_not_offered(vectors: dict[str, Any], tmp_pa
     given = answered(vectors)
     only = {"cases": {"biases": given["cases"]["biases"]}}
     (tmp_path / "answers.json").write_text(json.dumps(only))
-    answers = read(tmp_path / "answers.json", GRU)
+    answers = read_answers(tmp_path / "answers.json", GRU)
     assert isinstance(answers["biases"], Answer)
     status = [row.forward.status for row in from_answers(GRU, answers, "float32").rows()]
     assert status.count("ok") == 1
@@ -114,7 +114,7 @@ def test_what_is_no_answer_is_refused(content: str, said: str, tmp_path: Path) -
     path = tmp_path / "answers.json"
     path.write_text(content)
     with pytest.raises(InputError, match=said):
-        read(path, GRU)
+        read_answers(path, GRU)
 
 
 def test_pickles_and_other_files_are_refused(tmp_path: Path) -> None:
@@ -127,10 +127,10 @@ def test_pickles_and_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "c.txt").write_text("1")
     for name in ("a.npz", "b.npz", "d.npz", "c.txt", "missing.json"):
         with pytest.raises(InputError):
-            read(tmp_path / name, GRU)
+            read_answers(tmp_path / name, GRU)
 
 
 def test_vectors_are_written_as_json_or_npz_alone(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"json or \.npz"):
-        write(tmp_path / "vectors.csv", GRU)
+        write_vectors(tmp_path / "vectors.csv", GRU)
     assert list(tmp_path.iterdir()) == []

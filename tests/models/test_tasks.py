@@ -14,7 +14,7 @@ from grus.errors import InputError
 from grus.models.run import DivergedError
 from grus.models.settings import Settings
 from grus.models.tasks import Adding, Copying, Task, TaskModel, TaskRun, held_out
-from grus.models.train import Nobody, learn, train
+from grus.models.train import Unwatched, learn, train
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -135,7 +135,7 @@ def test_a_finite_explosion_ends_a_task_as_it_ends_a_text(
     settings = Settings(steps=60, batch=8, lr=lr, clip=0.0, threads=1, report_every=10)
     run = TaskRun(task, CELLS["gru"], 8, settings, held_out(task, 50))
     with pytest.raises(DivergedError, match=rf"{which} loss exploded: .*{task.unit}.* at step 10,"):
-        train(run, Nobody(), lambda: False)
+        train(run, Unwatched(), lambda: False)
     assert math.isfinite(run.validate())
 
 

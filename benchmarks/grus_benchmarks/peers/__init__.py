@@ -63,7 +63,7 @@ class Peer:
     """An environment variable that may name its interpreter."""
 
     def command(self, threads: int) -> list[str]:
-        """What starts its process."""
+        """The command line of its process."""
         return command(self.name, threads, os.environ.get(self.python, "") if self.python else "")
 
 

@@ -1,4 +1,4 @@
-"""What is judged: a function, or a file of its answers."""
+"""The two things that can be judged: a function, and a file of its answers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class NotOfferedError(Exception):
 
 
 class WrongAnswerError(Exception):
-    """What came back is no answer at all: it raised, or its shapes cannot be."""
+    """The function raised, or returned shapes that no answer has."""
 
 
 def load(place: str) -> Function:
@@ -106,7 +106,7 @@ class Backend:
         return output, _array("h_n", given[1], (rows, batch, case.hidden))
 
     def _own(self, array: Array) -> Array:
-        """A copy in the dtype that is asked for, so that nobody can change ours."""
+        """A copy in the requested dtype, so that ours cannot be changed."""
         return np.array(array, self.dtype)
 
     def _inputs(self, case: Case) -> tuple[Any, ...]:
@@ -158,7 +158,7 @@ LARGEST = 2**28
 ARRAYS = ("x", "h0", "lengths", "resets", "mask", "zoneout", "dy", "dh_n")
 
 
-def write(path: Path, cell: Cell, seed: int = 0) -> None:
+def write_vectors(path: Path, cell: Cell, seed: int = 0) -> None:
     """Write the vectors with the right answers, as .json or .npz.
 
     JSON: ``{"format", "cell", "equations", "seed", "cases": [...]}``; a case holds its name, why,
@@ -219,7 +219,7 @@ def _flat(name: str, value: Any) -> dict[str, Array]:
     return {name: np.asarray(value)}
 
 
-def read(path: Path, cell: Cell, seed: int = 0) -> dict[str, Answer]:
+def read_answers(path: Path, cell: Cell, seed: int = 0) -> dict[str, Answer]:
     """The answers that a program wrote, by case.
 
     JSON: ``{"cases": {CASE: {"output": ..., "h_n": ..., "gradients": {NAME: ...}}}}``, gradients

@@ -13,7 +13,7 @@ from grus.mistakes import Array, Case, Weights
 
 
 def single(array: Array) -> Array:
-    """Numbers that float32 holds too, so that whoever computes in it is asked the same."""
+    """Numbers that float32 holds too, so that float32 code gets the same case."""
     return array.astype(np.float32).astype(np.float64)
 
 

@@ -54,7 +54,7 @@ SEARCHED = 3
 
 
 def bound(case: Case, dtype: str, largest: float) -> float:
-    """What rounding may do to an answer in ``dtype``.
+    """The error that rounding can cause in an answer in ``dtype``.
 
     A step sums I + H products and rounds a dozen times beside, at numbers of about ``largest``;
     with these weights an error at most doubles from step to step, in each layer. Gradients add
@@ -82,7 +82,7 @@ def fits(case: Case, dtype: str, wanted: Answer, found: Answer) -> bool:
 
 @dataclass(frozen=True)
 class Given:
-    """What came back for one case."""
+    """The answer to one case."""
 
     case: Case
     answer: Answer | None = None
@@ -126,7 +126,7 @@ class Judge:
         return fits(given.case, self.dtype, wanted, given.answer)
 
     def explains(self, mistake: Mistake, given: Given) -> bool:
-        """Whether somebody who makes this mistake answers exactly this."""
+        """Whether this mistake gives exactly this answer."""
         key = (mistake.name, given.case.name)
         if key not in self._cache:
             self.tried += 1

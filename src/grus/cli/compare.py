@@ -11,11 +11,10 @@ import typer
 from grus.atomic_file import replace
 from grus.cli.output import RESULTS
 from grus.errors import InputError
-from grus.models.settings import Settings
-from grus.models.text import Source, read
+from grus.models import Settings, Source, read
 
 if TYPE_CHECKING:
-    from grus.comparison.tasks import Course
+    from grus.comparison import Course
 
 CELLS = "rnn,gru,gru_reset_before,lstm"
 REPORTS = 20  # in a budget of steps
@@ -73,36 +72,44 @@ def compare(
     options = dict(locals())
     from grus.cli.progress import audience
     from grus.cli.train import stopping
-    from grus.comparison import run, table
-    from grus.comparison.contestants import contestants
+    from grus.comparison import (
+        announcement,
+        as_json,
+        compare as train_all,
+        contestants,
+        draw_curves,
+        expected_seconds,
+        sized,
+        spoken,
+        table,
+    )
 
     _check(options)
     settings = _settings(options)
     course = _course(options, settings)
     memory = math.log(course.length) - 1 if task else 0.0
     named = contestants(cells, gate_bias or [], memory, options["hidden"])
-    found = run.sized(course, named, match)
-    print("\n".join(run.announcement(course, found, seeds, match)), flush=True)
+    found = sized(course, named, match)
+    print("\n".join(announcement(course, found, seeds, match)), flush=True)
     every = range(seed, seed + seeds)
     with stopping() as stopped:
-        taken = run.expected_seconds(course, found, seeds)
-        print(f"about {run.spoken(taken)} by a first measurement; Ctrl-C shows what is there")
+        taken = expected_seconds(course, found, seeds)
+        print(f"about {spoken(taken)} by a first measurement; Ctrl-C shows what is there")
         with audience() as shown:
-            outcome = run.compare(course, found, every, shown, lambda: bool(stopped))
-    print("\n".join(["", *table.table(course, outcome)]))
+            outcome = train_all(course, found, every, shown, lambda: bool(stopped))
+    print("\n".join(["", *table(course, outcome)]))
     for path in out or ():
         if path.suffix.lower() == ".json":
-            replace(path, table.as_json(course, outcome, match).encode())
+            replace(path, as_json(course, outcome, match).encode())
         elif outcome.trials:
-            table.draw_curves(course, outcome, path)
+            draw_curves(course, outcome, path)
     if stopped:
         raise typer.Exit(128 + stopped[0])
 
 
 def _check(options: dict[str, Any]) -> None:
-    """What is found wrong before anything is trained."""
-    from grus.comparison.contestants import MATCHES
-    from grus.comparison.table import check_figure
+    """Raise InputError for options that cannot be, before anything is trained."""
+    from grus.comparison import MATCHES, check_figure
 
     file, task, lag = (options[n] for n in ("file", "task", "lag"))
     if (file is None) == (task is None):
@@ -137,8 +144,8 @@ def _settings(options: dict[str, Any]) -> Settings:
 
 
 def _course(options: dict[str, Any], settings: Settings) -> Course:
-    from grus.comparison.tasks import TaskCourse, TextCourse
-    from grus.models.tasks import TASKS
+    from grus.comparison import TaskCourse, TextCourse
+    from grus.models import TASKS
 
     if options["task"] is None:
         source = Source(str(options["file"].absolute()))

@@ -130,7 +130,7 @@ def _report(
     readings: Sequence[Reading],
     done: Converted,
 ) -> list[str]:
-    """What was read, what it became, what was left out and what weights cannot say."""
+    """The report: what was read and written, what was left out, what weights cannot express."""
     from grus.dialects.activation import USUAL
 
     network = done.network

@@ -18,7 +18,7 @@ from grus.files.layers import ending, find_layers
 from grus.files.reading import load
 from grus.identification import identify as find
 from grus.weight_file import Contents
-from grus.worksheet.pasted_numbers import read_numbers, written_decimals
+from grus.worksheet import read_numbers, written_decimals
 
 HEAD = ("dialect", "cell", "gates", "stand in", "biases", "run by the tests")
 

@@ -20,10 +20,7 @@ from grus.equations.text import counted
 from grus.errors import InputError
 from grus.kernels import UnsupportedCellError
 from grus.kernels.backend import backend
-from grus.worksheet.explained import Explained
-from grus.worksheet.misreadings import readings
-from grus.worksheet.pasted_numbers import read_numbers, read_steps
-from grus.worksheet.preamble import Given
+from grus.worksheet import Explained, Given, read_numbers, read_steps, readings
 
 if TYPE_CHECKING:
     from grus.layers import Recurrent
@@ -34,7 +31,7 @@ Array = Any
 
 @dataclass(frozen=True)
 class Asked:
-    """What is worked out: the input, the state it begins with, whose weights, which layer."""
+    """What to work out: the input, the initial state, the dialect of the weights, the layer."""
 
     x: str | None
     text: str | None
@@ -111,7 +108,7 @@ def _explained(
 
 
 def _below(network: Network, layer: int, x: Array) -> Array:
-    """What the layer reads: the output of those below, by the kernels where they run the cell."""
+    """The input of the layer: the output of the layers below, by the kernels if they can run it."""
     below = replace(
         network,
         cell=expected(network.cell),

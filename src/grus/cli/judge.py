@@ -37,7 +37,7 @@ def check(
         Path | None, typer.Option(help="Judge the answers in this .json or .npz file.")
     ] = None,
 ) -> None:
-    """Run somebody's GRU through the vectors; say what is wrong and why."""
+    """Run a GRU through the vectors; say what is wrong and why."""
     asked = [one for one in (backend, out, check) if one is not None]
     if len(asked) != 1:
         raise InputError("one of --backend, --out and --check is wanted")
@@ -49,16 +49,15 @@ def check(
         raise InputError(f"--seed must be 0 or more, got {seed}")
     found = _cell(cell)
     if out is not None:
-        from grus.check.backend import write
+        from grus.check import write_vectors
 
-        write(out, found, seed)
+        write_vectors(out, found, seed)
         return
-    from grus.check import Backend, check as run, failed, from_answers, load, report
-    from grus.check.backend import read
+    from grus.check import Backend, check as run, failed, from_answers, load, read_answers, report
 
     judge: Judge
     if check is not None:
-        judge = from_answers(found, read(check, found, seed), dtype, seed)
+        judge = from_answers(found, read_answers(check, found, seed), dtype, seed)
     else:
         own = load(gradients) if gradients else None
         judge = run(found, Backend(load(str(backend)), own, dtype), seed)

@@ -52,7 +52,7 @@ def printed() -> Iterator[None]:
 
 @contextmanager
 def answered() -> Iterator[None]:
-    """What the user got wrong, and what the system refuses, is one line on stderr and exit code 2.
+    """Report mistakes of the user and refusals of the system as one line on stderr, exit code 2.
 
     A reader that has seen enough (`| head`) is no error: nothing is said, the code is 141.
     """

@@ -14,13 +14,10 @@ from grus.equations import named, separate
 from grus.equations.hold import read_values
 from grus.equations.text import counted
 from grus.errors import InputError
-from grus.traces import Trace
-from grus.traces.summary import summaries
+from grus.traces import Trace, summaries
 
 if TYPE_CHECKING:
-    from grus.traces import Trace
-    from grus.traces.flow import Flow
-    from grus.traces.measures import Measures
+    from grus.traces import Flow, Measures, Trace
 
 
 HOLD = "Hold a value in every layer, as r=1; repeatable."
@@ -39,7 +36,7 @@ def measure(
     out: Annotated[Path | None, PICTURE.option("Draw gates, half-lives and norms")] = None,
 ) -> None:
     """Measure a trained model on a text: saturated gates, memory, resets, dead units, norms."""
-    from grus.traces.measures import HEAD, measures
+    from grus.traces import HEAD, measures
 
     found = measures(traced(run, text_of(text, file), held=held(hold)))
     if out is not None:
@@ -103,7 +100,7 @@ def flow(
     out: Annotated[Path | None, PICTURE.option("Draw it")] = None,
 ) -> None:
     """Norm of d(loss at t)/d(state at t-k) against k: does the gradient vanish or explode?"""
-    from grus.traces.flow import table
+    from grus.traces import table
 
     if not separate(what):
         raise InputError("what to look at is missing: cells, as rnn,gru, or a run's folder or file")
@@ -112,7 +109,7 @@ def flow(
     options = {"hidden": hidden, "gain": gain, "seed": seed}
     fresh = {name: value for name, value in options.items() if value is not None}
     if _is_run(what):
-        from grus.traces.runs import flow_run
+        from grus.traces import flow_run
 
         ignored = ["gate-bias"] * bool(gate_bias) + list(fresh)
         if ignored:
@@ -163,7 +160,7 @@ def _of_cells(
     names: list[str], values: dict[str, float], biases: dict[str, float], **options: Any
 ) -> list[Flow]:
     from grus.equations import cell, hold
-    from grus.traces.flow import gradient_flow
+    from grus.traces import gradient_flow
 
     flows = []
     for name in names:
@@ -178,12 +175,12 @@ def _of_cells(
 
 
 def text_of(text: str | None, file: Path | None) -> str | None:
-    """What ``--text`` or ``--file`` give to read; None without either."""
+    """The text of ``--text`` or ``--file``; None without either."""
     if file is None:
         return text
     if text is not None:
         raise InputError("--text and --file are two texts; give one of them")
-    from grus.models.text import decoded
+    from grus.models import decoded
 
     try:
         return decoded(file.read_bytes(), f"--file {file}")
@@ -192,9 +189,8 @@ def text_of(text: str | None, file: Path | None) -> str | None:
 
 
 def traced(run: Path, text: str | None, **asked: Any) -> Trace:
-    """What a run's model computes while it reads, or a trace that was saved as .npz."""
-    from grus.traces import Trace
-    from grus.traces.runs import trace_text
+    """The trace of a run's model reading a text, or one saved as .npz."""
+    from grus.traces import Trace, trace_text
 
     if run.suffix.lower() != ".npz":
         return trace_text(run, text, **asked)

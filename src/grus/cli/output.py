@@ -1,4 +1,4 @@
-"""What commands write: where it may be and which endings it may have, found before any work."""
+"""Output files of commands: folders and endings are checked before any work is done."""
 
 from __future__ import annotations
 

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from grus.models.evaluate import bits, readable
-from grus.models.run import Metrics, Run
+from grus.models import Metrics, Run, bits, readable
 
 if TYPE_CHECKING:
-    from grus.comparison.run import Trial
+    from grus.comparison import Trial
 
 REFRESH = 0.25  # seconds between two looks at the bar
 LINE = 15.0  # seconds after which a plain line appears even without a report
@@ -23,7 +22,7 @@ LINE = 15.0  # seconds after which a plain line appears even without a report
 
 @contextmanager
 def watching(run: Run) -> Iterator[PlainLines | Bar]:
-    """What `train.train` tells its news to, fit for where stdout goes."""
+    """The watch for `train.train`: a bar in a terminal, plain lines elsewhere."""
     if not Console().is_terminal:
         yield PlainLines(run)
         return
@@ -131,7 +130,7 @@ class ComparisonLines:
 
     def trial(self, trial: Trial) -> None:
         """A line."""
-        from grus.comparison.table import trial_line
+        from grus.comparison import trial_line
 
         print(trial_line(trial), flush=True)
 
@@ -148,6 +147,6 @@ class ComparisonBar:
 
     def trial(self, trial: Trial) -> None:
         """A line above the bar."""
-        from grus.comparison.table import trial_line
+        from grus.comparison import trial_line
 
         self.bar.console.print(trial_line(trial), markup=False, highlight=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from grus.page.session import Session
+    from grus.page import Session
 
 
 def serve(
@@ -35,8 +35,7 @@ def serve(
 def _trained(run: Path) -> Session:
     """The best model of a run of `grus train`."""
     from grus.models import checkpoint, run as runs
-    from grus.page.network import from_model
-    from grus.page.session import Session
+    from grus.page import Session, from_model
 
     path = runs.find(run)
     found = checkpoint.load(path)
@@ -48,9 +47,8 @@ def _small() -> Session:
     """A model trained here and now, on no file."""
     from rich.progress import BarColumn, Progress, TextColumn
 
-    from grus.models.text import BUILT_IN
-    from grus.page.network import SECONDS, from_model, small_model
-    from grus.page.session import Session
+    from grus.models import BUILT_IN
+    from grus.page import SECONDS, Session, from_model, small_model
 
     print(f"no run named: a small GRU learns {BUILT_IN} for {SECONDS:.0f} seconds", flush=True)
     bar = Progress(BarColumn(), TextColumn("{task.fields[loss]}"), transient=True)

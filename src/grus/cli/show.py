@@ -53,8 +53,8 @@ def show(
         STAGES[stage].free(out, f"--stage {stage} --out")
 
     def cost() -> str:
-        from grus.gradients.cost import check_counts, sizes_for
-        from grus.worksheet.stages import cost_text
+        from grus.gradients import check_counts, sizes_for
+        from grus.worksheet import cost_text
 
         check_counts(batch=batch, steps=steps)
         sizes = sizes_for(found, input, hidden, projection)
@@ -91,13 +91,13 @@ def _check(stage: str, dtype: str, backward: bool) -> None:
 
 
 def _equations(cell: Cell, asked: str) -> str:
-    from grus.worksheet.stages import equations_text
+    from grus.worksheet import equations_text
 
     return equations_text(cell, asked)
 
 
 def _gradient(cell: Cell) -> str:
-    from grus.worksheet.stages import gradient_text
+    from grus.worksheet import gradient_text
 
     return gradient_text(cell)
 

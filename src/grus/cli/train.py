@@ -18,11 +18,10 @@ from grus.cli.output import FOLDER, PICTURE
 from grus.equations import cell as find_cell, explain_name
 from grus.equations.text import counted
 from grus.errors import InputError
-from grus.models.settings import LEARNING_RATES, Settings
-from grus.models.text import Architecture, Source, Text, read
+from grus.models import LEARNING_RATES, Architecture, Settings, Source, Text, read
 
 if TYPE_CHECKING:
-    from grus.models.run import Run
+    from grus.models import Run
     from grus.pictures.curves import Seed
 
 
@@ -182,10 +181,10 @@ def _introduce(run: Run, text: Text) -> None:
 
 def _train(run: Run) -> None:
     from grus.cli.progress import watching
-    from grus.models.train import train
+    from grus.models import train as loop
 
     with stopping() as stopped, watching(run) as watch:
-        train(run, watch, lambda: bool(stopped))
+        loop.train(run, watch, lambda: bool(stopped))
     at = f"step {run.progress.step}, {run.progress.seconds:.0f} s"
     if run.done < 1:
         print(f"stopped at {at}, saved in {run.folder}")
@@ -197,14 +196,14 @@ def _train(run: Run) -> None:
 
 
 def _in_training(run: Run) -> str:
-    from grus.models.evaluate import readable
+    from grus.models import readable
 
     last = run.latest
     return "" if last is None else f": training perplexity {readable(last.train_perplexity)}"
 
 
 def _quality(run: Run) -> str:
-    from grus.models.run import BEST, LAST
+    from grus.models import BEST, LAST
 
     now = run.progress
     if now.best_bits is None:
@@ -247,8 +246,7 @@ def sample(
     seed: Annotated[int, typer.Option(help="Seed of the random choices.")] = 0,
 ) -> None:
     """Write text with the best model of a run, character by character."""
-    from grus.models import checkpoint, run as runs
-    from grus.models.evaluate import sample as symbols_of
+    from grus.models import checkpoint, run as runs, sample as symbols_of
 
     model = checkpoint.load(runs.find(run)).model()
     vocabulary = model.architecture.vocabulary
@@ -324,7 +322,7 @@ def _labelled(run: str) -> tuple[str, Path]:
 
 
 def _reports(folder: Path) -> list[dict[str, float]]:
-    from grus.models.storage import read_metrics
+    from grus.models import read_metrics
 
     reports = read_metrics(folder)
     if not reports:

@@ -3,3 +3,27 @@
 In: the names of cells, a task or a text. Out: trials, a table, a verdict, a figure. Imports the
 rooms below; torch and matplotlib inside functions only.
 """
+
+from grus.comparison.contestants import MATCHES, contestants
+from grus.comparison.run import Trial, announcement, compare, expected_seconds, sized, spoken
+from grus.comparison.table import as_json, check_figure, draw_curves, table, trial_line
+from grus.comparison.tasks import Course, TaskCourse, TextCourse
+
+__all__ = [
+    "MATCHES",
+    "Course",
+    "TaskCourse",
+    "TextCourse",
+    "Trial",
+    "announcement",
+    "as_json",
+    "check_figure",
+    "compare",
+    "contestants",
+    "draw_curves",
+    "expected_seconds",
+    "sized",
+    "spoken",
+    "table",
+    "trial_line",
+]

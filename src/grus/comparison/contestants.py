@@ -11,7 +11,7 @@ from grus.dialects.update_sense import sense
 from grus.equations import Apply, Cell, Expr, Name, State, cell as find_cell
 from grus.equations.flat import is_gate
 from grus.errors import InputError
-from grus.gradients.cost import ITEM_BYTES, cost, sizes_for
+from grus.gradients import ITEM_BYTES, cost, sizes_for
 
 MATCHES = ("params", "hidden", "time")
 MAX_HIDDEN = 65536
@@ -31,7 +31,7 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Work:
-    """What one training step asks of the recurrent layer, counted in the equations.
+    """The work of the recurrent layer in one training step, counted in the equations.
 
     ``operations`` of the forward and the backward pass (FLOPs), ``saved`` bytes that the forward
     pass keeps for the backward pass.

@@ -17,7 +17,7 @@ from grus.equations.text import counted
 from grus.errors import InputError
 
 if TYPE_CHECKING:
-    from grus.models.train import Trainable
+    from grus.models import Trainable
 
 
 MATCHED = {
@@ -28,7 +28,7 @@ MATCHED = {
 
 
 def announcement(course: Course, found: Sequence[Contestant], seeds: int, match: str) -> list[str]:
-    """What will be compared, before it is."""
+    """The lines that announce a comparison."""
     settings = course.settings
     runs = len(found) * seeds
     budget = counted(settings.steps, "step") if settings.steps else f"{settings.seconds:g} s"
@@ -113,7 +113,7 @@ class Trial:
 
 @dataclass
 class Outcome:
-    """All trials so far; ``finished`` is False where somebody stopped them."""
+    """All trials so far; ``finished`` is False if they were stopped."""
 
     contestants: tuple[Contestant, ...]
     seeds: tuple[int, ...]
@@ -175,7 +175,7 @@ def sized(course: Course, found: Sequence[Contestant], match: str) -> tuple[Cont
 
 def step_seconds(course: Course, one: Contestant) -> float:
     """The median time of a few training steps, measured here and now on a model of its own."""
-    from grus.models.train import learn, threads
+    from grus.models import learn, threads
 
     times = []
     with TemporaryDirectory() as folder, threads(course.settings.threads):
@@ -224,8 +224,7 @@ def _trial(
     stop: Callable[[], bool],
 ) -> Trial | None:
     """One run to the end of its budget; None where it was stopped before."""
-    from grus.models.run import DivergedError
-    from grus.models.train import train
+    from grus.models import DivergedError, train
 
     diverged, began = "", time.perf_counter()
     with TemporaryDirectory() as folder:
@@ -233,7 +232,7 @@ def _trial(
         before = _flow(course, run)
         record = _Record(course, told)
         try:
-            train(run, record, stop)
+            train.train(run, record, stop)
         except DivergedError as error:
             diverged = error.how
         if run.done < 1 and not diverged:
@@ -254,7 +253,7 @@ def _trial(
 
 
 def _flow(course: Course, run: Trainable) -> tuple[float, ...]:
-    from grus.traces.flow import gradient_flow
+    from grus.traces import gradient_flow
 
     layer, x = course.layer(run)
     found = gradient_flow(layer, lags=len(x) - 1, x=x.numpy())

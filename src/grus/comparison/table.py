@@ -1,4 +1,4 @@
-"""What a comparison found: a table, a verdict, a figure, JSON."""
+"""The results of a comparison: a table, a verdict, a figure, JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from grus.equations.text import counted
 from grus.errors import InputError
 from grus.pictures import style
 from grus.pictures.curves import learning_curves
-from grus.traces.flow import share
+from grus.traces import share
 
 FEWEST = 4
 FAILING = 0.9
@@ -189,7 +189,7 @@ def _work(course: Course, one: Contestant) -> Work:
 
 
 def sentences(course: Course, outcome: Outcome) -> list[str]:
-    """What the table says, as far as it says it."""
+    """The conclusions that the table supports, as sentences."""
     losses = outcome.best()
     said = [verdict(losses, course.baseline).sentence]
     for name in failing(losses, course.baseline):

@@ -1,9 +1,9 @@
-"""What the cells are trained on: a synthetic task, or the next character of a text.
+"""The courses that cells are trained on: a synthetic task, or the next character of a text.
 
-A course has a ``title``; a ``unit`` of its losses, lower being better; ``baseline``, the loss of
-whoever knows nothing on the sequences that validate, ``expected``, the same on all sequences where
-that is another number, and ``nothing``, what that one does; and
-``solved``, the loss below which the task counts as solved, None where there is no such thing.
+A course has a ``title`` and a ``unit`` of its losses, lower being better. ``baseline`` is the loss
+of the best answer without looking at the input, on the validation sequences; ``expected`` the same
+over all sequences, if that differs; ``nothing`` names that answer. Below the loss ``solved`` the
+task counts as solved; None if there is no such loss.
 """
 
 from __future__ import annotations
@@ -24,10 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
-    from grus.models.settings import Settings
-    from grus.models.tasks import Task
-    from grus.models.text import Architecture, Source, Text
-    from grus.models.train import Trainable
+    from grus.models import Architecture, Settings, Source, Task, Text, Trainable
 
 MOST_HELD_OUT = 100_000
 FLOW_ROWS, FLOW_LAGS = 16, 100
@@ -43,7 +40,7 @@ class TaskCourse:
     input_gradient: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        from grus.models.tasks import held_out
+        from grus.models import held_out
 
         task = self.task
         self.title, self.unit, self.nothing = (
@@ -59,13 +56,13 @@ class TaskCourse:
 
     def parameters(self, cell: Cell, hidden: int) -> int:
         """The layer's and the linear map's."""
-        from grus.models.tasks import TaskModel
+        from grus.models import TaskModel
 
         return _count(TaskModel(self.task, cell, hidden, device="meta"))
 
     def start(self, one: Contestant, seed: int, folder: Path) -> Trainable:
         """A run in memory; ``folder`` is not used."""
-        from grus.models.tasks import TaskRun
+        from grus.models import TaskRun
 
         settings = replace(self.settings, seed=seed, gate_bias=dict(one.gate_bias))
         return TaskRun(self.task, one.cell, one.hidden, settings, self.validation)
@@ -87,8 +84,8 @@ class TaskCourse:
 class TextCourse:
     """The next character of a text, by `grus train`'s model and loop, without dropout.
 
-    The last tenth is held out, at most 100,000 characters. Whoever knows nothing but how often each
-    symbol comes in the training part (each counted once more than seen) gets ``baseline``.
+    The last tenth is held out, at most 100,000 characters. ``baseline`` is the loss of predicting
+    each symbol with its frequency in the training part (each counted once more than seen).
     """
 
     source: Source
@@ -118,12 +115,12 @@ class TextCourse:
 
     def parameters(self, cell: Cell, hidden: int) -> int:
         """The embedding's, the layer's and the linear map's."""
-        from grus.models.language import LanguageModel
+        from grus.models import LanguageModel
 
         return _count(LanguageModel(self._architecture(cell, hidden), device="meta"))
 
     def _architecture(self, cell: Cell, hidden: int) -> Architecture:
-        from grus.models.text import Architecture
+        from grus.models import Architecture
 
         return Architecture(cell, self.text.vocabulary, hidden, embedding=self.embedding)
 
@@ -141,7 +138,7 @@ class TextCourse:
 
     def validate(self, run: Any) -> float:
         """As a report measures it."""
-        from grus.models.evaluate import bits, mean_loss
+        from grus.models import bits, mean_loss
 
         return bits(mean_loss(run.model, *run.held_out))
 

@@ -33,7 +33,7 @@ NEXT = "_next"
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What a node shows: a text, upright or not, with an index below or above."""
+    """The label of a node: a text, upright or not, with an index below or above."""
 
     text: str
     below: str = ""

@@ -11,7 +11,7 @@ from grus.diagram.rows import LINE, LINK, Layout, Row, width
 
 @dataclass(eq=False)
 class Crossing:
-    """What one source does in one gap: it arrives at a height and leaves at others."""
+    """The lines of one source in one gap: they arrive at one height and leave at others."""
 
     net: str
     left: float | None

@@ -185,7 +185,7 @@ def _dot(graph: Graph, net: str, at: Point) -> str:
 
 
 def _legend(graph: Graph, left: float, right: float, y: float) -> tuple[list[str], float]:
-    """What the shapes mean, for those that the picture has; and where it ends."""
+    """A legend of the shapes in the picture; and where it ends."""
     kinds = {node.kind for node in graph.nodes.values()}
     parts, x = [], left
     for kind, meaning in LEGEND_TEXTS.items():

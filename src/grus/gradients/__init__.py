@@ -5,5 +5,28 @@ equations only.
 """
 
 from grus.gradients.adjoint import Backward, WeightGradient, backward, simplify
+from grus.gradients.cost import (
+    ITEM_BYTES,
+    LETTERS,
+    Cost,
+    Count,
+    check_counts,
+    cost,
+    sizes_for,
+    total,
+)
 
-__all__ = ["Backward", "WeightGradient", "backward", "simplify"]
+__all__ = [
+    "ITEM_BYTES",
+    "LETTERS",
+    "Backward",
+    "Cost",
+    "Count",
+    "WeightGradient",
+    "backward",
+    "check_counts",
+    "cost",
+    "simplify",
+    "sizes_for",
+    "total",
+]

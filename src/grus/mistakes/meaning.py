@@ -1,4 +1,4 @@
-"""What a case means: outputs, final states and gradients, in float64, from the equations.
+"""The right answer to a case: outputs, final states and gradients in float64, by the equations.
 
 Lengths, masks, resets and zoneout become equations of the cell (`masked`), so that the gradient of
 all of them is the derived one.
@@ -102,7 +102,7 @@ class How:
     run_on: bool = False
     """The cell runs on through padding; only the final state stops in time."""
     first_start: float = 0.0
-    """What a state beyond h begins with."""
+    """The initial value of a state other than h."""
 
     def __or__(self, other: How) -> How:
         """Both, the other's where they differ from what is right."""
@@ -114,7 +114,7 @@ class How:
 def masked(cell: Cell) -> Cell:
     """The cell with a mask for steps that begin anew, for steps that count, for units kept."""
     first = cell.states[0]
-    # What a mistaken cell keeps beside the state is nobody's episode.
+    # A mistaken cell may keep values beside the state; these belong to no episode.
     old: dict[str, Expr] = {first: Name(f"old_{first}")}
     found: list[tuple[str, Expr]] = [(f"old_{first}", ALIVE * State(first))]
     names = {f"{s}_next": f"new_{s}" for s in cell.states}
@@ -146,7 +146,7 @@ class _Row:
 
 
 def answer(cell: Cell, case: Case, how: How | None = None, gradients: bool = False) -> Answer:
-    """What ``cell`` gives for a case; with its gradients where asked for."""
+    """The answer of ``cell`` to a case; with gradients if asked for."""
     how = how or How()
     output, finals, layers = _forward(cell, case, how)
     found = _backward(cell, case, layers) if gradients else {}

@@ -40,7 +40,7 @@ NAMES = {"F32": "float32", "F64": "float64", "U8": "uint8"}
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds. ``tensors`` are by name, ``sha256`` is that of the text trained on."""
+    """The content of a file. ``tensors`` are by name, ``sha256`` is of the training text."""
 
     architecture: Architecture
     source: Source
@@ -106,7 +106,7 @@ def load(path: Path) -> Checkpoint:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[dict[str, Any], Any]]:
-    """What the metadata says, and the open file; an error in here names ``path``."""
+    """The metadata and the open file; errors name ``path``."""
     _check_size(path)
     try:
         with safe_open(path, framework="pt") as file:
@@ -118,7 +118,7 @@ def _opened(path: Path) -> Iterator[tuple[dict[str, Any], Any]]:
 
 
 def _one_line(error: Exception) -> str:
-    """What the error says, fit for a terminal although the file's author may have worded it."""
+    """The error's message, safe for a terminal even if the author of the file worded it."""
     return "".join(c if c.isprintable() else "?" for c in str(error)[:500])
 
 

@@ -91,7 +91,7 @@ class LanguageModel(nn.Module):
         return self.linear(x), after
 
     def features(self, ids: Tensor) -> Tensor:
-        """What the first layer reads for ``ids`` [time, batch]: [time, batch, features]."""
+        """The input of the first layer for ``ids`` [time, batch]: [time, batch, features]."""
         if self.architecture.input == "embedding":
             return cast(Tensor, self.embedding(ids))
         return functional.one_hot(ids, self.linear.out_features).to(self.linear.weight.dtype)

@@ -1,4 +1,4 @@
-"""What may be set in a training run; dataclasses of plain values to JSON and back."""
+"""Settings of a training run; dataclasses of plain values to JSON and back."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def only_writer(folder: Path) -> Iterator[None]:
     """No other process, and no other part of this one, is in here for ``folder`` at the same time.
 
     The system keeps the lock, so that the end of the process, any end, releases it. Raises
-    InputError at once where somebody else has it.
+    InputError at once if another process has it.
     """
     from filelock import FileLock, Timeout
 

@@ -29,8 +29,8 @@ class Adding:
     At each of ``lag`` steps the input is a number from U[0, 1] and a mark; one mark lies in the
     first half, one in the second, each anywhere in it (Hochreiter & Schmidhuber 1997 without their
     noise; Le, Jaitly & Hinton 2015, arXiv 1504.00941; the halves are Arjovsky et al.'s 2016). The
-    loss is the mean squared error of the answer after the last step. Whoever knows nothing says 1
-    and gets the variance of the sum of two such numbers, 1/6 = 0.167.
+    loss is the mean squared error of the answer after the last step. Without looking at the input,
+    the best answer is 1; its loss is the variance of the sum of two such numbers, 1/6 = 0.167.
     """
 
     lag: int
@@ -79,7 +79,7 @@ class Copying:
     Ten letters out of eight, ``lag`` - 1 blanks, a delimiter, ten blanks; the answer is a blank at
     each of the first ``lag`` + 10 steps, then the ten letters (Hochreiter & Schmidhuber 1997; in
     the form of Arjovsky, Shah & Bengio 2016, arXiv 1511.06464). The loss is the mean cross-entropy
-    of all ``lag`` + 20 steps in nats. Whoever remembers nothing answers blanks and then guesses:
+    of all ``lag`` + 20 steps in nats. Without memory, the best is to answer blanks and then guess:
     10 ln 8 / (lag + 20).
     """
 

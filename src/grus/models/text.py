@@ -73,7 +73,7 @@ def _codes(text: str) -> NDArray[np.uint32]:
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a model is apart from its weights.
+    """A model apart from its weights.
 
     ``input`` "embedding" looks up a learned vector of ``embedding`` numbers; "onehot" gives the
     layers the one-hot vector itself, and ``embedding`` is not used.
@@ -144,7 +144,7 @@ class Source:
 
     @property
     def name(self) -> str:
-        """What to call the text when speaking of it."""
+        """The name of the text in messages."""
         return BUILT_IN if self.file is None else self.file
 
 

@@ -27,7 +27,7 @@ class Learner(Protocol):
         """The mean loss on one chunk and the states after it."""
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """What is learned."""
+        """The parameters to learn."""
 
 
 class Trainable(Protocol):
@@ -41,7 +41,7 @@ class Trainable(Protocol):
 
     @property
     def model(self) -> Learner:
-        """What learns."""
+        """The model to train."""
 
     @property
     def report_every(self) -> int:
@@ -58,7 +58,7 @@ class Trainable(Protocol):
         """Note that a step was taken."""
 
     def writing(self) -> AbstractContextManager[None]:
-        """In here nobody else writes where the run is kept."""
+        """A context in which no other process can write to the run's folder."""
 
     def report(self) -> Any:
         """Measure how good the model is."""
@@ -144,8 +144,8 @@ def learn(
     return loss.detach(), detached(state)
 
 
-class Nobody:
-    """A watch that looks away."""
+class Unwatched:
+    """A watch that does nothing."""
 
     def step(self, run: Run) -> None:
         """Nothing to see."""
@@ -161,7 +161,7 @@ def characters_per_second(run: Run, steps: int) -> float:
     this on them in turns.
     """
     first, began = run.progress.step, time.perf_counter()
-    train(run, Nobody(), lambda: run.progress.step >= first + steps)
+    train(run, Unwatched(), lambda: run.progress.step >= first + steps)
     taken = run.progress.step - first
     characters = taken * run.settings.batch * run.settings.seq_len
     return characters / (time.perf_counter() - began)

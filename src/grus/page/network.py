@@ -14,8 +14,7 @@ from grus.equations import CELLS, Cell, held_at, hold_weights
 from grus.equations.flat import gates
 
 if TYPE_CHECKING:
-    from grus.models.language import LanguageModel
-    from grus.models.text import Vocabulary
+    from grus.models import LanguageModel, Vocabulary
 
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -90,7 +89,7 @@ def from_model(model: LanguageModel) -> CharacterNetwork:
 
 
 class Reading:
-    """What a network computed for a text so far.
+    """The values that a network computed for a text so far.
 
     When the text changes, only what comes after its unchanged beginning is computed: the state is
     carried. The kernels run one step after another, so the bits are those of reading it whole.
@@ -124,7 +123,7 @@ class Reading:
         return tuple(self.values[layer][f"{name}_next"][step - 1] for name in states)
 
     def output(self, layer: int = -1) -> Array:
-        """What a layer gives, [time, hidden]; the last layer's by default."""
+        """The output of a layer, [time, hidden]; of the last layer by default."""
         return self.values[layer][self.network.cell.output]
 
     def _cut(self, steps: int) -> None:
@@ -161,12 +160,16 @@ def small_model(watch: Callable[[float, float], None], seconds: float = SECONDS)
     """
     import torch
 
-    from grus.models.batches import Streams
-    from grus.models.language import LanguageModel
-    from grus.models.run import make_optimizer
-    from grus.models.settings import Settings
-    from grus.models.text import Architecture, Source, read
-    from grus.models.train import learn
+    from grus.models import (
+        Architecture,
+        LanguageModel,
+        Settings,
+        Source,
+        Streams,
+        learn,
+        make_optimizer,
+        read,
+    )
 
     settings = Settings(seconds=seconds, seq_len=32, lr=RATE, dropout=0.0)
     text = read(Source(first=CHARACTERS))

@@ -12,9 +12,7 @@ from grus.dialects.transform import OtherKind
 from grus.equations import Cell, text
 from grus.errors import InputError
 from grus.page.network import CharacterNetwork, Reading
-from grus.worksheet.format import TextPage
-from grus.worksheet.notation import spoken
-from grus.worksheet.worksheet import Equation, worksheet
+from grus.worksheet import Equation, TextPage, spoken, worksheet
 
 OWN = ""
 
@@ -36,7 +34,7 @@ class Voice:
         return self.network.held(self.held_values(values))
 
     def held_values(self, values: Mapping[str, float]) -> dict[str, float]:
-        """What is held, said in this notation. Raises InputError for what is no gate."""
+        """The held values in this notation. Raises InputError for a name that is no gate."""
         known = set(self.network.gates)
         own: dict[str, float] = {}
         for name, number in values.items():

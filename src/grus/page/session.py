@@ -1,4 +1,4 @@
-"""What the page asks and is answered."""
+"""The page's requests and the answers to them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from grus.equations import CELLS
 from grus.errors import InputError
 from grus.page.network import CharacterNetwork, Reading
 from grus.page.notations import OWN, Voice, Voices, sheet, written
-from grus.worksheet.preamble import ROLES
+from grus.worksheet import ROLES
 
 MAX_TEXT = 2000
 MAX_GATES = 20
@@ -23,7 +23,7 @@ MAX_GATES = 20
 
 @dataclass(frozen=True)
 class Request:
-    """What to show. Numbers count from 0; names are those of the cell in the house notation."""
+    """What the page asks for. Numbers count from 0; names are the cell's, in our own notation."""
 
     text: str = ""
     hold: Mapping[str, float] = field(default_factory=dict)
@@ -99,7 +99,7 @@ class Session:
         self._lock = Lock()
 
     def model(self) -> Answer:
-        """What there is to choose from; the same as long as the page lives."""
+        """The choices that the page offers; they never change."""
         own = self.voices.own.network
         with self._lock:
             titles, refused = self.voices.titles, self.voices.refused

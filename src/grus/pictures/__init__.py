@@ -5,6 +5,7 @@ the ``ax`` it is given, or on a new Figure of its own; none touches pyplot or a 
 Colours differ for deuteranopes and, by lightness, dashes and markers, in grey.
 """
 
+from grus.pictures import report, style
 from grus.pictures.curves import gradient_flow, learning_curves
 from grus.pictures.gates import gate, gates
 from grus.pictures.style import save
@@ -16,7 +17,9 @@ __all__ = [
     "gradient_flow",
     "half_lives",
     "learning_curves",
+    "report",
     "saturation",
     "save",
     "state_norms",
+    "style",
 ]

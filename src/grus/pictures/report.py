@@ -87,7 +87,7 @@ def _packed(array: np.ndarray[Any, np.dtype[Any]]) -> str:
 
 
 def _notes(trace: Trace, steps: int, rows: int, all_rows: int) -> Any:
-    """What is not on the page, in sentences."""
+    """Sentences about what the page leaves out."""
     if steps < len(trace.steps):
         yield (
             f"Only the first {steps:,} of {len(trace.steps):,} recorded steps are on this page;"
@@ -162,8 +162,7 @@ def _summary(trace: Trace) -> str:
 def _measures(trace: Trace) -> str:
     """The table of `traces.measures`, where all that it measures was recorded."""
     from grus.equations.flat import gates
-    from grus.traces.measures import HEAD, measures
-    from grus.traces.parts import keeps
+    from grus.traces import HEAD, keeps, measures
 
     factors = keeps(trace.cell).values()
     kept = {n.name for factor in factors for n in walk(factor) if isinstance(n, Name)}

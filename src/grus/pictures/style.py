@@ -1,4 +1,4 @@
-"""What all figures share: colours, new axes without pyplot, files."""
+"""Style shared by all figures: colours, new axes without pyplot, files."""
 
 from __future__ import annotations
 

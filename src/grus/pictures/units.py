@@ -1,4 +1,4 @@
-"""What is measured of each unit: saturation of gates, half-lives, norms of states."""
+"""Figures of single units: saturation of gates, half-lives, norms of states."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from grus.pictures import style
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from grus.traces.measures import Measures
+    from grus.traces import Measures
 
 
 EDGE = 0.03  # of the axis, so that points at 0 and 1 are seen whole

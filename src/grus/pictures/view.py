@@ -12,7 +12,7 @@ from grus.dialects.update_sense import sense
 from grus.equations import Cell, Expr, Name, flat, walk
 from grus.equations.text import show
 from grus.errors import InputError
-from grus.traces.parts import keeps
+from grus.traces import keeps
 
 if TYPE_CHECKING:
     from grus.traces import Trace
@@ -23,7 +23,7 @@ DIRECTIONS = ("forward", "backward")
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What `gates` draws. ``places`` [unit] are the places of the hidden units, in drawn order."""
+    """The content of a `gates` figure; ``places`` [unit] has the hidden units in drawn order."""
 
     trace: Trace
     names: tuple[str, ...]
@@ -69,7 +69,7 @@ class View:
         return -high, high
 
     def meaning(self, name: str) -> tuple[str, str]:
-        """What a gate does at 0 and at 1."""
+        """The effect of a gate at 0 and at 1."""
         known = sense(self.trace.cell)
         if known is not None and known[0] == name:
             return ("replaces", "keeps") if known[1] == "keep" else ("keeps", "replaces")

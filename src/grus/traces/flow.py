@@ -103,7 +103,7 @@ class Flow:
 
     @cached_property
     def rate(self) -> float:
-        """What the norm is multiplied with at each step back: the least-squares line through its
+        """The factor of the norm for each step back: the least-squares line through its
         logarithm; 0 where nothing is left after one step; NaN where there is nothing at lag 0, or
         no second number for a line."""
         known = np.isfinite(self.norms) & (self.norms > 0)

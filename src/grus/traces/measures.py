@@ -1,4 +1,4 @@
-"""What a trace says about a network: saturated gates, memory, resets, dead units, state norms."""
+"""Measures of a trace: saturated gates, memory, resets, dead units, norms of states."""
 
 from __future__ import annotations
 

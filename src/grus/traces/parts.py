@@ -1,4 +1,4 @@
-"""What the values of a cell are for, read off its equations: gates, resets, what keeps a state."""
+"""The roles of a cell's values, read off its equations: gates, resets, what keeps a state."""
 
 from __future__ import annotations
 
@@ -104,4 +104,4 @@ FACTORS: dict[str, Callable[..., Expr]] = {
     "minimum": _clipped,
     "maximum": _clipped,
 }
-"""What each operator makes of the factors of its arguments."""
+"""For each operator, the factor of its result from the factors of its arguments."""

@@ -1,4 +1,4 @@
-"""What of a sequence is recorded, and recording it: the kernels' values, window by window."""
+"""Recording a sequence: the choice of values, and the kernels that compute them by windows."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Chosen = int | slice | str | Sequence[int] | Array | None
 """A number, a slice, the text "a:b" or "a:b:c", or a list of numbers; None is all."""
 ACTIVATIONS = {"sigmoid", "tanh", "relu", "minimum", "maximum"}
-"""What stands at the root of a gate or a candidate; hard and clipped ones end in a minimum."""
+"""Operators at the root of a gate or candidate; hard and clipped ones end in a minimum."""
 
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """What a caller asks for; None is the usual values, and all of the rest."""
+    """The caller's choice; None means the usual values, and all of everything else."""
 
     values: Sequence[str] | None = None
     layers: Chosen = None
@@ -51,7 +51,7 @@ class Asked:
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """What is recorded of a cell: equations in the cell's order, and int64 numbers in ascending
+    """The parts of a cell to record: equations in the cell's order, int64 numbers in ascending
     order."""
 
     names: tuple[str, ...]
@@ -121,7 +121,7 @@ def _range(name: str, text: str) -> slice | list[int]:
 
 States = tuple[Array, ...]
 WINDOW_BYTES = 8 * 2**20
-"""What the buffers of a window take together, about."""
+"""The approximate size of all buffers of a window."""
 SHORTEST = 64
 """Steps of a window below which packing the weights anew would be felt."""
 

@@ -1,4 +1,4 @@
-"""What a layer computed: arrays with named axes, which print, show and save themselves."""
+"""A trace: arrays with named axes, which print, show and save themselves."""
 
 from __future__ import annotations
 

@@ -19,8 +19,7 @@ from grus.traces.record import Asked, Chosen
 from grus.traces.recorded import Trace
 
 if TYPE_CHECKING:
-    from grus.models.checkpoint import Checkpoint
-    from grus.models.language import LanguageModel
+    from grus.models import Checkpoint, LanguageModel
 
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -53,8 +52,7 @@ def open_run(
     with needed_for("a run"):
         import torch
 
-        from grus.models import checkpoint, run
-        from grus.models.language import hold_model
+        from grus.models import checkpoint, hold_model, run
 
     if text == "":
         raise InputError("there is no text to read")

@@ -47,14 +47,14 @@ class Filling:
         return tuple(kept)
 
     def value(self, expr: Expr, unit: int) -> Const:
-        """What the expression is for this unit, by the reference."""
+        """The value of the expression for this unit, by the reference."""
         if isinstance(expr, Const):
             return expr
         found = self.every(expr)
         return Const(float(found[unit if len(found) > 1 else 0]))
 
     def every(self, expr: Expr) -> Array:
-        """What the expression is for all units, by the reference."""
+        """The values of the expression for all units, by the reference."""
         if expr not in self.worked:
             self.worked[expr] = np.ravel(evaluate(expr, self.leaves))
         return self.worked[expr]

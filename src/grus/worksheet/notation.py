@@ -45,7 +45,7 @@ class Spoken:
     """Cell and weights in the notation."""
     notation: Notation
     notes: tuple[str, ...]
-    """What was negated, scaled or set, in house letters; () where only names and order differ."""
+    """Values negated, scaled or set, in our own letters; () where only names and order differ."""
 
     @property
     def cell(self) -> Cell:

@@ -75,7 +75,7 @@ def _read(text: str) -> Array:
 
 
 def _unwrap(text: str) -> str:
-    """What stands inside ``array(..., dtype=float32)`` and its like."""
+    """The text inside ``array(..., dtype=float32)`` and similar calls."""
     text = text.removeprefix(_PARAMETER).strip()
     shown = _SHOWN.search(text) if text.startswith("<") and text.endswith(">") else None
     return _unwrap_once(text[shown.end() : -1].strip() if shown else text)

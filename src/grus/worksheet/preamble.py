@@ -30,7 +30,7 @@ ROLES = {
 
 @dataclass(frozen=True)
 class Head:
-    """What stands above the first step."""
+    """The text above the first step."""
 
     first: str
     notes: tuple[str, ...]
@@ -40,7 +40,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Given:
-    """What the caller gave, as far as the head tells of it."""
+    """The arguments that the preamble mentions."""
 
     explained: str
     """Which cell the name means and why; empty for a cell's own name."""
@@ -52,7 +52,7 @@ class Given:
     spoken: Spoken | None = None
     """The same in the notation that the sheet speaks."""
     notes: tuple[str, ...] = ()
-    """What is shown of a larger whole."""
+    """The part shown of a larger whole."""
 
 
 def head(cell: Cell, given: Given, unpacked: Unpacked, x: Array) -> Head:
@@ -104,7 +104,7 @@ def _spoken(said: Spoken | None) -> list[str]:
 
 
 def _held_biases(cell: Cell) -> list[str]:
-    """What the biases of a file became."""
+    """A sentence on how the biases of a file were read."""
     if "d" not in cell.families:
         return []
     return [

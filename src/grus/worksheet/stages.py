@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from grus.equations import Cell, explain_name, text
-from grus.gradients import WeightGradient, backward
-from grus.gradients.cost import ITEM_BYTES, LETTERS, Cost, Count, cost, total
+from grus.gradients import ITEM_BYTES, LETTERS, Cost, Count, WeightGradient, backward, cost, total
 from grus.kernels.steps import Steps, windows
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def cost_text(
     dtype: str,
     dialect: Dialect | None = None,
 ) -> str:
-    """What the cell costs: in symbols, for one step of one row, and for the whole sequence.
+    """The cost of a cell: in symbols, for one step of one row, and for the whole sequence.
 
     Beside the parameters of the equations stand those that ``dialect`` stores.
     """

@@ -32,7 +32,7 @@ class Computed:
     start: States
     final: States
     by: str
-    """What computed them, and in which dtype."""
+    """The code that computed them, and its dtype."""
 
 
 def compute(
@@ -112,7 +112,7 @@ class Step:
     equations: tuple[Equation, ...]
     after: dict[str, tuple[float, ...]]
     token: str | None = None
-    """What x stands for, a character."""
+    """The character that x stands for."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Worksheet:
     total: int
     """Steps of the whole sequence."""
     by: str
-    """What computed the values, and in which dtype."""
+    """The code that computed the values, and its dtype."""
 
     def _repr_html_(self) -> str:
         """The steps for a notebook."""
