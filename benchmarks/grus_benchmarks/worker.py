@@ -39,7 +39,7 @@ class Loaded:
     """Results of a call by torch's names: "output" [time, batch, output], "weight_ih_l0", "x"."""
 
 
-class Contestant(Protocol):
+class Framework(Protocol):
     """A framework, with its threads set."""
 
     about: dict[str, str]
@@ -52,7 +52,7 @@ class Contestant(Protocol):
 class Server:
     """The messages that a process answers, one method each."""
 
-    def __init__(self, contestant: Contestant) -> None:
+    def __init__(self, contestant: Framework) -> None:
         self.contestant = contestant
         self.loaded: Loaded | None = None
         self.dy: Any = None
@@ -94,7 +94,7 @@ class Server:
         return self.loaded
 
 
-def serve(make: Callable[[int], Contestant], threads: int) -> None:
+def serve(make: Callable[[int], Framework], threads: int) -> None:
     """Answer messages until the pipe ends."""
     source, target = _pipes()
     try:

@@ -11,7 +11,7 @@ from typing import Any
 from grus_benchmarks.peers.torch_layers import TorchLayers
 from grus_benchmarks.problem import BOTH, FORWARD, Problem
 from grus_benchmarks.wire import Arrays
-from grus_benchmarks.worker import Contestant, Loaded, RefusedError, serve
+from grus_benchmarks.worker import Framework, Loaded, RefusedError, serve
 
 
 class Light:
@@ -79,7 +79,7 @@ class Torch(TorchLayers):
 LIGHT = ("echo", "dies", "hangs", "raises", "refuses")
 
 
-def make(threads: int) -> Contestant:
+def make(threads: int) -> Framework:
     mode = sys.argv[1]
     if mode == "no-jax":
         raise ModuleNotFoundError("No module named 'jax.numpy'", name="jax.numpy")

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 from grus.equations import CELLS  # noqa: E402
 from grus.models.language import LanguageModel  # noqa: E402
 from grus.models.text import Architecture, Vocabulary  # noqa: E402
-from grus.page.network import Reading, from_model, small_model  # noqa: E402
+from grus.page.network import TextReading, from_model, small_model  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -44,7 +44,7 @@ def test_arrays_predict_what_the_model_predicts(cell: str, input: str) -> None:
     ids = vocabulary.encode("fade bead")
     with torch.no_grad():
         scores, _ = model(torch.from_numpy(ids)[:, None])
-    reading = Reading(from_model(model))
+    reading = TextReading(from_model(model))
     reading.read(ids)
     chances = reading.network.probabilities(reading.output())
     want = torch.softmax(scores[:, 0].double(), 1).numpy()

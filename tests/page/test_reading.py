@@ -7,12 +7,12 @@ import pytest
 from pages import network
 
 from grus.equations import CELLS
-from grus.page.network import Reading
+from grus.page.network import TextReading
 from grus.reference import run
 
 
-def whole(text: str, cell: str = "gru") -> Reading:
-    reading = Reading(network(CELLS[cell]))
+def whole(text: str, cell: str = "gru") -> TextReading:
+    reading = TextReading(network(CELLS[cell]))
     reading.read(reading.network.vocabulary.encode(text))
     return reading
 
@@ -32,7 +32,7 @@ def test_values_are_the_references(cell: str) -> None:
 
 
 def test_every_change_of_a_text_gives_the_bits_of_reading_it_anew() -> None:
-    reading = Reading(network())
+    reading = TextReading(network())
     for text in ["", "a", "ab", "abc", "abd", "abd", "zabd", "za", "", "the crane stands"]:
         reading.read(reading.network.vocabulary.encode(text))
         again = whole(text)

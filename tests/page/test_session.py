@@ -9,7 +9,7 @@ from pages import HIDDEN, network, session
 from grus.equations import CELLS, held_at, hold_weights
 from grus.errors import InputError
 from grus.page import notations
-from grus.page.network import Reading
+from grus.page.network import TextReading
 from grus.page.session import MAX_TEXT, STEPS, Request, Session, parse
 from grus.reference import run
 
@@ -25,7 +25,7 @@ def page() -> Session:
 
 def test_the_picture_holds_the_values_of_the_kernels(page: Session) -> None:
     answer = page.look(Request(text="crane", value="z", layer=1))
-    reading = Reading(network())
+    reading = TextReading(network())
     reading.read(reading.network.vocabulary.encode("crane"))
     assert answer["value"] == "z"
     assert answer["gate"]

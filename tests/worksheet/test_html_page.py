@@ -10,7 +10,7 @@ import pytest
 import cells
 from grus.equations import CELLS
 from grus.worksheet.format import render
-from grus.worksheet.preamble import Head
+from grus.worksheet.preamble import Preamble
 from grus.worksheet.wording import decimal
 from grus.worksheet.worksheet import Worksheet, worksheet
 
@@ -50,7 +50,7 @@ def sheet(token: str = "e") -> Worksheet:
 
 
 def page(token: str = "e") -> str:
-    head = Head("x: 2 steps", (HOSTILE,), ("gate", HOSTILE), (("i", HOSTILE),))
+    head = Preamble("x: 2 steps", (HOSTILE,), ("gate", HOSTILE), (("i", HOSTILE),))
     return render(head, sheet(token), form="html")
 
 
@@ -71,7 +71,7 @@ def test_strange_words_are_words() -> None:
 
 @pytest.mark.parametrize("form", ["html", "text", "markdown", "latex"])
 def test_every_value_of_the_units_asked_for_is_printed(form: str) -> None:
-    head = Head("x: 2 steps", (), ("gate",), (("i",),))
+    head = Preamble("x: 2 steps", (), ("gate",), (("i",),))
     printed = render(head, sheet(), form=form)  # type: ignore[arg-type]
     for step in sheet().steps:
         for equation in step.equations:

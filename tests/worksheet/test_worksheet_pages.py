@@ -15,7 +15,7 @@ from grus.reference import run
 from grus.worksheet.format import Format, render
 from grus.worksheet.latex_page import plain
 from grus.worksheet.misreadings import Reading, readings
-from grus.worksheet.preamble import Given, Head, head
+from grus.worksheet.preamble import Context, Preamble, head
 from grus.worksheet.wording import decimal, vector
 from grus.worksheet.worksheet import worksheet
 
@@ -70,7 +70,7 @@ def posted(form: Format, digits: int = 5) -> str:
     tensors = {"W": KERNEL, "U": RECURRENT}
     read = unpack(cell, layout, tensors)
     return render(
-        head(cell, Given("", record, layout, None), read, X),
+        head(cell, Context("", record, layout, None), read, X),
         worksheet(cell, read.weights, X),
         readings(cell, layout, tensors, read, X, None),
         form,
@@ -134,10 +134,12 @@ def test_latex_text_is_escaped_sign_by_sign() -> None:
     )
 
 
-def head_of(cell: Cell, layout: Layout, tensors: dict[str, np.ndarray], **given: object) -> Head:
+def head_of(
+    cell: Cell, layout: Layout, tensors: dict[str, np.ndarray], **given: object
+) -> Preamble:
     read = unpack(cell, layout, tensors)
     record = given.get("dialect")
-    return head(cell, Given("", record, layout, None), read, np.zeros((1, read.sizes["input"])))  # type: ignore[arg-type]
+    return head(cell, Context("", record, layout, None), read, np.zeros((1, read.sizes["input"])))  # type: ignore[arg-type]
 
 
 def test_the_head_says_which_column_is_which_gate_in_whose_letters() -> None:
@@ -286,7 +288,7 @@ def test_every_cell_prints_in_every_form(form: Format, name: str) -> None:
     read = unpack(cell, layout, given)
     x = rng.normal(size=(2, size["input"]))
     sheet = worksheet(cell, read.weights, x)
-    page = render(head(cell, Given("", None, layout, None), read, x), sheet, (), form)
+    page = render(head(cell, Context("", None, layout, None), read, x), sheet, (), form)
     assert page.splitlines()[0].startswith("x: 2 steps of ")
     for state in cell.states:
         shown = decimal(sheet.final[state][0], 5)

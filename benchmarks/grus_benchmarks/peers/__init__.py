@@ -11,43 +11,43 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from grus_benchmarks.process import MACHINE, command
-from grus_benchmarks.worker import Contestant
+from grus_benchmarks.worker import Framework
 
 TENSORFLOW_PYTHON = "GRUS_TENSORFLOW_PYTHON"
 OURS = "grus"
 
 
-def _grus(threads: int) -> Contestant:
+def _grus(threads: int) -> Framework:
     from grus_benchmarks.peers.torch_layers import Ours
 
     return Ours(threads)
 
 
-def _torch(threads: int) -> Contestant:
+def _torch(threads: int) -> Framework:
     from grus_benchmarks.peers.torch_layers import TorchLayers
 
     return TorchLayers(threads)
 
 
-def _jax(threads: int) -> Contestant:
+def _jax(threads: int) -> Framework:
     from grus_benchmarks.peers.jax_scan import JaxScan
 
     return JaxScan(threads)
 
 
-def _onnxruntime(threads: int) -> Contestant:
+def _onnxruntime(threads: int) -> Framework:
     from grus_benchmarks.peers.onnx_runtime import OnnxRuntime
 
     return OnnxRuntime(threads)
 
 
-def _openvino(threads: int) -> Contestant:
+def _openvino(threads: int) -> Framework:
     from grus_benchmarks.peers.openvino_sequence import OpenVino
 
     return OpenVino(threads)
 
 
-def _keras(threads: int) -> Contestant:
+def _keras(threads: int) -> Framework:
     from grus_benchmarks.peers.keras_layers import KerasLayers
 
     return KerasLayers(threads)
@@ -58,7 +58,7 @@ class Peer:
     """One row of the table of peers."""
 
     name: str
-    make: Callable[[int], Contestant]
+    make: Callable[[int], Framework]
     python: str = ""
     """An environment variable that may name its interpreter."""
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from grus.cli.explain_weights import Asked, GatesIn, Pasted, from_file, from_pasted, is_file
+from grus.cli.explain_weights import GatesIn, Pasted, Question, from_file, from_pasted, is_file
 from grus.cli.output import document
 from grus.errors import InputError
 
@@ -90,7 +90,7 @@ def explain(
 ) -> None:
     """Work a cell out by hand: every step, every equation, with the numbers put in."""
     pasted = Pasted(W, U, b, b_inner, tuple(weight or ()), order, gates_in)
-    asked = Asked(x, text, h0, dialect, layer, direction.value)
+    asked = Question(x, text, h0, dialect, layer, direction.value)
     if not is_file(cell):
         task = from_pasted(cell, asked, pasted)
     elif pasted.given:

@@ -20,7 +20,7 @@ from grus.equations.text import counted
 from grus.errors import InputError
 from grus.kernels import UnsupportedCellError
 from grus.kernels.backend import backend
-from grus.worksheet import Explained, Given, read_numbers, read_steps, readings
+from grus.worksheet import Context, Explained, read_numbers, read_steps, readings
 
 if TYPE_CHECKING:
     from grus.layers import Recurrent
@@ -30,7 +30,7 @@ Array = Any
 
 
 @dataclass(frozen=True)
-class Asked:
+class Question:
     """What to work out: the input, the initial state, the dialect of the weights, the layer."""
 
     x: str | None
@@ -67,7 +67,7 @@ def is_file(name: str) -> bool:
     return path.suffix.lower() in READERS or path.is_dir()
 
 
-def from_file(path: Path, asked: Asked) -> Explained:
+def from_file(path: Path, asked: Question) -> Explained:
     """A layer of a weight file with ``--x``, or of a run's model with ``--text`` or ``--x``."""
     tokens: Sequence[str] | None = None
     x: Array | None = None
@@ -86,7 +86,7 @@ def from_file(path: Path, asked: Asked) -> Explained:
 
 
 def _explained(
-    path: Path, one: Choice, x: Array, tokens: Sequence[str] | None, asked: Asked
+    path: Path, one: Choice, x: Array, tokens: Sequence[str] | None, asked: Question
 ) -> Explained:
     """The chosen layer with what the layers below it give."""
     network, at = one.network, int(asked.direction == "backward")
@@ -103,7 +103,7 @@ def _explained(
     unpacked = Unpacked(weights, axes, side, 2)  # b may be the sum of two of theirs
     layout = Layout.of(one.dialect) if one.dialect and one.dialect.plain else Layout()
     h0 = start(network.cell, unpacked, asked.h0)
-    given = Given("", one.dialect, layout, h0, f"{path}, layer {one.name}", None, tuple(notes))
+    given = Context("", one.dialect, layout, h0, f"{path}, layer {one.name}", None, tuple(notes))
     return Explained(network.cell, unpacked, x, given, tokens, backward)
 
 
@@ -186,7 +186,7 @@ def _model(
     )
 
 
-def _chosen(path: Path, choices: Sequence[Choice], asked: Asked) -> Choice:
+def _chosen(path: Path, choices: Sequence[Choice], asked: Question) -> Choice:
     """The layer asked for; the only one where none is."""
     known = "; ".join(map(str, choices[:12]))
     fits = [one for one in choices if asked.layer in ("", one.name, one.name.rpartition(":")[2])]
@@ -245,7 +245,7 @@ class Pasted:
         return any([self.W, self.U, self.b, self.b_inner, self.weight, self.order, self.gates_in])
 
 
-def from_pasted(name: str, asked: Asked, pasted: Pasted) -> Explained:
+def from_pasted(name: str, asked: Question, pasted: Pasted) -> Explained:
     """The cell called ``name`` with pasted weights, over pasted steps, in float64."""
     if asked.x is None:
         raise InputError("--x is missing: the input, as in --x '1 2 9 8'")
@@ -265,7 +265,7 @@ def from_pasted(name: str, asked: Asked, pasted: Pasted) -> Explained:
     unpacked = unpack(found, layout, tensors)
     steps = read_steps(asked.x, unpacked.sizes.get("input", 1))
     h0 = start(found, unpacked, asked.h0)
-    given = Given(explain_name(name), record, layout, h0)
+    given = Context(explain_name(name), record, layout, h0)
     others = readings(found, layout, tensors, unpacked, steps, h0)
     return Explained(found, unpacked, steps, given, readings=others)
 

@@ -58,8 +58,7 @@ def measure(
 
 def _draw(found: Measures, out: Path) -> None:
     """Saturated gates, half-lives and norms in one figure; what the cell has not is left out."""
-    from grus.pictures import half_lives, saturation, save, state_norms
-    from grus.pictures.style import new_figure
+    from grus.pictures import half_lives, saturation, save, state_norms, style
 
     pictures: list[tuple[Any, Any]] = [
         (saturation, found.left),
@@ -70,7 +69,7 @@ def _draw(found: Measures, out: Path) -> None:
     if not drawn:
         raise InputError(f"cell {found.cell.name} has no gates and no states: nothing to draw")
     # Below each other: every plot has room for its key at the right, and no place stays empty.
-    figure = new_figure(8.0, 4.2 * len(drawn))
+    figure = style.new_figure(8.0, 4.2 * len(drawn))
     for ax, draw in zip(figure.subplots(len(drawn), squeeze=False).ravel(), drawn, strict=True):
         draw(found, ax=ax)
     save(figure, out)

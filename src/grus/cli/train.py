@@ -22,7 +22,7 @@ from grus.models import LEARNING_RATES, Architecture, Settings, Source, Text, re
 
 if TYPE_CHECKING:
     from grus.models import Run
-    from grus.pictures.curves import Seed
+    from grus.pictures import Seed
 
 
 DEFAULT_STEPS = 3000

@@ -16,8 +16,7 @@ from grus.comparison.run import Outcome, Trial
 from grus.comparison.tasks import Course
 from grus.equations.text import counted
 from grus.errors import InputError
-from grus.pictures import style
-from grus.pictures.curves import learning_curves
+from grus.pictures import learning_curves, style
 from grus.traces import share
 
 FEWEST = 4

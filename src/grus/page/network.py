@@ -88,7 +88,7 @@ def from_model(model: LanguageModel) -> CharacterNetwork:
     )
 
 
-class Reading:
+class TextReading:
     """The values that a network computed for a text so far.
 
     When the text changes, only what comes after its unchanged beginning is computed: the state is

@@ -11,14 +11,14 @@ from grus.dialects import DIALECTS, Dialect, Network, Unrepresentable, sense
 from grus.dialects.transform import OtherKind
 from grus.equations import Cell, text
 from grus.errors import InputError
-from grus.page.network import CharacterNetwork, Reading
+from grus.page.network import CharacterNetwork, TextReading
 from grus.worksheet import Equation, TextPage, spoken, worksheet
 
 OWN = ""
 
 
 @dataclass(frozen=True, eq=False)
-class Voice:
+class NotatedNetwork:
     """The network in one notation."""
 
     title: str
@@ -50,12 +50,12 @@ def written(cell: Cell) -> tuple[tuple[str, str], ...]:
     return tuple((name, text.show(expr)) for name, expr in cell)
 
 
-class Voices:
+class Notations:
     """Every dialect that could speak a network, and why some cannot."""
 
     def __init__(self, own: CharacterNetwork) -> None:
         names = {name: name for name, _ in own.cell}
-        self.own = Voice(OWN, own, names, frozenset())
+        self.own = NotatedNetwork(OWN, own, names, frozenset())
         self._made = {OWN: self.own}
 
     @cached_property
@@ -70,7 +70,7 @@ class Voices:
         self._try_all()
         return tuple(title for title in self._made if title != OWN)
 
-    def __getitem__(self, title: str) -> Voice:
+    def __getitem__(self, title: str) -> NotatedNetwork:
         """The network in a dialect. Raises InputError where it has no place there."""
         if title not in (OWN, *self.titles):
             why = self.refused.get(title, f"there is no dialect {title[:80]!r} for this cell")
@@ -87,7 +87,7 @@ class Voices:
             except Unrepresentable as error:
                 self._refused[dialect.title] = str(error)
 
-    def _voice(self, dialect: Dialect) -> Voice:
+    def _voice(self, dialect: Dialect) -> NotatedNetwork:
         own = self.own.network
         said = spoken(Network(own.cell, tuple((one,) for one in own.layers)), dialect)
         values = said.notation.values
@@ -102,7 +102,9 @@ class Voices:
             {f: w.astype(dtype) for f, w in one[0].items()} for one in said.network.layers
         )
         network = replace(own, cell=said.cell, layers=layers)
-        return Voice(dialect.title, network, letters, _mirrored(own.cell, said.cell), said.notes)
+        return NotatedNetwork(
+            dialect.title, network, letters, _mirrored(own.cell, said.cell), said.notes
+        )
 
 
 def _mirrored(own: Cell, other: Cell) -> frozenset[str]:
@@ -115,7 +117,7 @@ def _mirrored(own: Cell, other: Cell) -> frozenset[str]:
 DIGITS = 4
 
 
-def sheet(reading: Reading, symbols: str, layer: int, step: int, unit: int) -> dict[str, Any]:
+def sheet(reading: TextReading, symbols: str, layer: int, step: int, unit: int) -> dict[str, Any]:
     """The equations of a step for one unit, in the notation that the reading was made in.
 
     Values are the kernels' own; numbers in the answer count from 1, as in the worksheet.

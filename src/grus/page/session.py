@@ -13,8 +13,8 @@ import numpy as np
 
 from grus.equations import CELLS
 from grus.errors import InputError
-from grus.page.network import CharacterNetwork, Reading
-from grus.page.notations import OWN, Voice, Voices, sheet, written
+from grus.page.network import CharacterNetwork, TextReading
+from grus.page.notations import OWN, NotatedNetwork, Notations, sheet, written
 from grus.worksheet import ROLES
 
 MAX_TEXT = 2000
@@ -89,20 +89,20 @@ KEPT = 6
 class Session:
     """Answers the page's requests. Safe to call from several threads.
 
-    A `Reading` is kept for each of the last few networks (dialect, gates held), so that one more
-    character costs one more step.
+    A `TextReading` is kept for each of the last few networks (dialect, gates held), so that one
+    more character costs one more step.
     """
 
     def __init__(self, network: CharacterNetwork, about: str) -> None:
-        self.about, self.voices = about, Voices(network)
-        self._readings: OrderedDict[Any, Reading] = OrderedDict()
+        self.about, self.notations = about, Notations(network)
+        self._readings: OrderedDict[Any, TextReading] = OrderedDict()
         self._lock = Lock()
 
     def model(self) -> Answer:
         """The choices that the page offers; they never change."""
-        own = self.voices.own.network
+        own = self.notations.own.network
         with self._lock:
-            titles, refused = self.voices.titles, self.voices.refused
+            titles, refused = self.notations.titles, self.notations.refused
         return {
             "about": self.about,
             "cell": own.cell.name,
@@ -133,12 +133,12 @@ class Session:
             unit = _within("unit", asked.unit, reading.network.hidden)
             return sheet(reading, self._symbols(asked), layer, step, unit)
 
-    def _read(self, dialect: str, asked: Request, held: Any = None) -> Reading:
+    def _read(self, dialect: str, asked: Request, held: Any = None) -> TextReading:
         """The text read by the network in a dialect, with gates held."""
         values = dict(sorted((asked.hold if held is None else held).items()))
         key = (dialect, tuple(values.items()))
         if key not in self._readings:
-            self._readings[key] = Reading(self.voices[dialect].held(values))
+            self._readings[key] = TextReading(self.notations[dialect].held(values))
         self._readings.move_to_end(key)
         while len(self._readings) > KEPT:
             self._readings.popitem(last=False)
@@ -148,28 +148,30 @@ class Session:
         return reading
 
     def _symbols(self, asked: Request) -> str:
-        return self.voices.own.network.vocabulary.split(asked.text)
+        return self.notations.own.network.vocabulary.split(asked.text)
 
-    def _step(self, asked: Request, reading: Reading) -> int:
+    def _step(self, asked: Request, reading: TextReading) -> int:
         count = len(reading.ids)
         if not count:
             raise InputError("there is no step to look at before the first character")
         return _within("step", asked.step, count) if asked.step >= 0 else count - 1
 
-    def _layer(self, asked: Request, reading: Reading) -> int:
+    def _layer(self, asked: Request, reading: TextReading) -> int:
         return _within("layer", asked.layer, len(reading.values))
 
     # The answer's parts.
 
-    def _answer(self, asked: Request, shown: Reading, house: Reading, free: Reading) -> Answer:
-        voice = self.voices[asked.dialect]
+    def _answer(
+        self, asked: Request, shown: TextReading, house: TextReading, free: TextReading
+    ) -> Answer:
+        notated = self.notations[asked.dialect]
         cell = shown.network.cell
         notation = {
             "equations": written(cell),
-            "letters": {gate: voice.letters.get(gate, gate) for gate in free.network.gates},
-            "mirrored": sorted(voice.mirrored),
-            "notes": voice.notes,
-            "order": voice.network.gates,
+            "letters": {gate: notated.letters.get(gate, gate) for gate in free.network.gates},
+            "mirrored": sorted(notated.mirrored),
+            "notes": notated.notes,
+            "order": notated.network.gates,
         }
         layer = self._layer(asked, shown)
         if not len(shown.ids):
@@ -183,7 +185,7 @@ class Session:
             "first": first,
             "symbols": list(self._symbols(asked)[window]),
             "notation": notation,
-            **self._picture(asked, shown, voice.held_values(asked.hold), layer, window),
+            **self._picture(asked, shown, notated.held_values(asked.hold), layer, window),
             "norms": _norms(house, layer, window),
             "free_norms": _norms(free, layer, window),
             "predictions": _predictions(house, free, step),
@@ -194,7 +196,12 @@ class Session:
         }
 
     def _picture(
-        self, asked: Request, shown: Reading, held: Mapping[str, float], layer: int, window: slice
+        self,
+        asked: Request,
+        shown: TextReading,
+        held: Mapping[str, float],
+        layer: int,
+        window: slice,
     ) -> Answer:
         """The values there are, and one of them over the window's steps and a page of units."""
         cell, hidden = shown.network.cell, shown.network.hidden
@@ -203,14 +210,14 @@ class Session:
             **{g: np.full((steps, hidden), v) for g, v in held.items()},
             **{_state(cell, n): v for n, v in shown.values[layer].items() if v.shape[1] == hidden},
         }
-        voice = self.voices[asked.dialect]
-        house = {own: name for name, own in voice.letters.items()}
-        asked_for = voice.letters.get(asked.value, asked.value)
+        notated = self.notations[asked.dialect]
+        house = {own: name for name, own in notated.letters.items()}
+        asked_for = notated.letters.get(asked.value, asked.value)
         name = asked_for if asked_for in values else cell.states[0]
         first = _within("units", asked.units, hidden) // UNITS * UNITS
         part = values[name][window, first : first + UNITS]
         gates = {*shown.network.gates, *held}
-        roles = self._roles(voice)
+        roles = self._roles(notated)
         return {
             "values": [
                 {"name": n, "house": house.get(n, n), "role": roles.get(n, ""), "held": n in held}
@@ -222,12 +229,12 @@ class Session:
             "rows": np.round(part.T.astype(np.float64), 4).tolist(),
         }
 
-    def _roles(self, voice: Voice) -> dict[str, str]:
+    def _roles(self, notated: NotatedNetwork) -> dict[str, str]:
         """Value in a notation's letters -> what it is, for the cells that we know."""
-        cell = self.voices.own.network.cell
+        cell = self.notations.own.network.cell
         if cell not in CELLS.values():
             return {}
-        gates = {own: ROLES[name] for name, own in voice.letters.items() if name in ROLES}
+        gates = {own: ROLES[name] for name, own in notated.letters.items() if name in ROLES}
         return gates | dict.fromkeys(cell.states, "state")
 
 
@@ -243,14 +250,14 @@ def _within(what: str, number: int, size: int) -> int:
     return number
 
 
-def _norms(reading: Reading, layer: int, window: slice) -> list[float]:
+def _norms(reading: TextReading, layer: int, window: slice) -> list[float]:
     """The Euclidean norm of a layer's first state after each step."""
     state = reading.network.cell.states[0]
     values = reading.values[layer][f"{state}_next"][window].astype(np.float64)
     return [round(float(n), 4) for n in np.linalg.norm(values, axis=1)]
 
 
-def _predictions(house: Reading, free: Reading, step: int) -> list[Answer]:
+def _predictions(house: TextReading, free: TextReading, step: int) -> list[Answer]:
     """The likeliest next symbols after a step: with the gates held, and without."""
     symbols = house.network.vocabulary.symbols
     row, other = (_after(reading, step) for reading in (house, free))
@@ -258,12 +265,12 @@ def _predictions(house: Reading, free: Reading, step: int) -> list[Answer]:
     return [{"symbol": symbols[k], "held": float(row[k]), "free": float(other[k])} for k in order]
 
 
-def _after(reading: Reading, step: int) -> Array:
+def _after(reading: TextReading, step: int) -> Array:
     found: Array = reading.network.probabilities(reading.output()[step : step + 1])[0]
     return found
 
 
-def _bits(reading: Reading, step: int) -> float | None:
+def _bits(reading: TextReading, step: int) -> float | None:
     """Mean bits that the characters up to ``step`` cost, from the second on; None for one."""
     if step < 1:
         return None
@@ -272,7 +279,7 @@ def _bits(reading: Reading, step: int) -> float | None:
     return float(-np.log2(np.maximum(taken, np.finfo(np.float64).tiny)).mean())
 
 
-def _apart(shown: Reading, house: Reading) -> float:
+def _apart(shown: TextReading, house: TextReading) -> float:
     """How far two readings of a text are apart: the largest difference of a probability."""
     one, other = (r.network.probabilities(r.output()) for r in (shown, house))
     return float(np.abs(one - other).max())

@@ -6,12 +6,13 @@ Colours differ for deuteranopes and, by lightness, dashes and markers, in grey.
 """
 
 from grus.pictures import report, style
-from grus.pictures.curves import gradient_flow, learning_curves
+from grus.pictures.curves import Seed, gradient_flow, learning_curves
 from grus.pictures.gates import gate, gates
 from grus.pictures.style import save
 from grus.pictures.units import half_lives, saturation, state_norms
 
 __all__ = [
+    "Seed",
     "gate",
     "gates",
     "gradient_flow",

@@ -11,7 +11,7 @@ import numpy as np
 from grus.equations import Cell
 from grus.errors import InputError, needed_for
 from grus.kernels.backend import backend
-from grus.traces.record import Asked, Chosen, Request, Stack, record, state_name
+from grus.traces.record import Chosen, Recording, Selection, Stack, record, state_name
 from grus.traces.recorded import Trace
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Source:
 
 
 @dataclass(frozen=True, eq=False)
-class Given:
+class Inputs:
     """A sequence ``x`` [time, batch, input]; ``dims`` and ``batch_first`` are the caller's."""
 
     x: Array
@@ -113,7 +113,7 @@ def _name(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def sequence(source: Source, x: Any, lengths: Any, resets: Any) -> Given:
+def sequence(source: Source, x: Any, lengths: Any, resets: Any) -> Inputs:
     """The input in any form that a layer takes. Raises InputError."""
     from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
@@ -130,7 +130,7 @@ def sequence(source: Source, x: Any, lengths: Any, resets: Any) -> Given:
     turned = x[:, None] if x.ndim == 2 else x.swapaxes(0, 1) if batch_first else x
     if turned.shape[-1] > 1 and turned.strides[-1] != turned.itemsize:
         turned = np.ascontiguousarray(turned)
-    return Given(turned, x.ndim, batch_first, lengths)
+    return Inputs(turned, x.ndim, batch_first, lengths)
 
 
 def plain(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
@@ -150,7 +150,7 @@ def plain(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
     return value
 
 
-def start(source: Source, state: Any, given: Given) -> list[tuple[Array, ...]]:
+def start(source: Source, state: Any, given: Inputs) -> list[tuple[Array, ...]]:
     """The initial states of each row of h_n, each [batch, size]; None is zeros. InputError."""
     import torch
 
@@ -168,7 +168,7 @@ def start(source: Source, state: Any, given: Given) -> list[tuple[Array, ...]]:
     return [tuple(np.ascontiguousarray(s.numpy()) for s in row) for row in found]
 
 
-def both_ways(given: Given, resets: Any, reset_to: ResetTo) -> Directions:
+def both_ways(given: Inputs, resets: Any, reset_to: ResetTo) -> Directions:
     """The steps forward, and backward in time. Raises InputError."""
     import torch
 
@@ -226,7 +226,7 @@ def trace(
         chain,
         x,
         state,
-        Asked(values, layers, directions, steps, units),
+        Selection(values, layers, directions, steps, units),
         lengths=lengths,
         resets=resets,
         reset_to=reset_to,
@@ -238,7 +238,7 @@ def follow(
     source: Source,
     x: Any,
     state: Any,
-    asked: Asked,
+    asked: Selection,
     *,
     lengths: Any = None,
     resets: Any = None,
@@ -269,7 +269,7 @@ def follow(
     )
 
 
-def _starts(source: Source, begin: list[tuple[Array, ...]], request: Request) -> dict[str, Array]:
+def _starts(source: Source, begin: list[tuple[Array, ...]], request: Recording) -> dict[str, Array]:
     """[layer, direction, batch, unit] of each state, of what is recorded."""
     cell, found = source.cell, {}
     for at, state in enumerate(cell.states):

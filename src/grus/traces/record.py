@@ -23,7 +23,7 @@ ACTIVATIONS = {"sigmoid", "tanh", "relu", "minimum", "maximum"}
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class Selection:
     """The caller's choice; None means the usual values, and all of everything else."""
 
     values: Sequence[str] | None = None
@@ -32,7 +32,7 @@ class Asked:
     steps: Chosen = None
     units: Chosen = None
 
-    def request(self, cell: Cell, sizes: tuple[int, int, int, int]) -> Request:
+    def request(self, cell: Cell, sizes: tuple[int, int, int, int]) -> Recording:
         """The request in numbers; ``sizes`` are those of layers, directions, steps and units.
 
         Raises InputError naming what cannot be: a value that the cell has not, a number beyond the
@@ -40,7 +40,7 @@ class Asked:
         """
         values = notable(cell) if self.values is None else value_names(cell, self.values)
         wanted = {equation(cell, name) for name in values}
-        return Request(
+        return Recording(
             tuple(name for name, _ in cell.equations if name in wanted),
             numbers("layers", self.layers, sizes[0]),
             numbers("directions", self.directions, sizes[1]),
@@ -50,7 +50,7 @@ class Asked:
 
 
 @dataclass(frozen=True, eq=False)
-class Request:
+class Recording:
     """The parts of a cell to record: equations in the cell's order, int64 numbers in ascending
     order."""
 
@@ -150,7 +150,7 @@ def record(
     x: Array,
     start: Sequence[States],
     steps: tuple[Steps, Steps],
-    request: Request,
+    request: Recording,
     window: int | None = None,
 ) -> dict[str, Array]:
     """The values that ``request`` names, each [layer, direction, time, batch, unit].
@@ -185,14 +185,14 @@ def record(
     return found
 
 
-def _one_way(rows: Sequence[_Row], x: Array, request: Request, window: int) -> None:
+def _one_way(rows: Sequence[_Row], x: Array, request: Recording, window: int) -> None:
     for first, end in windows(0, int(request.steps[-1]) + 1, request.steps, window):
         now = x[first:end]
         for k, row in enumerate(rows):
             now = row.run(now, first, end, needed=k + 1 < len(rows))
 
 
-def _both_ways(rows: Sequence[_Row], x: Array, request: Request, window: int) -> None:
+def _both_ways(rows: Sequence[_Row], x: Array, request: Recording, window: int) -> None:
     time = len(x)
     for k in range(0, len(rows), 2):
         last = k + 2 == len(rows)
@@ -223,7 +223,7 @@ def windows(first: int, end: int, steps: Array, size: int) -> Iterator[tuple[int
             yield at, min(at + size, stop)
 
 
-def _units(cell: Cell, name: str, size: int, request: Request) -> Array:
+def _units(cell: Cell, name: str, size: int, request: Recording) -> Array:
     """The units of a value that are recorded: those asked for along the hidden axis, else all."""
     return request.units if cell.shapes.values[name] == "hidden" else np.arange(size)
 

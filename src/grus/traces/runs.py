@@ -15,7 +15,7 @@ from grus.errors import InputError, needed_for
 from grus.kernels.values import values
 from grus.traces.flow import Flow, through
 from grus.traces.layer import Source, follow, joined, read
-from grus.traces.record import Asked, Chosen
+from grus.traces.record import Chosen, Selection
 from grus.traces.recorded import Trace
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ MOST = 10_000
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
+class OpenedRun:
     """A model and what it reads: ids [time] of the symbols, x [time, 1, features] of its layers."""
 
     model: LanguageModel
@@ -41,7 +41,7 @@ class Reading:
 
 def open_run(
     path: str | os.PathLike[str], text: str | None, held: Mapping[str, float] = NOTHING
-) -> Reading:
+) -> OpenedRun:
     """The model of a run's folder or of a checkpoint file, with values ``held``, before a text.
 
     Without a text it stands before the first `MOST` symbols that were held out of its training.
@@ -62,7 +62,7 @@ def open_run(
     ids = vocabulary.encode(symbols)
     with torch.no_grad():
         x = model.features(torch.from_numpy(ids)[:, None]).numpy()
-    return Reading(model, symbols, ids, x, joined([read(layer) for layer in model.layers]))
+    return OpenedRun(model, symbols, ids, x, joined([read(layer) for layer in model.layers]))
 
 
 def _held_out(path: str | os.PathLike[str], found: Checkpoint) -> str:
@@ -132,7 +132,7 @@ def _states(
     return tuple(map(np.ascontiguousarray, before)), found[cell.output]
 
 
-def _loss(reading: Reading, output: Array, following: Array) -> Array:
+def _loss(reading: OpenedRun, output: Array, following: Array) -> Array:
     """d(-log p(following))/d(output), one row a place."""
     linear = reading.model.linear
     weight, bias = (p.detach().numpy().astype(np.float64) for p in (linear.weight, linear.bias))
@@ -167,5 +167,5 @@ def trace_text(
     know, or what the layers have not or cannot hold.
     """
     reading = open_run(path, text, held or {})
-    asked = Asked(values, layers, None, steps, units)
+    asked = Selection(values, layers, None, steps, units)
     return follow(reading.source, reading.x, None, asked, tokens=reading.symbols)

@@ -10,15 +10,15 @@ from grus.worksheet.format import TextPage
 from grus.worksheet.misreadings import readings
 from grus.worksheet.notation import spoken
 from grus.worksheet.pasted_numbers import read_numbers, read_steps, written_decimals
-from grus.worksheet.preamble import ROLES, Given
+from grus.worksheet.preamble import ROLES, Context
 from grus.worksheet.stages import cost_text, equations_text, gradient_text
 from grus.worksheet.worksheet import Equation, Worksheet, worksheet
 
 __all__ = [
     "ROLES",
+    "Context",
     "Equation",
     "Explained",
-    "Given",
     "TextPage",
     "Worksheet",
     "cost_text",

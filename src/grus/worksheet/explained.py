@@ -15,7 +15,7 @@ from grus.errors import InputError
 from grus.worksheet.format import Format, render
 from grus.worksheet.misreadings import Reading
 from grus.worksheet.notation import spoken
-from grus.worksheet.preamble import Given, head
+from grus.worksheet.preamble import Context, head
 from grus.worksheet.worksheet import batched, worksheet
 
 ALL_UNITS = 16
@@ -75,7 +75,7 @@ class Explained:
     unpacked: Unpacked
     x: Array
     """[time, input], in the dtype of the run."""
-    given: Given
+    given: Context
     tokens: Sequence[str] | None = None
     reverse: bool = False
     readings: Sequence[Reading] = ()

@@ -10,7 +10,7 @@ from grus.equations import text
 from grus.worksheet.html_page import HtmlPage
 from grus.worksheet.latex_page import LatexPage
 from grus.worksheet.misreadings import Reading
-from grus.worksheet.preamble import Head
+from grus.worksheet.preamble import Preamble
 from grus.worksheet.wording import COMPUTED, OTHERWISE, ROUNDED, decimal, last, title, vector
 from grus.worksheet.worksheet import Equation, Line, Step, Worksheet
 
@@ -19,7 +19,7 @@ WIDTH = 100
 
 
 def render(
-    head: Head,
+    head: Preamble,
     sheet: Worksheet,
     readings: Sequence[Reading] = (),
     form: Format = "text",
@@ -37,7 +37,7 @@ class TextPage:
     def __init__(self, digits: int) -> None:
         self.digits = digits
 
-    def lines(self, head: Head, sheet: Worksheet, readings: Sequence[Reading]) -> Iterator[str]:
+    def lines(self, head: Preamble, sheet: Worksheet, readings: Sequence[Reading]) -> Iterator[str]:
         """The whole page, line by line."""
         yield head.first
         for note in [*head.notes, COMPUTED.format(sheet.by), ROUNDED.format(self.digits)]:

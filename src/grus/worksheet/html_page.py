@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from grus.equations import Expr, text
 from grus.worksheet.misreadings import Reading
-from grus.worksheet.preamble import Head
+from grus.worksheet.preamble import Preamble
 from grus.worksheet.wording import COMPUTED, OTHERWISE, ROUNDED, decimal, last, title, vector
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class HtmlPage:
     def __init__(self, digits: int) -> None:
         self.digits = digits
 
-    def lines(self, head: Head, sheet: Worksheet, readings: Sequence[Reading]) -> Iterator[str]:
+    def lines(self, head: Preamble, sheet: Worksheet, readings: Sequence[Reading]) -> Iterator[str]:
         """The whole page."""
         yield "<!DOCTYPE html>"
         yield '<html lang="en"><head><meta charset="utf-8">'

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from grus.equations import Expr, latex
 from grus.worksheet.filling import ELIDED
 from grus.worksheet.misreadings import Reading
-from grus.worksheet.preamble import Head
+from grus.worksheet.preamble import Preamble
 from grus.worksheet.wording import decimal, short
 from grus.worksheet.worksheet import Equation, Line, Step, Worksheet
 
@@ -31,7 +31,7 @@ class LatexPage:
         self.digits = digits
         self.states: Sequence[str] = ()
 
-    def lines(self, head: Head, sheet: Worksheet, readings: Sequence[Reading]) -> Iterator[str]:
+    def lines(self, head: Preamble, sheet: Worksheet, readings: Sequence[Reading]) -> Iterator[str]:
         """The whole fragment, line by line."""
         self.states = sheet.cell.states
         yield f"{plain(head.first)}."

@@ -29,7 +29,7 @@ ROLES = {
 
 
 @dataclass(frozen=True)
-class Head:
+class Preamble:
     """The text above the first step."""
 
     first: str
@@ -39,7 +39,7 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Given:
+class Context:
     """The arguments that the preamble mentions."""
 
     explained: str
@@ -55,7 +55,7 @@ class Given:
     """The part shown of a larger whole."""
 
 
-def head(cell: Cell, given: Given, unpacked: Unpacked, x: Array) -> Head:
+def head(cell: Cell, given: Context, unpacked: Unpacked, x: Array) -> Preamble:
     """The head for weights that `unpack` has read and an input [time, features]."""
     notes = [given.explained] if given.explained else []
     notes.append(f"cell {cell.name}: {cell.doc}" if cell.doc else f"cell {cell.name}")
@@ -68,7 +68,7 @@ def head(cell: Cell, given: Given, unpacked: Unpacked, x: Array) -> Head:
         + ("; z[2] is unit 2, units are counted from 1." if _units(unpacked) > 1 else ".")
     )
     columns, rows = _table(cell, given, unpacked)
-    return Head(told_steps(x), tuple(notes), columns, rows)
+    return Preamble(told_steps(x), tuple(notes), columns, rows)
 
 
 def told_steps(x: Array) -> str:
@@ -112,7 +112,7 @@ def _held_biases(cell: Cell) -> list[str]:
     ]
 
 
-def _read(given: Given, unpacked: Unpacked) -> str:
+def _read(given: Context, unpacked: Unpacked) -> str:
     who = given.dialect.title if given.dialect else "as told by --order"
     if given.source:
         who = f"{given.source} ({who})" if given.dialect else given.source
@@ -144,7 +144,7 @@ def _biases(cell: Cell, unpacked: Unpacked) -> list[str]:
     ]
 
 
-def _start(cell: Cell, given: Given) -> str:
+def _start(cell: Cell, given: Context) -> str:
     if given.h0 is None:
         verb = "starts" if len(cell.states) == 1 else "start"
         return f"start: no h0 given, so {' and '.join(cell.states)} {verb} at 0"
@@ -152,7 +152,7 @@ def _start(cell: Cell, given: Given) -> str:
 
 
 def _table(
-    cell: Cell, given: Given, unpacked: Unpacked
+    cell: Cell, given: Context, unpacked: Unpacked
 ) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
     """One row for each gate, in the order of the packed tensors: where it stands, what it is."""
     single = split(cell, unpacked.weights)
@@ -182,7 +182,7 @@ def _table(
     return tuple(shown), tuple(rows)
 
 
-def _places(cell: Cell, given: Given, unpacked: Unpacked) -> dict[str, str]:
+def _places(cell: Cell, given: Context, unpacked: Unpacked) -> dict[str, str]:
     """``column 2``, ``rows 3-4``: where each gate stands in the packed tensors."""
     family = next((f for f in "WU" if f in cell.families), "")
     if not given.layout.order or not family:
