@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from grus import kernels, reference
+from grus import reference, runtime
 from grus.equations import Cell, cell as find_cell
 from grus.errors import InputError
-from grus.kernels import Result
 from grus.kernels.backend import backend
 from grus.kernels.steps import Narrow
+from grus.runtime import Result
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -54,7 +54,7 @@ def run(
     """
     found = find_cell(cell)
     if backend() == "kernels":
-        return kernels.run(
+        return runtime.run(
             found,
             weights,
             x,
@@ -69,7 +69,7 @@ def run(
         )
     if narrow:
         raise InputError(f"the reference computes in float64; narrow={narrow!r} needs the kernels")
-    x, weights, start = kernels.check(found, weights, x, h0)
+    x, weights, start = runtime.check(found, weights, x, h0)
     slow = reference.run(
         found,
         weights,

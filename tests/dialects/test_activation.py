@@ -12,10 +12,10 @@ from grus.dialects.activation import KINDS, Activation, activated, factor
 from grus.dialects.records_run import ONNX_WORDS
 from grus.equations import CELLS, Cell, Name
 from grus.errors import InputError
-from grus.kernels import run as compiled
 from grus.onnx.activations import KINDS as ONNX_KINDS, activations
 from grus.onnx.cells import Form, cell_of
 from grus.reference import evaluate, run
+from grus.runtime import run as compiled
 
 Array = np.ndarray
 V = np.array([-1e3, -7.5, -2.5, -1.0, -0.3, 0.0, 0.2, 1.0, 1.5, 2.5, 30.0])

@@ -14,7 +14,7 @@ import numpy as np
 
 import bounds
 from bounds import UNITS, Bounded, bound, exact
-from grus import kernels
+from grus import kernels, runtime
 from grus.equations import Cell, Expr, Input, Name, State, Weight
 from grus.kernels.layout import axis_sizes, views
 from grus.reference import split
@@ -83,7 +83,7 @@ class Run:
         p, now, found = self.problem, self.problem.start, []
         for x in p.x:
             found.append(now[p.cell.states.index(state)])
-            now = kernels.run(p.cell, p.weights, x[None], now).state
+            now = runtime.run(p.cell, p.weights, x[None], now).state
         return np.reshape(found, (len(p.x), *p.start[p.cell.states.index(state)].shape))
 
     def after(self, state: str) -> Array:
@@ -124,7 +124,7 @@ def train(problem: Problem, *, threads: int | None = None) -> Run:
     output = np.empty((*p.x.shape[:2], kernels.output_size(p.cell, p.weights)), p.dtype)
     final = tuple(np.empty_like(s) for s in p.start)
     saved = np.empty(kernels.saved_size(p.cell, p.x.shape, p.size), p.dtype)
-    kernels.forward(p.cell, p.weights, p.x, p.start, output, final, saved, threads=threads)
+    runtime.forward(p.cell, p.weights, p.x, p.start, output, final, saved, threads=threads)
     return Run(p, output, final, saved)
 
 
@@ -159,7 +159,7 @@ def check_backward(run: Run, *, threads: int | None = None, seed: int = 1) -> No
     rng = np.random.default_rng([seed, *run.output.shape])
     dy = rng.normal(0.0, 1.0, run.output.shape).astype(p.dtype)
     dfinal = tuple(rng.normal(0.0, 1.0, s.shape).astype(p.dtype) for s in run.final)
-    found = kernels.backward(
+    found = runtime.backward(
         p.cell, p.weights, p.x, run.output, run.saved, dy, dfinal, threads=threads
     )
     want = _Backward(run, dy, dfinal)

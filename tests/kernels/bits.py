@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from agreement import Problem, train
-from grus import kernels
-from grus.kernels import Result
+from grus import runtime
+from grus.runtime import Result
 
 Array = np.ndarray
 
@@ -21,14 +21,14 @@ class WrongBitsError(AssertionError):
 def forward(problem: Problem, *, reverse: bool = False, threads: int | None = 1) -> Result:
     """The inference call."""
     p = problem
-    return kernels.run(p.cell, p.weights, p.x, p.start, reverse=reverse, threads=threads)
+    return runtime.run(p.cell, p.weights, p.x, p.start, reverse=reverse, threads=threads)
 
 
 def gradients(problem: Problem, threads: int | None) -> list[Array]:
     """A training call and its backward call with NumPy's products: weights, x, initial states."""
     p, run = problem, train(problem, threads=1)
     dy, dfinal = np.ones_like(run.output), tuple(np.ones_like(s) for s in run.final)
-    found = kernels.backward(
+    found = runtime.backward(
         p.cell, p.weights, p.x, run.output, run.saved, dy, dfinal, threads=threads
     )
     assert found.x is not None

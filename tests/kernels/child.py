@@ -24,7 +24,8 @@ from agreement import draw
 from bits import forward, gradients, parts, same
 from cells import ALL_CELLS
 from contextlib import contextmanager
-from grus.kernels import call, prepared, split
+from grus.kernels import call, split
+from grus.runtime import prepared
 
 one_row = draw(ALL_CELLS["gru"], (100, 1, 64, 256), "float32")
 many_rows = draw(ALL_CELLS["gru"], (20, 32, 16, 64), "float32")
@@ -36,7 +37,7 @@ def choose(work, most):
         seen.append((chosen.threads, chosen.by_hidden))
         yield chosen
 
-call.choose = prepared.choose = choose
+prepared.choose = choose
 """
 
 needs_torch = pytest.mark.skipif(not find_spec("torch"), reason="torch is not installed")

@@ -9,7 +9,8 @@ from importlib.util import find_spec
 import pytest
 
 from grus.kernels import call, layout, make_plan
-from grus.kernels.products import recipe
+from grus.runtime import arrays
+from grus.runtime.gradients import recipe
 
 if find_spec("torch"):
     import torch  # noqa: F401  brings the OpenMP runtime
@@ -24,8 +25,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def recompiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """For a test that changes how kernels are made: it begins with none, and leaves none behind."""
     monkeypatch.setattr(call, "_kernel", lru_cache(call._kernel.__wrapped__))
-    for cache in (make_plan, layout, recipe):
+    caches = (make_plan, layout, recipe, arrays.forwards, arrays.backwards)
+    for cache in caches:
         cache.cache_clear()
     yield
-    for cache in (make_plan, layout, recipe):
+    for cache in caches:
         cache.cache_clear()

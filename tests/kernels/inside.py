@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from agreement import Problem, compare, step_bounds
-from grus import kernels
+from grus import runtime
 
 Array = np.ndarray
 
@@ -31,7 +31,7 @@ class Inside:
 
 def inside(problem: Problem, *, reverse: bool = False) -> Inside:
     p = problem
-    return Inside(p, kernels.values(p.cell, p.weights, p.x, p.start, reverse=reverse)[0], reverse)
+    return Inside(p, runtime.values(p.cell, p.weights, p.x, p.start, reverse=reverse)[0], reverse)
 
 
 def check(run: Inside) -> None:

@@ -12,8 +12,9 @@ from itertools import pairwise
 import numpy as np
 
 from agreement import Problem, train
-from grus import kernels
-from grus.kernels import Result, Steps
+from grus import runtime
+from grus.kernels import Steps
+from grus.runtime import Result
 
 Array = np.ndarray
 
@@ -38,7 +39,7 @@ def lengths(problem: Problem, steps: Steps) -> Array:
 
 
 def forward(problem: Problem, steps: Steps) -> Result:
-    """The result of `kernels.run` with these steps, row by row and piece by piece."""
+    """The result of `runtime.run` with these steps, row by row and piece by piece."""
     p = problem
     output = np.zeros((*p.x.shape[:2], p.hidden), p.dtype)
     final = tuple(s.copy() for s in p.start)
@@ -48,7 +49,7 @@ def forward(problem: Problem, steps: Steps) -> Result:
         for times, fresh in pieces(steps, length, row):
             if fresh:
                 state = own if steps.reset_to == "h0" else tuple(map(np.zeros_like, own))
-            done = kernels.run(p.cell, p.weights, p.x[times, row : row + 1], state, threads=1)
+            done = runtime.run(p.cell, p.weights, p.x[times, row : row + 1], state, threads=1)
             output[times, row], state = done.output[:, 0], done.state
         for whole, mine in zip(final, state, strict=True):
             whole[row] = mine[0]
@@ -75,7 +76,7 @@ def backward(
             runs.append((times, fresh, piece, run))
             state = run.final
         for times, fresh, piece, run in reversed(runs):
-            part = kernels.backward(
+            part = runtime.backward(
                 p.cell, p.weights, piece.x, run.output, run.saved, dy[times, row : row + 1], dstate
             )
             for family, gradient in part.weights.items():

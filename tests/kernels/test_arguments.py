@@ -14,7 +14,7 @@ import grus
 from agreement import Problem, draw, train
 from bits import forward, parts, same
 from cells import ALL_CELLS, every_cell
-from grus import InputError, kernels
+from grus import InputError, kernels, runtime
 from grus.equations import Cell
 from grus.kernels.ir import Function
 
@@ -110,7 +110,7 @@ def test_backward_takes_every_layout_of_what_it_is_given(layout: str, dtype: str
     dy, dfinal = np.cos(run.output), tuple(map(np.sin, run.final))
 
     def gradients(x: Array, weights: dict[str, Array], dy: Array) -> list[Array]:
-        found = kernels.backward(p.cell, weights, x, run.output, run.saved, dy, dfinal)
+        found = runtime.backward(p.cell, weights, x, run.output, run.saved, dy, dfinal)
         assert found.x is not None
         return [*found.weights.values(), found.x, *found.h0]
 
@@ -143,7 +143,7 @@ def test_an_empty_sequence_gives_back_the_initial_state(name: str, dtype: str) -
     assert found.output.shape == (0, 5, 19)
     same("state", found.state, problem.start)
     assert not any(map(np.shares_memory, found.state, problem.start))
-    alone = kernels.run(problem.cell, problem.weights, problem.x)
+    alone = runtime.run(problem.cell, problem.weights, problem.x)
     same("zeros", alone.state, [np.zeros((5, 19), dtype) for _ in problem.start])
 
 
@@ -152,7 +152,7 @@ def test_an_empty_sequence_gives_back_the_initial_state(name: str, dtype: str) -
 def test_no_rows_or_no_steps_are_allowed_backward_too(steps: int, batch: int, dtype: str) -> None:
     run = train(draw(GRU, (steps, batch, 3, 19), dtype))
     p, dfinal = run.problem, tuple(np.cos(s) for s in run.final)
-    found = kernels.backward(p.cell, p.weights, p.x, run.output, run.saved, run.output, dfinal)
+    found = runtime.backward(p.cell, p.weights, p.x, run.output, run.saved, run.output, dfinal)
     assert found.x is not None
     assert found.x.shape == (steps, batch, 3)
     same("dh0", found.h0, dfinal)
@@ -163,7 +163,7 @@ def test_no_rows_or_no_steps_are_allowed_backward_too(steps: int, batch: int, dt
 def test_no_initial_state_equals_zeros_exactly(dtype: str) -> None:
     p = draw(ALL_CELLS["lstm"], (4, 5, 3, 19), dtype)
     zeros = replace(p, start=tuple(map(np.zeros_like, p.start)))
-    same("no h0", parts(kernels.run(p.cell, p.weights, p.x)), parts(forward(zeros)))
+    same("no h0", parts(runtime.run(p.cell, p.weights, p.x)), parts(forward(zeros)))
 
 
 def surrounded(shape: tuple[int, ...], dtype: str) -> tuple[Array, Array]:
@@ -179,7 +179,7 @@ def write_into_surrounded(problem: Problem) -> None:
     saved_shape = (kernels.saved_size(p.cell, p.x.shape, p.size),)
     pairs = [surrounded(s, p.dtype) for s in (shape, saved_shape, *(s.shape for s in p.start))]
     output, saved, *final = (inside for inside, _ in pairs)
-    kernels.forward(p.cell, p.weights, p.x, p.start, output, tuple(final), saved)
+    runtime.forward(p.cell, p.weights, p.x, p.start, output, tuple(final), saved)
     want = train(p)
     same("surrounded", [output, *final, saved], [want.output, *want.final, want.saved])
     for inside, around in pairs:
@@ -261,7 +261,7 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
 def test_what_cannot_be_is_one_sentence_with_the_name_of_the_argument(
     changes: dict[str, Any], words: list[str]
 ) -> None:
-    for run in (kernels.run, grus.run):
+    for run in (runtime.run, grus.run):
         arguments = gru(**changes)
         with pytest.raises(InputError) as raised:
             run(GRU, **arguments)
@@ -274,27 +274,27 @@ def test_a_missing_family_is_named() -> None:
     arguments = gru()
     del arguments["weights"]["d"]
     with pytest.raises(InputError, match="families W, U, b, d, got W, U, b"):
-        kernels.run(GRU, **arguments)
+        runtime.run(GRU, **arguments)
 
 
 def test_the_state_of_a_cell_with_two_is_named() -> None:
     p = draw(ALL_CELLS["lstm"], (2, 3, 4, 5), "float32")
     with pytest.raises(InputError, match="h0 of state c must have shape"):
-        kernels.run(p.cell, p.weights, p.x, (p.start[0], zeros(3, 4)))
+        runtime.run(p.cell, p.weights, p.x, (p.start[0], zeros(3, 4)))
     with pytest.raises(InputError, match="h0 must hold 2 states"):
-        kernels.run(p.cell, p.weights, p.x, p.start[0])
+        runtime.run(p.cell, p.weights, p.x, p.start[0])
 
 
 def test_x_element_by_element_must_have_the_states_size() -> None:
     p = draw(ALL_CELLS["sru"], (2, 3, 5, 5), "float32")
     with pytest.raises(InputError):
-        kernels.run(p.cell, p.weights, zeros(2, 3, 4))
+        runtime.run(p.cell, p.weights, zeros(2, 3, 4))
 
 
 def test_a_cell_without_weights_does_not_know_its_size() -> None:
     cell = Cell.parse("h_next = tanh(0.5 * h)")
     with pytest.raises(InputError, match="no weight tells the size of state h"):
-        kernels.run(cell, {}, zeros(2, 3, 4))
+        runtime.run(cell, {}, zeros(2, 3, 4))
 
 
 @every_cell
@@ -304,10 +304,10 @@ def test_every_cell_of_the_table_runs_or_says_what_is_missing(cell: Cell) -> Non
     weights = draw_weights(cell, sizes(cell), np.random.default_rng(0))
     x = np.ones((2, 3, sizes(cell)["input"]))
     if _supported(cell):
-        assert np.isfinite(kernels.run(cell, weights, x).output).all()
+        assert np.isfinite(runtime.run(cell, weights, x).output).all()
     else:
         with pytest.raises(kernels.UnsupportedCellError, match=f"cell {cell.name}: .* yet"):
-            kernels.run(cell, weights, x)
+            runtime.run(cell, weights, x)
 
 
 def _supported(cell: Cell) -> bool:

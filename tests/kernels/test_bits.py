@@ -29,6 +29,7 @@ from bits import (
 from cells import ALL_CELLS
 from grus.kernels import call, program, split, threads
 from grus.kernels.split import Split
+from grus.runtime import prepared
 
 CELLS = ("gru", "gru_reset_before", "lstm", "rnn_relu", "sru")
 each = pytest.mark.parametrize("name", CELLS)
@@ -49,7 +50,7 @@ def splits(monkeypatch: pytest.MonkeyPatch) -> list[Split]:
             seen.append(chosen)
             yield chosen
 
-    monkeypatch.setattr(call, "choose", choose)
+    monkeypatch.setattr(prepared, "choose", choose)
     monkeypatch.setattr(threads, "limit", lambda: 4)
     monkeypatch.setattr(split, "WAKE", 0.0)
     return seen

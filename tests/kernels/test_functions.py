@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import bounds
-from grus import kernels
+from grus import runtime
 from grus.equations import Cell
 from grus.kernels import functions, jit
 from grus.kernels.elementwise import SPELLINGS
@@ -37,7 +37,7 @@ def apply(text: str, *values: Array) -> Array:
     cell = Cell.parse(f"h_next = {text}")
     weights = dict(zip("bp", values, strict=False))
     x = np.zeros((1, 1, 1), values[0].dtype)
-    return kernels.run(cell, weights, x).output[0, 0]
+    return runtime.run(cell, weights, x).output[0, 0]
 
 
 def everywhere(dtype: str) -> Array:

@@ -18,7 +18,7 @@ from agreement import draw, train
 from bits import forward, parts, same
 from cells import ALL_CELLS
 from dataclasses import replace
-from grus import kernels
+from grus import kernels, runtime
 
 warnings.filterwarnings("ignore", "grus: no OpenMP")
 PAGE = mmap.PAGESIZE
@@ -48,8 +48,8 @@ def call(problem, at_end):
     output = fence(np.zeros(shape, p.dtype))
     saved = fence(np.zeros(kernels.saved_size(p.cell, p.x.shape, p.size), p.dtype))
     final = tuple(fence(s) for s in p.start)
-    kernels.forward(p.cell, p.weights, p.x, p.start, output, final, saved)
-    found = kernels.backward(p.cell, p.weights, p.x, output, saved, fence(np.ones(shape, p.dtype)),
+    runtime.forward(p.cell, p.weights, p.x, p.start, output, final, saved)
+    found = runtime.backward(p.cell, p.weights, p.x, output, saved, fence(np.ones(shape, p.dtype)),
                              tuple(fence(s) for s in final))
     return [output, *final, saved, *found.weights.values(), found.x, *found.h0]
 

@@ -21,8 +21,8 @@ from grus.kernels.ir import Function
 from grus.kernels.loops import Argument, Value
 from grus.kernels.narrow import Accumulators
 from grus.kernels.plan import Chain, Group, Stage
-from grus.kernels.products import Products, Stretch
 from grus.kernels.tile import Equations, StageTile, Tile
+from grus.runtime.gradients import GradientTerms, Stretch
 
 GRU, BEFORE = ALL_CELLS["gru"], ALL_CELLS["gru_reset_before"]
 Break = Callable[[pytest.MonkeyPatch], None]
@@ -138,14 +138,12 @@ def _gates_merged_that_do_not_follow(patch: pytest.MonkeyPatch) -> None:
 
 
 def _the_last_step_left_out(patch: pytest.MonkeyPatch) -> None:
-    right = Products.columns
+    right = GradientTerms._tensor
 
-    def columns(products: Products, stretch: Stretch) -> np.ndarray:
-        found = right(products, stretch).copy()
-        found[-1] = 0
-        return found
+    def short(self: GradientTerms, tensor: int, frame: Any, rows: int) -> Any:
+        return right(self, tensor, frame, rows - 1)
 
-    patch.setattr(Products, "columns", columns)
+    patch.setattr(GradientTerms, "_tensor", short)
 
 
 def _transposition_forgotten(patch: pytest.MonkeyPatch) -> None:

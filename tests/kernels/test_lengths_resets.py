@@ -12,11 +12,12 @@ import pieces
 from agreement import FLOAT64, Problem, draw
 from bits import parts, same
 from cells import ALL_CELLS
-from grus import InputError, kernels, reference
-from grus.kernels import Steps, arrays, call, clear, split, steps as module_of_steps
+from grus import InputError, kernels, reference, runtime
+from grus.kernels import Steps, call, clear, split, steps as module_of_steps
 from grus.kernels.layout import saved_size
-from grus.kernels.rows import dense_flags, flags
 from grus.kernels.split import Split
+from grus.runtime import forward_calls
+from grus.runtime.rows import dense_flags, flags
 from test_agreement import KERNEL_CELLS
 from test_bits import splits  # noqa: F401  a fixture
 
@@ -51,8 +52,8 @@ def case(name: str, sizes: tuple[int, ...], dtype: str, kind: tuple) -> tuple[Pr
     return p, Steps(lengths, resets, kind[2], kind[3])
 
 
-def run(p: Problem, steps: Steps, threads: int | None = None) -> kernels.Result:
-    return kernels.run(
+def run(p: Problem, steps: Steps, threads: int | None = None) -> runtime.Result:
+    return runtime.run(
         p.cell, p.weights, p.x, p.start, lengths=steps.lengths, resets=steps.resets,
         reset_to=steps.reset_to, reverse=steps.reverse, threads=threads,
     )  # fmt: skip
@@ -99,12 +100,12 @@ def test_a_row_has_the_bits_it_has_alone_in_pieces_however_the_call_is_split(
 
 def train_gradients(p: Problem, steps: Steps, threads: int | None) -> dict[str, np.ndarray]:
     """Gradients of the same random linear loss as `wanted_gradients`."""
-    sizes = (*p.x.shape[:2], p.hidden)
+    sizes = (*p.x.shape[:2], kernels.output_size(p.cell, p.weights))
     output, final = np.full(sizes, np.nan, p.dtype), tuple(map(np.empty_like, p.start))
     saved = np.full(saved_size(p.cell, p.x.shape, p.size, steps), np.nan, p.dtype)
-    kernels.forward(p.cell, p.weights, p.x, p.start, output, final, saved, steps=steps)
+    runtime.forward(p.cell, p.weights, p.x, p.start, output, final, saved, steps=steps)
     dy, dfinal = adjoints(p, steps)
-    found = kernels.backward(
+    found = runtime.backward(
         p.cell, p.weights, p.x, output, saved, dy, dfinal, steps=steps, threads=threads
     )
     assert found.x is not None
@@ -195,28 +196,28 @@ def test_nan_before_a_reset_reaches_nothing_after_it() -> None:
 def test_lengths_that_cannot_be_are_refused(wrong: list) -> None:
     p = draw(ALL_CELLS["gru"], (6, 2, 3, 4), "float32")
     with pytest.raises(InputError, match="lengths must"):
-        kernels.run(p.cell, p.weights, p.x, p.start, lengths=np.array(wrong))
+        runtime.run(p.cell, p.weights, p.x, p.start, lengths=np.array(wrong))
 
 
 def test_resets_may_be_bool_or_0_and_1_and_nothing_else() -> None:
     p = draw(ALL_CELLS["gru"], (6, 2, 3, 4), "float32")
     flags = np.random.default_rng(0).random((6, 2)) < 0.4
     results = [
-        kernels.run(p.cell, p.weights, p.x, p.start, resets=flags.astype(kind)).output
+        runtime.run(p.cell, p.weights, p.x, p.start, resets=flags.astype(kind)).output
         for kind in (bool, np.int64, np.float32)
     ]
     same("kinds of resets", results[1:], [results[0]] * 2)
     for wrong in (flags * 0.5, flags[:3], np.full((6, 2), np.nan), flags * 2):
         with pytest.raises(InputError, match="resets must"):
-            kernels.run(p.cell, p.weights, p.x, p.start, resets=wrong)
+            runtime.run(p.cell, p.weights, p.x, p.start, resets=wrong)
 
 
 def test_a_reset_that_comes_one_step_late_is_noticed(
     recompiled: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = arrays.dense_flags
+    right = forward_calls.dense_flags
     monkeypatch.setattr(
-        arrays, "dense_flags", lambda *a, ahead, **k: right(*a, ahead=ahead - 1, **k)
+        forward_calls, "dense_flags", lambda *a, ahead, **k: right(*a, ahead=ahead - 1, **k)
     )
     p, steps = case("gru", SIZES[0], "float32", (0, 1, "zero", False))
     with pytest.raises(AssertionError):

@@ -14,7 +14,7 @@ import pytest
 
 from agreement import draw, train
 from cells import ALL_CELLS
-from grus import kernels
+from grus import runtime
 from grus.equations import Cell
 from grus.equations.regularised import zoneout
 from grus.kernels import call, compiling, jit, program, show, split, terms, threads
@@ -60,7 +60,7 @@ def results(cell: Cell, sizes: tuple[int, int, int, int], most: int = 1) -> list
     dy, *dfinal = (
         rng.normal(size=array.shape).astype(p.dtype) for array in (run.output, *run.final)
     )
-    found = kernels.backward(
+    found = runtime.backward(
         p.cell, p.weights, p.x, run.output, run.saved, dy, tuple(dfinal), threads=most
     )
     assert found.x is not None
@@ -133,17 +133,17 @@ def test_variants_mean_what_they_compute(options: dict[str, Any]) -> None:
         given["lengths"] = np.array(options["lengths"])
     if options.get("resets"):
         given["resets"] = np.random.default_rng(0).random((3, 3)) < 0.5
-    want = kernels.run(p.cell, p.weights, p.x, p.start, **given)
+    want = runtime.run(p.cell, p.weights, p.x, p.start, **given)
     with evaluated():
-        found = kernels.run(p.cell, p.weights, p.x, p.start, **given)
+        found = runtime.run(p.cell, p.weights, p.x, p.start, **given)
     same([found.output, *found.state], [want.output, *want.state])
 
 
 def test_masks_are_drawn_alike() -> None:
     p = draw(zoneout(ALL_CELLS["gru"], {"h": 0.3}), (3, 2, 2, 5))
-    want = kernels.run(p.cell, p.weights, p.x, p.start, seed=7)
+    want = runtime.run(p.cell, p.weights, p.x, p.start, seed=7)
     with evaluated():
-        same([kernels.run(p.cell, p.weights, p.x, p.start, seed=7).output], [want.output])
+        same([runtime.run(p.cell, p.weights, p.x, p.start, seed=7).output], [want.output])
 
 
 def test_programs_are_read_back_as_they_were_printed() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from agreement import Problem, draw
 from bits import same
-from grus import kernels, reference
+from grus import kernels, reference, runtime
 from grus.equations import CELLS, Cell, U, W, b, expected, h, sequence, step, tanh, x
 from grus.equations.regularised import (
     candidate_dropout,
@@ -88,7 +88,7 @@ def test_the_words_of_the_kernels_are_the_generators() -> None:
 def run(p: Problem, steps: Steps, threads: int | None = None) -> list[np.ndarray]:
     output = np.empty((*p.x.shape[:2], kernels.output_size(p.cell, p.weights)), p.dtype)
     final = tuple(map(np.empty_like, p.start))
-    kernels.forward(p.cell, p.weights, p.x, p.start, output, final, steps=steps, threads=threads)
+    runtime.forward(p.cell, p.weights, p.x, p.start, output, final, steps=steps, threads=threads)
     return [output, *final]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import grus
 from cells import ALL_CELLS, draw_states, draw_weights, sizes
-from grus import InputError, kernels
+from grus import InputError, kernels, runtime
 from grus.kernels import narrow
 from grus.kernels.jit import host_features
 from grus.kernels.plan import UnsupportedCellError, make_plan
@@ -172,7 +172,7 @@ def test_nothing_that_is_kept_for_backward_is_narrow() -> None:
     saved = np.empty(kernels.saved_size(cell, x.shape, axes), np.float32)
     out = np.empty((*x.shape[:2], h.shape[1]), np.float32)
     with pytest.raises(InputError, match="is for inference"):
-        kernels.forward(
+        runtime.forward(
             cell, weights, x, (h,), out, (h.copy(),), saved, steps=Steps(narrow="weights")
         )
 

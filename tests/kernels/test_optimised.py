@@ -15,7 +15,7 @@ SMOKE = """
 import numpy as np
 import grus
 from grus.errors import InputError
-from grus.kernels import run as kernels_run
+from grus.runtime import run as kernels_run
 from grus.kernels.terms import matmul
 from grus.kernels.together import Part, together
 import array

@@ -192,10 +192,11 @@ from agreement import draw
 from bits import same
 from cells import ALL_CELLS
 from grus.equations.regularised import recurrent_dropout, zoneout
-from grus.kernels import passes, split, threads
+from grus.kernels import split
+from grus.runtime import arrays
 assert "torch" not in sys.modules
-shares, real = [], passes.at_once
-passes.at_once = lambda jobs: shares.append(len(jobs)) or real(jobs)
+shares, real = [], arrays.at_once
+arrays.at_once = lambda jobs: shares.append(len(jobs)) or real(jobs)
 split.SHARE = 0.0  # so that small calls are shared, too
 
 CELLS = {name: ALL_CELLS[name] for name in ("gru", "lstm")}

@@ -18,7 +18,7 @@ from agreement import FLOAT64, Problem, Run, initialised, step_bounds, train
 from backprop import Problem as Reference, backpropagate
 from bounds import UNITS
 from cells import ALL_CELLS
-from grus import kernels, reference
+from grus import reference, runtime
 from grus.kernels.layout import layout
 from test_agreement import KERNEL_CELLS
 
@@ -70,7 +70,7 @@ def test_a_float32_sequence_is_off_by_no_more_than_its_steps_together(
 @every
 def test_a_float64_sequence_is_right_to_1e_12(name: str, sizes: tuple[int, int, int, int]) -> None:
     p = initialised(ALL_CELLS[name], sizes, "float64")
-    found = kernels.run(p.cell, p.weights, p.x, p.start)
+    found = runtime.run(p.cell, p.weights, p.x, p.start)
     want = reference.run(p.cell, p.weights, p.x, p.start)
     for one, other in zip((found.output, *found.state), (want.output, *want.state), strict=True):
         assert np.abs(one - other).max() <= FLOAT64
@@ -81,7 +81,7 @@ def gradients(run: Run) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     p, rng = run.problem, np.random.default_rng(2)
     dy = rng.normal(0.0, 1.0, run.output.shape).astype(p.dtype)
     dfinal = tuple(rng.normal(0.0, 1.0, s.shape).astype(p.dtype) for s in run.final)
-    found = kernels.backward(p.cell, p.weights, p.x, run.output, run.saved, dy, dfinal)
+    found = runtime.backward(p.cell, p.weights, p.x, run.output, run.saved, dy, dfinal)
     problem = Reference(
         {family: w.astype(np.float64) for family, w in p.weights.items()},
         p.x.astype(np.float64),

@@ -10,7 +10,7 @@ import pytest
 from agreement import Problem, draw, train
 from bits import forward, same
 from cells import ALL_CELLS
-from grus import kernels, reference
+from grus import reference, runtime
 from grus.equations import Weight
 from grus.reference import split
 
@@ -43,7 +43,7 @@ def test_then_the_gradient_of_the_state_is_exactly_the_identity(name: str, dtype
     run = train(with_gate(problem, "z", 1e4 if name in KEEPING else -1e4))
     p, dfinal = run.problem, (np.cos(run.final[0]),)
     dy = np.zeros_like(run.output)
-    found = kernels.backward(p.cell, p.weights, p.x, run.output, run.saved, dy, dfinal)
+    found = runtime.backward(p.cell, p.weights, p.x, run.output, run.saved, dy, dfinal)
     assert (found.h0[0] == dfinal[0]).all()
     assert found.x is not None
     assert not found.x.any()

@@ -11,8 +11,8 @@ import pytest
 from agreement import WrongKernelError, draw
 from bits import same
 from cells import ALL_CELLS
-from grus import InputError, kernels
-from grus.kernels import passes
+from grus import InputError, runtime
+from grus.runtime import arrays
 from inside import check, inside
 from test_agreement import KERNEL_CELLS
 from test_lengths_resets import STEPS, case, each_cell
@@ -37,8 +37,8 @@ def test_outputs_and_final_states_have_the_bits_of_a_run(name: str, kind: tuple)
     how = {
         "lengths": s.lengths, "resets": s.resets, "reset_to": s.reset_to, "reverse": s.reverse,
     }  # fmt: skip
-    plain = kernels.run(p.cell, p.weights, p.x, p.start, **how)
-    found, final = kernels.values(p.cell, p.weights, p.x, p.start, **how)
+    plain = runtime.run(p.cell, p.weights, p.x, p.start, **how)
+    found, final = runtime.values(p.cell, p.weights, p.x, p.start, **how)
     same("final states", final, plain.state)
     output = found[p.cell.output].copy()
     if s.lengths is not None:
@@ -53,16 +53,16 @@ def test_outputs_and_final_states_have_the_bits_of_a_run(name: str, kind: tuple)
 @each_cell
 def test_a_value_has_the_same_bits_whoever_else_is_asked_for(name: str) -> None:
     p = draw(ALL_CELLS[name], (5, 3, 4, 19), "float32")
-    everything, _ = kernels.values(p.cell, p.weights, p.x, p.start)
+    everything, _ = runtime.values(p.cell, p.weights, p.x, p.start)
     for one in everything:
-        found, _ = kernels.values(p.cell, p.weights, p.x, p.start, [one], threads=1)
+        found, _ = runtime.values(p.cell, p.weights, p.x, p.start, [one], threads=1)
         assert list(found) == [one]
         same(one, found.values(), [everything[one]])
 
 
 def test_a_state_is_the_one_after_the_step() -> None:
     p = draw(ALL_CELLS["lstm"], (5, 3, 4, 19), "float32")
-    found, final = kernels.values(p.cell, p.weights, p.x, p.start, ["c", "h", "h_next", "i"])
+    found, final = runtime.values(p.cell, p.weights, p.x, p.start, ["c", "h", "h_next", "i"])
     assert list(found) == ["c", "h", "h_next", "i"]
     same("both names", [found["h"]], [found["h_next"]])
     same("the last step", [found["h"][-1], found["c"][-1]], final)
@@ -73,10 +73,10 @@ def test_without_a_start_the_states_are_zeros_and_an_empty_sequence_has_no_value
     zeros = tuple(map(np.zeros_like, p.start))
     same(
         "zeros",
-        kernels.values(p.cell, p.weights, p.x)[0].values(),
-        kernels.values(p.cell, p.weights, p.x, zeros)[0].values(),
+        runtime.values(p.cell, p.weights, p.x)[0].values(),
+        runtime.values(p.cell, p.weights, p.x, zeros)[0].values(),
     )
-    found, final = kernels.values(p.cell, p.weights, p.x[:0], p.start, ["z"])
+    found, final = runtime.values(p.cell, p.weights, p.x[:0], p.start, ["z"])
     assert found["z"].shape == (0, 3, 19)
     same("h0", final, p.start)
 
@@ -88,35 +88,32 @@ def test_without_a_start_the_states_are_zeros_and_an_empty_sequence_has_no_value
 def test_a_name_that_the_cell_has_not_is_said(names: object, said: str) -> None:
     p = draw(ALL_CELLS["gru"], (2, 1, 3, 4), "float32")
     with pytest.raises(InputError, match=said):
-        kernels.values(p.cell, p.weights, p.x, names=names)  # type: ignore[arg-type]
+        runtime.values(p.cell, p.weights, p.x, names=names)  # type: ignore[arg-type]
 
 
 def _written_one_step_late(patch: pytest.MonkeyPatch) -> None:
-    right = passes.call
+    right = arrays.store
 
-    def call(program, cell, sizes, weights, arrays, *rest):
-        late = {n: np.roll(a, 1, 0) if n.startswith("out.") else a for n, a in arrays.items()}
-        found = right(program, cell, sizes, weights, late, *rest)
-        for name, array in arrays.items():
-            if name.startswith("out."):
-                array[...] = np.roll(late[name], 1, 0)
-        return found
+    def store(cell, weights, x, start, into, *rest):
+        right(cell, weights, x, start, into, *rest)
+        for array in into.values():
+            array[...] = np.roll(array, 1, 0)
 
-    patch.setattr(passes, "call", call)
+    patch.setattr(arrays, "store", store)
 
 
 def _the_state_before_the_step(patch: pytest.MonkeyPatch) -> None:
-    right = passes.store
+    right = arrays.store
 
     def store(cell, weights, x, start, into, *rest):
         before = {n.removesuffix("_next"): a for n, a in into.items()}
         right(cell, weights, x, start, before, *rest)
 
-    patch.setattr(passes, "store", store)
+    patch.setattr(arrays, "store", store)
 
 
 def _the_other_direction(patch: pytest.MonkeyPatch) -> None:
-    module = sys.modules[kernels.values.__module__]
+    module = sys.modules[runtime.values.__module__]
     right = module.check_steps
 
     def steps(*args, reverse):

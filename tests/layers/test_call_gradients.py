@@ -1,4 +1,4 @@
-"""The gradients that a call makes itself are those of a library's products, cell by cell."""
+"""The gradients that a call makes are those of torch's own operations, cell by cell."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ torch = pytest.importorskip("torch")
 
 import grus  # noqa: E402
 from cells import ALL_CELLS  # noqa: E402
-from grus.kernels import products  # noqa: E402
 from grus.kernels.terms import Term  # noqa: E402
-from grus.layers import finish  # noqa: E402
-from grus.layers.launch_backward import backwards  # noqa: E402
+from grus.layers.kernel import backwards  # noqa: E402
+from grus.runtime.gradients import GradientTerms  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -28,10 +27,9 @@ def made(name: str, **options: Any) -> Any:
     return grus.Recurrent(ALL_CELLS[name], 5, 5, **projected, **options)
 
 
-def gradients(name: Any, dtype: Any, strided: bool, recompute: bool = False) -> list[Any]:
+def gradients(name: Any, dtype: Any, strided: bool, **options: Any) -> list[Any]:
     torch.manual_seed(1)
-    layer = made(name, dtype=dtype)
-    layer.recompute = recompute
+    layer = made(name, dtype=dtype, **options)
     x = torch.randn(3, 2, 5, dtype=dtype)
     if strided:
         x = x.transpose(0, 1).contiguous().transpose(0, 1)
@@ -48,28 +46,22 @@ def agree(name: str, dtype: Any, found: list[Any], want: list[Any]) -> None:
         assert (one - other).abs().max() <= bound, name
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 @pytest.mark.parametrize("name", NAMED)
-def test_gradients_are_those_of_a_librarys_products(
-    name: str, dtype: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    used: list[int] = []
-
-    def library(a: Any, b: Any, out: Any, *, adds: bool, most_threads: Any) -> None:
-        used.append(1)
-        out[...] = a @ b + (out if adds else 0)
-
-    monkeypatch.setattr(products, "matmul", library)
-    want = gradients(name, dtype, strided=False, recompute=True)
-    assert used
-    used.clear()
-    agree(name, dtype, gradients(name, dtype, strided=False), want)
-    agree(name, dtype, gradients(name, dtype, strided=True), want)
-    assert not used, "the call itself did not make its gradients"
+def test_gradients_are_those_of_the_composite(name: str) -> None:
+    want = gradients(name, torch.float64, strided=False, backend="composite")
+    for strided in (False, True):
+        agree(name, torch.float64, gradients(name, torch.float64, strided), want)
 
 
-def _dropped_sum(self: Any, result: int, name: str, frame: Any) -> Iterator[Term]:
-    del self, result, name, frame
+@pytest.mark.parametrize("name", NAMED)
+def test_windows_and_lengths_have_the_gradients_of_whole_rows(name: str) -> None:
+    want = gradients(name, torch.float32, strided=False)
+    agree(name, torch.float32, gradients(name, torch.float32, strided=True), want)
+    agree(name, torch.float32, gradients(name, torch.float32, False, recompute=True), want)
+
+
+def _dropped_sum(self: Any, result: int, tensor: int, frame: Any) -> Iterator[Term]:
+    del self, result, tensor, frame
     yield from ()
 
 
@@ -77,11 +69,14 @@ def _dropped_sum(self: Any, result: int, name: str, frame: Any) -> Iterator[Term
 def test_a_wrong_term_is_noticed(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
     want = gradients("gru", torch.float64, strided=False)
     if broken == "rows":
-        less = lambda self: iter([replace(t, size=(*t.size[:2], 1)) for t in real(self)])  # noqa: E731
-        real = finish.Finish._x
-        monkeypatch.setattr(finish.Finish, "_x", less)
+        real = GradientTerms._x
+
+        def less(self: Any, rows: int) -> Any:
+            return iter([replace(t, size=(*t.size[:2], 1)) for t in real(self, rows)])
+
+        monkeypatch.setattr(GradientTerms, "_x", less)
     else:
-        monkeypatch.setattr(finish.Finish, "_vectors", _dropped_sum)
+        monkeypatch.setattr(GradientTerms, "_vectors", _dropped_sum)
     backwards.cache_clear()
     try:
         with pytest.raises(AssertionError):

@@ -12,11 +12,11 @@ import torch
 
 from grus.equations import CELLS, CellError, cell, held_at
 from grus.errors import InputError
-from grus.kernels import run as compiled, values as kernel_values
 from grus.layers import GRU, Recurrent
 from grus.layers.held import hold_layer
 from grus.models.language import hold_model
 from grus.reference import run
+from grus.runtime import run as compiled, values as kernel_values
 from held import overwritten
 from small_run import finish, start
 

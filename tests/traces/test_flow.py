@@ -10,7 +10,7 @@ import pytest
 from cells import ALL_CELLS, draw_states, draw_weights, sizes
 from grus.equations import Cell, cell, held_at
 from grus.errors import InputError
-from grus.kernels.adjoints import adjoints
+from grus.runtime import adjoints
 from grus.traces.flow import HEAD, Flow, gradient_flow, table, through
 from unrolled import unrolled
 

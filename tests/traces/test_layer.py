@@ -16,8 +16,7 @@ from torch.nn.utils.rnn import pack_padded_sequence  # noqa: E402
 import grus  # noqa: E402
 from agreement import Problem, WrongKernelError  # noqa: E402
 from cells import ALL_CELLS  # noqa: E402
-from grus import InputError  # noqa: E402
-from grus.kernels import passes  # noqa: E402
+from grus import InputError, runtime  # noqa: E402
 from grus.traces import Trace, layer as module, record  # noqa: E402
 from inside import Inside, check  # noqa: E402
 from test_agreement import KERNEL_CELLS  # noqa: E402
@@ -301,22 +300,22 @@ def _windows_from_the_wrong_end(patch: pytest.MonkeyPatch) -> None:
 
 
 def _the_state_not_carried(patch: pytest.MonkeyPatch) -> None:
-    right = passes.store
+    right = runtime.store
 
     def store(cell, weights, x, state, into, after, steps, threads, start):
         right(cell, weights, x, start, into, after, steps, threads, start)
 
-    patch.setattr(passes, "store", store)
+    patch.setattr(runtime, "store", store)
 
 
 def _the_state_before_the_step(patch: pytest.MonkeyPatch) -> None:
-    right = passes.store
+    right = runtime.store
 
     def store(cell, weights, x, state, into, *rest):
         before = {n.removesuffix("_next") if n != cell.output else n: a for n, a in into.items()}
         right(cell, weights, x, state, before, *rest)
 
-    patch.setattr(passes, "store", store)
+    patch.setattr(runtime, "store", store)
 
 
 def _one_step_late(patch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import cells
-from grus import kernels
+from grus import runtime
 from grus.equations import Apply, Cell, Const, Expr
 from grus.errors import InputError
 from grus.reference import NUMPY
@@ -44,7 +44,7 @@ def sheet_of(
     weights = {f: w.astype(dtype) for f, w in cells.draw_weights(cell, size, rng).items()}
     x = rng.normal(size=(STEPS, size["input"])).astype(dtype)
     start = tuple(s.astype(dtype) for s in cells.draw_states(cell, size, 1, rng))
-    done = kernels.values(cell, weights, x[:, None], start, reverse=reverse)
+    done = runtime.values(cell, weights, x[:, None], start, reverse=reverse)
     alone = tuple(s[0] for s in start)
     return worksheet(cell, weights, x, alone, reverse=reverse), weights, done
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import cells
-from grus import kernels
+from grus import runtime
 from grus.dialects import DIALECTS, Dialect
 from grus.worksheet.notation import Spoken, spoken
 from grus.worksheet.wording import decimal
@@ -37,7 +37,7 @@ def test_every_dialects_sheet_has_the_kernels_numbers_in_its_own_names(dialect: 
     weights, x, start = drawn(dialect)
     said = spoken((dialect.cell, weights), dialect)
     sheet = sheet_of(said, x, start, dialect)
-    values, _ = kernels.values(said.cell, said.weights, x[:, None], tuple(
+    values, _ = runtime.values(said.cell, said.weights, x[:, None], tuple(
         s[None] for s in said.state(start, dialect.cell)
     ))  # fmt: skip
     for step in sheet.steps:
@@ -51,7 +51,7 @@ def test_every_dialects_sheet_prints_what_the_kernels_gave_under_the_house_names
     dialect: Dialect,
 ) -> None:
     weights, x, start = drawn(dialect)
-    house, _ = kernels.values(dialect.cell, weights, x[:, None], tuple(s[None] for s in start))
+    house, _ = runtime.values(dialect.cell, weights, x[:, None], tuple(s[None] for s in start))
     said = spoken((dialect.cell, weights), dialect)
     sheet = sheet_of(said, x, start, dialect)
     names = said.notation.values

@@ -11,8 +11,8 @@ import numpy as np
 from grus.equations import Cell
 from grus.equations.axes import sizes
 from grus.errors import InputError
-from grus.kernels import run as compiled
 from grus.reference import run
+from grus.runtime import run as compiled
 
 Array = Any
 Weights = Mapping[str, Array]

@@ -1,35 +1,71 @@
-"""How a cell runs fast: stages, LLVM text, machine code in memory, threads.
+"""What a cell runs as: stages, LLVM text, machine code in memory, threads.
 
-In: a cell and NumPy arrays. Out: outputs, states, gradients. Imports equations, gradients and
-numpy; `jit.py` alone imports llvmlite. Needs no torch.
+In: a cell. Out: compiled programs, and how their calls are laid out. Imports equations, gradients
+and numpy; `jit.py` alone imports llvmlite. Needs no torch.
 """
 
 from grus.kernels.add import add
-from grus.kernels.arguments import check, check_narrow, check_steps
-from grus.kernels.layout import axis_sizes, layout, output_size, saved_size
-from grus.kernels.passes import Gradients
-from grus.kernels.plan import Plan, UnsupportedCellError, make_plan
-from grus.kernels.run import Result, backward, forward, run
-from grus.kernels.steps import Steps
-from grus.kernels.values import values
+from grus.kernels.call import CHUNK_BYTES, Kernel, Launcher, Source, kernel
+from grus.kernels.frame import Frame, Sizes
+from grus.kernels.layout import Layout, axis_sizes, layout, output_size, saved_size, with_masks
+from grus.kernels.machine import DType, item_bytes
+from grus.kernels.masks import LOW
+from grus.kernels.memory import ALIGN, Array, address, give, lasting, take
+from grus.kernels.plan import ONE, Plan, UnsupportedCellError, make_plan
+from grus.kernels.slots import DENSE, Clear, Variant
+from grus.kernels.split import ALONE, Split, Work, choose, pays, row_shares, wave_pays
+from grus.kernels.steps import PLAIN, Narrow, Steps, part, windows
+from grus.kernels.terms import Side, Term, Terms
+from grus.kernels.together import Part, together
 
+# fmt: off
 __all__ = [
-    "Gradients",
+    "ALIGN",
+    "ALONE",
+    "CHUNK_BYTES",
+    "DENSE",
+    "LOW",
+    "ONE",
+    "PLAIN",
+    "Array",
+    "Clear",
+    "DType",
+    "Frame",
+    "Kernel",
+    "Launcher",
+    "Layout",
+    "Narrow",
+    "Part",
     "Plan",
-    "Result",
+    "Side",
+    "Sizes",
+    "Source",
+    "Split",
     "Steps",
+    "Term",
+    "Terms",
     "UnsupportedCellError",
+    "Variant",
+    "Work",
     "add",
+    "address",
     "axis_sizes",
-    "backward",
-    "check",
-    "check_narrow",
-    "check_steps",
-    "forward",
+    "backend",
+    "choose",
+    "give",
+    "item_bytes",
+    "kernel",
+    "lasting",
     "layout",
     "make_plan",
     "output_size",
-    "run",
+    "part",
+    "pays",
+    "row_shares",
     "saved_size",
-    "values",
+    "take",
+    "together",
+    "wave_pays",
+    "windows",
+    "with_masks",
 ]

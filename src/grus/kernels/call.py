@@ -7,8 +7,6 @@ and torch call alike, and a call costs little more than its block.
 from __future__ import annotations
 
 import array
-import math
-from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -21,15 +19,13 @@ from grus.kernels.compiling import compiling
 from grus.kernels.frame import Frame, Sizes, lay_out
 from grus.kernels.ir import Target
 from grus.kernels.machine import DType
-from grus.kernels.memory import Memory, give, take
+from grus.kernels.memory import Memory, address
 from grus.kernels.plan import ONE, Plan, make_plan
 from grus.kernels.program import Program, guarded
 from grus.kernels.slots import DENSE, Variant, group_axes, groups, operand_axis, vector
-from grus.kernels.split import Held, Split, Work, choose
+from grus.kernels.split import Split, Work
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Place = tuple[int, int, int]
-"""Where an array lies: its address, its bytes from step to step and from row to row."""
 Template = tuple[Frame, "array.array[int]", list[int]]
 """A frame, a block, and the slots in it that count from the memory's beginning."""
 Source = tuple[int, int, int, int]
@@ -73,14 +69,6 @@ class Kernel:
         self.states = [self.at[f"{part}.{s}"] for part in ("h0", "hn") for s in cell.states]
         bases = [f"base.{s}" for s in cell.states]
         self.states += [self.at[name] for name in bases if name in self.at]
-        families = list(stacked_as.families)
-        self.by_family = Launcher(
-            self,
-            tuple(
-                (families.index(w.family), stacked_as.families[w.family].index(w.gate), -1, -1)
-                for w in self.plan.cell.weights
-            ),
-        )
         self.frame = lru_cache(maxsize=64)(self._frame)
         self.work_of = lru_cache(maxsize=256)(self._work_of)
 
@@ -92,10 +80,6 @@ class Kernel:
         if not self.swapped:
             return steps, batch, inputs, hidden, projection
         return steps, batch, inputs, projection, hidden
-
-    def split(self, sizes: Sizes, most_threads: int | None = None) -> Held:
-        """How a call is shared among threads, held while it runs; ``sizes`` by the plan's axes."""
-        return choose(self.work_of(sizes), most_threads)
 
     def _work_of(self, sizes: Sizes) -> Work:
         """What a call has to do."""
@@ -118,26 +102,6 @@ class Kernel:
             tiles=-(-size["hidden"] // self.target.lanes),
         )
 
-    def run(self, frame: Frame, block: array.array[int], offsets: list[int], split: Split) -> Array:
-        """Run a block whose ``offsets`` still count from the memory's beginning. Gives the sums."""
-        held = take(frame.bytes)
-        zeroed = self.place(held, frame, block, offsets, split)
-        if zeroed is not None:
-            zeroed[:] = 0
-        self.compiled.call(block.buffer_info()[0])
-        total = self._total(frame, held)
-        give(held[0])
-        return total
-
-    def _total(self, frame: Frame, held: Memory) -> Array:
-        """The sums of all slices."""
-        memory, base = held
-        first = base - memory.__array_interface__["data"][0] + frame.sums
-        size = math.prod(frame.shape) * self.target.item
-        sums: Array = memory[first : first + size].view(self.dtype).reshape(frame.shape)
-        total: Array = sums.sum(axis=0)
-        return total
-
     def place(
         self,
         held: Memory,
@@ -146,14 +110,14 @@ class Kernel:
         offsets: list[int],
         split: Split,
     ) -> Array | None:
-        """Give a block memory of its own; ``offsets`` as in `run`. What must be zero when it runs,
-        None where nothing must."""
+        """Give a block memory of its own; ``offsets`` are the slots that count from its beginning.
+        What must be zero when it runs, None where nothing must."""
         memory, base = held
         for slot in offsets:
             block[slot] += base
         if split.threads == 1 and not self.sums:
             return None
-        first = base - memory.__array_interface__["data"][0]
+        first = base - address(memory)
         return memory[first : first + frame.zeroed]
 
     def _frame(self, sizes: Sizes, split: Split, ahead: int) -> tuple[Frame, list[int], list[int]]:
@@ -165,7 +129,8 @@ class Kernel:
 
 
 class Launcher:
-    """A kernel whose weights come from certain tensors: those of `Source` for each weight."""
+    """A kernel whose weights come from certain tensors: those of `Source` for each weight; tensors
+    are (address, bytes of a row, bytes of a gate) of each in turn, last axes contiguous."""
 
     def __init__(self, kernel: Kernel, sources: tuple[Source, ...]) -> None:
         self.kernel = kernel
@@ -174,9 +139,8 @@ class Launcher:
             (kernel.at[f"w.{w.name}"], vector(plan, w), source)
             for w, source in zip(plan.cell.weights, sources, strict=True)
         )
-        self.template = lru_cache(maxsize=64)(self._template)
 
-    def _template(
+    def template(
         self, sizes: Sizes, split: Split, ahead: int, tensors: tuple[int, ...]
     ) -> tuple[Frame, array.array[int], list[int]]:
         """A frame, the block with constants, offsets and weights, the slots that are offsets."""
@@ -191,38 +155,6 @@ class Launcher:
                 address, _, size = tensors[3 * second : 3 * second + 3]
                 block[slot + 1] = address + second_gate * size
         return frame, block, offsets
-
-    def __call__(
-        self,
-        sizes: Sizes,
-        split: Split,
-        tensors: tuple[int, ...],
-        arrays: Mapping[str, Place],
-        states: Iterable[int],
-        tables: Mapping[str, int] | None = None,
-    ) -> Array:
-        """Run. ``sizes`` go by the plan's axes; ``tensors`` is (address, bytes of a row, bytes of a
-        gate) of each tensor in turn, last axes contiguous; ``arrays`` are by slot name, what the
-        program has no slot for is left out; ``states`` is (address, bytes of a row) of h0, hn and
-        what resets need, each for all states in turn; ``tables`` are other slots' addresses.
-
-        Gives the sums, a row a name, each padded beyond its axis. Whatever has an address here
-        must live until the call is over.
-        """
-        kernel = self.kernel
-        frame, template, offsets = self.template(sizes, split, CHUNK_BYTES, tensors)
-        block, at = template[:], kernel.at
-        for name, (address, time, row) in arrays.items():
-            if name in at:
-                slot = at[name]
-                block[slot], block[slot + 1], block[slot + 2] = address, time, row
-        numbers = iter(states)
-        for slot in kernel.states:
-            block[slot], block[slot + 1] = next(numbers), next(numbers)
-        if tables:
-            for name, address in tables.items():
-                block[at[name]] = address
-        return kernel.run(frame, block, offsets, split)
 
 
 @lru_cache(maxsize=256)

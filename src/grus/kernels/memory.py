@@ -29,6 +29,12 @@ _spare: dict[int, deque[Array]] = {}
 single operations, and a block that two of them lose is freed."""
 
 
+def address(array: Array) -> int:
+    """Where an array begins."""
+    found: int = array.__array_interface__["data"][0]
+    return found
+
+
 def take(size: int) -> Memory:
     """Memory of at least ``size`` bytes, whatever it holds."""
     unit = max(4096, (1 << size.bit_length()) // (2 * CLASSES))
@@ -37,7 +43,7 @@ def take(size: int) -> Memory:
         block = _spare[size].pop()
     except (KeyError, IndexError):
         block = np.empty(size, np.uint8)
-    start: int = block.__array_interface__["data"][0]
+    start = address(block)
     return block, start + -start % ALIGN
 
 
@@ -69,6 +75,6 @@ def lasting(count: int, dtype: np.dtype[Any]) -> Array:
     # Views of an array hold what it is itself a view of: that must be what comes to an end.
     holder = (ctypes.c_char * block.size).from_buffer(cast(Any, block))
     weakref.finalize(holder, give, block).atexit = False
-    first = start - block.__array_interface__["data"][0]
+    first = start - address(block)
     array: Array = np.frombuffer(memoryview(holder), dtype, count, first)
     return array

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from grus.errors import InputError, MemoryKindError
+from grus.kernels import lasting
 
 PLAIN_TENSORS = (Tensor, torch.nn.Parameter)
 """The classes of nearly all tensors: no others need be looked at before the kernels are asked."""
 LOW = 1 << 40
 """An address below it may be a distance into a storage that was freed, which begins at 0."""
+LARGE = 1 << 20
+"""Bytes from which what is kept for backward lies in memory that comes back."""
 _HANDLERS = (
     Tensor.__torch_function__.__func__,  # type: ignore[attr-defined]
     torch._C._disabled_torch_function_impl,
@@ -95,7 +99,34 @@ def of(tensors: Sequence[Tensor]) -> list[int]:
     whoever shrinks the storage under one that he goes on to hand in is not told.
     """
     places = [tensor.data_ptr() for tensor in tensors]
-    if min(places) < LOW:
+    if places and min(places) < LOW:
         for tensor in tensors:
             check_storage("a tensor", tensor)
     return places
+
+
+def kept(count: int, like: Tensor) -> Tensor:
+    """``count`` numbers for `backward`: memory of this package's, where fresh pages would cost
+    more than what is written to them."""
+    if count * like.element_size() < LARGE:
+        return like.new_empty(count)
+    return torch.from_numpy(lasting(count, np.dtype(str(like.dtype).removeprefix("torch."))))
+
+
+def unusual(tensor: Tensor) -> bool:
+    """True where memory does not hold the numbers: negated when read, or zeros without memory."""
+    return tensor.is_neg() or tensor._is_zerotensor()
+
+
+def by_rows(tensor: Tensor) -> Tensor:
+    """The tensor in memory as its numbers are, its last axis contiguous: itself where it is so. Of
+    one that is expanded along its last axis, axes along which it is expanded stay so."""
+    if unusual(tensor):
+        return tensor.resolve_neg().clone(memory_format=torch.contiguous_format)
+    if tensor.stride(-1) == 1 or tensor.shape[-1] == 1:
+        return tensor
+    if tensor.stride(-1) == 0:
+        leading = [slice(0, 1) if s == 0 else slice(None) for s in tensor.stride()[:-1]]
+        once = tensor[tuple(leading)].clone(memory_format=torch.contiguous_format)
+        return once.expand(tensor.shape)
+    return tensor.contiguous()

@@ -12,8 +12,9 @@ from torch import Tensor
 from grus import kernels
 from grus.dialects import TorchRecord
 from grus.equations import Cell, expected
-from grus.kernels.steps import Steps
+from grus.kernels import Steps
 from grus.layers import composite
+from grus.runtime import Weights
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -42,6 +43,18 @@ class Binding:
     def called(self) -> tuple[str, ...]:
         """What a message calls each of ``tensors``."""
         return ("input", *(f"hx of state {s}" for s in self.cell.states), *self.names)
+
+    @cached_property
+    def stacked(self) -> Weights:
+        """How the weights are stacked in the parameters."""
+        families, inner = self.cell.families, self.cell.families.get("d", ())
+        held = {
+            self.record.tensor(family): tuple((family, gate) for gate in gates)
+            for family, gates in families.items()
+            if family != "d"
+        }
+        held["bias_hh"] = tuple(("d" if g in inner else "b", g) for g in self.record.gates_hh)
+        return Weights(self.cell, self.names, tuple(held[name] for name in self.names))
 
     def start(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The initial states."""
@@ -77,22 +90,6 @@ class Binding:
         return any(
             c.output in kernels.layout(c).derived.saved for c in (self.cell, expected(self.cell))
         )
-
-    @cached_property
-    def axes(self) -> dict[str, tuple[int, int, int]]:
-        """Axis -> the parameter, the dimension and the parts in it that tell its size."""
-        found: dict[str, tuple[int, int, int]] = {}
-        for family, gates in self.cell.families.items():
-            name = self.record.tensor(family)
-            if family == "d" or name not in self.names:
-                continue
-            first, *rest = self.cell.family_axes(family)
-            at = self.names.index(name)
-            found.setdefault(first, (at, 0, len(gates)))
-            for axis in rest:
-                found.setdefault(axis, (at, 1, 1))
-        found.pop("input", None)
-        return found
 
     def composite(self, steps: Steps, *tensors: Tensor) -> tuple[Tensor, ...]:
         """(output, *final states) by torch's own differentiable operations."""

@@ -14,20 +14,15 @@ from torch import Tensor
 
 from grus.dialects import TorchRecord
 from grus.errors import MemoryKindError
-from grus.kernels import threads
-from grus.kernels.memory import give
-from grus.kernels.prepared import Prepared
-from grus.kernels.split import ALONE, pays
-from grus.kernels.together import Part, together
+from grus.kernels import ALONE, Part, give, pays, threads, together
 from grus.layers import addresses, function
 from grus.layers.binding import Binding, bind
-from grus.layers.launch_backward import backwards
-from grus.layers.launch_forward import forwards
+from grus.layers.kernel import backwards, forwards
 from grus.layers.path import WIDE, Path, choose, differentiated, traced
 from grus.layers.profile import shown
 from grus.layers.states import Row
 from grus.layers.stepping import BOTH
-from grus.layers.way import Way
+from grus.runtime import Adjoint, Prepared
 
 DIRECTIONS = (0, 1)
 Call = tuple[Prepared, list[int], list[int]]
@@ -71,10 +66,10 @@ def _forward(
     """(output, *final states of both directions), what backward reads of each."""
     x = each[0][0]
     launch = forwards(bound, x.dtype)
-    size = launch.sizes(each[0])[str(bound.cell.shapes.values[bound.cell.output])]
+    size, name = launch.output_size(each[0]), bound.cell.output
     output = x.new_empty((*x.shape[:2], 2 * size))
     laid = [
-        launch.lay(each[k], BOTH[k], keep=keep, into=output[..., k * size : (k + 1) * size])
+        launch.lay(each[k], BOTH[k], keep=keep, into={name: output[..., k * size : (k + 1) * size]})
         for k in DIRECTIONS
     ]
     with shown("forward", bound.cell, x, each[0][1:], "2 directions"):
@@ -125,9 +120,8 @@ class _Both(torch.autograd.Function):
         half, count, size = len(rest) // 2, ctx.bound.states, output.shape[2] // 2
         needs = ctx.needs_input_grad[1:]
         own = (needs[: 1 + half], (needs[0], *needs[1 + half :]))
-        ways = [
-            Way(
-                ctx.bound,
+        calls = [
+            Adjoint(
                 BOTH[k],
                 own[k],
                 output[..., k * size : (k + 1) * size],
@@ -137,18 +131,20 @@ class _Both(torch.autograd.Function):
             )
             for k in DIRECTIONS
         ]
-        plain = not any(function.followed(way) for way in ways)
-        found = _gradients(ways) if plain else [function.gradients_of(way) for way in ways]
+        if any(function.followed(call.given) for call in calls):
+            found = [function.gradients_of(ctx.bound, call) for call in calls]
+        else:
+            found = _gradients(ctx.bound, calls)
         parts = [one[0] for one in found if one[0] is not None]
         dx = None if not parts else parts[0] if len(parts) == 1 else parts[0] + parts[1]
         return None, dx, *found[0][1:], *found[1][1:]
 
 
-def _gradients(ways: list[Way]) -> list[list[Tensor | None]]:
+def _gradients(bound: Binding, calls: list[Adjoint]) -> list[list[Tensor | None]]:
     """The gradients of each direction's tensors, where nobody differentiates them again."""
-    laid = [backwards(way.bound, way.output.dtype).lay(way) for way in ways]
-    x, *states = ways[0].tensors
-    with shown("backward", ways[0].bound.cell, x, states, "2 directions"):
+    x, *states = calls[0].tensors
+    laid = [backwards(bound, x.dtype).lay(call) for call in calls]
+    with shown("backward", bound.cell, x, states, "2 directions"):
         run([(one.run, one.buffers, one.results) for one in laid])
     for one in laid:
         give(one.adjoints)

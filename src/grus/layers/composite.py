@@ -11,7 +11,7 @@ from torch import Tensor
 from grus.dialects import TorchRecord
 from grus.equations import OPERATORS, Cell, expected
 from grus.equations.axes import sizes
-from grus.kernels.steps import PLAIN, Steps
+from grus.kernels import PLAIN, Steps
 from grus.reference.evaluate import split
 from grus.reference.masks import draw
 from grus.reference.operations import Operations

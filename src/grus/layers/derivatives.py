@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from grus.kernels.steps import Steps
+from grus.kernels import Steps
 from grus.layers.binding import Binding
 
 Function = Callable[..., tuple[Tensor, ...]]

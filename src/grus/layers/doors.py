@@ -14,7 +14,7 @@ from torch import Tensor
 from grus.dialects import TorchRecord
 from grus.equations import CELLS
 from grus.errors import InputError, MemoryKindError
-from grus.kernels.steps import PLAIN, Steps
+from grus.kernels import PLAIN, Steps
 from grus.layers import addresses, composite, function, native, onnx_nodes, operator
 from grus.layers.path import NARROW, WIDE, Path, choose, traced
 from grus.layers.profile import profiled, shown

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from grus.kernels.steps import Steps
+from grus.kernels import Steps
 from grus.layers.binding import Binding
 
 Apply = Callable[..., tuple[Tensor, ...]]

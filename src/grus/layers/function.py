@@ -17,13 +17,13 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from grus.dialects import TorchRecord
-from grus.kernels.steps import PLAIN, Steps
+from grus.kernels import PLAIN, Steps
 from grus.layers import folding, kernel
 from grus.layers.binding import Binding, bind
 from grus.layers.derivatives import gradients, pullback, pushed, replayed, replayed_gradients
 from grus.layers.path import traced
 from grus.layers.profile import profiled, shown
-from grus.layers.way import Way
+from grus.runtime import Adjoint
 
 _transformed = torch._C._are_functorch_transforms_active
 """What autograd functions themselves ask to know whether vmap, grad, jvp ... are under way."""
@@ -106,8 +106,8 @@ class _Plain(torch.autograd.Function):
 
         output, saved, *tensors = kept(ctx, given[0], again)
         needs = ctx.needs_input_grad[2:]
-        way = Way(ctx.bound, ctx.steps, needs, output, saved, given, tuple(tensors))
-        return None, None, *gradients_of(way)
+        call = Adjoint(ctx.steps, needs, output, saved, given, tuple(tensors))
+        return None, None, *gradients_of(ctx.bound, call)
 
     @staticmethod
     def jvp(ctx: Any, *moved: Any) -> tuple[Tensor, ...]:
@@ -145,10 +145,10 @@ def kept(ctx: Any, dy: Tensor, again: Callable[..., Tensor]) -> tuple[Any, ...]:
     return output, *rest
 
 
-def followed(way: Way) -> bool:
+def followed(given: tuple[Tensor, ...]) -> bool:
     """Whether anything might differentiate the gradients, or replaces what computes them."""
     return (
-        any(map(_batched, way.given))
+        any(map(_batched, given))
         or traced()
         or torch.is_grad_enabled()
         or _transformed()
@@ -156,20 +156,19 @@ def followed(way: Way) -> bool:
     )
 
 
-def gradients_of(way: Way) -> list[Tensor | None]:
+def gradients_of(bound: Binding, call: Adjoint) -> list[Tensor | None]:
     """The gradients of the tensors, as something to differentiate where anything might."""
-    bound, steps, needs, tensors = way.bound, way.steps, way.needs, way.tensors
-    output, saved, given = way.output, way.saved, way.given
+    steps, needs, output, saved, given, tensors = call
     if any(map(_batched, given)):
         return replayed(bound.composite, (steps,), tensors, given)
     if traced():
         every = pullback(bound.composite, (steps,), tensors, given)
         return [g if need else None for g, need in zip(every, needs, strict=True)]
-    if not followed(way):
+    if not followed(given):
         if profiled():
             with shown("backward", bound.cell, tensors[0], tensors[1:]):
-                return kernel.backward(way)
-        return kernel.backward(way)
+                return kernel.backward(bound, call)
+        return kernel.backward(bound, call)
     found = _Gradients.apply(bound, steps, needs, output, saved, *given, *tensors)  # type: ignore[no-untyped-call]
     each = iter(found)
     return [next(each) if need else None for need in needs]
@@ -200,8 +199,8 @@ class _Sequence(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor, _: Any, __: Any, *dfinal: Tensor) -> tuple[Any, ...]:
         output, saved, *tensors = ctx.saved_tensors
         needs = ctx.needs_input_grad[2:]
-        way = Way(ctx.bound, ctx.steps, needs, output, saved, (dy, *dfinal), tuple(tensors))
-        return None, None, *gradients_of(way)
+        call = Adjoint(ctx.steps, needs, output, saved, (dy, *dfinal), tuple(tensors))
+        return None, None, *gradients_of(ctx.bound, call)
 
     @staticmethod
     def jvp(ctx: Any, *moved: Any) -> tuple[Any, ...]:
@@ -232,7 +231,7 @@ class _Gradients(torch.autograd.Function):
         *rest: Tensor,
     ) -> tuple[Tensor, ...]:
         given, tensors = rest[: 1 + bound.states], rest[1 + bound.states :]
-        found = kernel.backward(Way(bound, steps, needs, output, saved, given, tensors))
+        found = kernel.backward(bound, Adjoint(steps, needs, output, saved, given, tensors))
         return tuple(g for g in found if g is not None)
 
     @staticmethod

@@ -12,7 +12,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from grus.dialects import TorchRecord
 from grus.equations import CELLS, Cell
-from grus.kernels.steps import PLAIN, Steps
+from grus.kernels import PLAIN, Steps
 
 NATIVE: dict[Cell, Callable[..., Any]] = {
     CELLS["gru"]: torch._VF.gru,

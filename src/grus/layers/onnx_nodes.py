@@ -16,7 +16,7 @@ from torch import Tensor
 from grus.dialects import TorchRecord
 from grus.dialects.network import Unrepresentable
 from grus.equations import Cell
-from grus.kernels.steps import Steps
+from grus.kernels import Steps
 from grus.layers import composite
 from grus.onnx.forms import Written, written
 from grus.onnx.graph import attributes

@@ -20,11 +20,11 @@ from torch.autograd import forward_ad
 
 from grus import kernels
 from grus.dialects import TorchRecord
-from grus.kernels.steps import Steps
+from grus.kernels import Steps
 from grus.layers import composite, function, kernel
 from grus.layers.binding import Binding, bind
 from grus.layers.path import constant, jit_traced
-from grus.layers.way import Way
+from grus.runtime import Adjoint, check_steps
 
 
 @constant
@@ -78,7 +78,7 @@ def _steps(
     counts = None if lengths is None else lengths.numpy()
     begins = None if resets is None else resets.numpy()
     size = (x.shape[0], x.shape[1])
-    steps = kernels.check_steps(counts, begins, reset_to, size, reverse=reverse)
+    steps = check_steps(counts, begins, reset_to, size, reverse=reverse)
     return replace(steps, seed=seed, recompute=recompute)
 
 
@@ -172,8 +172,8 @@ def _backward(
     steps = _steps(tensors[0], lengths, resets, reset_to, reverse, seed, recompute)
     bound = bound_to(cell, names)
     kept = saved[: _kept(bound, tensors, steps)]
-    way = Way(bound, steps, tuple(needs), output, kept, tuple(given), tuple(tensors))
-    found = kernel.backward(way)
+    call = Adjoint(steps, tuple(needs), output, kept, tuple(given), tuple(tensors))
+    found = kernel.backward(bound, call)
     return [g for g in found if g is not None]
 
 

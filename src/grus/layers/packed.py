@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from grus.kernels.steps import Steps
+from grus.kernels import Steps
 from grus.layers.states import State
 from grus.layers.stepping import BOTH, Directions
 

@@ -30,8 +30,8 @@ from torch.autograd import forward_ad
 
 from grus.equations import Cell
 from grus.errors import InputError
+from grus.kernels import PLAIN, Steps
 from grus.kernels.backend import backend
-from grus.kernels.steps import PLAIN, Steps
 from grus.layers import native
 
 Path = Literal["kernels", "composite", "torch", "onnx"]

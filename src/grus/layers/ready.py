@@ -18,18 +18,17 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from grus.dialects import TorchRecord
+from grus.kernels import PLAIN
 from grus.kernels.backend import backend
-from grus.kernels.prepared import Prepared
-from grus.kernels.steps import PLAIN
 from grus.layers import addresses, function, likeness
-from grus.layers.addresses import PLAIN_TENSORS
+from grus.layers.addresses import PLAIN_TENSORS, by_rows, unusual
 from grus.layers.binding import Binding, bind
-from grus.layers.launch import by_rows, unusual
-from grus.layers.launch_forward import forwards
+from grus.layers.kernel import forwards
 from grus.layers.likeness import Found
 from grus.layers.path import WIDE
 from grus.layers.profile import profiled
 from grus.layers.states import Row, State
+from grus.runtime import Prepared
 
 _transformed = torch._C._are_functorch_transforms_active
 _replaced = torch._C._len_torch_dispatch_stack
@@ -106,7 +105,7 @@ def sequence(
     output = x.new_empty(*call.output)
     final = tuple([x.new_empty(*shape) for shape in call.states])
     where = addresses.of((x, *(given or call.start)))
-    where[1:1] = output.data_ptr(), 0
+    where[1:1] = 0, output.data_ptr()
     for state in final:
         where.append(state.data_ptr())
     call.run(where)

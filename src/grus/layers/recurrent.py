@@ -17,7 +17,7 @@ from grus.dialects import TorchRecord
 from grus.dialects.torch_module import current
 from grus.equations import Cell, cell as find_cell, expected
 from grus.errors import InputError, KindError, ShapeError
-from grus.kernels.steps import PLAIN, Narrow, Steps
+from grus.kernels import PLAIN, Narrow, Steps
 from grus.layers import (
     arguments,
     both,

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from grus.equations import Cell, CellError, regularised as equations
 from grus.errors import InputError
-from grus.kernels.steps import Steps
+from grus.kernels import Steps
 from grus.layers.path import jit_traced
 from grus.reference.masks import words
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from grus.kernels.steps import Steps
+from grus.kernels import Steps
 from grus.layers.states import Row
 from grus.layers.stepping import Directions
 

@@ -14,13 +14,12 @@ from torch import Tensor
 from grus import kernels
 from grus.equations import expected
 from grus.errors import InputError
-from grus.kernels.arrays import address
+from grus.kernels import Narrow, address
 from grus.kernels.backend import backend
-from grus.kernels.stepper import PackedStep
-from grus.kernels.steps import Narrow
 from grus.layers import addresses, parameters
 from grus.layers.binding import bind
 from grus.layers.path import WIDE, differentiated
+from grus.runtime import PackedStep, check_narrow
 
 if TYPE_CHECKING:
     from grus.layers.recurrent import Recurrent
@@ -64,7 +63,7 @@ class Stepper:
             raise InputError(f"cell {layer.cell.name} has no weights for a stepper to pack")
         self._cell, self._kind = expected(layer.cell), first.dtype
         self._dtype = np.dtype(str(first.dtype).removeprefix("torch."))
-        kernels.check_narrow(narrow, self._dtype)
+        check_narrow(narrow, self._dtype)
         self._narrow = narrow
         self._weights = [_snapshot(layer, k) for k in range(layer.num_layers)]
         self._inputs, self._sizes = layer.input_size, layer._state_sizes

@@ -16,7 +16,7 @@ from grus.arguments import (
     check_resets,
     check_shape,
 )
-from grus.kernels.steps import PLAIN, Steps
+from grus.kernels import PLAIN, Steps
 from grus.layers.path import jit_traced
 
 Directions = tuple[Steps, Steps]

@@ -8,24 +8,22 @@ cut of the sequence changes none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from grus.dialects import TorchRecord
 from grus.errors import MemoryKindError
-from grus.kernels import threads
-from grus.kernels.split import ALONE, Work, wave_pays
-from grus.kernels.steps import PLAIN
-from grus.kernels.together import Part, together
+from grus.kernels import ALONE, DENSE, PLAIN, Part, Work, threads, together, wave_pays
 from grus.layers import addresses
+from grus.layers.addresses import by_rows
 from grus.layers.binding import bind
-from grus.layers.launch import by_rows
-from grus.layers.launch_forward import Forwards, Laid, forwards
+from grus.layers.kernel import forwards
 from grus.layers.path import WIDE, Path, choose, differentiated, traced
 from grus.layers.profile import shown
 from grus.layers.states import Row
+from grus.runtime import Forwards, Laid
 
 PIECES, LEAST = 8, 16
 """Pieces of a sequence, and the fewest steps of one: fewer would not fill tiles of rows with x."""
@@ -51,10 +49,10 @@ def sequence(
     if torch.is_grad_enabled() and any(t.requires_grad for t in (x, *tensors)):
         return None
     launch = forwards(bind(record, tuple(named[0])), x.dtype)
-    size = launch.sizes((x, *start[0], *named[0].values()))
-    width = size[str(record.cell.shapes.values[record.cell.output])]
+    every = (x, *start[0], *named[0].values())
+    width = launch.output_size(every)
     pieces = range(0, time, length)
-    if not wave_pays(_works(launch, x, size, width, len(start)), len(pieces)):
+    if not wave_pays(_works(launch, every, width, len(start)), len(pieces)):
         return None
     laid: list[Laid] = []
     below = by_rows(x)
@@ -62,7 +60,8 @@ def sequence(
         output = x.new_empty((time, x.shape[1], width))
         every = (below[:length], *row, *own.values())
         try:
-            laid.append(launch.lay(every, PLAIN, keep=False, into=output[:length]))
+            into = {record.cell.output: output[:length]}
+            laid.append(launch.lay(every, PLAIN, keep=False, into=into))
         except MemoryKindError:
             return None
         below = output
@@ -71,16 +70,12 @@ def sequence(
     return below, [one.final for one in laid]
 
 
-def _works(
-    launch: Forwards, x: Tensor, size: Mapping[str, int], width: int, layers: int
-) -> list[Work]:
+def _works(launch: Forwards, tensors: tuple[Tensor, ...], width: int, layers: int) -> list[Work]:
     """What each layer has to do."""
-    kernel, projection = launch.launcher("inference", "").kernel, size.get("projection", 0)
-    inputs = (x.shape[2], *[width] * (layers - 1))
-    return [
-        kernel.work_of(kernel.sizes((*x.shape[:2], count, size["hidden"], projection)))
-        for count in inputs
-    ]
+    kernel, size = launch.launcher((launch.cell.output,), DENSE).kernel, launch.sizes(tensors)
+    lead, own = tensors[0].shape[:2], (size["hidden"], size.get("projection", 0))
+    inputs = (size["input"], *[width] * (layers - 1))
+    return [kernel.work_of(kernel.sizes((*lead, count, *own))) for count in inputs]
 
 
 def _run(laid: Sequence[Laid], pieces: range, time: int) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from grus import kernels, reference
+from grus import reference, runtime
 from grus.equations import Cell
-from grus.kernels import UnsupportedCellError
+from grus.kernels import UnsupportedCellError, make_plan
 from grus.kernels.backend import backend
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -38,7 +38,7 @@ def run_rows(
     """
     first = tuple(start[name] for name in cell.states)
     if runs_on_kernels(cell):
-        fast = kernels.run(cell, weights, x, first, lengths=lengths, reverse=reverse)
+        fast = runtime.run(cell, weights, x, first, lengths=lengths, reverse=reverse)
         output, final = fast.output, fast.state
     else:
         slow = reference.run(cell, weights, x, first, lengths=lengths, reverse=reverse)
@@ -54,7 +54,7 @@ def runs_on_kernels(cell: Cell) -> bool:
     if backend() != "kernels":
         return False
     try:
-        kernels.make_plan(cell)
+        make_plan(cell)
     except UnsupportedCellError:
         return False
     return True

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from grus import kernels
+from grus import runtime
 from grus.equations import CELLS, Cell, held_at, hold_weights
 from grus.equations.flat import gates
 
@@ -136,7 +136,7 @@ class TextReading:
         for k, weights in enumerate(network.layers):
             found = self.values[k]
             start = tuple(state[None] for state in self.state(k, len(self.inputs[k])))
-            new, _ = kernels.values(network.cell, weights, x[:, None], start, threads=1)
+            new, _ = runtime.values(network.cell, weights, x[:, None], start, threads=1)
             rows = {name: value[:, 0] for name, value in new.items()}
             had = len(self.inputs[k]) > 0
             self.inputs[k] = np.concatenate([self.inputs[k], x]) if had else x

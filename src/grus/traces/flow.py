@@ -12,8 +12,7 @@ import numpy as np
 
 from grus.equations import Cell, cell as find_cell
 from grus.errors import InputError
-from grus.kernels import run
-from grus.kernels.adjoints import adjoints
+from grus.runtime import adjoints, run
 
 if TYPE_CHECKING:
     from torch import nn

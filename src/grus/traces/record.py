@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from grus import runtime
 from grus.equations import Apply, Cell
 from grus.errors import InputError
-from grus.kernels import passes
 from grus.kernels.steps import Steps, part
-from grus.kernels.values import equation, value_names, value_sizes
+from grus.runtime import equation, value_names, value_sizes
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Chosen = int | slice | str | Sequence[int] | Array | None
@@ -265,7 +265,9 @@ class _Row:
             arrays[own] = self.buffer(own, x) if output is None else output
         after = tuple(map(np.empty_like, self.state))
         inner = part(self.steps, first, end)
-        passes.store(self.cell, self.weights, x, self.state, arrays, after, inner, None, self.start)
+        runtime.store(
+            self.cell, self.weights, x, self.state, arrays, after, inner, None, self.start
+        )
         self.state = after
         picked = self.recorded[low:high] - first
         for name in aside:

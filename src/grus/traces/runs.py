@@ -12,7 +12,7 @@ import numpy as np
 
 from grus.equations import Cell
 from grus.errors import InputError, needed_for
-from grus.kernels.values import values
+from grus.runtime import values
 from grus.traces.flow import Flow, through
 from grus.traces.layer import Source, follow, joined, read
 from grus.traces.record import Chosen, Selection

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from grus import kernels, reference
+from grus import reference, runtime
 from grus.equations import Cell, Expr, Name, State, expected
 from grus.equations.axes import sizes
 from grus.equations.text import counted
@@ -41,7 +41,7 @@ def compute(
     """Run a cell over ``x`` [time, input], each of ``h0`` [size of its axis], in the dtype of x.
 
     The kernels run; where they are turned off or cannot run the cell, the reference in float64
-    does, and ``by`` says why. Raises InputError as `kernels.values` does.
+    does, and ``by`` says why. Raises InputError as `runtime.values` does.
     """
     axes = sizes(cell, dict(weights), x.shape[1], batched(h0))
     zeros = tuple(np.zeros(axes[cell.shapes.states[s]]) for s in cell.states)
@@ -51,7 +51,7 @@ def compute(
         try:
             own = {family: np.asarray(w, x.dtype) for family, w in weights.items()}
             # One row on one thread: the bits do not depend on it, and no threads are looked for.
-            values, final = kernels.values(cell, own, x[:, None], batch, reverse=reverse, threads=1)
+            values, final = runtime.values(cell, own, x[:, None], batch, reverse=reverse, threads=1)
             by = f"the compiled kernels in {x.dtype.name}"
             return _alone(values, batch, final, by)
         except UnsupportedCellError as error:

@@ -8,14 +8,14 @@ from typing import Any, cast
 import numpy as np
 
 from grus.equations import Cell
-from grus.kernels.arrays import address
-from grus.kernels.call import CHUNK_BYTES, kernel
+from grus.kernels.call import CHUNK_BYTES, Launcher, kernel
 from grus.kernels.layout import axis_sizes
 from grus.kernels.machine import DType
-from grus.kernels.memory import ALIGN
+from grus.kernels.memory import ALIGN, address
 from grus.kernels.slots import Variant
 from grus.kernels.split import ALONE
 from grus.kernels.steps import Narrow
+from grus.runtime.weights import by_family
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Row = tuple[int, int]
@@ -47,9 +47,8 @@ class PackedStep:
         for family, gates in cell.families.items():
             stacked, row = weights[family], weights[family].strides[0]
             tensors += (address(stacked), row, stacked.shape[0] // len(gates) * row)
-        frame, block, offsets = program.by_family.template(
-            sizes, ALONE.split, CHUNK_BYTES, tuple(tensors)
-        )
+        launcher = Launcher(program, by_family(cell).sources(program.plan.cell.weights))
+        frame, block, offsets = launcher.template(sizes, ALONE.split, CHUNK_BYTES, tuple(tensors))
         self._memory = np.zeros(frame.bytes + ALIGN, np.uint8)
         begin = address(self._memory)
         self._block, self._run = block[:], program.compiled.call

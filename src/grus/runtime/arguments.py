@@ -10,7 +10,7 @@ import numpy as np
 from grus.arguments import check_lengths, check_reset_to, check_resets, check_states
 from grus.equations import Cell, sizes
 from grus.errors import InputError
-from grus.kernels.steps import PLAIN, Narrow, Steps
+from grus.kernels import PLAIN, Narrow, Steps
 
 Array = np.ndarray[Any, np.dtype[Any]]
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))

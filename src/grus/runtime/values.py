@@ -9,10 +9,10 @@ import numpy as np
 
 from grus.equations import Cell, expected
 from grus.errors import InputError
-from grus.kernels import passes
-from grus.kernels.arguments import check, check_steps, check_threads
-from grus.kernels.layout import axis_sizes
-from grus.kernels.plan import ONE, make_plan
+from grus.kernels import ONE, axis_sizes, make_plan
+from grus.runtime import arrays
+from grus.runtime.arguments import check, check_steps, check_threads
+from grus.runtime.rows import packing
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -52,10 +52,12 @@ def values(
         for name, size in value_sizes(cell, weights, start).items()
         if name in wanted.values()
     }
-    for array in into.values():
-        blank(array, steps.lengths)
+    pack = packing(steps)
+    if pack is not None:
+        for array in into.values():
+            pack.blank(array, np.nan)
     final = tuple(np.empty(s.shape, x.dtype) for s in start)
-    passes.store(cell, weights, x, start, into, final, steps, threads, start)
+    arrays.store(cell, weights, x, start, into, final, steps, threads, start)
     return {name: into[own] for name, own in wanted.items()}, final
 
 
@@ -90,10 +92,3 @@ def value_sizes(
     one number for each row."""
     sizes = axis_sizes(cell, weights, states)
     return {name: sizes[cell.shapes.values[name] or ONE] for name, _ in cell.equations}
-
-
-def blank(array: Array, lengths: Array | None) -> None:
-    """Put NaN past each row's end into an array of [time, batch, axis]."""
-    if lengths is not None:
-        for row in np.flatnonzero(lengths < len(array)):
-            array[lengths[row] :, row] = np.nan

@@ -10,15 +10,14 @@ import numpy as np
 
 from grus.equations import Cell, expected
 from grus.errors import InputError
-from grus.kernels.arguments import check, check_threads
-from grus.kernels.arrays import Order, call
-from grus.kernels.call import kernel
-from grus.kernels.layout import axis_sizes, layout, output_size, saved_size, views
-from grus.kernels.machine import DType
+from grus.kernels.layout import axis_sizes, layout, output_size, saved_size
+from grus.kernels.memory import address, give
 from grus.kernels.plan import make_plan
-from grus.kernels.products import Products, recipe
-from grus.kernels.run import forward
-from grus.kernels.slots import Variant
+from grus.kernels.steps import PLAIN
+from grus.runtime.arguments import check, check_threads
+from grus.runtime.arrays import backwards, buffers, forward
+from grus.runtime.backward_calls import Adjoint
+from grus.runtime.buffer import Buffer, array
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -51,32 +50,27 @@ def adjoints(
     output, saved = np.empty(shape, x.dtype), np.empty(saved_size(cell, x.shape, axes), x.dtype)
     final = tuple(map(np.empty_like, start))
     forward(cell, weights, x, start, output, final, saved, threads=threads)
-    kept = views(cell, saved, x.shape, axes) | {cell.output: output, "x": x}
     own = {s: f"d_{s}" for s in cell.states}
-    stores = tuple(dict.fromkeys((*plan.adjoints, *own.values())))
-    dtype: DType = "float64" if x.dtype == np.float64 else "float32"
-    program = kernel(plan.derived.cell, dtype, stores, plan.sums, cell, Variant())
-    flat = np.empty((*x.shape[:2], plan.columns(axes)), x.dtype)
-    into = {}
-    for name in plan.adjoints:
-        at, size = plan.place(name, axes)
-        into[name] = flat[..., at : at + size]
-    for state, name in own.items():
+    into = {
+        name: np.empty((*x.shape[:2], axes[cell.shapes.states[state]]), x.dtype)
+        for state, name in own.items()
+        if name not in plan.adjoints
+    }
+    given = (np.ascontiguousarray(dy), *map(np.zeros_like, start))
+    tensors = (x, *start, *(weights[family] for family in cell.families))
+    needs = (True, *[True] * len(start), *[False] * len(cell.families))
+    call = Adjoint(PLAIN, needs, Buffer(output), Buffer(saved), buffers(given), buffers(tensors))
+    laid = backwards(cell, x.dtype.name).lay(call, into={n: Buffer(a) for n, a in into.items()})
+    laid.run(laid.buffers, 0, laid.results, threads)
+    first = laid.buffers[4] - address(laid.adjoints)
+    block = laid.adjoints[first : first + x.itemsize * x.shape[0] * x.shape[1] * plan.columns(axes)]
+    flat = block.view(x.dtype).reshape(*x.shape[:2], plan.columns(axes))
+    for name in own.values():
         if name not in into:
-            into[name] = np.empty((*x.shape[:2], axes[cell.shapes.states[state]]), x.dtype)
-    arrays = {f"in.{n}": np.ascontiguousarray(dy) if n == "dy" else kept[n]
-              for n in program.plan.step_inputs}  # fmt: skip
-    arrays |= {f"out.{name}": array for name, array in into.items()}
-    order = [plan.derived.cell.states.index(f"d{s}") for s in cell.states]
-    zeros = [np.zeros(start[order.index(k)].shape, x.dtype) for k in range(len(order))]
-    ends = tuple(map(np.empty_like, zeros))
-    sizes = (*x.shape, axes["hidden"], axes.get("projection", 0))
-    call(program, cell, sizes, weights, arrays, tuple(zeros), ends, Order(backwards=True), threads)
-    rows = flat.reshape(x.shape[0] * x.shape[1], flat.shape[-1])
-    how = recipe(cell, tuple(axes.items()))
-    products = Products(how, rows, threads)
-    dx = products.x(weights, x.shape[2]).reshape(x.shape)
-    return {state: into[name] for state, name in own.items()}, dx
+            at, size = plan.place(name, axes)
+            into[name] = flat[..., at : at + size].copy()
+    give(laid.adjoints)
+    return {state: into[name] for state, name in own.items()}, array(laid.gradients[0])
 
 
 def _said(value: object) -> str:

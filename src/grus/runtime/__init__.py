@@ -1,0 +1,23 @@
+"""Compiled code over memory of any library: sequences and their gradients.
+
+In: a cell, and arrays or tensors that lie in memory. Out: outputs, states, gradients, any values of
+a step. Imports kernels, equations, gradients and numpy; needs no torch.
+"""
+
+from grus.runtime.adjoints import adjoints
+from grus.runtime.arguments import check, check_narrow, check_steps
+from grus.runtime.arrays import Gradients, Result, backward, forward, run, store
+from grus.runtime.backward_calls import Adjoint, Backwards
+from grus.runtime.buffer import Library
+from grus.runtime.forward_calls import Forwards, Laid
+from grus.runtime.prepared import Prepared
+from grus.runtime.stepper import PackedStep
+from grus.runtime.values import equation, value_names, value_sizes, values
+from grus.runtime.weights import Weights
+
+# fmt: off
+__all__ = [
+    "Adjoint", "Backwards", "Forwards", "Gradients", "Laid", "Library", "PackedStep",
+    "Prepared", "Result", "Weights", "adjoints", "backward", "check", "check_narrow",
+    "check_steps", "equation", "forward", "run", "store", "value_names", "value_sizes", "values",
+]

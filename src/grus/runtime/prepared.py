@@ -1,0 +1,289 @@
+"""Calls that are made often: all is laid out but where their buffers lie."""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from grus.errors import InputError
+from grus.kernels.call import CHUNK_BYTES, Kernel, Launcher
+from grus.kernels.frame import Frame, Sizes
+from grus.kernels.masks import LOW
+from grus.kernels.memory import address, give, take
+from grus.kernels.split import Split, choose
+from grus.kernels.terms import Terms
+from grus.runtime.rows import Packing, States
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Finish = Callable[[Frame, int], Terms]
+"""What is made of the sums of a call, and of its buffers, in its frame, from so many steps of
+rows."""
+
+SPARE_BYTES = 64 * 1024
+"""Memory up to this size stays with a call that is made again, where it is found at once."""
+MOST_TERMS = 64
+"""Numbers of valid steps whose terms are kept."""
+
+
+class Part(NamedTuple):
+    """Where an array lies: in which buffer, bytes from its beginning, from step to step and from
+    row to row. A packed one, without padding, begins ``before`` bytes later for each valid step."""
+
+    buffer: int
+    offset: int
+    time: int
+    row: int
+    packed: bool = False
+    before: int = 0
+
+
+class Ragged(NamedTuple):
+    """What a call of rows of many lengths reads beside its buffers. The states are [batch, size],
+    in the caller's order; ``base`` are those that are put back, or collected, at ``resets``."""
+
+    packing: Packing
+    start: States
+    final: States
+    base: States
+    resets: Array | None
+    ahead: int
+
+
+class Prepared:
+    """A call at certain sizes, of certain parameters: ``prepared(buffers)`` makes it.
+
+    ``sizes`` and ``tensors`` are as in a `Launcher`'s call; ``parts`` are by slot name, ``states``
+    (buffer, bytes of a row) of h0, hn, and what resets need; the last buffer holds the flags of
+    resets. Masks are drawn for steps from ``first`` on, ``backwards`` or not, and for rows from
+    ``row`` on. ``finish`` makes what follows each call.
+    """
+
+    def __init__(
+        self,
+        launcher: Launcher,
+        sizes: Sizes,
+        tensors: tuple[int, ...],
+        parts: dict[str, Part],
+        states: Sequence[tuple[int, int]],
+        *,
+        first: int,
+        row: int,
+        backwards: bool,
+        finish: Finish | None = None,
+    ) -> None:
+        self.launcher, self.kernel = launcher, launcher.kernel
+        self.finish = finish
+        self.sizes, self.tensors = sizes, tensors
+        self.work, self.run = self.kernel.work_of(sizes), self.kernel.compiled.call
+        self.first, self.row, self.backwards = first, row, backwards
+        at, ragged = self.kernel.at, self.kernel.variant.ragged
+        steps = sizes[0] - 1 if backwards else 0
+        self.drawn = self._drawn(np.arange(sizes[1]), np.full(sizes[1], steps))
+        self.strides: list[tuple[int, int]] = []
+        self.moving: list[tuple[int, int, int]] = []
+        self.tables: list[tuple[int, Part]] = []
+        self.timed: list[int] = []
+        for name, part in parts.items():
+            if name not in at:
+                continue
+            slot = at[name]
+            self.timed.append(slot)
+            self.moving.append((slot, part.buffer, part.offset))
+            self.strides.append((slot + 1, part.time))
+            if ragged:
+                self.tables.append((slot + 2, part))
+            else:
+                self.strides.append((slot + 2, part.row))
+        for slot, (buffer, size) in zip(self.kernel.states, states, strict=True):
+            self.moving.append((slot, buffer, 0))
+            self.strides.append((slot + 1, size))
+        if "clear" in at:
+            self.moving.append((at["clear"], -1, 0))
+        self.steps = parts["x"].time if "steps" in at and "x" in at else 0
+        self.templates: dict[Split, Laid] = {}
+
+    def _drawn(self, rows: Array, steps: Array) -> Drawn:
+        sign = -1 if self.backwards else 1
+        return Drawn(self.row + rows, self.first + steps, sign, self.kernel.streams)
+
+    def _laid(self, split: Split) -> Laid:
+        """What all calls of a split have in common."""
+        found = self.templates.get(split)
+        if found is None:
+            frame, block, offsets = self.launcher.template(
+                self.sizes, split, CHUNK_BYTES, self.tensors
+            )
+            for slot, stride in self.strides:
+                block[slot] = stride
+            found = self.templates[split] = Laid(frame, block, offsets, {}, [])
+        return found
+
+    def __call__(
+        self,
+        buffers: Sequence[int],
+        seed: int = 0,
+        results: Sequence[int] = (),
+        most_threads: int | None = None,
+    ) -> None:
+        """Run with the buffers at these addresses, then what follows, whose buffers are these, the
+        sums, 0, then ``results``. ``seed`` is that of drawn masks."""
+        with choose(self.work, most_threads) as split:
+            laid = self._laid(split)
+            one = self._begin(laid, split)
+            block = one.block
+            for slot, buffer, offset in self.moving:
+                block[slot] = buffers[buffer] + offset
+            if self.kernel.streams:
+                self.drawn.put(block, self.kernel.at, seed)
+            self.run(one.address)
+        self._end(laid, one, buffers, results, self.sizes[0] * self.sizes[1], most_threads)
+
+    def ragged(
+        self,
+        buffers: Sequence[int],
+        rows: Ragged,
+        seed: int = 0,
+        results: Sequence[int] = (),
+        most_threads: int | None = None,
+    ) -> None:
+        """The same where rows have lengths of their own; ``buffers`` are those before the states,
+        which are taken to the kernel's order and brought back."""
+        pack, at = rows.packing, self.kernel.at
+        sizes = (pack.longest, *self.sizes[1:])
+        with choose(self.kernel.work_of(sizes), most_threads) as split:
+            laid, dealt = self._laid(split), pack.deal(split.slices)
+            begin, base = ([s.take(dealt.order, axis=0) for s in group] for group in rows[1:4:2])
+            end = [np.empty_like(b) for b in begin]
+            alive: list[Array] = [dealt.lengths, dealt.starts, dealt.active, *begin, *end, *base]
+            where = [*buffers, *map(address, alive[3:])]
+            if rows.resets is not None:
+                flags = dealt.flags(rows.resets, backwards=self.backwards, ahead=rows.ahead)
+                alive.append(flags)
+                where.append(address(flags))
+            one = self._begin(laid, split)
+            block = one.block
+            block[at["T"]] = pack.longest
+            for name, table in zip(("lengths", "starts", "active"), alive, strict=False):
+                block[at[name]] = address(table)
+            if "steps" in at:
+                alive.append(dealt.steps(self.steps))
+                block[at["steps"]] = address(alive[-1])
+            for slot, buffer, offset in self.moving:
+                block[slot] = where[buffer] + offset
+            for slot, part in self.tables:
+                block[slot - 2] += part.before * pack.valid
+                block[slot] = address(dealt.table(part.time, part.row, part.packed))
+            if self.kernel.streams:
+                steps = dealt.lengths - 1 if self.backwards else np.zeros_like(dealt.lengths)
+                drawn = self._drawn(dealt.order, steps)
+                drawn.put(block, at, seed)
+            self.run(one.address)
+        for theirs, ours in zip((*rows.final, *rows.base), (*end, *base), strict=True):
+            theirs[dealt.order] = ours
+        self._end(laid, one, buffers, results, pack.valid, most_threads)
+
+    def begin(self, split: Split, buffers: Sequence[int]) -> Begun:
+        """A call without masks that can be run, in memory of its own."""
+        one = self._begin(self._laid(split), split)
+        for slot, buffer, offset in self.moving:
+            one.block[slot] = buffers[buffer] + offset
+        return one
+
+    def _begin(self, laid: Laid, split: Split) -> Begun:
+        try:
+            one = laid.spare.pop()
+        except IndexError:
+            one = Begun(self.kernel, laid, split)
+        if one.zeroed is not None:
+            one.zeroed[:] = 0
+        return one
+
+    def later(self, one: Begun, done: int, steps: int) -> array.array[int]:
+        """The block of a call that goes on in the same memory after so many steps ``done``, for
+        ``steps`` more, at most as many as it was laid out for: from the states that the call before
+        it left, with weights that are packed already."""
+        if self.kernel.variant.clear or self.kernel.streams:
+            raise InputError("a call with resets or drawn masks does not go on in pieces")
+        block, at, states = one.block[:], self.kernel.at, self.kernel.states
+        for slot in self.timed:
+            block[slot] += done * block[slot + 1]
+        block[at["T"]] = steps
+        if done:
+            block[at["packed"]] = 1
+            half = len(states) // 2
+            for start, final in zip(states[:half], states[half:], strict=True):
+                block[start], block[start + 1] = block[final], block[final + 1]
+        return block
+
+    def end(self, one: Begun, buffers: Sequence[int], results: Sequence[int] = ()) -> None:
+        """What follows a call; then its memory is free."""
+        rows = self.sizes[0] * self.sizes[1]
+        self._end(self._laid(one.split), one, buffers, results, rows, None)
+
+    def _end(
+        self,
+        laid: Laid,
+        one: Begun,
+        buffers: Sequence[int],
+        results: Sequence[int],
+        rows: int,
+        most_threads: int | None,
+    ) -> None:
+        if self.finish is not None:
+            terms = laid.terms.get(rows)
+            if terms is None:
+                if len(laid.terms) >= MOST_TERMS:
+                    laid.terms.clear()
+                terms = laid.terms[rows] = self.finish(laid.frame, rows)
+            terms((*buffers, one.held[1] + laid.frame.sums, 0, *results), most_threads)
+        if laid.frame.bytes <= SPARE_BYTES:
+            laid.spare.append(one)
+        else:
+            give(one.held[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Laid:
+    """What the calls of a split have in common; ``spare`` are those that can be made again."""
+
+    frame: Frame
+    block: array.array[int]
+    offsets: list[int]
+    terms: dict[int, Terms]
+    """By steps of rows."""
+    spare: list[Begun]
+
+
+class Begun:
+    """A call that is laid out, to be run by its address and then ended."""
+
+    __slots__ = ("address", "block", "held", "split", "zeroed")
+
+    def __init__(self, kernel: Kernel, laid: Laid, split: Split) -> None:
+        self.split, self.block = split, laid.block[:]
+        self.address = self.block.buffer_info()[0]
+        self.held = take(laid.frame.bytes)
+        self.zeroed = kernel.place(self.held, laid.frame, self.block, laid.offsets, split)
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """What drawn masks depend on, beside the unit: [batch] the caller's row and the time of the
+    first step of each row, 1 or -1 from step to step, the stream of each mask."""
+
+    rows: Array
+    first: Array
+    sign: int
+    streams: dict[str, int]
+
+    def put(self, block: array.array[int], at: dict[str, int], seed: int) -> None:
+        """Into a block; the arrays live as long as this does."""
+        block[at["seed.low"]], block[at["seed.high"]] = seed & LOW, seed >> 32 & LOW
+        block[at["mask.rows"]], block[at["mask.first"]] = map(address, (self.rows, self.first))
+        block[at["mask.sign"]] = self.sign
+        for name, stream in self.streams.items():
+            block[at[name]] = stream
