@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SEEN = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍", "": "∅"}
 LONGEST = 12  # characters of a token that are printed
 FONT = "DejaVu Sans Mono"  # comes with matplotlib
-SIZE, NARROWEST = 8.5, 0.11  # points; inches that a label needs
+SIZE, NARROWEST_LABEL = 8.5, 0.11  # points; inches that a label needs
 
 
 def visible(token: str) -> str:
@@ -59,7 +59,7 @@ def label_steps(ax: Axes, steps: list[int], tokens: list[str] | None) -> None:
     Numbers stand where there are no tokens or more than fit.
     """
     inches = ax.get_window_extent().width / ax.figure.dpi
-    if tokens is not None and inches / max(len(steps), 1) >= NARROWEST:
+    if tokens is not None and inches / max(len(steps), 1) >= NARROWEST_LABEL:
         labels = [drawable(token) for token in tokens]
         long = any(len(label) > 1 for label in labels)
         drawn = ax.set_xticks(range(len(steps)), labels, rotation=90 if long else 0)
