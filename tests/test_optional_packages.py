@@ -31,7 +31,7 @@ USES = {
     "torch": (called("grus.traces.runs:open_run", "run", "a"), "a run", "torch"),
     "h5py": (called("grus.files.hdf5:library"), "reading or writing HDF5", "convert"),
     "onnx": (
-        called("grus.onnx.proto:library"),
+        called("grus.onnx.model_proto:library"),
         "reading or writing ONNX",
         "convert",
     ),
