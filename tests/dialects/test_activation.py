@@ -13,7 +13,7 @@ from grus.dialects.records_run import ONNX_WORDS
 from grus.equations import CELLS, Cell, Name
 from grus.errors import InputError
 from grus.onnx.activations import KINDS as ONNX_KINDS, activations
-from grus.onnx.cells import Form, cell_of
+from grus.onnx.forms import Form, cell_of
 from grus.reference import evaluate, run
 from grus.runtime import run as compiled
 

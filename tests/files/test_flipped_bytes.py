@@ -13,7 +13,7 @@ import pytest
 from sample_files import SUFFIXES, need, sample, unzipped, write, zipped
 
 from grus.errors import InputError
-from grus.files import hdf5_process
+from grus.files import hdf5
 from grus.files.layers import find_layers
 from grus.files.reading import load
 from grus.weight_file import Budget, Contents
@@ -87,7 +87,7 @@ import faulthandler, io, random, sys
 sys.path[:0] = sys.argv[1:3]
 from sample_files import sample
 from test_flipped_bytes import damaged
-from grus.files import hdf5_process
+from grus.files import hdf5
 from grus.weight_file import Budget
 from grus.files.hdf5 import Hdf5
 from grus.errors import InputError
@@ -112,7 +112,7 @@ def test_damage_to_hdf5_is_refused_or_ends_with_its_process(
 ) -> None:
     """libhdf5 may hang or crash on one; the process that reads it ends, and the file is refused."""
     need("h5py")
-    monkeypatch.setattr(hdf5_process, "SECONDS", 2)
+    monkeypatch.setattr(hdf5, "SECONDS", 2)
     here = Path(__file__).parent
     begin, ended = 0, 0
     while begin < TRIALS:
@@ -163,10 +163,10 @@ def test_a_file_that_makes_the_library_hang_is_refused(
 ) -> None:
     """The limit is seen to work: the process is one that computes for ever."""
     need("h5py")
-    monkeypatch.setattr(hdf5_process, "START", hdf5_process.START.replace(
-        "serve(asked)", "from grus.files.hdf5_process import limit; limit(2**33, 1)\n"
+    monkeypatch.setattr(hdf5, "START", hdf5.START.replace(
+        "serve(asked)", "from grus.files.hdf5 import limit; limit(2**33, 1)\n"
         "while True: pass",
     ))  # fmt: skip
-    monkeypatch.setattr(hdf5_process, "SECONDS", 1)
+    monkeypatch.setattr(hdf5, "SECONDS", 1)
     with pytest.raises(InputError, match=r"hung|not read after"):
         load(write(tmp_path, ".h5", sample(".h5")))

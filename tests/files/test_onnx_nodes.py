@@ -11,8 +11,8 @@ from grus.equations import CELLS, Cell, x
 from grus.errors import InputError
 from grus.onnx import Node
 from grus.onnx.activations import KINDS, Activation
-from grus.onnx.cells import DEFAULTS, Form, cell_of
-from grus.onnx.sequences import runs_on_kernels
+from grus.onnx.forms import DEFAULTS, Form, cell_of
+from grus.onnx.node import runs_on_kernels
 from grus.onnx.tensors import ORDER
 from grus.reference import step_values
 

@@ -10,7 +10,7 @@ from sample_files import need, onnx_model, write
 
 from cells import draw_tensors
 from grus.dialects import DIALECTS, Dialect, convert, find
-from grus.dialects.scheme import Incomplete
+from grus.dialects.packing import Incomplete
 from grus.dialects.storage import pack
 from grus.errors import InputError
 from grus.files import npz, safetensors_file, torch_file

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import grus
-from grus.onnx import evaluator, others, sequences
+from grus.onnx import evaluator, node, others
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: make test-peers")
 runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
@@ -54,7 +54,7 @@ def test_what_onnx_runtime_runs_runs_here(
     if by == "the onnx package":
         for place in (others, evaluator):
             monkeypatch.setattr(place, "runtime", lambda: None)
-        monkeypatch.setattr(sequences, "backend", lambda: "reference")
+        monkeypatch.setattr(node, "backend", lambda: "reference")
     places: Counter[str] = Counter()
     for seed in range(MODELS[by]):
         one = Random(seed)

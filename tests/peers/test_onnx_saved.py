@@ -13,7 +13,7 @@ import grus
 from grus.dialects import Network
 from grus.dialects.activation import Activation, activated
 from grus.dialects.network import Unrepresentable
-from grus.onnx import proof, save
+from grus.onnx import export, save
 from grus.onnx.export import build
 from grus.onnx.forms import written
 from grus.onnx.modules import given
@@ -242,7 +242,7 @@ def test_a_wrong_model_is_not_written(
         return model
 
     one = module("GRU", 1, True, False, True)
-    proof.prove(given(one), build(given(one)))
+    export.prove(given(one), build(given(one)))
     monkeypatch.setattr("grus.onnx.export.build", sabotaged)
     with pytest.raises(ArithmeticError, match="the model"):
         save(one, tmp_path / "m.onnx")

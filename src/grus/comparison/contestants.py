@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
 
-from grus.dialects.update_sense import sense
+from grus.dialects.transform import sense
 from grus.equations import Apply, Cell, Expr, Name, State, cell as find_cell
 from grus.equations.flat import is_gate
 from grus.errors import InputError

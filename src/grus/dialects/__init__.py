@@ -12,12 +12,11 @@ if TYPE_CHECKING:
     from grus.dialects.conversion import Converted, convert
     from grus.dialects.dialect import Biases, Dialect
     from grus.dialects.equivalence import Counterexample, Equivalence, equivalent
-    from grus.dialects.layout import SECOND, Layout
     from grus.dialects.network import Network, Output, Unrepresentable
     from grus.dialects.records import DIALECTS, dialects, find
     from grus.dialects.torch_record import TorchRecord
-    from grus.dialects.unpacking import Unpacked, unpack
-    from grus.dialects.update_sense import sense
+    from grus.dialects.transform import sense
+    from grus.dialects.unpacking import SECOND, Layout, Unpacked, unpack
 
 __all__ = [
     "DIALECTS",
@@ -52,12 +51,11 @@ _PLACES = {
     "conversion": "Converted convert",
     "dialect": "Biases Dialect",
     "equivalence": "Counterexample Equivalence equivalent",
-    "layout": "SECOND Layout",
     "network": "Network Output Unrepresentable",
     "records": "DIALECTS dialects find",
-    "update_sense": "sense",
+    "transform": "sense",
     "torch_record": "TorchRecord",
-    "unpacking": "Unpacked unpack",
+    "unpacking": "SECOND Layout Unpacked unpack",
 }
 
 

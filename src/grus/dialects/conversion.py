@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from grus.dialects.dialect import Dialect
+from grus.dialects.dialect import SAID, Dialect
 from grus.dialects.network import Network, Unrepresentable
 from grus.dialects.packing import ADDED
 from grus.dialects.records import called, of_name
-from grus.dialects.runtime import SAID
 from grus.dialects.storage import pack
 from grus.dialects.transform import fit, without_inner
 from grus.equations import Weight

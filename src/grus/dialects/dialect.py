@@ -9,13 +9,57 @@ from typing import Any, Literal
 
 from grus.dialects.activation import USUAL, Activation, Activations, Factored
 from grus.dialects.network import Network
-from grus.dialects.packing import ADDED, Tensor, parse
-from grus.dialects.runtime import Runtime
-from grus.dialects.scheme import Scheme
+from grus.dialects.packing import ADDED, Scheme, Tensor, parse
 from grus.dialects.storage import pack, read
 from grus.dialects.transform import fit
 from grus.equations import CELLS, Cell, Weight
 from grus.errors import InputError
+
+Padded = Literal["zero", "repeat", "raw", "no lengths"]
+Reverse = Literal["row", "tensor", "caller"]
+Order = Literal["time", "processing", "caller"]
+Empty = Literal["initial", "zero", "refused", "last", "unknown", "no lengths"]
+
+SAID = {
+    "zero": "0",
+    "repeat": "the output before it again",
+    "raw": "whatever the cell gives for padding",
+    "row": "from each row's last valid step",
+    "tensor": "from the end of the padded tensor",
+    "time": "in time order",
+    "processing": "in the order of processing",
+    "initial": "the initial state",
+    "refused": "refused",
+    "last": "the state after all the padding",
+    "unknown": "not known",
+    "no lengths": "no lengths at all",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """A framework's switches that no conversion of weights can change."""
+
+    padded: Padded = "no lengths"
+    """The output past a row's length."""
+    reverse: Reverse = "caller"
+    """Where a reverse direction begins."""
+    order: Order = "caller"
+    """In which order a reverse direction's outputs come."""
+    empty: Empty = "no lengths"
+    """The final state of a row of length 0."""
+    backward: bool = True
+    """True where one direction alone can run backward."""
+
+    def __str__(self) -> str:
+        if self.padded == "no lengths":
+            said = [SAID["no lengths"]]
+        else:
+            said = [f"padding: {SAID[self.padded]}", f"length 0: {SAID[self.empty]}"]
+        if self.reverse == "caller":
+            return "; ".join([*said, "a reverse direction is left to the caller"])
+        return "; ".join([*said, f"reverse: {SAID[self.reverse]}, {SAID[self.order]}"])
+
 
 Array = Any
 Side = Literal["rows", "columns"]
@@ -222,3 +266,24 @@ class Dialect:
             return one.name in names or (one.name == "linear" and "affine" in names)
         usual = self.activations
         return one in {*self.words.values(), usual.gates, usual.candidate, usual.output}
+
+
+RNN, RNN_RELU = "rnn", "rnn_relu"
+
+
+@dataclass(frozen=True)
+class Said:
+    """The dialect that a layer's settings mean; ``reverse`` if it runs backward alone."""
+
+    dialect: Dialect
+    reverse: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def cell_of(kind: str, after: bool, relu: bool) -> str:
+    """The cell of `CELLS` that a layer or node of this kind is, other activations aside."""
+    if kind == "LSTM":
+        return "lstm"
+    if kind in ("RNN", "SimpleRNN"):
+        return RNN_RELU if relu else RNN
+    return "gru" if after else "gru_reset_before"

@@ -13,9 +13,8 @@ import numpy as np
 
 from grus.dialects.dialect import Dialect
 from grus.dialects.formula import formula
-from grus.dialects.maps import WeightMap
+from grus.dialects.maps import Search, Side, WeightMap, sizes_for
 from grus.dialects.records import DIALECTS, called, find
-from grus.dialects.search import Search, Side, sizes_for
 from grus.equations import Cell, cell as find_cell, held, named
 from grus.errors import InputError
 

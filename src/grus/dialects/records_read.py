@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from grus.dialects.dialect import Dialect
+from grus.dialects.dialect import Dialect, Runtime
+from grus.dialects.packing import Scheme
 from grus.dialects.records_run import AXIS, BY_LENGTH, CELL, KERAS, PACKED, torch
-from grus.dialects.runtime import Runtime
-from grus.dialects.scheme import Scheme
 
 SEEN = "equations only"
 HELD = Runtime("repeat", "tensor", "time", "initial")

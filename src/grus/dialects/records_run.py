@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from grus.dialects.activation import Activation, Activations
-from grus.dialects.dialect import Dialect
-from grus.dialects.runtime import Runtime
-from grus.dialects.scheme import Scheme
+from grus.dialects.dialect import Dialect, Runtime
+from grus.dialects.packing import Scheme
 
 TORCH = Scheme("_l{}", ("", "_reverse"), "suffix", always=True)
 KERAS = Scheme("{}/", ("forward_layer/", "backward_layer/"))

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from grus.dialects.network import Network, Pair, Unrepresentable
-from grus.dialects.packing import ADDED, MATRICES, measure, turn
-from grus.dialects.scheme import Incomplete, Place
+from grus.dialects.packing import ADDED, MATRICES, Incomplete, Place, measure, turn
 from grus.equations import Cell, Weight
 from grus.errors import InputError
 

@@ -8,14 +8,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from grus.dialects.dialect import Dialect
+from grus.dialects.dialect import Dialect, Said
 from grus.dialects.network import Network
+from grus.dialects.packing import Incomplete
 from grus.dialects.records import DIALECTS
-from grus.dialects.scheme import Incomplete
-from grus.dialects.settings import Said
 from grus.dialects.storage import check_order
 from grus.errors import InputError
-from grus.files import checkpoint, description, keras_proof, keras_settings
+from grus.files import description, keras_config, keras_proof
 from grus.files.naming import places, spellings
 from grus.weight_file import Array, Contents
 
@@ -73,8 +72,8 @@ def find_layers(contents: Contents, among: Iterable[Dialect] | None = None) -> t
     for; other layers can be read.
     """
     names = spellings(contents.tensors)
-    if checkpoint.KEY in contents.metadata:
-        names = {k: n for k, n in names.items() if not n.startswith(checkpoint.OPTIMIZER)}
+    if description.KEY in contents.metadata:
+        names = {k: n for k, n in names.items() if not n.startswith(description.OPTIMIZER)}
     found: dict[str, list[Layer]] = {}
     for dialect in _possible(contents, DIALECTS if among is None else among):
         for path, own in places(dialect, names).items():
@@ -141,7 +140,7 @@ def _read(
         raise
     except InputError:
         return None
-    keras = contents.format in keras_settings.FORMATS
+    keras = contents.format in keras_config.FORMATS
     if keras and not keras_proof.is_stored_so(said.dialect, network, tensors):
         return None
     if all(np.isfinite(array).all() for array in tensors.values()):
@@ -228,12 +227,12 @@ def _counted(path: str) -> list[tuple[int, str]]:
 def _possible(contents: Contents, among: Iterable[Dialect]) -> list[Dialect]:
     """The dialects that such a file can be in."""
     every = [dialect for dialect in among if dialect.tensors]
-    own = checkpoint.cell_of(contents.metadata)
+    own = description.cell_of(contents.metadata)
     if own is not None:
-        return [checkpoint.torch_layout(own)]
+        return [description.torch_layout(own)]
     if contents.format in FRAMEWORKS:
         return [one for one in every if one.framework == FRAMEWORKS[contents.format]]
-    if contents.format in keras_settings.FORMATS:
+    if contents.format in keras_config.FORMATS:
         return [dialect for dialect in every if dialect.framework.startswith("keras")]
     return every
 
@@ -247,8 +246,8 @@ def _settings(
         from grus.onnx.described import by_onnx
 
         return by_onnx(dialect, said) if said else None
-    if contents.format in keras_settings.FORMATS:
-        return keras_settings.by_keras(contents, dialect, path, own, among_all)
+    if contents.format in keras_config.FORMATS:
+        return keras_config.by_keras(contents, dialect, path, own, among_all)
     if description.WRITTEN_BY in contents.metadata:
         return description.described(dialect, contents.metadata)
     return Said(dialect)

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from grus.dialects.packing import Tensor
-from grus.identification.batch import Stack
 from grus.identification.fit import Fit
 from grus.identification.functions import Function, Hypothesis
-from grus.identification.given import Given
+from grus.identification.given import Given, Stack
 
 Array = Any
 DRAWS = 40

@@ -14,10 +14,9 @@ from grus.errors import InputError
 from grus.identification.answer import Answer, Found
 from grus.identification.apart import Apart, apart, elsewhere, named
 from grus.identification.fit import fits
-from grus.identification.functions import Function, Hypothesis, functions
+from grus.identification.functions import Function, Hypothesis, Trial, functions, search, trial
 from grus.identification.given import decimals, numbers, rounding, weights_of
 from grus.identification.mine import Mine, explain
-from grus.identification.search import Trial, search, trial
 from grus.identification.signs import impossible
 from grus.identification.tolerance import SURE, WOBBLE, Precision, odds, tolerance
 

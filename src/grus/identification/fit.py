@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from grus.dialects.dialect import Dialect
-from grus.dialects.layout import SECOND
 from grus.dialects.packing import ADDED, Tensor, turn
 from grus.dialects.records import DIALECTS
+from grus.dialects.unpacking import SECOND
 from grus.equations import Cell, Weight
 from grus.errors import InputError
 from grus.identification.given import Given

@@ -26,9 +26,8 @@ from typing import Any
 
 import numpy as np
 
-from grus.identification.batch import Stack, Weights
-from grus.identification.functions import Function
-from grus.identification.search import Trial
+from grus.identification.functions import Function, Trial
+from grus.identification.given import Stack, Weights
 
 Array = Any
 RUNS = 8

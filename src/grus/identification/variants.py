@@ -11,8 +11,7 @@ from functools import lru_cache
 
 from grus.dialects.activation import TANH, Activation, Activations, activated
 from grus.dialects.records import DIALECTS
-from grus.dialects.transform import MOVED
-from grus.dialects.update_sense import sense
+from grus.dialects.transform import MOVED, sense
 from grus.equations import CELLS, Apply, Cell, Name, State, walk, x
 from grus.mistakes import HARD, reset_of_all
 

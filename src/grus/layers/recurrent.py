@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from grus.arguments import ResetTo
 from grus.dialects import TorchRecord
-from grus.dialects.torch_module import current
+from grus.dialects.torch_record import current
 from grus.equations import Cell, cell as find_cell, expected
 from grus.errors import InputError, KindError, ShapeError
 from grus.kernels import PLAIN, Narrow, Steps

@@ -9,10 +9,9 @@ import numpy as np
 
 from grus.dialects.activation import Activation
 from grus.dialects.conversion import example, rounding
-from grus.dialects.dialect import Dialect
+from grus.dialects.dialect import RNN_RELU, Dialect, Said, cell_of
 from grus.dialects.network import Network
 from grus.dialects.records_run import ONNX_WORDS
-from grus.dialects.settings import RNN_RELU, Said, cell_of
 from grus.errors import InputError
 from grus.onnx import model_proto
 from grus.onnx.node import OUTPUTS, Node

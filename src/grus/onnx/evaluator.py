@@ -11,7 +11,7 @@ import numpy as np
 from grus.errors import InputError
 from grus.onnx import model_proto
 from grus.onnx.control import KINDS as CONTROL, control
-from grus.onnx.file import to_array
+from grus.onnx.model_proto import to_array
 from grus.onnx.node import OUTPUTS, Node
 from grus.onnx.others import Piece, reads, runtime
 from grus.onnx.stored import INPUTS

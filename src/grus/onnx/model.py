@@ -12,14 +12,12 @@ import numpy as np
 
 from grus.equations import Cell
 from grus.errors import InputError
-from grus.onnx.cells import cell_of
 from grus.onnx.constants import Constants
 from grus.onnx.evaluator import Evaluator, read_node, recurrent
-from grus.onnx.file import read_model, to_array
-from grus.onnx.model_proto import graphs
-from grus.onnx.node import OUTPUTS, Node
+from grus.onnx.forms import cell_of
+from grus.onnx.model_proto import graphs, read_model, to_array
+from grus.onnx.node import OUTPUTS, Node, runs_on_kernels
 from grus.onnx.others import runtime
-from grus.onnx.sequences import runs_on_kernels
 from grus.onnx.stored import INPUTS
 from grus.weight_file import Budget
 

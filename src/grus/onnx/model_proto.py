@@ -2,15 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+import math
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PureWindowsPath
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from grus.errors import InputError, needed_for
-from grus.onnx import external
 from grus.weight_file import MAX_BYTES, Array, Budget, one_line, widen_bfloat16
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, TensorProto
+
+
+def read_external(folder: Path, where: Mapping[str, str], size: int, name: str) -> bytes:
+    """The ``size`` bytes of the tensor ``name`` in the file that ``where`` says.
+
+    ``where`` holds ONNX's location, offset and length. Raises InputError for a location that is
+    absolute, climbs out of ``folder``, is or passes through a link, or is no plain file; and for
+    bytes that the file does not have.
+    """
+    path = _inside(folder, where.get("location", ""), name)
+    offset = _number(where.get("offset", "0"), name)
+    length = _number(where.get("length", str(size)), name)
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb") as file:
+            there = os.fstat(file.fileno()).st_size
+            if length != size or offset + size > there:
+                raise InputError(
+                    f"{name} needs {size} bytes; it says {length} from byte {offset} on of a file"
+                    f" of {there}"
+                )
+            file.seek(offset)
+            return file.read(size)
+    except OSError as error:
+        raise InputError(f"{name}: its data file cannot be read: {error.strerror}") from None
+
+
+def _inside(folder: Path, location: str, name: str) -> Path:
+    parts = PureWindowsPath(location).parts  # takes both kinds of slashes and drive letters
+    climbs = ".." in parts or PureWindowsPath(location).anchor or not location.isprintable()
+    if climbs or not parts:
+        raise InputError(
+            f"{name} keeps its data at {one_line(location)[:80]!r}, which is not inside the"
+            " model's folder"
+        )
+    path = folder
+    for part in parts:
+        path = path / part
+        try:
+            mode = path.lstat().st_mode
+        except (OSError, ValueError):
+            raise InputError(f"{name}: there is no data file {one_line(location)[:80]!r}") from None
+        if stat.S_ISLNK(mode):
+            raise InputError(f"{name}: its data file {one_line(location)[:80]!r} is a link")
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{name}: its data file {one_line(location)[:80]!r} is no plain file")
+    return path
+
+
+def _number(text: str, name: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise InputError(f"{name}: {one_line(text)[:40]!r} is no offset or length of its data")
+    return int(text)
+
 
 # ONNX's number of a type -> NumPy's type, and the field for it where the bytes are not raw.
 TYPES = {
@@ -150,7 +208,7 @@ def array(tensor: Any, folder: Path, budget: Budget) -> Array:
     count = int(np.prod(shape, dtype=np.int64))
     if tensor.data_location == EXTERNAL:
         where = {entry.key: entry.value for entry in tensor.external_data}
-        content = external.read(folder, where, count * dtype.itemsize, name)
+        content = read_external(folder, where, count * dtype.itemsize, name)
     elif tensor.HasField("raw_data"):
         content = tensor.raw_data
     else:
@@ -171,3 +229,60 @@ def _listed(numbers: Any, dtype: np.dtype[Any], bits: bool, name: str) -> bytes:
     if wide.dtype.kind in "iu" and not np.array_equal(found, wide):
         raise InputError(f"{name} holds numbers that its type does not have")
     return found.tobytes()
+
+
+def read_model(path: str | Path) -> ModelProto:
+    """The model in an ONNX file, its external tensors loaded from the model's own folder.
+
+    Raises InputError for what is no ONNX model, or whose data lie elsewhere or do not fit.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"there is no file {path}")
+    try:
+        model: ModelProto = load(path)
+        budget = Budget.of(path)
+        for graph in graphs(model.graph):
+            for tensor in tensors(graph):
+                _complete(tensor, path.parent, budget)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    return model
+
+
+def tensors(graph: GraphProto) -> Iterator[TensorProto]:
+    """Every tensor stored in one graph: initializers, and the values of attributes."""
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+
+
+def to_array(tensor: TensorProto) -> Array:
+    """The numbers of a tensor. Raises InputError where they are not of its shape and type."""
+    try:
+        array: Array = library().numpy_helper.to_array(tensor)
+        return array
+    except (ValueError, TypeError, KeyError) as error:
+        name = one_line(tensor.name)[:80]
+        raise InputError(f"the tensor {name!r} cannot be read: {one_line(error)}") from None
+
+
+def _complete(tensor: TensorProto, folder: Path, budget: Budget) -> None:
+    """Check a tensor's size; read into it what it keeps in another file."""
+    name = one_line(tensor.name)[:80] or "a tensor"
+    onnx = library()
+    try:
+        size = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    except (KeyError, ValueError, TypeError):
+        raise InputError(f"{name} has the ONNX type {tensor.data_type}, which is none") from None
+    budget.take_array(name, tuple(tensor.dims), size)
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        where = {entry.key: entry.value for entry in tensor.external_data}
+        tensor.raw_data = read_external(folder, where, math.prod(tensor.dims) * size, name)
+        tensor.ClearField("external_data")
+        tensor.ClearField("data_location")

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from grus.dialects.network import Network, Pair
-from grus.dialects.torch_module import current
-from grus.dialects.torch_record import TorchRecord
+from grus.dialects.torch_record import TorchRecord, current
 from grus.equations import CELLS, Cell
 from grus.errors import InputError
 

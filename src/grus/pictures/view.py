@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from grus.dialects.update_sense import sense
+from grus.dialects.transform import sense
 from grus.equations import Cell, Expr, Name, flat, walk
 from grus.equations.text import show
 from grus.errors import InputError

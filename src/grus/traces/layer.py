@@ -55,7 +55,7 @@ class Inputs:
 def read(layer: Any) -> Source:
     """A layer's cell and weights. Raises InputError for what is no layer that a trace can read."""
     from grus.dialects import TorchRecord
-    from grus.dialects.torch_module import current
+    from grus.dialects.torch_record import current
     from grus.layers import Recurrent
     from grus.layers.binding import bind
     from grus.layers.exchange import CELLS

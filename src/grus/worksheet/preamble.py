@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from grus.dialects import Dialect, Layout, Unpacked, sense
-from grus.dialects.layout import in_order
+from grus.dialects.unpacking import in_order
 from grus.equations import CELLS, Cell, Weight, text
 from grus.reference import split
 from grus.worksheet.notation import Spoken
