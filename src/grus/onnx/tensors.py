@@ -9,15 +9,25 @@ from typing import Any
 import numpy as np
 
 from grus.arguments import check_lengths
-from grus.equations import Cell
+from grus.dialects import find
+from grus.dialects.packing import ADDED, parse
+from grus.equations import Cell, Weight
 from grus.errors import InputError
 from grus.onnx.stored import INPUTS
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-ORDER = {"GRU": "zrn", "LSTM": "iofg", "RNN": "h"}
+RECORDS = {
+    ("GRU", False): find("onnx_reset_before"),
+    ("GRU", True): find("onnx_reset_after"),
+    ("LSTM", False): find("onnx_lstm"),
+    ("RNN", False): find("onnx_rnn"),
+}
+"""The operator, and whether its candidate has an inner bias -> what its tensors hold."""
+ORDER = {kind: "".join(record.order) for (kind, _), record in RECORDS.items()}
 """The blocks of W, of R and of each half of B, in the letters of the house."""
 PEEPHOLES = "iof"
+PEEPHOLE = parse("P", f"p.{PEEPHOLES}")
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -114,17 +124,15 @@ def families(kind: str, cell: Cell, tensors: Mapping[str, Array]) -> dict[str, A
     Of a gate's two biases only the sum counts, except for the inner bias d of the cell that
     resets after the product. Without B the biases are zero.
     """
-    order = ORDER[kind]
-    w, r = (dict(zip(order, np.split(tensors[n], len(order)), strict=True)) for n in "WR")
-    hidden, dtype = tensors["R"].shape[1], tensors["R"].dtype
-    both = tensors.get("B", np.zeros(2 * len(order) * hidden, dtype))
-    parts = np.split(both, 2 * len(order))
-    outer, inner = (
-        dict(zip(order, half, strict=True)) for half in (parts[: len(order)], parts[len(order) :])
-    )
-    own = cell.families.get("d", ())
-    b = {gate: outer[gate] if gate in own else outer[gate] + inner[gate] for gate in order}
-    blocks = {"W": w, "U": r, "b": b, "d": inner}
-    if "P" in tensors:
-        blocks["p"] = dict(zip(PEEPHOLES, np.split(tensors["P"], len(PEEPHOLES)), strict=True))
-    return {f: np.concatenate([blocks[f][g] for g in gates]) for f, gates in cell.families.items()}
+    hidden, inputs = tensors["R"].shape[1], tensors["W"].shape[1]
+    single: dict[Weight, Array] = {}
+    for one in (*RECORDS[kind, "d" in cell.families].tensors, PEEPHOLE):
+        if one.name in tensors:
+            single |= one.cut(tensors[one.name], hidden, inputs, columns=False)
+    for weight in [weight for weight in single if weight.family == ADDED]:
+        single[Weight("b", weight.gate)] = single[Weight("b", weight.gate)] + single[weight]
+    zeros = np.zeros(hidden, tensors["R"].dtype)
+    return {
+        family: np.concatenate([single.get(Weight(family, gate), zeros) for gate in gates])
+        for family, gates in cell.families.items()
+    }
