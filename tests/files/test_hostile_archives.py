@@ -130,6 +130,13 @@ def test_two_members_of_one_name_are_refused(tmp_path: Path) -> None:
     assert "two of one name" in refused(write(tmp_path, ".npz", stream.getvalue()))
 
 
+def test_an_npz_holds_what_it_was_given_and_no_objects() -> None:
+    arrays = {"a": np.ones(2), "b": np.zeros((0, 3))}
+    assert sorted(np.load(io.BytesIO(npz.content(arrays)))) == ["a", "b"]
+    with pytest.raises(InputError, match="c holds objects"):
+        npz.content({**arrays, "c": np.array([None])})
+
+
 def test_a_changed_byte_of_the_data_is_seen(tmp_path: Path) -> None:
     content = bytearray(sample(".npz"))
     content[zipfile.ZipFile(io.BytesIO(content)).infolist()[0].header_offset + 200] ^= 1

@@ -177,7 +177,7 @@ def write_vectors(path: Path, cell: Cell, seed: int = 0) -> None:
         replace(path, (json.dumps(whole, indent=1, allow_nan=False) + "\n").encode())
     elif path.suffix == ".npz":
         arrays = dict(item for one in every for item in _flat(one["name"], one).items())
-        replace_by(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
+        replace_by(path, lambda file: npz.write(file, arrays))
     else:
         raise InputError(f"vectors are written as .json or .npz, got {path}")
 

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from tokenize import TokenError
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
@@ -86,5 +86,14 @@ def _header(name: str, stream: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dt
 def content(tensors: Mapping[str, Array]) -> bytes:
     """The bytes of an .npz file with these arrays."""
     stream = io.BytesIO()
-    np.savez(stream, allow_pickle=False, **dict(tensors))
+    write(stream, tensors)
     return stream.getvalue()
+
+
+def write(stream: BinaryIO, arrays: Mapping[str, Array]) -> None:
+    """Write arrays as .npz. Raises InputError for an array of objects, which would be pickled."""
+    for name, array in arrays.items():
+        if np.asarray(array).dtype.hasobject:
+            raise InputError(f"{one_line(name)[:80]} holds objects, which no .npz file is to hold")
+    named: dict[str, Any] = dict(arrays)
+    np.savez(stream, **named)  # NumPy 1.26 would store allow_pickle= as one more array

@@ -20,20 +20,7 @@ from grus.mistakes.record import (
 from grus.mistakes.table import forward_mistakes, gradient_mistakes
 
 __all__ = [
-    "BIAS_LEFT_OUT",
-    "HARD",
-    "Answer",
-    "Array",
-    "Calculation",
-    "Case",
-    "Mistake",
-    "Weights",
-    "answer",
-    "forward_mistakes",
-    "gradient_mistakes",
-    "misreadings",
-    "order_name",
-    "read_in_order",
-    "reset_of_all",
-    "slips",
-]
+    "BIAS_LEFT_OUT", "HARD", "Answer", "Array", "Calculation", "Case", "Mistake", "Weights",
+    "answer", "forward_mistakes", "gradient_mistakes", "misreadings", "order_name",
+    "read_in_order", "reset_of_all", "slips",
+]  # fmt: skip

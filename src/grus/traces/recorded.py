@@ -212,7 +212,7 @@ def save(trace: Trace, path: str | os.PathLike[str]) -> None:
     arrays |= {f"value.{name}": array for name, array in trace.values.items()}
     arrays |= {f"start.{name}": array for name, array in trace.start.items()}
     arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
-    replace_by(target, lambda file: np.savez(file, allow_pickle=False, **arrays))
+    replace_by(target, lambda file: npz.write(file, arrays))
 
 
 def load(path: str | os.PathLike[str]) -> Trace:
