@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -255,3 +256,14 @@ def test_a_cycle_is_seen_and_what_leads_into_it_is_no_part_of_it() -> None:
 def test_a_room_has_no_name_of_the_standard_library() -> None:
     names = {p.stem for p in files() if room_of(p) not in STANDARD_NAMES} | set(BELOW)
     assert names & set(sys.stdlib_module_names) <= {"__init__"}
+
+
+ADDRESSES = ("kernels/memory.py", "runtime/buffer.py", "layers/addresses.py")
+"""Of memory, of NumPy's arrays, of torch's tensors."""
+
+
+def test_addresses_are_taken_in_one_file_a_room() -> None:
+    rooms = [path for path in files() if room_of(path) in ("kernels", "runtime", "layers")]
+    takers = re.compile(r"data_ptr\(|ctypes\.data|__array_interface__")
+    found = {file_name(path) for path in rooms if takers.search(path.read_text("utf-8"))}
+    assert found == {*ADDRESSES}

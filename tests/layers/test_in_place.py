@@ -179,9 +179,10 @@ def test_what_is_not_changed_costs_no_second_call(
     layer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from grus.layers import both
+    from grus.runtime.forward_calls import Forwards
 
     made, calls = LAYERS[layer](), list[int]()
-    for place, name in ((kernel, "forward"), (both, "_forward")):
+    for place, name in ((kernel, "forward"), (both, "_forward"), (Forwards, "plain")):
         real = getattr(place, name)
 
         def counted(*arguments: Any, _real: Any = real, **options: Any) -> Any:

@@ -15,6 +15,7 @@ from grus.kernels.compiling import compiled
 from grus.kernels.ir import Code, Target
 from grus.kernels.loops import Program
 from grus.kernels.machine import DType
+from grus.kernels.memory import address
 from grus.kernels.slots import Slots
 from grus.kernels.to_llvm import to_llvm
 
@@ -34,7 +35,7 @@ def add(first: Array, second: Array) -> Array:
     float64. The result is new."""
     total = np.empty(first.shape, first.dtype)
     run = compiled(text, cast("DType", first.dtype.name))
-    addresses = (first.ctypes.data, second.ctypes.data, total.ctypes.data)
+    addresses = [address(array) for array in (first, second, total)]
     block = (ctypes.c_int64 * 4)(*addresses, first.size)
     run.call(ctypes.addressof(block))
     return total

@@ -20,7 +20,7 @@ from grus.kernels.compiling import compiled
 from grus.kernels.ir import Code, Target
 from grus.kernels.loops import Program, Value
 from grus.kernels.machine import DType, item_bytes
-from grus.kernels.memory import give, take
+from grus.kernels.memory import address, give, take
 from grus.kernels.slots import Slots
 from grus.kernels.split import FAST, WAKE
 from grus.kernels.to_llvm import to_llvm
@@ -129,7 +129,7 @@ def matmul(
     apart = columns > 1 and rows
     if apart and (out.strides[1] != item or (depth and b.strides[1] != item)):
         raise InputError("the last axes of a product's right side and result must be contiguous")
-    places = [m.__array_interface__["data"][0] for m in (a, b, out)]
+    places = [address(m) for m in (a, b, out)]
     left, right = (0, 0, a.strides[1], a.strides[0]), (1, 0, b.strides[0], 0)
     term = Term(left, right, (2, 0, out.strides[0]), (rows, columns, depth), adds)
     Terms(cast("DType", a.dtype.name), [term])(places, most_threads)

@@ -23,7 +23,7 @@ from grus.layers.binding import Binding, bind
 from grus.layers.derivatives import gradients, pullback, pushed, replayed, replayed_gradients
 from grus.layers.path import traced
 from grus.layers.profile import profiled, shown
-from grus.runtime import Adjoint
+from grus.runtime import Adjoint, Forward, Forwards
 
 _transformed = torch._C._are_functorch_transforms_active
 """What autograd functions themselves ask to know whether vmap, grad, jvp ... are under way."""
@@ -65,10 +65,14 @@ def sequence(
 
 
 def recorded(
-    bound: Binding, steps: Steps, tensors: tuple[Tensor, ...]
+    bound: Binding,
+    steps: Steps,
+    tensors: tuple[Tensor, ...],
+    found: tuple[Forwards, Forward] | None = None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """An ordinary call with gradients, no transform being under way: (output, final states)."""
-    output, *final = _Plain.apply(bound, steps, *tensors)  # type: ignore[no-untyped-call]
+    """An ordinary call with gradients, no transform being under way: (output, final states);
+    ``found`` where it was prepared before."""
+    output, *final = _Plain.apply(bound, steps, found, *tensors)  # type: ignore[no-untyped-call]
     return output, tuple(final)
 
 
@@ -88,11 +92,22 @@ def tangents() -> bool:
 
 
 class _Plain(torch.autograd.Function):
-    """An ordinary call. Inputs (binding, steps, *tensors), outputs (output, *final states)."""
+    """An ordinary call. Inputs (binding, steps, a call that was found or None, *tensors), outputs
+    (output, *final states)."""
 
     @staticmethod
-    def forward(ctx: Any, bound: Binding, steps: Steps, *tensors: Tensor) -> tuple[Tensor, ...]:
-        output, final, saved = kernel.forward(bound, steps, tensors, keep=True)
+    def forward(
+        ctx: Any,
+        bound: Binding,
+        steps: Steps,
+        found: tuple[Forwards, Forward] | None,
+        *tensors: Tensor,
+    ) -> tuple[Tensor, ...]:
+        if found is None:
+            output, final, saved = kernel.forward(bound, steps, tensors, keep=True)
+        else:
+            calls, call = found
+            output, final, saved = calls.plain(call, tensors[: calls.count], keep=True)
         ctx.bound, ctx.steps = bound, steps
         keep(ctx, output, saved, *tensors)
         if tangents():
@@ -105,13 +120,13 @@ class _Plain(torch.autograd.Function):
             return kernel.forward(ctx.bound, ctx.steps, tensors, keep=False)[0]
 
         output, saved, *tensors = kept(ctx, given[0], again)
-        needs = ctx.needs_input_grad[2:]
+        needs = ctx.needs_input_grad[3:]
         call = Adjoint(ctx.steps, needs, output, saved, given, tuple(tensors))
-        return None, None, *gradients_of(ctx.bound, call)
+        return None, None, None, *gradients_of(ctx.bound, call)
 
     @staticmethod
     def jvp(ctx: Any, *moved: Any) -> tuple[Tensor, ...]:
-        return pushed(ctx.bound.composite, (ctx.steps,), ctx.saved_tensors, moved[2:])
+        return pushed(ctx.bound.composite, (ctx.steps,), ctx.saved_tensors, moved[3:])
 
 
 def keep(ctx: Any, output: Tensor, *rest: Tensor | None) -> None:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,7 +27,7 @@ from grus.layers.likeness import Found
 from grus.layers.path import WIDE
 from grus.layers.profile import profiled
 from grus.layers.states import Row, State
-from grus.runtime import Prepared
+from grus.runtime import Forward, Forwards
 
 _transformed = torch._C._are_functorch_transforms_active
 _replaced = torch._C._len_torch_dispatch_stack
@@ -36,16 +35,15 @@ _intercepted = torch._C._is_torch_function_mode_enabled
 _written_down = torch._C._get_tracing_state
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """A call of inference, or one whose derivative is recorded: that one has no ``run`` of its own.
-    ``start`` are zeros for a call without states, which nobody writes to."""
+class Ready(NamedTuple):
+    """A call that was found; ``start`` are zeros for one without states, which nobody writes to."""
 
-    run: Prepared | None
-    output: tuple[int, ...]
-    states: tuple[tuple[int, ...], ...]
+    calls: Forwards
+    forward: Forward
     start: tuple[Tensor, ...]
     bound: Binding
+    recorded: bool
+    """Whether its derivative is."""
 
 
 def layer(
@@ -86,8 +84,7 @@ def sequence(
     recorded = torch.is_grad_enabled()
     key: list[Any] = [len(given), recorded, x.shape, lead]
     try:
-        for tensor in parameters:
-            key.append(tensor.data_ptr())
+        key += addresses.of(parameters)
     except RuntimeError:  # a fake or functional tensor has no memory
         return None
     if recorded:  # guards look at no flag that says so
@@ -100,25 +97,17 @@ def sequence(
         if call is None:
             return None
         found.keep(short, every, call)
-    if call.run is None:
-        return _record(call, x, given, parameters)
-    output = x.new_empty(*call.output)
-    final = tuple([x.new_empty(*shape) for shape in call.states])
-    where = addresses.of((x, *(given or call.start)))
-    where[1:1] = 0, output.data_ptr()
-    for state in final:
-        where.append(state.data_ptr())
-    call.run(where)
-    return output, final
+    if call.recorded:
+        return _record(call, x, given, parameters, led=bool(lead))
+    return call.calls.plain(call.forward, (x, *(given or call.start)), keep=False)[:2]
 
 
 def _record(
-    call: Ready, x: Tensor, given: Sequence[Tensor], parameters: Sequence[Tensor]
+    call: Ready, x: Tensor, given: Sequence[Tensor], parameters: Sequence[Tensor], *, led: bool
 ) -> tuple[Tensor, Row]:
-    step, led = x.dim() == 2, len(call.states[0]) == 3
     start = call.start if not given else [s[0] for s in given] if led else given
-    every = (x.unsqueeze(0) if step else x, *start, *parameters)
-    output, final = function.recorded(call.bound, PLAIN, every)
+    every = (x.unsqueeze(0) if x.dim() == 2 else x, *start, *parameters)
+    output, final = function.recorded(call.bound, PLAIN, every, (call.calls, call.forward))
     return output, tuple([state.unsqueeze(0) for state in final]) if led else final
 
 
@@ -194,10 +183,11 @@ def _prepare(
     if lead:
         rows = tuple(s[0] for s in rows)
     begin = () if given else rows
-    if torch.is_grad_enabled() and any(t.requires_grad for t in every):
-        return Ready(None, (), tuple(shapes), begin, bound)
-    call = launch.prepare((steps, *rows, *parameters), PLAIN, keep=False)
-    return Ready(call.run, call.output, tuple(shapes), begin, bound)
+    recorded = torch.is_grad_enabled() and any(t.requires_grad for t in every)
+    call = launch.prepare((steps, *rows, *parameters), PLAIN, keep=recorded)
+    if not recorded:
+        call = call._replace(states=tuple(shapes))
+    return Ready(launch, call, begin, bound, recorded)
 
 
 _zeros: dict[torch.dtype, Tensor] = {}

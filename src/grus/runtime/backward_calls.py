@@ -112,13 +112,12 @@ class Backwards(Calls):
         valid = pack.valid if pack is not None else x.shape[0] * x.shape[1]
         adjoints, flat = take(found.columns * self.item * valid)
         end = [x.new_empty(*shape) for shape in found.states]
-        where = library.addresses((x, output, saved, dy, *[dfinal[k] for k in self.order]))
-        where[4:4] = [flat, *[t.data_ptr() for t in into.values()]]
-        for k in self.order:
-            where.append(end[k].data_ptr())
+        begun = (*into.values(), *[dfinal[k] for k in self.order], *[end[k] for k in self.order])
+        where = library.addresses((x, output, saved, dy, *begun))
+        where.insert(4, flat)
         dx = x.new_empty(*x.shape) if needs[0] else None
         made = [x.new_empty(*w.shape) for w in weights] if training else [None] * len(weights)
-        results = [0 if t is None else t.data_ptr() for t in (dx, *made)]
+        results = library.addresses([x if t is None else t for t in (dx, *made)])
         each = (dx, *end, *made)
         gradients = [g if need else None for g, need in zip(each, needs, strict=True)]
         packed_x: Tensor = None
@@ -128,7 +127,7 @@ class Backwards(Calls):
             results += map(address, packed)
             if dx is not None:
                 packed_x = x.new_empty(pack.valid, x.shape[2])
-                results[0] = packed_x.data_ptr()
+                results[:1] = library.addresses((packed_x,))
         alive = (x, output, saved, dy, *dfinal, *weights, *each, *packed, *into.values())
         return Laid(found.run, where, results, gradients, end, adjoints, pack, packed_x, alive)
 

@@ -24,6 +24,8 @@ class Forward(NamedTuple):
     states: tuple[tuple[int, ...], ...]
     saved: int
     """Numbers that are saved of a step of a row."""
+    rows: int
+    """Steps of rows, padding included."""
 
 
 class Laid(NamedTuple):
@@ -62,6 +64,19 @@ class Forwards(Calls):
         else:
             self._rows(laid, steps, base, most_threads)
         return laid.output, laid.final, laid.saved
+
+    def plain(
+        self, call: Forward, tensors: tuple[Tensor, ...], *, keep: bool
+    ) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None]:
+        """The same of a call that was found already, without lengths or resets, for (x, *initial
+        states)."""
+        x = tensors[0]
+        output = x.new_empty(*call.output)
+        final = tuple([x.new_empty(*shape) for shape in call.states])
+        saved = self.library.kept(call.saved * call.rows, x) if keep else None
+        kept = x if saved is None else saved
+        call.run(self.library.addresses((x, kept, output, *tensors[1:], *final)))
+        return output, final, saved
 
     def _rows(
         self,
@@ -102,23 +117,21 @@ class Forwards(Calls):
         ``into`` [time, batch, axis] holds where values of each step go, the output by default;
         ``row`` is the caller's number of the first row, for drawn masks.
         """
-        library, x = self.library, tensors[0]
+        library = self.library
         call = self._found(tensors, steps, keep, into, final, row)
         if call is None:
             tensors = tuple(map(library.by_rows, tensors))
             call = self._found(tensors, steps, keep, into, final, row)
             assert call is not None
+        x = tensors[0]
         stores = (x.new_empty(*call.output),) if into is None else tuple(into.values())
         if final is None:
             final = tuple([x.new_empty(*shape) for shape in call.states])
         pack = None if steps.lengths is None else packing(steps)
         if keep and saved is None:
-            steps_of_rows = x.shape[0] * x.shape[1] if pack is None else pack.valid
-            saved = library.kept(call.saved * steps_of_rows, x)
-        where = library.addresses(tensors[: self.count])
-        where[1:1] = [0 if saved is None else saved.data_ptr(), *[t.data_ptr() for t in stores]]
-        for state in final:
-            where.append(state.data_ptr())
+            saved = library.kept(call.saved * (call.rows if pack is None else pack.valid), x)
+        kept = x if saved is None else saved
+        where = library.addresses((x, kept, *stores, *tensors[1 : self.count], *final))
         if pack is not None and into is None:
             pack.blank(array(stores[0]))
         return Laid(call.run, where, stores[0] if stores else None, final, saved, tensors)
@@ -207,7 +220,7 @@ class Forwards(Calls):
             row=row,
             backwards=reverse,
         )
-        return Forward(run, output, shapes, sum(saved.values()))
+        return Forward(run, output, shapes, sum(saved.values()), time * batch)
 
     def _new(
         self, buffer: int, size: int, lead: tuple[int, int], backwards: bool, ragged: bool

@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from grus.equations import Cell, Expr, Input, Name, State, Weight
-from grus.kernels import DType, Frame, Layout, Side, Term, Terms, layout
+from grus.kernels import DType, Frame, Layout, Side, Term, Terms, address, layout
 from grus.runtime.weights import Weights
 
 
@@ -172,7 +172,7 @@ class GradientTerms:
     @property
     def one(self) -> Side:
         """The number 1, for every i and k."""
-        return (self.sums + 1, ONES[self.dtype].ctypes.data, 0, 0)
+        return (self.sums + 1, address(ONES[self.dtype]), 0, 0)
 
     def _tensor(self, tensor: int, frame: Frame, rows: int) -> Iterator[Term]:
         result, cell = self.sums + 3 + tensor, self.weights.cell
@@ -232,10 +232,10 @@ class GradientTerms:
         row, adjoints = inputs * self.item, self.columns * self.item
         begun = False
         for stretch in self.recipe.x:
-            address, stride = self.places[self.weights.tensor(stretch.family)]
+            place, stride = self.places[self.weights.tensor(stretch.family)]
             yield Term(
                 (self.flat, stretch.column * self.item, self.item, adjoints),
-                (self.sums + 1, address + stretch.row * stride, stride, 0),
+                (self.sums + 1, place + stretch.row * stride, stride, 0),
                 (result, 0, row),
                 (rows, inputs, stretch.length),
                 adds=begun,

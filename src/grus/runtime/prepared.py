@@ -16,7 +16,7 @@ from grus.kernels.masks import LOW
 from grus.kernels.memory import address, give, take
 from grus.kernels.split import Split, choose
 from grus.kernels.terms import Terms
-from grus.runtime.rows import Packing, States
+from grus.runtime.rows import Packing, Rows, States, Tables
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Finish = Callable[[Frame, int], Terms]
@@ -132,14 +132,23 @@ class Prepared:
         """Run with the buffers at these addresses, then what follows, whose buffers are these, the
         sums, 0, then ``results``. ``seed`` is that of drawn masks."""
         with choose(self.work, most_threads) as split:
-            laid = self._laid(split)
-            one = self._begin(laid, split)
+            # As `_laid` and `_begin`, whose calls would cost as much as a small kernel.
+            laid = self.templates.get(split) or self._laid(split)
+            try:
+                one = laid.spare.pop()
+            except IndexError:
+                one = Begun(self.kernel, laid, split)
+            if one.zeroed is not None:
+                one.zeroed[:] = 0
             block = one.block
             for slot, buffer, offset in self.moving:
                 block[slot] = buffers[buffer] + offset
             if self.kernel.streams:
                 self.drawn.put(block, self.kernel.at, seed)
             self.run(one.address)
+        if self.finish is None and laid.frame.bytes <= SPARE_BYTES:
+            laid.spare.append(one)
+            return
         self._end(laid, one, buffers, results, self.sizes[0] * self.sizes[1], most_threads)
 
     def ragged(
@@ -156,35 +165,48 @@ class Prepared:
         sizes = (pack.longest, *self.sizes[1:])
         with choose(self.kernel.work_of(sizes), most_threads) as split:
             laid, dealt = self._laid(split), pack.deal(split.slices)
-            begin, base = ([s.take(dealt.order, axis=0) for s in group] for group in rows[1:4:2])
+            order = dealt.order
+            begin = [s.take(order, axis=0) for s in rows.start]
             end = [np.empty_like(b) for b in begin]
-            alive: list[Array] = [dealt.lengths, dealt.starts, dealt.active, *begin, *end, *base]
-            where = [*buffers, *map(address, alive[3:])]
+            base = [b.take(order, axis=0) for b in rows.base]
+            flags: list[Array] = []
             if rows.resets is not None:
-                flags = dealt.flags(rows.resets, backwards=self.backwards, ahead=rows.ahead)
-                alive.append(flags)
-                where.append(address(flags))
+                flags = [dealt.flags(rows.resets, backwards=self.backwards, ahead=rows.ahead)]
+            where = [*buffers, *map(address, (*begin, *end, *base, *flags))]
             one = self._begin(laid, split)
-            block = one.block
-            block[at["T"]] = pack.longest
-            for name, table in zip(("lengths", "starts", "active"), alive, strict=False):
-                block[at[name]] = address(table)
-            if "steps" in at:
-                alive.append(dealt.steps(self.steps))
-                block[at["steps"]] = address(alive[-1])
-            for slot, buffer, offset in self.moving:
+            block, known = one.block, dealt.known.get(self)
+            if known is None:
+                known = dealt.know(self, self._tables(dealt))
+            moving, fixed = known
+            for slot, buffer, offset in moving:
                 block[slot] = where[buffer] + offset
-            for slot, part in self.tables:
-                block[slot - 2] += part.before * pack.valid
-                block[slot] = address(dealt.table(part.time, part.row, part.packed))
+            for slot, number in fixed:
+                block[slot] = number
             if self.kernel.streams:
                 steps = dealt.lengths - 1 if self.backwards else np.zeros_like(dealt.lengths)
-                drawn = self._drawn(dealt.order, steps)
+                drawn = self._drawn(order, steps)
                 drawn.put(block, at, seed)
             self.run(one.address)
         for theirs, ours in zip((*rows.final, *rows.base), (*end, *base), strict=True):
             theirs[dealt.order] = ours
         self._end(laid, one, buffers, results, pack.valid, most_threads)
+
+    def _tables(self, rows: Rows) -> Tables:
+        """What a ragged call's block holds wherever its buffers are."""
+        at, valid = self.kernel.at, rows.packing.valid
+        fixed = [(at["T"], rows.packing.longest)]
+        for name in ("lengths", "starts", "active"):
+            fixed.append((at[name], address(getattr(rows, name))))
+        before = {}
+        for slot, part in self.tables:
+            before[slot - 2] = part.before * valid
+            fixed.append((slot, address(rows.table(part.time, part.row, part.packed))))
+        if "steps" in at:
+            fixed.append((at["steps"], address(rows.steps(self.steps))))
+        moving = [
+            (slot, buffer, offset + before.get(slot, 0)) for slot, buffer, offset in self.moving
+        ]
+        return moving, fixed
 
     def begin(self, split: Split, buffers: Sequence[int]) -> Begun:
         """A call without masks that can be run, in memory of its own."""

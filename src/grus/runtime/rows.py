@@ -12,6 +12,10 @@ from grus.kernels import Steps
 
 Array = np.ndarray[Any, np.dtype[Any]]
 States = tuple[Array, ...]
+Tables = tuple[list[tuple[int, int, int]], list[tuple[int, int]]]
+"""Of a call's block: slots that hold a buffer's address and so many bytes; slots and numbers."""
+MOST = 16
+"""Calls whose tables are kept with the lengths they belong to."""
 
 
 class Packing:
@@ -78,7 +82,10 @@ class Rows:
     """[slices + 1]: the first row of each slice."""
     active: Array
     """[slices, time]: how many of its rows are still under way."""
-    tables: dict[tuple[int, int, bool], Array]
+    arrays: dict[Any, Array]
+    """Tables of the arrays that calls read and write."""
+    known: dict[Any, Tables]
+    """By call: what its block holds."""
 
     @staticmethod
     def deal(packing: Packing, slices: int) -> Rows:
@@ -93,25 +100,30 @@ class Rows:
             active[s] = len(ascending) - np.searchsorted(ascending, time, side="right")
         order = np.concatenate(hands)
         starts = np.cumsum([0, *map(len, hands)])
-        return Rows(packing, order, packing.lengths[order], starts, active, {})
+        return Rows(packing, order, packing.lengths[order], starts, active, {}, {})
 
     def table(self, time: int, row: int, packed: bool) -> Array:
         """[batch]: bytes from an array's beginning to each row's first step; it goes from its last
         valid step to its first where ``time``, the bytes from step to step, is below 0."""
         key = time, row, packed
-        if key not in self.tables:
+        if key not in self.arrays:
             first = self.packing.first[self.order] if packed else self.order
             table = first * row
-            if time < 0:
-                table -= (self.lengths - 1) * time
-            if len(self.tables) > 64:
-                self.tables.clear()
-            self.tables[key] = table
-        return self.tables[key]
+            self.arrays[key] = table - (self.lengths - 1) * time if time < 0 else table
+        return self.arrays[key]
 
     def steps(self, time: int) -> Array:
         """[time]: bytes from an array's beginning to each step."""
-        return np.arange(self.active.shape[1]) * time
+        if time not in self.arrays:
+            self.arrays[time] = np.arange(self.active.shape[1]) * time
+        return self.arrays[time]
+
+    def know(self, call: Any, tables: Tables) -> Tables:
+        """Keep what a call's block holds."""
+        if len(self.known) >= MOST:
+            self.known.clear()
+        self.known[call] = tables
+        return tables
 
     def flags(self, resets: Array, *, backwards: bool, ahead: int) -> Array:
         """[time, batch] bytes in the kernel's order: whether the step ``ahead`` of each one, in the
