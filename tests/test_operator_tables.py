@@ -28,7 +28,7 @@ from grus.equations import (
 from grus.equations.simplify import simplify
 from grus.equations.symbols import RESERVED
 from grus.gradients import backward
-from grus.kernels.elementwise import SPELLINGS
+from grus.kernels.functions import SPELLINGS
 from grus.reference import NUMPY, run
 
 LINEAR = {name for name, op in OPERATORS.items() if op.linear}

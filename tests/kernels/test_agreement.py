@@ -12,7 +12,7 @@ from bounds import RULES
 from cells import ALL_CELLS
 from grus.equations import OPERATORS, Cell
 from grus.kernels import UnsupportedCellError, make_plan
-from grus.kernels.elementwise import SPELLINGS
+from grus.kernels.functions import SPELLINGS
 
 DTYPES = ("float32", "float64")
 

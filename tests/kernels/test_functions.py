@@ -17,8 +17,7 @@ import bounds
 from grus import runtime
 from grus.equations import Cell
 from grus.kernels import functions, jit
-from grus.kernels.elementwise import SPELLINGS
-from grus.kernels.functions import DOUBLE, SINGLE
+from grus.kernels.functions import DOUBLE, SINGLE, SPELLINGS
 from grus.kernels.ir import Function
 from grus.kernels.loops import Value
 from grus.kernels.machine import MACHINES, Machine

@@ -15,7 +15,7 @@ from grus import reference
 from grus.equations import OPERATORS, Apply, Cell, Input, Name, walk
 from grus.gradients import backward
 from grus.kernels import Plan, UnsupportedCellError, jit, make_plan
-from grus.kernels.elementwise import SPELLINGS
+from grus.kernels.functions import SPELLINGS
 from grus.kernels.plan import CHAIN
 
 GOLDEN = Path(__file__).parent / "golden"

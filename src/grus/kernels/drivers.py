@@ -6,13 +6,12 @@ from dataclasses import dataclass, field
 
 from grus.equations import Weight
 from grus.kernels import means
-from grus.kernels.hoisted import HoistedTile
 from grus.kernels.ir import Code, Function, Target
 from grus.kernels.loops import Argument, Reference, Value
 from grus.kernels.packing import pack_function
 from grus.kernels.plan import ONE, Plan
 from grus.kernels.slots import Slots, groups, operand_axis, size_slot, tiles_slot, vector
-from grus.kernels.tile import EquationsTile, StageTile
+from grus.kernels.tile import EquationsTile, HoistedTile, StageTile
 
 ELEMENTWISE_TILES = ((1, (2, 1)),)
 """A stage without products has nothing to share between rows."""
@@ -105,16 +104,18 @@ def stage_tiles(module: Module) -> None:
     """``tiles(ctx, tile, r0, r1, rows, j0, j1, width)``: tiles of one shape of any stage with
     products; ``lines`` are for one without. The hidden tile is the outer loop, so that its panel
     stays in the cache; ``lines`` read no panel, and arrays in their order."""
-    f = module.code("tiles", f"tile: function, {SHAPED}")
-    tile, r0, r1, rows, j0, j1, width = f.given
-    with f.each(j0, j1, width) as j, f.each(r0, r1, rows) as r:
-        f.call(tile, f.ctx, r, j)
-    module.add(f)
-    f = module.code("lines", f"tile: function, {SHAPED}")
-    tile, r0, r1, rows, j0, j1, width = f.given
-    with f.each(r0, r1, rows) as r, f.each(j0, j1, width) as j:
-        f.call(tile, f.ctx, r, j)
-    module.add(f)
+    ways = {bool(stage.chains) for stage in module.plan.stages if stage.axis != ONE}
+    for name in ("tiles", "lines"):
+        f = module.code(name, f"tile: function, {SHAPED}")
+        tile, r0, r1, rows, j0, j1, width = f.given
+        if name == "tiles":
+            with f.each(j0, j1, width) as j, f.each(r0, r1, rows) as r:
+                f.call(tile, f.ctx, r, j)
+        else:
+            with f.each(r0, r1, rows) as r, f.each(j0, j1, width) as j:
+                f.call(tile, f.ctx, r, j)
+        if (name == "tiles") in ways:
+            module.add(f)
 
 
 def _numbers(module: Module, at: int, stores: tuple[str, ...]) -> None:
@@ -173,7 +174,9 @@ def pack(module: Module) -> None:
     for transposed in sorted(ways):
         module.add(pack_function(module.target, transposed=transposed))
     _pack_tiles(module)
-    _pack_part(module)
+    vectors = [w for w in module.plan.cell.weights if vector(module.plan, w)]
+    if vectors:
+        _pack_part(module)
     f = module.code("pack", "j0, j1", once=True)
     for k, (operand, members) in enumerate(groups(module.plan)):
         depth = f.slot(size_slot(operand_axis(module.plan, operand)))
@@ -181,9 +184,8 @@ def pack(module: Module) -> None:
             axis = module.plan.cell.shapes.weights[weight][1 if transposed else 0]
             member = Member(f"panel.{k}", m, len(members), weight.name, axis, transposed)
             _pack_member(module, f, member, depth)
-    for weight in module.plan.cell.weights:
-        if vector(module.plan, weight):
-            _pack_vector(module, f, weight)
+    for weight in vectors:
+        _pack_vector(module, f, weight)
     module.add(f)
 
 

@@ -15,6 +15,7 @@ from grus.kernels.loops import (
     INDEX,
     INT32,
     LANES,
+    POINTER,
     Argument,
     Block,
     Detail,
@@ -323,7 +324,7 @@ class Code(Function):
 
     def pointer(self, name: str) -> Value:
         """A slot's value as an address."""
-        return self.let("address", self.slot(name))
+        return self.let("load", self.place(name), type=POINTER, detail=8)
 
     def set(self, name: str, value: Argument) -> None:
         """Change a moving slot."""

@@ -199,18 +199,19 @@ class Program:
         return hash(str(self))
 
 
+def kind(argument: Argument) -> object:
+    """The type of a value, the class of a constant. Raises LoopError for a value that is not known
+    any more."""
+    if isinstance(argument, Value):
+        if not argument.block.open:
+            raise LoopError(f"{argument} is not known outside of the block that defines it")
+        return argument.type
+    return argument.__class__
+
+
 def kinds(arguments: Sequence[Argument]) -> tuple[object, ...]:
-    """The types of arguments, or the classes of constants. Raises LoopError for a value that is
-    not known any more."""
-    found: list[object] = []
-    for argument in arguments:
-        if isinstance(argument, Value):
-            if not argument.block.open:
-                raise LoopError(f"{argument} is not known outside of the block that defines it")
-            found.append(argument.type)
-        else:
-            found.append(argument.__class__)
-    return (*found,)
+    """`kind` of several."""
+    return tuple(map(kind, arguments))
 
 
 def statements(block: Block) -> Iterator[Statement]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from grus.equations import Const, Expr, Input, Name, State, Weight
 from grus.equations.expr import parts, walk
-from grus.kernels.elementwise import compute
+from grus.kernels.functions import compute
 from grus.kernels.ir import Target
 from grus.kernels.loops import INDEX, Argument, Value
 from grus.kernels.plan import ONE, Plan, is_mean

@@ -64,8 +64,8 @@ def products(
         koff, poff, *names = carried
         now = dict(zip(used, names, strict=True))
         panel = [
-            [f.load(f.at(f.at(base, poff), m * t.machine.vector_bytes)) for m in range(len(chains))]
-            for base in panels
+            [f.load(f.at(place, m * t.machine.vector_bytes)) for m in range(len(chains))]
+            for place in [f.at(base, poff) for base in panels]
         ]
         wide = [] if dots else [[widened(f, both) for both in vector] for vector in panel]
         for i, row in enumerate(rows):

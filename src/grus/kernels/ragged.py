@@ -7,9 +7,9 @@ row begins in each array is a table's matter, and every row takes its first step
 from __future__ import annotations
 
 from grus.kernels.drivers import Module, span
-from grus.kernels.hoisted import HoistedTile
 from grus.kernels.ir import Code
 from grus.kernels.loops import INDEX, Argument, Reference, Value
+from grus.kernels.tile import HoistedTile
 
 GROUPS = "x: pointer, p: pointer, r0, t0, count, groups, flag"
 """What `hoist` says to the functions below it."""

@@ -3,12 +3,15 @@ equations of the stage are applied to them there."""
 
 from __future__ import annotations
 
+from functools import reduce
+from itertools import product
+
 from grus.equations import Expr, Input, Name, State, Weight
 from grus.equations.expr import walk
 from grus.kernels import narrow
-from grus.kernels.elementwise import compute
+from grus.kernels.functions import compute
 from grus.kernels.ir import Function, Target
-from grus.kernels.loops import INDEX, Argument, Value
+from grus.kernels.loops import INDEX, POINTER, Argument, Value
 from grus.kernels.narrow import Accumulators
 from grus.kernels.plan import ONE, Chain, Plan
 from grus.kernels.slots import Slots, groups, operand_axis, operand_slot, size_slot
@@ -41,7 +44,6 @@ class Tile:
         self.f = Function(target, name, f"ctx: pointer, {parameters}", alone=True)
         self.plan, self.slots = plan, slots
         self.rows, self.width = rows, width
-        self.item = target.item
         self.vector_bytes = target.machine.vector_bytes
         self.cached: dict[object, Value] = {}
         self.offsets: dict[object, Argument] = {}
@@ -57,7 +59,8 @@ class Tile:
         """A slot as an address."""
         key = ("pointer", name)
         if key not in self.cached:
-            self.cached[key] = self.f.let("address", self.slot(name))
+            at = self.f.at(self.f.named["ctx"], 8 * self.slots.index[name])
+            self.cached[key] = self.f.let("load", at, type=POINTER, detail=8)
         return self.cached[key]
 
     def column(self, vector: int) -> Argument:
@@ -94,11 +97,14 @@ class Tile:
     def row_pointer(self, slot: str, stride: str, row: int, parity: str = "") -> Value:
         """The address of row %row + ``row`` of an array, in one of its two halves if asked."""
         f = self.f
-        key: object = ("first row", slot, parity)
-        if key not in self.cached:
+        key: object = ("row", slot, parity, row)
+        if row and key not in self.cached:
+            first = self.row_pointer(slot, stride, 0, parity)
+            self.cached[key] = f.at(first, self.multiple(stride, row))
+        elif key not in self.cached:
             first = f.at(self.pointer(slot), f.mul(f.named["row"], self.slot(stride)))
             self.cached[key] = f.at(first, self.slot(parity)) if parity else first
-        return f.at(self.cached[key], self.multiple(stride, row))
+        return self.cached[key]
 
     def listed_row(self, slot: str, row: int) -> Value:
         """The address of row %row + ``row`` of an array whose rows a table lists."""
@@ -135,10 +141,8 @@ class Tile:
         """The sum of a chain's biases, zero if there are none."""
         if not chain.biases:
             return 0.0
-        first, *rest = (self.vector_weight(weight, vector) for weight in chain.biases)
-        for value in rest:
-            first = self.f.let("add", first, value)
-        return first
+        parts = [self.vector_weight(weight, vector) for weight in chain.biases]
+        return reduce(lambda total, part: self.f.let("add", total, part), parts)
 
     def vector_weight(self, weight: Weight, vector: int) -> Value:
         """A learned vector at these units, as it was packed."""
@@ -170,16 +174,15 @@ class Tile:
         with f.loop(0, count, 1, [0, 0, *(accumulators[k] for k in used)]) as loop:
             koff, poff, *totals = loop.carried
             now = dict(zip(used, totals, strict=True))
-            panel = [
-                [f.load(f.at(f.at(base, poff), m * self.vector_bytes)) for m in range(len(members))]
-                for base in panels
-            ]
+            places = [f.at(base, poff) for base in panels]
+            steps = [m * self.vector_bytes for m in range(len(members))]
+            panel = [[f.load(f.at(place, m)) for m in steps] for place in places]
             for i, pointer in enumerate(row_pointers):
                 element = f.broadcast(f.at(pointer, koff))
                 for v in range(self.width):
                     for m, (c, _, _) in enumerate(members):
                         now[i, v, c] = f.multiply_add(element, panel[v][m], now[i, v, c])
-            loop.next(f.add(koff, self.item), f.add(poff, step), *(now[key] for key in used))
+            loop.next(f.add(koff, t.item), f.add(poff, step), *(now[key] for key in used))
         accumulators.update(zip(used, loop.carried[2:], strict=True))
 
 
@@ -357,3 +360,41 @@ class Equations:
         """The address in a caller's array, at the present step."""
         tile = self.tile
         return self.f.at(tile.array_row(slot, self.row), tile.column(self.vector))
+
+
+class HoistedTile(Tile):
+    """A tile of the products with x: rows are steps or batch rows, whichever are more.
+
+    The rows of x follow each other at one stride, or stand where ``%table`` says if ``ragged``.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        plan: Plan,
+        slots: Slots,
+        rows: int,
+        width: int,
+        *,
+        ragged: bool = False,
+    ) -> None:
+        table = "table: pointer, " if ragged else ""
+        parameters = f"x: pointer, {table}p: pointer, tile"
+        name, axis = f"hoisted.{rows}x{width}", plan.hoisted_axis
+        super().__init__(target, plan, slots, name, parameters, rows, width, axis)
+        chains = range(len(plan.hoisted))
+        places = [(i, v, c) for v in range(width) for c in chains for i in range(rows)]
+        accumulators = {(i, v, c): self.bias(plan.hoisted[c], v) for i, v, c in places}
+        x, p = self.f.named["x"], self.f.named["p"]
+        listed = self.listed if ragged else lambda i: self.f.at(x, self.multiple("nx", i))
+        pointers = [listed(i) for i in range(rows)]
+        self.products(0, pointers, accumulators)
+        for i in range(rows):
+            row = self.f.at(p, self.multiple("np", i))
+            for v, c in product(range(width), chains):
+                self.f.store(accumulators[i, v, c], self.f.at(row, self.place(c, v)))
+
+    def listed(self, row: int) -> Value:
+        """The address of a row of x that the table lists."""
+        f = self.f
+        return f.at(f.named["x"], f.entry(f.named["table"], row))

@@ -5,14 +5,15 @@ No optimisation pass runs afterwards, so loops carry their values in phi nodes.
 
 from __future__ import annotations
 
-import struct
+import re
 from collections.abc import Callable
 from functools import lru_cache
+from operator import itemgetter
+from typing import NamedTuple
 
-from grus.kernels import llvm_threads
+from grus.kernels import llvm_spelling
+from grus.kernels.llvm_spelling import OPERATIONS, constant, declaration, spelled, suffix
 from grus.kernels.loops import (
-    BYTES,
-    FLOATS,
     INDEX,
     Argument,
     Block,
@@ -20,7 +21,6 @@ from grus.kernels.loops import (
     For,
     Form,
     Function,
-    Lanes,
     Let,
     Program,
     Reference,
@@ -33,170 +33,36 @@ from grus.kernels.machine import Machine
 ATTRIBUTES = """attributes #0 = { nounwind }
 attributes #1 = { nounwind noinline optnone }"""
 """How well functions are compiled: what runs once in a call, quickly."""
-KINDS = {"index": "i64", "int32": "i32", "byte": "i8", "bit": "i1", "bfloat16": "bfloat"}
-KINDS |= {"float32": "float", "float64": "double"} | dict.fromkeys(
-    ("pointer", "local", "function"), "ptr"
-)
 
 
-@lru_cache(maxsize=256)
-def spelled(type_: Type) -> str:
-    """A type."""
-    kind = KINDS[type_.kind]
-    return f"<{type_.lanes} x {kind}>" if type_.lanes else kind
+class _Template(NamedTuple):
+    """A form's line: its text, which names go into it (0 is the value's), the type of constants,
+    and whether there are any; what it calls."""
 
-
-def suffix(type_: Type) -> str:
-    """How intrinsics name a vector of floats."""
-    return f"v{type_.lanes}f{8 * BYTES[type_.kind]}"
-
-
-def constant(value: Argument, of: Type) -> str:
-    """An argument that is no value."""
-    if of is INDEX and isinstance(value, int):
-        return str(value)
-    if isinstance(value, Reference):
-        return f"@{value.name}"
-    if isinstance(value, Lanes):
-        kind = KINDS[of.kind]
-        return "<" + ", ".join(f"{kind} {k}" for k in range(of.lanes)) + ">"
-    if of.kind in FLOATS:
-        number = float(value)  # type: ignore[arg-type]
-        if of.kind == "float32":
-            number = struct.unpack("f", struct.pack("f", number))[0]
-        text = "0x" + struct.pack(">d", number).hex().upper()
-    else:
-        text = str(value).lower()
-    return f"splat ({KINDS[of.kind]} {text})" if of.lanes else text
-
-
-# Operations: (the value's type, the arguments' type) -> text of "{n}", the name, and the arguments.
-
-Spelling = Callable[[Form], str]
-COMPARISONS = {
-    "less": ("olt", "slt"),
-    "at_most": ("ole", "sle"),
-    "more": ("ogt", "sgt"),
-    "at_least": ("oge", "sge"),
-    "equal": ("oeq", "eq"),
-    "differ": ("une", "ne"),
-    "below": ("", "ult"),
-}
-WHOLE = {"div": "sdiv", "rem": "srem", "shr": "lshr"}
-
-
-def _arithmetic(s: Form) -> str:
-    name = f"f{s.operation}" if s.of.kind in FLOATS else WHOLE.get(s.operation, s.operation)
-    return f"{name} {spelled(s.of)} {{0}}, {{1}}"
-
-
-def _compare(s: Form) -> str:
-    of_floats, of_integers = COMPARISONS[s.operation]
-    name = f"fcmp {of_floats}" if s.of.kind in FLOATS else f"icmp {of_integers}"
-    return f"{name} {spelled(s.of)} {{0}}, {{1}}"
-
-
-def _intrinsic(name: str) -> Spelling:
-    def spell(s: Form) -> str:
-        kind = spelled(s.of)
-        arguments = ", ".join(f"{kind} {{{k}}}" for k in range(len(s.types)))
-        return f"call {kind} @llvm.{name}.{suffix(s.of)}({arguments})"
-
-    return spell
-
-
-def _splat(s: Form) -> str:
-    vector, of = spelled(s.type), spelled(s.of)
-    zeros = f"<{s.type.lanes} x i32> zeroinitializer"
-    single = f"insertelement {vector} poison, {of} {{0}}, i64 0"
-    return f"{single}\n  %{{n}} = shufflevector {vector} %{{n}}.0, {vector} poison, {zeros}"
-
-
-def _shuffle(s: Form) -> str:
-    assert isinstance(s.detail, tuple)
-    order = ", ".join(f"i32 {k}" for k in s.detail)
-    kind, second = spelled(s.of), "{1}" if len(s.types) == 2 else "poison"
-    return f"shufflevector {kind} {{0}}, {kind} {second}, <{len(s.detail)} x i32> <{order}>"
-
-
-def _convert(s: Form) -> str:
-    name = {("index", "int32"): "trunc", ("int32", "index"): "sext", ("bit", "index"): "zext"}
-    name |= {("index", kind): "sitofp" for kind in FLOATS}
-    return f"{name[s.of.kind, s.type.kind]} {spelled(s.of)} {{0}} to {spelled(s.type)}"
-
-
-def _load(s: Form) -> str:
-    kind = spelled(s.type)
-    if len(s.types) == 1:
-        return f"load {kind}, ptr {{0}}, align {s.detail}"
-    mask = f"<{s.type.lanes} x i1>"
-    name = f"@llvm.masked.load.{suffix(s.type)}.p0"
-    return f"call {kind} {name}(ptr {{0}}, i32 {s.detail}, {mask} {{1}}, {kind} zeroinitializer)"
-
-
-def _round_pairs(s: Form) -> str:
-    one, two = spelled(s.of), spelled(s.type)
-    name = "@llvm.x86.avx512bf16.cvtne2ps2bf16.512"
-    return f"call {two} {name}({one} {{0}}, {one} {{1}})"
-
-
-def _dot_pairs(s: Form) -> str:
-    one, two = spelled(s.of), f"<{2 * s.of.lanes} x bfloat>"
-    name = "@llvm.x86.avx512bf16.dpbf16ps.512"
-    return f"call {one} {name}({one} {{0}}, {two} {{1}}, {two} {{2}})"
-
-
-OPERATIONS: dict[str, Spelling] = {
-    **dict.fromkeys(("add", "sub", "mul", "div", "rem", "and", "or", "xor"), _arithmetic),
-    **dict.fromkeys(("shl", "shr"), _arithmetic),
-    **dict.fromkeys(COMPARISONS, _compare),
-    "fma": _intrinsic("fma"),
-    "sqrt": _intrinsic("sqrt"),
-    "abs": _intrinsic("fabs"),
-    "copysign": _intrinsic("copysign"),
-    "neg": lambda s: f"fneg {spelled(s.of)} {{0}}",
-    "nan": lambda s: f"fcmp uno {spelled(s.of)} {{0}}, {{0}}",
-    "select": lambda s: "select {3} {0}, {4} {1}, {4} {2}".replace("{3}", spelled(s.of)).replace(
-        "{4}", spelled(s.type)
-    ),
-    "splat": _splat,
-    "first": lambda s: f"extractelement {spelled(s.of)} {{0}}, i64 0",
-    "shuffle": _shuffle,
-    "bits": lambda s: f"bitcast {spelled(s.of)} {{0}} to {spelled(s.type)}",
-    "convert": _convert,
-    "address": lambda _: "inttoptr i64 {0} to ptr",
-    "at": lambda _: "getelementptr i8, ptr {0}, i64 {1}",
-    "local": lambda _: "alloca [{0} x i8], align {1}",
-    "load": _load,
-    "take": lambda _: "atomicrmw add ptr {0}, i64 1 monotonic",
-    "round_pairs": _round_pairs,
-    "dot_pairs": _dot_pairs,
-}
-"""How each operation is spelled."""
-
-
-def _declaration(text: str) -> str:
-    """What an intrinsic that a line calls is declared as."""
-    if "@llvm." not in text:
-        return ""
-    head, _, arguments = text.removeprefix("call ").partition("(")
-    kinds = [_kind(a) for a in arguments.rstrip(")").split(", ")]
-    return f"declare {head}({', '.join(kinds)})"
-
-
-def _kind(argument: str) -> str:
-    """The type in front of an argument."""
-    end = argument.index(">") + 1 if argument[0] == "<" else argument.index(" ")
-    return argument[:end]
+    text: str
+    pick: Callable[[list[str]], object]
+    constants: Type
+    plain: bool
+    declaration: str
 
 
 @lru_cache(maxsize=4096)
-def _template(form: Form) -> tuple[str, Type, str]:
-    """(text, type of its constants, declaration) of an operation."""
+def _template(form: Form) -> _Template:
+    """The line of an operation. Names come by ``%``, the fastest way there is: lines are many."""
     text = OPERATIONS[form.operation](form)
-    constants = {"select": form.type, "at": INDEX}.get(form.operation, form.of)
     first = "%{n}.0" if form.operation == "splat" else "%{n}"
-    return f"  {first} = {text}", constants, _declaration(text)
+    values = {str(k): isinstance(kind, Type) for k, kind in enumerate(form.types)}
+    order: list[int] = []
+
+    def place(match: re.Match[str]) -> str:
+        name = match[1]
+        order.append(0 if name == "n" else 1 + int(name))
+        return "%%%s" if values.get(name) else "%s"
+
+    line = re.sub(r"\{(\w)\}", place, f"  {first} = {text}".replace("%", "%%"))
+    constants = {"select": form.type, "at": INDEX}.get(form.operation, form.of)
+    plain = all(values.values())
+    return _Template(line, itemgetter(*order), constants, plain, declaration(text))
 
 
 class _Printer:
@@ -219,8 +85,8 @@ class _Printer:
         given = ", ".join(f"{kind} %{p.name}" for kind, p in parameters)
         link = "" if function.name == "run" else "internal "
         head = f"define {link}void @{function.name}({given}) #{int(function.once)} {{\nentry:"
-        enter, leave = llvm_threads.float_mode(self.machine) if function.nearest else ([], [])
-        self.declared |= llvm_threads.mode_declarations(self.machine) if enter else set()
+        enter, leave = llvm_spelling.float_mode(self.machine) if function.nearest else ([], [])
+        self.declared |= llvm_spelling.mode_declarations(self.machine) if enter else set()
         self.lines += enter
         self.print(function.body)
         self.lines += leave
@@ -236,11 +102,16 @@ class _Printer:
 
     def let(self, s: Let) -> None:
         """A value."""
-        text, of, declaration = _template(s.form)
-        if declaration:
-            self.declared.add(declaration)
-        arguments = ["%" + a.name if isinstance(a, Value) else constant(a, of) for a in s.arguments]
-        self.lines.append(text.format(*arguments, n=s.value.name))
+        line = _template(s.form)
+        if line.declaration:
+            self.declared.add(line.declaration)
+        if line.plain:
+            names = [s.value.name, *[a.name for a in s.arguments]]  # type: ignore[union-attr]
+        else:
+            names = [s.value.name]
+            for a in s.arguments:
+                names.append(a.name if isinstance(a, Value) else constant(a, line.constants))
+        self.lines.append(line.text % line.pick(names))
 
     def other(self, s: Statement) -> None:
         """What is no value."""
@@ -346,8 +217,8 @@ class _Printer:
             self.emit(alone)
             return
         self.declared.add("declare void @GOMP_parallel(ptr, ptr, i32, i32)")
-        self.declared |= {f"declare i32 @{name}()" for name in llvm_threads.TEAM}
-        self.besides["region"] = llvm_threads.region(str(s.detail))
+        self.declared |= {f"declare i32 @{name}()" for name in llvm_spelling.TEAM}
+        self.besides["region"] = llvm_spelling.region(str(s.detail))
         self.emit(f"%several = icmp sgt i64 {count}, 1")
         self.emit(f"%count = trunc i64 {count} to i32")
         self.emit("br i1 %several, label %share, label %alone")
@@ -361,7 +232,7 @@ class _Printer:
     def barrier(self, s: Do) -> None:
         """Wait for all parties, where there are threads."""
         if self.threads:
-            self.waits("barrier", llvm_threads.barrier(self.machine))
+            self.waits("barrier", llvm_spelling.barrier(self.machine))
             counters, parties = s.arguments
             self.emit(f"call void @barrier(ptr {self.text(counters)}, i64 {self.text(parties)})")
 
@@ -371,7 +242,7 @@ class _Printer:
 
     def wait(self, s: Do) -> None:
         """Wait until another thread has set a number that was 0."""
-        self.waits("until", llvm_threads.until(self.machine))
+        self.waits("until", llvm_spelling.until(self.machine))
         self.emit(f"call void @until(ptr {self.text(s.arguments[0])})")
 
     def waits(self, name: str, text: str) -> None:

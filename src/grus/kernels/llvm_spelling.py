@@ -1,0 +1,280 @@
+"""How LLVM spells types, constants and operations of the loop language, and what threads need: a
+region of the OpenMP runtime, waiting, the rounding mode.
+
+A barrier has two counters, each on a cache line of its own: how many have arrived, and the
+generation. Who waits spins for a bounded time, then yields.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from functools import lru_cache
+
+from grus.kernels.loops import (
+    BYTES,
+    FLOATS,
+    INDEX,
+    Argument,
+    Form,
+    Lanes,
+    Reference,
+    Type,
+)
+from grus.kernels.machine import Machine
+
+KINDS = {"index": "i64", "int32": "i32", "byte": "i8", "bit": "i1", "bfloat16": "bfloat"}
+KINDS |= {"float32": "float", "float64": "double"} | dict.fromkeys(
+    ("pointer", "local", "function"), "ptr"
+)
+
+
+@lru_cache(maxsize=256)
+def spelled(type_: Type) -> str:
+    """A type."""
+    kind = KINDS[type_.kind]
+    return f"<{type_.lanes} x {kind}>" if type_.lanes else kind
+
+
+def suffix(type_: Type) -> str:
+    """How intrinsics name a vector of floats."""
+    return f"v{type_.lanes}f{8 * BYTES[type_.kind]}"
+
+
+def constant(value: Argument, of: Type) -> str:
+    """An argument that is no value."""
+    if of is INDEX and isinstance(value, int):
+        return str(value)
+    if isinstance(value, Reference):
+        return f"@{value.name}"
+    if isinstance(value, Lanes):
+        kind = KINDS[of.kind]
+        return "<" + ", ".join(f"{kind} {k}" for k in range(of.lanes)) + ">"
+    if of.kind in FLOATS:
+        number = float(value)  # type: ignore[arg-type]
+        if of.kind == "float32":
+            number = struct.unpack("f", struct.pack("f", number))[0]
+        text = "0x" + struct.pack(">d", number).hex().upper()
+    else:
+        text = str(value).lower()
+    return f"splat ({KINDS[of.kind]} {text})" if of.lanes else text
+
+
+# Operations: (the value's type, the arguments' type) -> text of "{n}", the name, and the arguments.
+
+Spelling = Callable[[Form], str]
+COMPARISONS = {
+    "less": ("olt", "slt"),
+    "at_most": ("ole", "sle"),
+    "more": ("ogt", "sgt"),
+    "at_least": ("oge", "sge"),
+    "equal": ("oeq", "eq"),
+    "differ": ("une", "ne"),
+    "below": ("", "ult"),
+}
+WHOLE = {"div": "sdiv", "rem": "srem", "shr": "lshr"}
+
+
+def _arithmetic(s: Form) -> str:
+    name = f"f{s.operation}" if s.of.kind in FLOATS else WHOLE.get(s.operation, s.operation)
+    return f"{name} {spelled(s.of)} {{0}}, {{1}}"
+
+
+def _compare(s: Form) -> str:
+    of_floats, of_integers = COMPARISONS[s.operation]
+    name = f"fcmp {of_floats}" if s.of.kind in FLOATS else f"icmp {of_integers}"
+    return f"{name} {spelled(s.of)} {{0}}, {{1}}"
+
+
+def _intrinsic(name: str) -> Spelling:
+    def spell(s: Form) -> str:
+        kind = spelled(s.of)
+        arguments = ", ".join(f"{kind} {{{k}}}" for k in range(len(s.types)))
+        return f"call {kind} @llvm.{name}.{suffix(s.of)}({arguments})"
+
+    return spell
+
+
+def _splat(s: Form) -> str:
+    vector, of = spelled(s.type), spelled(s.of)
+    zeros = f"<{s.type.lanes} x i32> zeroinitializer"
+    single = f"insertelement {vector} poison, {of} {{0}}, i64 0"
+    return f"{single}\n  %{{n}} = shufflevector {vector} %{{n}}.0, {vector} poison, {zeros}"
+
+
+def _shuffle(s: Form) -> str:
+    assert isinstance(s.detail, tuple)
+    order = ", ".join(f"i32 {k}" for k in s.detail)
+    kind, second = spelled(s.of), "{1}" if len(s.types) == 2 else "poison"
+    return f"shufflevector {kind} {{0}}, {kind} {second}, <{len(s.detail)} x i32> <{order}>"
+
+
+def _convert(s: Form) -> str:
+    name = {("index", "int32"): "trunc", ("int32", "index"): "sext", ("bit", "index"): "zext"}
+    name |= {("index", kind): "sitofp" for kind in FLOATS}
+    return f"{name[s.of.kind, s.type.kind]} {spelled(s.of)} {{0}} to {spelled(s.type)}"
+
+
+def _load(s: Form) -> str:
+    kind = spelled(s.type)
+    if len(s.types) == 1:
+        return f"load {kind}, ptr {{0}}, align {s.detail}"
+    mask = f"<{s.type.lanes} x i1>"
+    name = f"@llvm.masked.load.{suffix(s.type)}.p0"
+    return f"call {kind} {name}(ptr {{0}}, i32 {s.detail}, {mask} {{1}}, {kind} zeroinitializer)"
+
+
+def _round_pairs(s: Form) -> str:
+    one, two = spelled(s.of), spelled(s.type)
+    name = "@llvm.x86.avx512bf16.cvtne2ps2bf16.512"
+    return f"call {two} {name}({one} {{0}}, {one} {{1}})"
+
+
+def _dot_pairs(s: Form) -> str:
+    one, two = spelled(s.of), f"<{2 * s.of.lanes} x bfloat>"
+    name = "@llvm.x86.avx512bf16.dpbf16ps.512"
+    return f"call {one} {name}({one} {{0}}, {two} {{1}}, {two} {{2}})"
+
+
+OPERATIONS: dict[str, Spelling] = {
+    **dict.fromkeys(("add", "sub", "mul", "div", "rem", "and", "or", "xor"), _arithmetic),
+    **dict.fromkeys(("shl", "shr"), _arithmetic),
+    **dict.fromkeys(COMPARISONS, _compare),
+    "fma": _intrinsic("fma"),
+    "sqrt": _intrinsic("sqrt"),
+    "abs": _intrinsic("fabs"),
+    "copysign": _intrinsic("copysign"),
+    "neg": lambda s: f"fneg {spelled(s.of)} {{0}}",
+    "nan": lambda s: f"fcmp uno {spelled(s.of)} {{0}}, {{0}}",
+    "select": lambda s: "select {3} {0}, {4} {1}, {4} {2}".replace("{3}", spelled(s.of)).replace(
+        "{4}", spelled(s.type)
+    ),
+    "splat": _splat,
+    "first": lambda s: f"extractelement {spelled(s.of)} {{0}}, i64 0",
+    "shuffle": _shuffle,
+    "bits": lambda s: f"bitcast {spelled(s.of)} {{0}} to {spelled(s.type)}",
+    "convert": _convert,
+    "address": lambda _: "inttoptr i64 {0} to ptr",
+    "at": lambda _: "getelementptr i8, ptr {0}, i64 {1}",
+    "local": lambda _: "alloca [{0} x i8], align {1}",
+    "load": _load,
+    "take": lambda _: "atomicrmw add ptr {0}, i64 1 monotonic",
+    "round_pairs": _round_pairs,
+    "dot_pairs": _dot_pairs,
+}
+"""How each operation is spelled."""
+
+
+def declaration(text: str) -> str:
+    """What an intrinsic that a line calls is declared as."""
+    if "@llvm." not in text:
+        return ""
+    head, _, arguments = text.removeprefix("call ").partition("(")
+    kinds = [_kind(a) for a in arguments.rstrip(")").split(", ")]
+    return f"declare {head}({', '.join(kinds)})"
+
+
+def _kind(argument: str) -> str:
+    """The type in front of an argument."""
+    end = argument.index(">") + 1 if argument[0] == "<" else argument.index(" ")
+    return argument[:end]
+
+
+TEAM = ("omp_get_thread_num", "omp_get_num_threads")
+SPINS = 4096
+LINE = 64
+
+
+def region(name: str) -> str:
+    """One thread's part of a parallel region: its number, and the team's size."""
+    return f"""define internal void @region(ptr %ctx) #0 {{
+entry:
+  %thread = call i32 @{TEAM[0]}()
+  %threads = call i32 @{TEAM[1]}()
+  %tid = sext i32 %thread to i64
+  %team = sext i32 %threads to i64
+  call void @{name}(ptr %ctx, i64 %tid, i64 %team)
+  ret void
+}}"""
+
+
+def barrier(machine: Machine) -> str:
+    """``barrier(counters, parties)``: returns when all parties have called it."""
+    return f"""define internal void @barrier(ptr %counters, i64 %parties) #0 {{
+entry:
+  %alone = icmp slt i64 %parties, 2
+  br i1 %alone, label %out, label %arrive
+arrive:
+  %generation = getelementptr i8, ptr %counters, i64 {LINE}
+  %now = load atomic i64, ptr %generation acquire, align 8
+  %before = atomicrmw add ptr %counters, i64 1 acq_rel
+  %last = add i64 %before, 1
+  %complete = icmp eq i64 %last, %parties
+  br i1 %complete, label %release, label %wait
+release:
+  store atomic i64 0, ptr %counters monotonic, align 8
+  %next = add i64 %now, 1
+  store atomic i64 %next, ptr %generation release, align 8
+  br label %out
+{_wait(machine, "%generation", "%now", "arrive")}
+out:
+  ret void
+}}"""
+
+
+def until(machine: Machine) -> str:
+    """``until(flag)``: returns when another thread has set a number that was 0."""
+    return f"""define internal void @until(ptr %flag) #0 {{
+entry:
+  br label %wait
+{_wait(machine, "%flag", "0", "entry")}
+out:
+  ret void
+}}"""
+
+
+def _wait(machine: Machine, place: str, now: str, before: str) -> str:
+    """Go to ``out`` when the number at a place is no longer what it is now."""
+    pause = "\n  call void @llvm.x86.sse2.pause()" if machine.x86 else ""
+    return f"""wait:
+  %spin = phi i64 [ 0, %{before} ], [ %spun, %again ]
+  %seen = load atomic i64, ptr {place} acquire, align 8
+  %passed = icmp ne i64 %seen, {now}
+  br i1 %passed, label %out, label %pause
+pause:
+  %spun = add i64 %spin, 1
+  %long = icmp sgt i64 %spun, {SPINS}
+  br i1 %long, label %yield, label %relax
+yield:
+  %ignored = call i32 @sched_yield()
+  br label %again
+relax:{pause}
+  br label %again
+again:
+  br label %wait"""
+
+
+def float_mode(machine: Machine) -> tuple[list[str], list[str]]:
+    """The lines that have this thread round to nearest and keep denormals, and those that put back
+    what was so before."""
+    if not machine.x86:
+        enter = ["%mode.old = call i64 @llvm.aarch64.get.fpcr()"]
+        enter += ["call void @llvm.aarch64.set.fpcr(i64 0)"]
+        leave = ["call void @llvm.aarch64.set.fpcr(i64 %mode.old)"]
+    else:
+        enter = ["%mode.old = alloca i32, align 4", "%mode.new = alloca i32, align 4"]
+        enter += ["call void @llvm.x86.sse.stmxcsr(ptr %mode.old)"]
+        enter += ["store i32 8064, ptr %mode.new, align 4"]
+        enter += ["call void @llvm.x86.sse.ldmxcsr(ptr %mode.new)"]
+        leave = ["call void @llvm.x86.sse.ldmxcsr(ptr %mode.old)"]
+    return [f"  {line}" for line in enter], [f"  {line}" for line in leave]
+
+
+def mode_declarations(machine: Machine) -> set[str]:
+    """What `float_mode` calls."""
+    if not machine.x86:
+        return {
+            "declare i64 @llvm.aarch64.get.fpcr()",
+            "declare void @llvm.aarch64.set.fpcr(i64)",
+        }
+    return {f"declare void @llvm.x86.sse.{name}(ptr)" for name in ("stmxcsr", "ldmxcsr")}
