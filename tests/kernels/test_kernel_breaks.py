@@ -15,10 +15,10 @@ from bits import WrongBitsError, check_rows
 from cells import ALL_CELLS
 from grus.equations import Cell, Expr, Weight
 from grus.kernels import functions, packing
+from grus.kernels.bfloat16 import Accumulators
 from grus.kernels.functions import SPELLINGS
 from grus.kernels.ir import Function
 from grus.kernels.loops import Argument, Value
-from grus.kernels.narrow import Accumulators
 from grus.kernels.plan import Chain, Group, Stage
 from grus.kernels.tile import Equations, HoistedTile, StageTile, Tile
 from grus.runtime.gradients import GradientTerms, Stretch

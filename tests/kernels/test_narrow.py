@@ -11,7 +11,7 @@ import pytest
 import grus
 from cells import ALL_CELLS, draw_states, draw_weights, sizes
 from grus import InputError, kernels, runtime
-from grus.kernels import narrow
+from grus.kernels import bfloat16
 from grus.kernels.jit import host_features
 from grus.kernels.plan import UnsupportedCellError, make_plan
 from grus.kernels.steps import Steps
@@ -145,8 +145,8 @@ def test_what_is_not_finite_stays_so() -> None:
 def test_a_pair_in_the_wrong_order_is_noticed(
     recompiled: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = narrow.widened
-    monkeypatch.setattr(narrow, "widened", lambda f, both: right(f, both)[::-1])
+    right = bfloat16.widened
+    monkeypatch.setattr(bfloat16, "widened", lambda f, both: right(f, both)[::-1])
     with pytest.raises(AssertionError):
         test_narrow_weights_give_the_bits_of_rounded_matrices("gru", SHAPES[0])
 

@@ -2,12 +2,12 @@
 
 A plain product needs the weight's rows across the lanes, so blocks of numbers are turned in
 registers. A transposed product finds them already in that order. Weights of bfloat16 are rounded
-here (`narrow`), and stand two in a lane.
+here (`bfloat16`), and stand two in a lane.
 """
 
 from __future__ import annotations
 
-from grus.kernels import narrow
+from grus.kernels import bfloat16
 from grus.kernels.ir import Function, Target
 from grus.kernels.loops import Value
 
@@ -49,7 +49,7 @@ def _copy_pairs(f: Function) -> None:
             for at, inside in ((k, mask), (odd, there))
         ]
         place = f.mul(f.let("shr", k, 1), kbytes)
-        f.store(narrow.pair(f, *pair), f.at(panel, place))
+        f.store(bfloat16.pair(f, *pair), f.at(panel, place))
 
 
 def _turn(f: Function) -> None:
@@ -68,7 +68,7 @@ def _turn(f: Function) -> None:
         if t.narrow:
             first = f.let("shr", k, 1)
             both = zip(turned[::2], turned[1::2], strict=True)
-            turned = [narrow.pair(f, even, odd) for even, odd in both]
+            turned = [bfloat16.pair(f, even, odd) for even, odd in both]
         for j, vector in enumerate(turned):
             f.store(vector, f.at(panel, f.mul(f.add(first, j), kbytes)))
 

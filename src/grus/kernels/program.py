@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from grus.equations import Name, State
-from grus.kernels import clear, drivers, loops, masks, ragged
+from grus.kernels import drivers, loops, masks, ragged, resets
 from grus.kernels.drivers import SPAN, Module
 from grus.kernels.ir import Code, Target
 from grus.kernels.loops import Argument, Value
@@ -40,8 +40,8 @@ class Program:
         drivers.stage_tiles(module)
         for at in range(len(self.plan.stages)):
             drivers.stage(module, at, self.stores, self.sums)
-            if self.variant.clear and clear.made(module, at):
-                clear.clear(module, at)
+            if self.variant.clear and resets.made(module, at):
+                resets.clear(module, at)
         for per in dict.fromkeys(mask.per for mask in self.plan.masks):
             masks.draw(module, per)
         drivers.copy_states(module, final=False)
@@ -100,7 +100,7 @@ def _step(module: Module, f: Code, half: Argument) -> None:
     _step_masks(module, f, span)
     for at in range(len(module.plan.stages)):
         f.call(f"stage{at}", f.ctx, *span)
-        if variant.clear and clear.made(module, at):
+        if variant.clear and resets.made(module, at):
             f.call(f"clear{at}", f.ctx, *span)
         if guarded(module.plan, at):
             f.barrier(parties)

@@ -8,11 +8,11 @@ from itertools import product
 
 from grus.equations import Expr, Input, Name, State, Weight
 from grus.equations.expr import walk
-from grus.kernels import narrow
+from grus.kernels import bfloat16
+from grus.kernels.bfloat16 import Accumulators
 from grus.kernels.functions import compute
 from grus.kernels.ir import Function, Target
 from grus.kernels.loops import INDEX, POINTER, Argument, Value
-from grus.kernels.narrow import Accumulators
 from grus.kernels.plan import ONE, Chain, Plan
 from grus.kernels.slots import Slots, groups, operand_axis, operand_slot, size_slot
 
@@ -166,7 +166,7 @@ class Tile:
                        for c, _, _ in members})  # fmt: skip
         chains = [c for c, _, _ in members]
         if t.narrow:
-            narrow.products(f, count, panels, row_pointers, chains, used, accumulators)
+            bfloat16.products(f, count, panels, row_pointers, chains, used, accumulators)
             return
 
         step = len(members) * self.vector_bytes
