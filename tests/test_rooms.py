@@ -105,7 +105,7 @@ LATE_ROOMS = {
 ONE_FILE = {"llvmlite": "kernels/jit.py"}
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 50
-BUDGET = {"files": 288, "lines": 42_550, "imports past a face": 223}
+BUDGET = {"files": 265, "lines": 42_430, "imports past a face": 197}
 CYCLES = [
     tuple(f"grus.identification.{name}" for name in ("answer", "page")),
     tuple(f"grus.kernels.{name}" for name in ("loops", "loops_text", "operations")),
