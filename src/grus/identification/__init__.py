@@ -7,5 +7,6 @@ says what a right answer may be off by.
 
 from grus.identification.answer import Answer, Found
 from grus.identification.find import identify
+from grus.identification.page import page
 
-__all__ = ["Answer", "Found", "identify"]
+__all__ = ["Answer", "Found", "identify", "page"]

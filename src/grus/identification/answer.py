@@ -98,9 +98,3 @@ class Answer:
     def __bool__(self) -> bool:
         """True where something matches."""
         return bool(self.matches)
-
-    def __str__(self) -> str:
-        """The page that `grus identify` prints."""
-        from grus.identification.page import page  # it reads this class
-
-        return page(self)

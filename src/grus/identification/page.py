@@ -32,6 +32,9 @@ def page(answer: Answer) -> str:
     return "\n".join(lines)
 
 
+Answer.__str__ = page  # type: ignore[method-assign, assignment]
+
+
 def _head(answer: Answer) -> Iterator[str]:
     fitting = answer.matches or answer.likely
     if fitting:

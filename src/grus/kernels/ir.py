@@ -10,7 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
-from grus.kernels import loops
+from grus.kernels import (
+    loops,
+    loops_text,  # noqa: F401  gives programs their text
+)
 from grus.kernels.loops import (
     INDEX,
     INT32,

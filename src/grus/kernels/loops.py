@@ -187,11 +187,6 @@ class Program:
     def __post_init__(self) -> None:
         object.__setattr__(self, "by_name", {f.name: f for f in self.functions})
 
-    def __str__(self) -> str:
-        from grus.kernels.loops_text import show
-
-        return show(self)
-
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Program) and str(self) == str(other)
 

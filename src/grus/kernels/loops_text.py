@@ -44,6 +44,9 @@ def show(program: Program) -> str:
     return "\n\n".join("\n".join(_function(f)) for f in program.functions) + "\n"
 
 
+Program.__str__ = show  # type: ignore[method-assign, assignment]
+
+
 def _function(f: Function) -> Iterator[str]:
     given = ", ".join(f"{p.name}: {p.type}" for p in f.parameters)
     yield " ".join([f"function {f.name}({given})", *(flag for flag in FLAGS if getattr(f, flag))])
