@@ -25,6 +25,7 @@ from grus.kernels.loops_text import parse
 from grus.kernels.machine import AVX2, MACHINES, NEON, SSE2, Machine
 from grus.kernels.meaning import Meaning
 from grus.kernels.to_llvm import to_llvm
+from grus.runtime import arrays
 
 Array = np.ndarray
 CELLS = [name for name in ALL_CELLS if name != "zoneout"]  # a mask per sequence: no kernels
@@ -50,6 +51,9 @@ def evaluated(machine: Machine | None = None) -> Iterator[None]:
         patch.setattr(jit, "Compiled", Evaluated)
         if machine:
             patch.setattr(jit, "host", lambda: machine)
+        for calls in ("forwards", "backwards"):
+            made = getattr(arrays, calls)
+            patch.setattr(arrays, calls, lru_cache(made.__wrapped__))
         yield
 
 
