@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from importlib.util import find_spec
 
@@ -19,6 +19,20 @@ if find_spec("torch"):
 def pytest_configure(config: pytest.Config) -> None:
     if not find_spec("torch"):
         config.addinivalue_line("filterwarnings", "ignore:grus. no OpenMP runtime")
+
+
+@pytest.fixture
+def chunks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
+    """Sets how many bytes of hoisted products are computed ahead, in calls laid out after it."""
+
+    def of(size: int) -> None:
+        monkeypatch.setattr(call, "CHUNK_BYTES", size)
+        arrays.forwards.cache_clear()
+        arrays.backwards.cache_clear()
+
+    yield of
+    arrays.forwards.cache_clear()
+    arrays.backwards.cache_clear()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ follows in the sequence, or on whether the sequence is run whole, in chunks or s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -27,7 +27,7 @@ from bits import (
     same,
 )
 from cells import ALL_CELLS
-from grus.kernels import call, program, split, threads
+from grus.kernels import program, split, threads
 from grus.kernels.split import Split
 from grus.runtime import prepared
 
@@ -99,12 +99,12 @@ def test_steps_that_follow_do_not_change_what_came_before(name: str, dtype: str)
 @both
 @each
 def test_how_many_steps_are_computed_ahead_does_not_matter(
-    name: str, dtype: str, monkeypatch: pytest.MonkeyPatch
+    name: str, dtype: str, chunks: Callable[[int], None]
 ) -> None:
     problems = [draw(ALL_CELLS[name], (29, batch, 7, 37), dtype) for batch in (1, 3, 8, 11)]
     wholes = [forward(p) for p in problems]
     for size in (1, 3_000, 20_000):
-        monkeypatch.setattr(call, "CHUNK_BYTES", size)
+        chunks(size)
         for problem, whole in zip(problems, wholes, strict=True):
             same(f"chunks of {size} bytes", parts(forward(problem)), parts(whole))
 

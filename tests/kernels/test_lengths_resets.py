@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 
@@ -13,7 +14,7 @@ from agreement import FLOAT64, Problem, draw
 from bits import parts, same
 from cells import ALL_CELLS
 from grus import InputError, kernels, reference, runtime
-from grus.kernels import Steps, call, resets as clearing, split, steps as module_of_steps
+from grus.kernels import Steps, resets as clearing, split, steps as module_of_steps
 from grus.kernels.layout import saved_size
 from grus.kernels.split import Split
 from grus.runtime import forward_calls
@@ -84,9 +85,10 @@ def test_a_row_has_the_bits_it_has_alone_in_pieces_however_the_call_is_split(
     kind: tuple,
     splits: list[Split],  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
+    chunks: Callable[[int], None],
 ) -> None:
     monkeypatch.setattr(split, "forced", "hidden")
-    monkeypatch.setattr(call, "CHUNK_BYTES", 4096)
+    chunks(4096)
     for sizes in SIZES:
         p, steps = case(name, sizes, "float32", kind)
         want = parts(pieces.forward(p, steps))

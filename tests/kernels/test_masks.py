@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +19,7 @@ from grus.equations.regularised import (
     split_norm,
     zoneout,
 )
-from grus.kernels import call, masks as drawing, split
+from grus.kernels import masks as drawing, split
 from grus.kernels.steps import Steps
 from grus.reference import masks
 
@@ -111,7 +112,7 @@ def test_kernels_draw_the_references_masks(name: str, dtype: str) -> None:
 
 @every
 def test_masks_depend_on_seed_time_and_row_alone(
-    name: str, monkeypatch: pytest.MonkeyPatch
+    name: str, monkeypatch: pytest.MonkeyPatch, chunks: Callable[[int], None]
 ) -> None:
     """Not on threads, on how they share, on chunks, or on where the sequence is cut."""
     p = draw(DRAWN[name], (9, 6, 3, 130), "float32")
@@ -119,7 +120,7 @@ def test_masks_depend_on_seed_time_and_row_alone(
     for way in ("rows", "hidden"):
         monkeypatch.setattr(split, "forced", way)
         same("threads", run(p, Steps(seed=SEED), None), whole)
-    monkeypatch.setattr(call, "CHUNK_BYTES", 4096)
+    chunks(4096)
     same("chunks", run(p, Steps(seed=SEED)), whole)
     state, outputs = p.start, []
     for t in range(len(p.x)):

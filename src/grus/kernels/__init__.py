@@ -5,7 +5,7 @@ and numpy; `jit.py` alone imports llvmlite. Needs no torch.
 """
 
 from grus.kernels.add import add
-from grus.kernels.call import CHUNK_BYTES, Kernel, Launcher, Source, kernel
+from grus.kernels.call import Kernel, Launcher, Source, kernel
 from grus.kernels.frame import Frame, Sizes
 from grus.kernels.layout import Layout, axis_sizes, layout, output_size, saved_size, with_masks
 from grus.kernels.machine import DType, item_bytes
@@ -22,7 +22,6 @@ from grus.kernels.together import Part, together
 __all__ = [
     "ALIGN",
     "ALONE",
-    "CHUNK_BYTES",
     "DENSE",
     "LOW",
     "ONE",

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from grus.errors import InputError
-from grus.kernels.call import CHUNK_BYTES, Kernel, Launcher
+from grus.kernels import call as calls
+from grus.kernels.call import Kernel, Launcher
 from grus.kernels.frame import Frame, Sizes
 from grus.kernels.masks import LOW
 from grus.kernels.memory import address, give, take
@@ -115,7 +116,7 @@ class Prepared:
         found = self.templates.get(split)
         if found is None:
             frame, block, offsets = self.launcher.template(
-                self.sizes, split, CHUNK_BYTES, self.tensors
+                self.sizes, split, calls.CHUNK_BYTES, self.tensors
             )
             for slot, stride in self.strides:
                 block[slot] = stride

@@ -8,7 +8,8 @@ from typing import Any, cast
 import numpy as np
 
 from grus.equations import Cell
-from grus.kernels.call import CHUNK_BYTES, Launcher, kernel
+from grus.kernels import call as calls
+from grus.kernels.call import Launcher, kernel
 from grus.kernels.layout import axis_sizes
 from grus.kernels.machine import DType
 from grus.kernels.memory import ALIGN, address
@@ -48,7 +49,9 @@ class PackedStep:
             stacked, row = weights[family], weights[family].strides[0]
             tensors += (address(stacked), row, stacked.shape[0] // len(gates) * row)
         launcher = Launcher(program, by_family(cell).sources(program.plan.cell.weights))
-        frame, block, offsets = launcher.template(sizes, ALONE.split, CHUNK_BYTES, tuple(tensors))
+        frame, block, offsets = launcher.template(
+            sizes, ALONE.split, calls.CHUNK_BYTES, tuple(tensors)
+        )
         self._memory = np.zeros(frame.bytes + ALIGN, np.uint8)
         begin = address(self._memory)
         self._block, self._run = block[:], program.compiled.call
