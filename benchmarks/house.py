@@ -148,6 +148,21 @@ def arrows() -> dict[str, set[str]]:
     return graph
 
 
+def picture() -> str:
+    """The rooms as a Mermaid graph, drawn from the imports: what is needed points at what needs it.
+    An arrow that others make up is left out, and so are the files beside the rooms."""
+    rooms = {path.parent.name for path in of_package()} - {PACKAGE}
+    below: dict[str, set[str]] = {name: set() for name in rooms}
+    for name, modules in arrows().items():
+        if room(name) in rooms:
+            below[room(name)] |= ({room(module) for module in modules} & rooms) - {room(name)}
+    lines = ["graph LR"]
+    for name in sorted(rooms):
+        far = set[str]().union(*(_reached(below, near) for near in below[name]))
+        lines += [f"    {near} --> {name}" for near in sorted(below[name] - far)]
+    return "\n".join([*lines, ""])
+
+
 def cycles(graph: Mapping[str, set[str]]) -> list[tuple[str, ...]]:
     """The largest sets of files each of which reaches every other, two files and more."""
     reached = {name: _reached(graph, name) for name in graph}
