@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from grus import atomic_file
 from grus.errors import InputError
-from grus.files import whole
 from grus.models import storage
 
 
@@ -23,7 +23,7 @@ def test_a_kill_around_any_call_leaves_the_old_file_or_the_new(
 ) -> None:
     path = tmp_path / "file"
     storage.replace(path, b"old" * 1000)
-    owner = whole if call.startswith("_") else os
+    owner = atomic_file if call.startswith("_") else os
     real = getattr(owner, call)
 
     def killed(*arguments: object) -> None:
