@@ -48,7 +48,7 @@ def test_a_backend_is_checked_and_its_mistake_named(folder: Path) -> None:
     code, output = grus("check", "--backend", "paper_gru:gru")
     assert code == 1
     said = " ".join(output.split())
-    assert "Likely cause: the other place of the reset (before or after the product)." in said
+    assert "Likely cause: the reset before the product." in said
     assert "8 of 19 cases answered, 8 wrong" in said
 
 

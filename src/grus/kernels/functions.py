@@ -166,7 +166,7 @@ def _pick(relation: str) -> Spelling:
 
     def spell(f: Function, a: Argument, b: Argument) -> Value:
         value = f.let("select", f.let(relation, a, b), a, b)
-        return f.let("select", f.let("nan", a), a, value)
+        return f.let("select", f.let("nan", a), a, value) if isinstance(a, Value) else value
 
     return spell
 
@@ -200,7 +200,7 @@ def compute(f: Function, expr: Expr, values: Mapping[Expr, Argument]) -> Argumen
 def _computed(f: Function, expr: Apply, values: Mapping[Expr, Argument]) -> list[Argument]:
     """An operator's arguments. Constants alone have no type: one of them becomes a vector."""
     found = [compute(f, arg, values) for arg in expr.args]
-    if len(found) > 1 and not any(isinstance(argument, Value) for argument in found):
+    if not any(isinstance(argument, Value) for argument in found):
         found[0] = f.let("splat", found[0], type=f.target.vector)
     return found
 

@@ -21,6 +21,7 @@ from grus.kernels.loops import (
     For,
     Form,
     Function,
+    If,
     Let,
     Program,
     Reference,
@@ -119,8 +120,7 @@ class _Printer:
             EFFECTS[s.effect](self, s)
         elif isinstance(s, For):
             self.loop(s)
-        else:
-            assert not isinstance(s, Let)
+        elif isinstance(s, If):
             self.blocks += 1
             tag = f"when{self.blocks}"
             self.branch(s.bit, f"{tag}.then", f"{tag}.end")

@@ -181,7 +181,8 @@ class GradientTerms:
             if family != families[0]:
                 continue
             columns = self.sizes[cell.family_axes(family)[1]]
-            row, every = columns * self.item, max(s.row + s.length for s in stretches)
+            row = columns * self.item
+            every = self.sizes[cell.family_axes(family)[0]] * len(cell.families[family])
             if not whole:
                 yield Term(self.one, self.one, (result, 0, row), (every, columns, 0))
             for stretch in stretches:
