@@ -106,7 +106,7 @@ LATE_ROOMS = {
 ONE_FILE = {"llvmlite": "kernels/jit.py"}
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 50
-BUDGET = {"files": 265, "lines": 42_431, "imports past a face": 199}
+BUDGET = {"files": 265, "lines": 42_434, "imports past a face": 199}
 STANDARD_NAMES = {"kernels", "layers"}
 """Rooms that still have files named like modules of the standard library: code, operator, wave."""
 

@@ -225,3 +225,11 @@ def test_what_the_language_does_not_allow_is_refused_where_it_is_built(what: str
 def test_text_that_is_no_program_is_refused(line: str, message: str) -> None:
     with pytest.raises(LoopError, match=message):
         parse(f"function f(p: pointer, n: index)\n  {line}\n")
+
+
+def test_a_statement_that_the_printer_does_not_know_is_refused() -> None:
+    """It would be left out of the machine code without a word."""
+    program_ = parse("function f(p: pointer, n: index)\n  a: index = add n, 1\n")
+    program_.functions[0].body.append(object())
+    with pytest.raises(LoopError, match="no statement: <object"):
+        to_llvm(program_, SSE2, threads=False)

@@ -23,6 +23,7 @@ from grus.kernels.loops import (
     Function,
     If,
     Let,
+    LoopError,
     Program,
     Reference,
     Statement,
@@ -126,6 +127,8 @@ class _Printer:
             self.branch(s.bit, f"{tag}.then", f"{tag}.end")
             self.print(s.body)
             self.go(f"{tag}.end")
+        else:
+            raise LoopError(f"no statement: {s!r}")
 
     def text(self, a: Argument, of: Type = INDEX) -> str:
         """An argument without its type."""
