@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import combinations, permutations
 from math import isqrt
 from typing import Any
@@ -105,9 +105,18 @@ def _told(cell: Cell, weight: Weight) -> Weight:
     return Weight("d" if inner else ADDED, weight.gate)
 
 
-def is_dialect(dialect: Dialect, fit: Fit, variant: Variant) -> bool:
-    """True when the dialect has these equations and holds these arrays in just this way."""
-    return dialect.cell == variant.cell and _holds(dialect, fit, variant.cell)
+@cache
+def _with_cell() -> dict[Cell, list[Dialect]]:
+    by_cell: dict[Cell, list[Dialect]] = {}
+    for dialect in DIALECTS:
+        by_cell.setdefault(dialect.cell, []).append(dialect)
+    return by_cell
+
+
+def dialects_of(fit: Fit, variant: Variant) -> list[Dialect]:
+    """The dialects that have these equations and hold these arrays in just this way."""
+    alike = _with_cell().get(variant.cell, [])
+    return [dialect for dialect in alike if _holds(dialect, fit, variant.cell)]
 
 
 def is_option(dialect: Dialect, fit: Fit, variant: Variant) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 
 from grus.dialects.records import DIALECTS
 from grus.equations import Cell, Weight
-from grus.identification.fit import Fit, is_dialect, is_option
+from grus.identification.fit import Fit, dialects_of, is_option
 from grus.identification.given import Stack, View, chunks, views
 from grus.identification.variants import Variant, variants
 
@@ -29,8 +29,8 @@ class Hypothesis:
     @cached_property
     def dialects(self) -> tuple[str, ...]:
         """The dialects that are just this, by name; those whose names the tensors have first."""
-        found = [d.name for d in DIALECTS if is_dialect(d, self.fit, self.variant)]
-        return tuple(sorted(found, key=lambda name: name not in self.fit.own))
+        names = [dialect.name for dialect in dialects_of(self.fit, self.variant)]
+        return tuple(sorted(names, key=lambda name: name not in self.fit.own))
 
     @cached_property
     def options(self) -> tuple[str, ...]:
