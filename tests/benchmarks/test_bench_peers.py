@@ -35,14 +35,22 @@ def light(mode: str) -> Process:
     return Process(mode, command(mode)(1), None, START)
 
 
+class Impatient(Field):
+    """Waits for the peer that hangs no longer than a test needs, whenever it is started."""
+
+    def start(self, name: str) -> None:
+        super().start(name)
+        if name == "hangs":
+            self.processes[name].limit = SILENCE
+
+
 @pytest.fixture(scope="module")
 def measured() -> Iterator[tuple[Field, list[Result]]]:
     """Two problems with every fake that needs torch, and some that do not."""
     commands = {"grus": command("right")}
     commands |= {mode: command(mode) for mode in (*MODES[1:], "raises", "hangs", "absent")}
     commands["nowhere"] = lambda threads: ["/no/such/interpreter"]
-    peers = Field(commands, 1, START)
-    peers.processes["hangs"].limit = SILENCE
+    peers = Impatient(commands, 1, START)
     results = list(run(peers, [SMALL, Problem.parse("step:1,2,4,4")], 0.0, "grus"))
     yield peers, results
     peers.close()
