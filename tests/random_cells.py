@@ -22,12 +22,14 @@ from grus.equations import (
     Weight,
     exp,
     h,
+    log,
     maximum,
     mean,
     minimum,
     positive,
     relu,
     sigmoid,
+    softplus,
     sqrt,
     tanh,
 )
@@ -39,6 +41,8 @@ UNARY = {
     "relu": relu,
     "positive": positive,
     "exp": lambda v: exp(tanh(v)),
+    "log": lambda v: log(1 + v * v),
+    "softplus": softplus,
     "sqrt": lambda v: sqrt(1 + v * v),
 }
 BINARY = {

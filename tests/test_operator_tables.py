@@ -85,7 +85,7 @@ def test_numbers_alone_give_what_the_reference_gives(op: str) -> None:
     number = OPERATORS[op].number
     assert number is not None
     for v in (-1.5, -0.25, 0.25, 2.0):
-        if op == "sqrt" and v < 0:
+        if op in ("log", "sqrt") and v < 0:
             continue
         numbers = (v, 0.75)[: OPERATORS[op].arity]
         want = NUMPY.table[op](*(np.array([n]) for n in numbers))

@@ -71,8 +71,10 @@ __all__ = [
     "trace",
 ]
 
-# A cell goes by its dialects' names too; the room of the dialects is loaded when one is asked for.
+# A cell goes by its dialects' names too, and published cells by theirs; those rooms are loaded when
+# one is asked for.
 also_known(lambda: import_module("grus.dialects.records").cells_by_name())
+also_known(lambda: import_module("grus.zoo").by_name())
 
 # Loaded when first asked for: layers bring torch, run brings NumPy and the compiler.
 _LAYERS = (

@@ -56,7 +56,7 @@ WRONG_TEXT = {
         r"weights of family W have different shapes \(W.r .*; W.z .*use another letter",
     ),
     "three axes": (
-        "a = V.a @ x\nk = V.k @ a\nc_next = c + W.c @ k\nh_next = W.h @ c + U.h @ h",
+        "a = V.a @ x\nk = P.k @ a\nc_next = c + W.c @ k\nh_next = Q.h @ c + U.h @ h",
         "more than two axes",
     ),
     "not an expression": ("h_next = h +", "in h_next = .*not an expression"),

@@ -25,6 +25,7 @@ from grus.equations import (
     exp,
     h,
     hard_sigmoid,
+    log,
     maximum,
     mean,
     minimum,
@@ -32,6 +33,7 @@ from grus.equations import (
     relu,
     sequence,
     sigmoid,
+    softplus,
     sqrt,
     step,
     tanh,
@@ -55,6 +57,8 @@ BUILT = {
     "minimum": minimum(h, x),
     "maximum": maximum(h, x),
     "mean": mean(h),
+    "log": log(h),
+    "softplus": softplus(h),
 }
 
 

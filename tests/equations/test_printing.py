@@ -107,7 +107,7 @@ def test_latex_says_the_same_as_the_text(expr: Expr) -> None:
     assert LatexReader(latex.show(expr, STATES)).whole() == expr
 
 
-FUNCTIONS = {r"\sigma": "sigmoid", r"\tanh": "tanh", r"\exp": "exp"} | {
+FUNCTIONS = {r"\sigma": "sigmoid", r"\tanh": "tanh", r"\exp": "exp", r"\log": "log"} | {
     r"\mathbf{1}_{>0}": "positive"
 }
 SIGNS = {"+": "add", "-": "sub", r"\odot": "mul", r"\cdot": "mul", "/": "div"}
@@ -117,7 +117,7 @@ class LatexReader:
     """A reader of what `latex.show` prints: a second opinion on its brackets and symbols."""
 
     TOKEN = re.compile(
-        r"\\left\(|\\right\)|\\sigma|\\tanh|\\exp|\\operatorname\{(?P<function>\w+)\}"
+        r"\\left\(|\\right\)|\\sigma|\\tanh|\\exp|\\log|\\operatorname\{(?P<function>\w+)\}"
         r"|\\mathbf\{1\}_\{>0\}|\^\{\\top\}|\\odot|\\cdot|[-+/,]"
         r"|(?P<number>\d[\d.]*(?: \\times 10\^\{-?\d+\})?)"
         r"|(?P<word>\\mathit\{[^}]+\}|[A-Za-z])(?P<index>_\{(?:[^{}]|\{[^{}]*\})*\})?"

@@ -18,6 +18,8 @@ GRU = ALL_CELLS["gru"]
 # Cells in which each rule matters. What none of the table's cells has stands here as text.
 USERS = {
     "exp": Cell.parse("h_next = tanh(exp(W.a @ x) * h)"),
+    "log": Cell.parse("h_next = log(2 + tanh(W.a @ x) * h)"),
+    "softplus": Cell.parse("h_next = softplus(W.a @ x - h)"),
     "sqrt": ALL_CELLS["odd"],
     "div": ALL_CELLS["odd"],
     "neg": ALL_CELLS["odd"],

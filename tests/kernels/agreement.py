@@ -218,7 +218,8 @@ class _Backward:
                 rows = np.ones((len(adjoint.value), 1))
                 if isinstance(term.operand, (Input, Name, State)):
                     rows = self.seen[term.operand.name].reshape(len(rows), -1)
-                total = total + bounds.product(self.unit, rows.T, _turned(adjoint))
+                product = bounds.product(self.unit, rows.T, _turned(adjoint))
+                total = total + (_turned(product) if term.turned else product)
         return _shaped(total, shape).settle(self.unit)
 
     def x(self) -> Bounded:

@@ -41,6 +41,13 @@ SIGMOID = 2.1
 # 3 u. The quotient multiplies that by 2 / (2 + E), 1.17 at E = -0.29 (and less than 2 where the
 # first part has sunk below u), and adds two roundings: 5.6 u.
 TANH = 6.0
+# s = (m - 1) / (m + 1): the difference is exact, two roundings, 2 u; the series adds u/4 for what
+# is cut off and a rounding: 3.5 u of log m, at most 0.35. Where n is 0 that is all; else n ln2_low
+# is added (0.4 u) and the sum, at least 0.35, is rounded: (1.2 + 0.4) u / 0.35 + u.
+LOG = 6.0
+# e^-|v|: 3 u; 2 + e and the quotient: 2 u, all of it times at most 1.08, the slope of artanh; the
+# series: 1.5 u; the sum with v is rounded. Below `lowest` e is 0.
+SOFTPLUS = 8.5
 
 
 @dataclass(frozen=True)
@@ -152,6 +159,13 @@ def _one_of(op: str) -> Rule:
     return rule
 
 
+def _log(unit: Unit, a: Array, e: Array, y: Array) -> Array:
+    """log(a - e) is further off than log(a + e); nothing is known where a may be 0."""
+    with np.errstate(all="ignore"):
+        moved = np.where(e < a, -np.log1p(-e / a), np.inf)
+        return moved + LOG * unit.u * (np.abs(y) + moved)
+
+
 def _mean(unit: Unit, a: Bounded) -> Bounded:
     """n - 1 additions in some order and a division by n."""
     n = np.shape(a.value)[-1] if np.ndim(a.value) else 1
@@ -177,6 +191,8 @@ RULES: dict[str, Rule] = {
     "exp": _function(
         "exp", lambda n, a, e, y: y * (np.expm1(e) + EXP * n.u * np.exp(e)) + n.lowest
     ),
+    "log": _function("log", _log),
+    "softplus": _function("softplus", lambda n, a, e, y: e + SOFTPLUS * n.u * (y + e) + n.lowest),
     "sqrt": _function("sqrt", _sqrt),
     # A step: right where the sign of the argument is certain, else wrong by all of it.
     "positive": _function("positive", lambda n, a, e, y: 1.0 * ((np.abs(a) <= e) & (e > 0))),

@@ -1,4 +1,4 @@
-"""exp, sigmoid and tanh as the kernels compute them: errors, saturation, what is kept exactly.
+"""exp, log, sigmoid, softplus and tanh as the kernels compute them: errors, ends, what is exact.
 
 A cell whose next state is a function of a bias puts one value into each lane of a long state. The
 errors are those that `bounds` derives, in units of the unit roundoff u, against long doubles (u of
@@ -88,7 +88,9 @@ def true(name: str, v: Array) -> Array:
         if name == "sigmoid":
             e = np.exp(-np.abs(wide))
             return np.where(wide >= 0, 1 / (1 + e), e / (1 + e))
-        return np.exp(wide) if name == "exp" else np.tanh(wide)
+        if name == "softplus":
+            return np.maximum(wide, 0) + np.log1p(np.exp(-np.abs(wide)))
+        return {"exp": np.exp, "log": np.log, "tanh": np.tanh}[name](wide)
 
 
 def check_errors(dtype: str) -> None:
@@ -103,6 +105,11 @@ def check_errors(dtype: str) -> None:
     inside = v[(v >= k.lowest) & (v <= k.highest)]
     off = np.abs(apply("exp(b.h)", inside) - true("exp", inside))
     assert (off <= bounds.EXP * u * true("exp", inside)).all()
+    off = np.abs(apply("softplus(b.h)", v) - true("softplus", v))
+    assert (off <= bounds.SOFTPLUS * u * true("softplus", v) + bounds.UNITS[dtype].lowest).all()
+    above = v[v > 0]
+    off = np.abs(apply("log(b.h)", above) - true("log", above))
+    assert (off <= bounds.LOG * u * np.abs(true("log", above))).all()
 
 
 def check_saturation(dtype: str) -> None:
@@ -121,6 +128,14 @@ def check_saturation(dtype: str) -> None:
     assert apply("tanh(b.h)", ends).tolist() == [1, -1]
     assert apply("sigmoid(b.h)", ends).tolist() == [1, 0]
     assert apply("exp(b.h)", ends).tolist() == [np.inf, 0]
+    assert apply("softplus(b.h)", ends).tolist() == [np.inf, 0]
+    assert apply("log(b.h)", np.array([np.inf, 0, -0.0, 1], dtype)).tolist() == [
+        np.inf,
+        -np.inf,
+        -np.inf,
+        0,
+    ]
+    assert np.isnan(apply("log(b.h)", np.array([-1, -np.inf, -1e-30], dtype))).all()
     # The last number whose exponential the type holds, and the next one.
     last = np.array([k.highest], dtype)
     beyond = np.nextafter(last, np.array(np.inf, dtype))
@@ -133,7 +148,15 @@ def check_saturation(dtype: str) -> None:
 
 def check_nan(dtype: str) -> None:
     """Raise AssertionError where a function swallows NaN, in any lane."""
-    for text in ("tanh(b.h)", "sigmoid(b.h)", "exp(b.h)", "relu(b.h)", "sqrt(b.h)"):
+    for text in (
+        "softplus(b.h)",
+        "tanh(b.h)",
+        "sigmoid(b.h)",
+        "exp(b.h)",
+        "relu(b.h)",
+        "sqrt(b.h)",
+        "log(b.h)",
+    ):
         found = apply(text, np.where(np.arange(67) % 3 == 1, np.nan, 0.25).astype(dtype))
         assert (np.isnan(found) == (np.arange(67) % 3 == 1)).all(), text
     one, two = np.array([[np.nan, 1, np.nan, 1], [1, np.nan, np.nan, 2]], dtype)

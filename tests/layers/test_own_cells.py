@@ -52,8 +52,8 @@ PUBLISHED = {
 }
 REFUSED = {
     "one axis each": (
-        "s_next = 0.05 * (V.s @ x) + 0.95 * s\nh_next = sigmoid(U.s @ s_next + W.h @ x + U.h @ h)",
-        "weights of family U have different shapes",
+        "s_next = 0.05 * (W.s @ x) + 0.95 * s\nh_next = sigmoid(V.s @ s_next + W.h @ x + U.h @ h)",
+        "weights of family W have different shapes",
     ),
     "two biases of two sizes": (
         "c_next = tanh(W.c @ x + U.c @ h + b.c)\nh_next = V.p @ c_next + d.p",

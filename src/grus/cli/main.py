@@ -13,12 +13,13 @@ import typer
 from typer.core import TyperGroup
 
 from grus import __version__
-from grus.cli import compare, convert, dialects, explain, judge, measure, serve, show, train
+from grus.cli import cells, compare, convert, dialects, explain, judge, measure, serve, show, train
 from grus.errors import InputError, missing_package
 
 PANELS = {
     "See a cell or a model at work": (
-        show.show, explain.explain, measure.trace, measure.measure, measure.flow, serve.serve,
+        show.show, cells.cells, explain.explain,
+        measure.trace, measure.measure, measure.flow, serve.serve,
     ),
     "Use weights": (dialects.identify, convert.convert, dialects.dialects),
     "Train a character model": (train.train, train.sample, train.curves),

@@ -88,6 +88,7 @@ STAGES = {
     "equations": Output(".txt"),
     "latex": Output(".tex", ".txt"),
     "diagram": Output(".svg"),
+    "structure": Output(".txt"),
     "gradient": Output(".txt"),
     "plan": Output(".txt"),
     "loops": Output(".txt"),

@@ -46,7 +46,8 @@ def show(
         str, typer.Option(help="cost, loops, llvm, asm: float32 or float64.")
     ] = "float32",
 ) -> None:
-    """Print a cell's equations, LaTeX, diagram, gradient, cost, plan, loops, LLVM or assembly."""
+    """Print a cell's equations, LaTeX, diagram, structure, gradient, cost, plan, loops, LLVM or
+    assembly."""
     found = find_cell(cell)
     _check(stage, dtype, backward)
     if out is not None:
@@ -65,6 +66,7 @@ def show(
         "latex": lambda: found.latex() + "\n",
         "diagram": lambda: _diagram(found),
         "gradient": lambda: _gradient(found),
+        "structure": lambda: _structure(found),
         "cost": cost,
     }
     text = texts[stage]() if stage in texts else _kernel(found, stage, dtype, backward)
@@ -94,6 +96,12 @@ def _equations(cell: Cell, asked: str) -> str:
     from grus.worksheet import equations_text
 
     return equations_text(cell, asked)
+
+
+def _structure(cell: Cell) -> str:
+    from grus.equations import structure
+
+    return f"{structure(cell)}\n"
 
 
 def _gradient(cell: Cell) -> str:

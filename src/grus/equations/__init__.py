@@ -31,16 +31,19 @@ from grus.equations.operators import (
     exp,
     hard_sigmoid,
     linear,
+    log,
     maximum,
     mean,
     minimum,
     positive,
     relu,
     sigmoid,
+    softplus,
     sqrt,
     tanh,
 )
 from grus.equations.shapes import Shapes
+from grus.equations.structure import Structure, structure
 from grus.equations.symbols import Family, U, V, W, b, c, d, h, p, sequence, step, x
 
 __all__ = [
@@ -61,6 +64,7 @@ __all__ = [
     "Operator",
     "Shapes",
     "State",
+    "Structure",
     "U",
     "V",
     "W",
@@ -81,6 +85,7 @@ __all__ = [
     "hold",
     "hold_weights",
     "linear",
+    "log",
     "maximum",
     "mean",
     "minimum",
@@ -94,8 +99,10 @@ __all__ = [
     "sequence",
     "sigmoid",
     "sizes",
+    "softplus",
     "sqrt",
     "step",
+    "structure",
     "tanh",
     "walk",
     "x",

@@ -146,6 +146,21 @@ class Weight(Expr):
         """The dotted name, ``W.r``."""
         return f"{self.family}.{self.gate}"
 
+    @property
+    def T(self) -> Transposed:
+        """The matrix transposed, for the left of @: ``U.h.T @ h``."""
+        return Transposed(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Transposed:
+    """A weight on its way to the left of @; no node of an expression by itself."""
+
+    weight: Weight
+
+    def __matmul__(self, other: Expr) -> Expr:
+        return Apply("matmul_t", (self.weight, as_expr(other)))
+
 
 @dataclass(frozen=True, slots=True)
 class Name(Expr):

@@ -255,6 +255,24 @@ exp = _function(
     latex=r"\exp",
     rises=True,
 )
+log = _function(
+    "log",
+    "The natural logarithm.",
+    number=math.log,
+    derivative=lambda g, y, a: (g / a,),
+    latex=r"\log",
+    drawn="ln",
+)
+softplus = _function(
+    "softplus",
+    "log(1 + exp(v)).",
+    number=lambda v: max(v, 0.0) + math.log1p(math.exp(-abs(v))),
+    array=lambda np, a: np.maximum(a, 0) + np.log1p(np.exp(-np.abs(a))),
+    # torch's own function is the identity from 20 on, an error of 2e-9 that float64 shows.
+    torch=lambda torch, a: torch.logaddexp(a, torch.zeros_like(a)),
+    derivative=lambda g, y, a: (g * sigmoid(a),),
+    rises=True,
+)
 sqrt = _function(
     "sqrt",
     "The square root.",

@@ -1,9 +1,9 @@
 """Which axis every vector and matrix has, found from the equations alone.
 
 Elementwise operators make their arguments share an axis; a product joins the weight's columns to
-its operand and gives fresh rows. What is left are a few classes of equal axes, which get names:
-`input` (that of x), `hidden` (that of the states), and `projection` where the output, or a product
-inside an equation, has an axis of its own.
+its operand and gives fresh rows; the weights of a family are of one shape. What is left are a few
+classes of equal axes, which get names: `input` (that of x), `hidden` (that of the states), and
+`projection` where the output, or a product inside an equation, has an axis of its own.
 """
 
 from __future__ import annotations
@@ -98,6 +98,23 @@ class _Inference:
         self.products.append(result)
         return result
 
+    def join_families(self) -> None:
+        """A family stacks its gates, so its matrices say that their axes are one where no equation
+        does.
+
+        Not those that the input is multiplied with: it would seem as long as a state, and the
+        backward step, which has no such products, would not know.
+        """
+        families: dict[str, list[tuple[object, object]]] = {}
+        for weight, axes in self.matrices.items():
+            families.setdefault(weight.family, []).append(axes)
+        for members in families.values():
+            ends = [*zip(*members, strict=True)]
+            if not any(self.classes.find("x") == self.classes.find(a) for e in ends for a in e):
+                for first, *rest in ends:
+                    for axis in rest:
+                        self.classes.join(first, axis)
+
 
 def infer(equations: Sequence[tuple[str, Expr]], states: Sequence[str], output: str) -> Shapes:
     """Find every axis. ``output`` is the name whose axis is the cell's output axis.
@@ -115,6 +132,7 @@ def infer(equations: Sequence[tuple[str, Expr]], states: Sequence[str], output: 
             if axis is None:
                 raise CellError(f"{name} is a number; a state's next value is a vector")
             run.classes.join(("state", name[: -len("_next")]), axis)
+    run.join_families()
     return _name_classes(run, states, output)
 
 

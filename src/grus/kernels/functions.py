@@ -1,8 +1,9 @@
 """What each operator does in the loop language, and how an expression becomes operations.
 
-exp, sigmoid and tanh are vector arithmetic, each beside its plain meaning and its error.
+exp, sigmoid, tanh, log and softplus are vector arithmetic, each beside its plain meaning.
 
-All three rest on one kernel: for u <= 0, with n = round(u / ln 2), r = u - n ln 2, |r| <= ln(2)/2,
+The first three rest on one kernel: for u <= 0, with n = round(u / ln 2) and r = u - n ln 2, so that
+|r| <= ln(2)/2,
 
     expm1(u) = 2^n (e^r - 1) + (2^n - 1),        e^r - 1 = r + r^2/2! + ... + r^m/m!
 
@@ -11,6 +12,14 @@ the last place: (ln2/2)^m / (m+1)! is 1.5e-8 for m = 7 and 1.2e-17 for m = 13.
 
     tanh(v)    = -sign(v) E / (2 + E),   E = expm1(-2|v|)     exactly +-1 once E rounds to -1
     sigmoid(v) = 1 / (1 + e^-v)                               exactly 0 and 1 when saturated
+
+Logarithms are an inverse hyperbolic tangent, with s = (m - 1) / (m + 1):
+
+    log m = 2 (s + s^3/3 + s^5/5 + ...)
+
+cut by the same rule. log(v) is log m + n ln 2 for v = 2^n m, m between 1/sqrt(2) and sqrt(2), so
+|s| <= 0.172; softplus(v) = max(v, 0) + log(1 + e^-|v|), where s = e / (2 + e) <= 1/3 and no
+1 + e is rounded.
 
 NaN goes through all of them: every choice is a compare-and-select that keeps NaN.
 """
@@ -45,6 +54,12 @@ class Precision:
     """Above it e^v is infinite: the largest number whose exponential is not."""
     twice: float
     """From here on 2^n may be infinite where e^v is not; half of it is used, twice."""
+    logs: tuple[int, int]
+    """Terms of the series of a logarithm for |s| <= 0.172, and for s <= 1/3."""
+    root: int
+    """The bits of 1/sqrt(2)."""
+    smallest: float
+    """The smallest normal number."""
 
 
 SINGLE = Precision(
@@ -57,6 +72,9 @@ SINGLE = Precision(
     lowest=-87.0,
     highest=float.fromhex("0x1.62e42ep+6"),
     twice=88.0,
+    logs=(5, 7),
+    root=0x3F3504F3,
+    smallest=2.0**-126,
 )
 DOUBLE = Precision(
     terms=13,
@@ -68,6 +86,9 @@ DOUBLE = Precision(
     lowest=-708.0,
     highest=float.fromhex("0x1.62e42fefa39efp+9"),
     twice=709.0,
+    logs=(10, 16),
+    root=0x3FE6A09E667F3BCD,
+    smallest=2.0**-1022,
 )
 
 
@@ -138,6 +159,53 @@ def tanh(f: Function, v: Argument) -> Value:
     return f.let("copysign", f.let("neg", ratio), v)
 
 
+def twice_artanh(f: Function, s: Value, terms: int) -> Value:
+    """2 (s + s^3/3 + ...), so many terms; the first is added last."""
+    square = f.let("mul", s, s)
+    series: Argument = 2 / (2 * terms - 1)
+    for j in range(terms - 2, 0, -1):
+        series = f.multiply_add(series, square, 2 / (2 * j + 1))
+    cube = f.let("mul", square, s)
+    return f.multiply_add(series, cube, f.let("add", s, s))
+
+
+def log(f: Function, v: Argument) -> Value:
+    """The natural logarithm; -infinite at 0, NaN below it."""
+    t, k = f.target, precision(f)
+    small = f.let("less", v, k.smallest)
+    up = 2.0 ** (k.mantissa + 1)  # a number below the normal ones becomes one
+    scaled = f.let("select", small, f.let("mul", v, up), v, type=t.vector)
+    # Counted from 1/sqrt(2), the exponent's bits are n + bias and the rest is m's.
+    offset = (k.bias << k.mantissa) - k.root
+    bits = f.let("add", f.let("bits", scaled, type=t.integers), offset)
+    rest = f.let("and", bits, (1 << k.mantissa) - 1)
+    m = f.let("bits", f.let("add", rest, k.root), type=t.vector)
+    # An integer in the low bits of 1.5 * 2^(mantissa bits) is that number added to it.
+    magic = f.let("bits", f.let("splat", k.magic, type=t.vector), type=t.integers)
+    whole = f.let("bits", f.let("add", magic, f.let("shr", bits, k.mantissa)), type=t.vector)
+    n = f.let("sub", f.let("sub", whole, k.magic), float(k.bias))
+    n = f.let("select", small, f.let("sub", n, float(k.mantissa + 1)), n, type=t.vector)
+    s = f.let("div", f.let("sub", m, 1.0), f.let("add", m, 1.0))
+    value = f.multiply_add(n, k.ln2_low, twice_artanh(f, s, k.logs[0]))
+    value = f.multiply_add(n, k.ln2_high, value)
+    value = choose(f, "more", v, dtype_max(k), math.inf, value)
+    value = choose(f, "at_most", v, 0.0, -math.inf, value)
+    value = choose(f, "less", v, 0.0, math.nan, value)
+    return f.let("select", f.let("nan", v), v, value) if isinstance(v, Value) else value
+
+
+def dtype_max(k: Precision) -> float:
+    """The largest finite number."""
+    return (2 - 2.0**-k.mantissa) * 2.0**k.bias
+
+
+def softplus(f: Function, v: Argument) -> Value:
+    """log(1 + e^v), as exact far below 0, where it is e^v, as above."""
+    e = exp(f, f.let("neg", f.let("abs", v)))
+    s = f.let("div", e, f.let("add", e, 2.0))
+    return f.let("add", _relu(f, v), twice_artanh(f, s, precision(f).logs[1]))
+
+
 Spelling = Callable[..., Argument]
 
 
@@ -181,6 +249,8 @@ SPELLINGS: dict[str, Spelling] = {
     "tanh": tanh,
     "relu": _relu,
     "exp": exp,
+    "log": log,
+    "softplus": softplus,
     "sqrt": _unary("sqrt"),
     "positive": _positive,
     "minimum": _pick("less"),

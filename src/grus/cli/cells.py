@@ -1,0 +1,160 @@
+"""`grus cells`: the published cells, by name, by what their papers say, by their structure."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from grus.errors import InputError
+
+if TYPE_CHECKING:
+    from grus.equations import Cell
+    from grus.zoo import Published
+
+PROPERTIES = ("affine", "diagonal", "dense", "scan", "normalised", "several-states")
+HEAD = ("cell", "year", "states", "products", "structure", "what sets it apart")
+
+
+def cells(
+    name: Annotated[str, typer.Argument(help="All about one cell.")] = "",
+    search: Annotated[
+        str, typer.Option(help="Only cells whose name, paper or description has this.")
+    ] = "",
+    property: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Only cells that are {', '.join(PROPERTIES)}; may be repeated."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
+) -> None:
+    """List the published cells: year, states, products inside the loop, structure."""
+    for word in property or ():
+        if word not in PROPERTIES:
+            raise InputError(f"--property must be one of {', '.join(PROPERTIES)}, got {word!r}")
+    chosen = [_find(name)] if name else _search(search, set(property or ()))
+    if as_json:
+        typer.echo(json.dumps([_record(known) for known in chosen], indent=2))
+    elif name:
+        typer.echo(_page(chosen[0]))
+    else:
+        typer.echo(_table(chosen) if chosen else "no cell is like that")
+
+
+def _find(name: str) -> Published:
+    from grus.equations import nearest, plain
+    from grus.zoo import PUBLISHED
+
+    known = PUBLISHED.get(plain(name))
+    if known is None:
+        close = nearest(name, list(PUBLISHED))
+        raise InputError(f"no published cell is called {name!r}{close}; `grus cells` lists them")
+    return known
+
+
+def _search(text: str, wanted: set[str]) -> list[Published]:
+    from grus.zoo import PUBLISHED
+
+    return [
+        known
+        for known in sorted(PUBLISHED.values(), key=lambda known: known.year)
+        if text.lower() in f"{known.name} {known.paper} {known.special}".lower()
+        and wanted <= _properties(known.cell)
+    ]
+
+
+def _properties(cell: Cell) -> set[str]:
+    from grus.equations import structure
+
+    of = structure(cell)
+    holds = {
+        "affine": of.affine,
+        of.jacobian: True,
+        "scan": of.scan,
+        "normalised": "mean(" in str(cell),
+        "several-states": len(cell.states) > 1,
+    }
+    return {word for word, true in holds.items() if true}
+
+
+def _kind(cell: Cell) -> str:
+    from grus.equations import structure
+
+    of = structure(cell)
+    return "scan" if of.scan else of.jacobian
+
+
+def _table(chosen: list[Published]) -> str:
+    rows = [
+        (
+            known.name,
+            str(known.year),
+            " ".join(known.cell.states),
+            str(_products(known.cell)),
+            _kind(known.cell),
+            known.special,
+        )
+        for known in chosen
+    ]
+    widths = [max(len(row[k]) for row in [HEAD, *rows]) for k in range(len(HEAD) - 1)]
+    lines = []
+    for row in [HEAD, *rows]:
+        columns = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        lines.append("  ".join([*columns, row[-1]]))
+    noun = "cell" if len(rows) == 1 else "cells"
+    return "\n".join([*lines, "", f"{len(rows)} {noun}; `grus cells NAME` tells all about one"])
+
+
+def _products(cell: Cell) -> int:
+    """Products with a matrix that stay inside the loop over time: not those of x alone."""
+    from grus.equations import Input, linear
+
+    inside = [node for node in cell.nodes if linear(node)]
+    return sum(node.args[1] != Input("x") for node in inside)  # type: ignore[attr-defined]
+
+
+def _page(known: Published) -> str:
+    from grus.equations import structure
+
+    cell = known.cell
+    initial = ", ".join(f"{weight} = {value:g}" for weight, value in known.initial.items())
+    lines = [
+        f"{known.name}: {known.special}",
+        "",
+        *(f"  {line}" for line in str(cell).splitlines()),
+        "",
+        f"  paper      {known.paper}, {known.year}",
+        f"  read in    {known.read_in}",
+        f"  states     {', '.join(cell.states)}; output {cell.output}",
+        *([f"  starts at  {initial}"] if initial else []),
+        *(["  needs      as many inputs as units"] if cell.shapes.equal else []),
+        *(
+            f"  {'structure' if k == 0 else '':9}  {line}"
+            for k, line in enumerate(str(structure(cell)).splitlines())
+        ),
+    ]
+    return "\n".join(lines)
+
+
+def _record(known: Published) -> dict[str, Any]:
+    from grus.equations import structure
+
+    cell = known.cell
+    of = structure(cell)
+    return {
+        "name": known.name,
+        "year": known.year,
+        "paper": known.paper,
+        "read_in": known.read_in,
+        "special": known.special,
+        "equations": str(cell).splitlines(),
+        "states": list(cell.states),
+        "output": cell.output,
+        "weights": {family: list(gates) for family, gates in cell.families.items()},
+        "initial": dict(known.initial),
+        "products_inside_the_loop": _products(cell),
+        "jacobian": of.jacobian,
+        "affine": of.affine,
+        "scan": of.scan,
+        "properties": sorted(_properties(cell)),
+    }
