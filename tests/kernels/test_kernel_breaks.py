@@ -146,9 +146,9 @@ def _the_last_step_left_out(patch: pytest.MonkeyPatch) -> None:
 
 
 def _transposition_forgotten(patch: pytest.MonkeyPatch) -> None:
-    from grus.kernels import slots
+    from grus.kernels import argument_block
 
-    right = slots.groups
+    right = argument_block.groups
 
     def groups(plan: Any) -> list[tuple[Expr, tuple[tuple[int, Weight, bool], ...]]]:
         return [

@@ -19,10 +19,10 @@ from grus.equations import Cell
 from grus.equations.regularised import zoneout
 from grus.kernels import call, compiling, jit, program, show, split, terms, threads
 from grus.kernels.arithmetic import fma
-from grus.kernels.ir import Code, Function, Target
+from grus.kernels.ir import Code, Function
 from grus.kernels.loops import LoopError
 from grus.kernels.loops_text import parse
-from grus.kernels.machine import AVX2, MACHINES, NEON, SSE2, Machine
+from grus.kernels.machine import AVX2, MACHINES, NEON, SSE2, Machine, Target
 from grus.kernels.meaning import Meaning
 from grus.kernels.to_llvm import to_llvm
 from grus.runtime import arrays

@@ -10,8 +10,17 @@ from agreement import check_backward, check_forward, draw, train
 from cells import ALL_CELLS
 from grus.errors import InputError
 from grus.kernels import jit, make_plan
-from grus.kernels.ir import Target
-from grus.kernels.machine import AVX2, AVX512, MACHINES, NEON, SSE2, Machine, choose, restrict
+from grus.kernels.machine import (
+    AVX2,
+    AVX512,
+    MACHINES,
+    NEON,
+    SSE2,
+    Machine,
+    Target,
+    choose,
+    restrict,
+)
 from grus.kernels.program import Program
 
 X86 = [m for m in MACHINES.values() if m.x86]

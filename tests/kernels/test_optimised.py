@@ -17,7 +17,7 @@ import grus
 from grus.errors import InputError
 from grus.runtime import run as kernels_run
 from grus.kernels.terms import matmul
-from grus.kernels.together import Part, together
+from grus.kernels.several_calls import Part, together
 import array
 
 assert False, "assertions must be off, or nothing is shown"

@@ -12,8 +12,7 @@ from bits import forward
 from cells import ALL_CELLS
 from grus.equations import Cell
 from grus.kernels import jit, layout, make_plan, tile
-from grus.kernels.ir import Target
-from grus.kernels.machine import AVX512
+from grus.kernels.machine import AVX512, Target
 from grus.kernels.program import Program
 
 # Compiling takes 25 to 30 us a line, far more regularly than clocks on a busy machine tell: as many

@@ -8,7 +8,7 @@ import pytest
 
 from grus.kernels import matrices, terms
 from grus.kernels.compiling import compiled
-from grus.kernels.ir import Target
+from grus.kernels.machine import Target
 from grus.kernels.terms import Term, Terms, matmul, text
 
 both = pytest.mark.parametrize("dtype", ["float32", "float64"])

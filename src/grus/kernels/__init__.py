@@ -5,18 +5,17 @@ and numpy; `jit.py` alone imports llvmlite. Needs no torch.
 """
 
 from grus.kernels.add import add
+from grus.kernels.argument_block import DENSE, Clear, Frame, Sizes, Variant
 from grus.kernels.call import Kernel, Launcher, Source, kernel
-from grus.kernels.frame import Frame, Sizes
 from grus.kernels.layout import Layout, axis_sizes, layout, output_size, saved_size, with_masks
 from grus.kernels.machine import DType, item_bytes
 from grus.kernels.masks import LOW
 from grus.kernels.memory import ALIGN, Array, address, give, lasting, take
 from grus.kernels.plan import ONE, Plan, UnsupportedCellError, make_plan
-from grus.kernels.slots import DENSE, Clear, Variant
+from grus.kernels.several_calls import Part, together
 from grus.kernels.split import ALONE, Split, Work, choose, pays, row_shares, wave_pays
 from grus.kernels.steps import PLAIN, Narrow, Steps, part, windows
 from grus.kernels.terms import Side, Term, Terms
-from grus.kernels.together import Part, together
 
 # fmt: off
 __all__ = [

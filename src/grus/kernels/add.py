@@ -11,12 +11,12 @@ from typing import Any, cast
 
 import numpy as np
 
+from grus.kernels.argument_block import Slots
 from grus.kernels.compiling import compiled
-from grus.kernels.ir import Code, Target
+from grus.kernels.ir import Code
 from grus.kernels.loops import Program
-from grus.kernels.machine import DType
+from grus.kernels.machine import DType, Target
 from grus.kernels.memory import address
-from grus.kernels.slots import Slots
 from grus.kernels.to_llvm import to_llvm
 
 Array = np.ndarray[Any, np.dtype[Any]]

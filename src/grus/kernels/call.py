@@ -15,14 +15,22 @@ import numpy as np
 
 from grus.equations import Cell
 from grus.kernels import threads
+from grus.kernels.argument_block import (
+    DENSE,
+    Frame,
+    Sizes,
+    Variant,
+    group_axes,
+    groups,
+    lay_out,
+    operand_axis,
+    vector,
+)
 from grus.kernels.compiling import compiling
-from grus.kernels.frame import Frame, Sizes, lay_out
-from grus.kernels.ir import Target
-from grus.kernels.machine import DType
+from grus.kernels.machine import DType, Target
 from grus.kernels.memory import Memory, address
 from grus.kernels.plan import ONE, Plan, make_plan
 from grus.kernels.program import Program, guarded
-from grus.kernels.slots import DENSE, Variant, group_axes, groups, operand_axis, vector
 from grus.kernels.split import Split, Work
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -9,8 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from grus.kernels import threads
-from grus.kernels.ir import Target
-from grus.kernels.machine import DType
+from grus.kernels.machine import DType, Target
 
 compiling = threading.Lock()
 if hasattr(os, "register_at_fork"):

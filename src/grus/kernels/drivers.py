@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 
 from grus.equations import Weight
 from grus.kernels import means
-from grus.kernels.ir import Code, Function, Target
+from grus.kernels.argument_block import Slots, groups, operand_axis, size_slot, tiles_slot, vector
+from grus.kernels.ir import Code, Function
 from grus.kernels.loops import Argument, Reference, Value
+from grus.kernels.machine import Target
 from grus.kernels.packing import pack_function
 from grus.kernels.plan import ONE, Plan
-from grus.kernels.slots import Slots, groups, operand_axis, size_slot, tiles_slot, vector
 from grus.kernels.tile import EquationsTile, HoistedTile, StageTile
 
 ELEMENTWISE_TILES = ((1, (2, 1)),)

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
 
 from grus.kernels import (
     loops,
     loops_text,  # noqa: F401  gives programs their text
 )
+from grus.kernels.argument_block import MOVED, MOVING, Slots
 from grus.kernels.loops import (
     INDEX,
     INT32,
@@ -31,54 +30,12 @@ from grus.kernels.loops import (
     kinds,
     type_of,
 )
-from grus.kernels.machine import DType, Machine, item_bytes
+from grus.kernels.machine import Target
 from grus.kernels.operations import allowed, signature
-from grus.kernels.slots import MOVED, MOVING, Slots
-from grus.kernels.steps import Narrow
 
 Widths = tuple[int, ...]
 Shapes = tuple[tuple[int, Widths], ...]
 Tiles = Callable[[int, int, tuple[Argument, Argument], tuple[Argument, Argument]], None]
-
-
-@dataclass(frozen=True)
-class Target:
-    """What a program is built for: an instruction set and a number type."""
-
-    machine: Machine
-    dtype: DType
-    narrow: Narrow = ""
-    """What is bfloat16 in products, of float32."""
-
-    @cached_property
-    def lanes(self) -> int:
-        """Numbers per vector."""
-        return self.machine.lanes(self.dtype)
-
-    @cached_property
-    def item(self) -> int:
-        """Bytes per number."""
-        return item_bytes(self.dtype)
-
-    @cached_property
-    def number(self) -> Type:
-        """The type of one number."""
-        return type_of(self.dtype)
-
-    @cached_property
-    def integer(self) -> Type:
-        """The integer as wide as a number."""
-        return INT32 if self.item == 4 else INDEX
-
-    @cached_property
-    def vector(self) -> Type:
-        """The vector of the machine's width."""
-        return type_of(self.dtype, self.lanes)
-
-    @cached_property
-    def integers(self) -> Type:
-        """The vector of integers as wide as numbers."""
-        return type_of(self.integer.kind, self.lanes)
 
 
 class Loop:

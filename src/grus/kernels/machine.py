@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from grus.errors import InputError
+from grus.kernels.loops import INDEX, INT32, Type, type_of
+from grus.kernels.steps import Narrow
 
 VARIABLE = "GRUS_MACHINE"
 """Names an entry of the table that kernels are compiled for, instead of the widest one."""
@@ -64,6 +67,46 @@ class Machine:
 def item_bytes(dtype: DType) -> int:
     """Bytes per number."""
     return 4 if dtype == "float32" else 8
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a program is built for: an instruction set and a number type."""
+
+    machine: Machine
+    dtype: DType
+    narrow: Narrow = ""
+    """What is bfloat16 in products, of float32."""
+
+    @cached_property
+    def lanes(self) -> int:
+        """Numbers per vector."""
+        return self.machine.lanes(self.dtype)
+
+    @cached_property
+    def item(self) -> int:
+        """Bytes per number."""
+        return item_bytes(self.dtype)
+
+    @cached_property
+    def number(self) -> Type:
+        """The type of one number."""
+        return type_of(self.dtype)
+
+    @cached_property
+    def integer(self) -> Type:
+        """The integer as wide as a number."""
+        return INT32 if self.item == 4 else INDEX
+
+    @cached_property
+    def vector(self) -> Type:
+        """The vector of the machine's width."""
+        return type_of(self.dtype, self.lanes)
+
+    @cached_property
+    def integers(self) -> Type:
+        """The vector of integers as wide as numbers."""
+        return type_of(self.integer.kind, self.lanes)
 
 
 AVX512 = Machine("avx512", 64, 32, fma=True, processor="x86-64-v4")

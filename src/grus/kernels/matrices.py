@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from grus.kernels.ir import Function, Target
+from grus.kernels.ir import Function
 from grus.kernels.loops import Argument, Value
+from grus.kernels.machine import Target
 
 DEPTH = 256
 """Numbers along k in a block."""

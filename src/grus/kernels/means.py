@@ -11,11 +11,11 @@ from collections.abc import Sequence
 
 from grus.equations import Const, Expr, Input, Name, State, Weight
 from grus.equations.expr import parts, walk
+from grus.kernels.argument_block import Slots, size_slot
 from grus.kernels.functions import compute
-from grus.kernels.ir import Target
 from grus.kernels.loops import INDEX, Argument, Value
+from grus.kernels.machine import Target
 from grus.kernels.plan import ONE, Plan, is_mean
-from grus.kernels.slots import Slots, size_slot
 from grus.kernels.tile import Tile
 
 ROWS = (4, 1)

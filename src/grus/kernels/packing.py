@@ -8,8 +8,9 @@ here (`bfloat16`), and stand two in a lane.
 from __future__ import annotations
 
 from grus.kernels import bfloat16
-from grus.kernels.ir import Function, Target
+from grus.kernels.ir import Function
 from grus.kernels.loops import Value
+from grus.kernels.machine import Target
 
 PIECE = 16
 """Bytes within which every instruction set shuffles cheaply; the narrowest vector."""

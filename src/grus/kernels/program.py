@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from grus.equations import Name, State
 from grus.kernels import drivers, loops, masks, ragged, resets
+from grus.kernels.argument_block import DENSE, Slots, Variant
 from grus.kernels.drivers import SPAN, Module
-from grus.kernels.ir import Code, Target
+from grus.kernels.ir import Code
 from grus.kernels.loops import Argument, Value
+from grus.kernels.machine import Target
 from grus.kernels.plan import Plan
-from grus.kernels.slots import DENSE, Slots, Variant
 from grus.kernels.to_llvm import to_llvm
 
 

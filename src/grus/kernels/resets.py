@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import cast
 
+from grus.kernels.argument_block import size_slot
 from grus.kernels.drivers import SPAN, Module, span
 from grus.kernels.ir import Code
 from grus.kernels.loops import BYTE, Argument, Value
-from grus.kernels.slots import size_slot
 
 
 def made(module: Module, at: int) -> list[str]:

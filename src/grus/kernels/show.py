@@ -5,9 +5,8 @@ from __future__ import annotations
 from grus.equations import Cell
 from grus.gradients import backward as derive
 from grus.kernels import loops as loops_language, threads
-from grus.kernels.ir import Target
 from grus.kernels.layout import layout
-from grus.kernels.machine import MACHINES, DType
+from grus.kernels.machine import MACHINES, DType, Target
 from grus.kernels.plan import make_plan
 from grus.kernels.program import Program
 

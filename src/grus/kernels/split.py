@@ -4,8 +4,8 @@
 - *rows*: each thread takes rows of the batch and waits for nobody.
 - *hidden*: all threads work on the same rows, each on hidden units of its own, and meet at a
   barrier after each stage whose whole rows somebody reads.
-- *together* (`together`): calls that do not wait for each other, or for parts of each other only,
-  a thread each: the two directions of a layer, layers one behind the other in time.
+- *together* (`several_calls`): calls that wait for parts of each other at most, a thread each: the
+  two directions of a layer, layers one behind the other in time.
 
 With n threads, S steps, B rows, in microseconds:
 

@@ -16,12 +16,12 @@ import numpy as np
 
 from grus.errors import InputError
 from grus.kernels import matrices, threads
+from grus.kernels.argument_block import Slots
 from grus.kernels.compiling import compiled
-from grus.kernels.ir import Code, Target
+from grus.kernels.ir import Code
 from grus.kernels.loops import Program, Value
-from grus.kernels.machine import DType, item_bytes
+from grus.kernels.machine import DType, Target, item_bytes
 from grus.kernels.memory import address, give, take
-from grus.kernels.slots import Slots
 from grus.kernels.split import FAST, WAKE
 from grus.kernels.to_llvm import to_llvm
 

@@ -9,12 +9,13 @@ from itertools import product
 from grus.equations import Expr, Input, Name, State, Weight
 from grus.equations.expr import walk
 from grus.kernels import bfloat16
+from grus.kernels.argument_block import Slots, groups, operand_axis, operand_slot, size_slot
 from grus.kernels.bfloat16 import Accumulators
 from grus.kernels.functions import compute
-from grus.kernels.ir import Function, Target
+from grus.kernels.ir import Function
 from grus.kernels.loops import INDEX, POINTER, Argument, Value
+from grus.kernels.machine import Target
 from grus.kernels.plan import ONE, Chain, Plan
-from grus.kernels.slots import Slots, groups, operand_axis, operand_slot, size_slot
 
 MOST_PRINTED = 2
 
@@ -162,9 +163,8 @@ class Tile:
             f.at(self.pointer(f"panel.{number}"), f.mul(f.add(f.named["tile"], v), tile_bytes))
             for v in range(self.width)
         ]
-        used = sorted({(i, v, c) for i in range(self.rows) for v in range(self.width)
-                       for c, _, _ in members})  # fmt: skip
         chains = [c for c, _, _ in members]
+        used = sorted(product(range(self.rows), range(self.width), {*chains}))
         if t.narrow:
             bfloat16.products(f, count, panels, row_pointers, chains, used, accumulators)
             return

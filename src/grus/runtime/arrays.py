@@ -12,9 +12,9 @@ import numpy as np
 
 from grus.equations import Cell
 from grus.errors import InputError
+from grus.kernels.argument_block import Variant
 from grus.kernels.layout import output_size, with_masks
 from grus.kernels.plan import make_plan
-from grus.kernels.slots import Variant
 from grus.kernels.split import row_shares
 from grus.kernels.steps import PLAIN, Narrow, Steps
 from grus.runtime import recompute

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
+from grus.kernels.argument_block import Clear, Variant
 from grus.kernels.call import Kernel, Launcher, kernel
 from grus.kernels.layout import layout
 from grus.kernels.machine import DType, item_bytes
 from grus.kernels.plan import ONE
-from grus.kernels.slots import Clear, Variant
 from grus.kernels.steps import Steps
 from grus.runtime.buffer import Library, Tensor
 from grus.runtime.prepared import Finish, Part, Prepared

@@ -11,8 +11,8 @@ import numpy as np
 
 from grus.errors import InputError
 from grus.kernels import call as calls
+from grus.kernels.argument_block import Frame, Sizes
 from grus.kernels.call import Kernel, Launcher
-from grus.kernels.frame import Frame, Sizes
 from grus.kernels.masks import LOW
 from grus.kernels.memory import address, give, take
 from grus.kernels.split import Split, choose

@@ -9,11 +9,11 @@ import numpy as np
 
 from grus.equations import Cell
 from grus.kernels import call as calls
+from grus.kernels.argument_block import Variant
 from grus.kernels.call import Launcher, kernel
 from grus.kernels.layout import axis_sizes
 from grus.kernels.machine import DType
 from grus.kernels.memory import ALIGN, address
-from grus.kernels.slots import Variant
 from grus.kernels.split import ALONE
 from grus.kernels.steps import Narrow
 from grus.runtime.weights import by_family

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from grus.errors import InputError
+from grus.kernels.argument_block import Slots
 from grus.kernels.compiling import compiled
-from grus.kernels.ir import Code, Target
+from grus.kernels.ir import Code
 from grus.kernels.loops import FUNCTION, Program, Value
-from grus.kernels.slots import Slots
+from grus.kernels.machine import Target
 from grus.kernels.to_llvm import to_llvm
 
 HEAD = ("threads", "count", "taken", "over")

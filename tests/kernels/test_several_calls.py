@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from grus.kernels import threads
+from grus.kernels.several_calls import Part, together
 from grus.kernels.terms import Term, Terms
-from grus.kernels.together import Part, together
 
 LINKS = 40
 
