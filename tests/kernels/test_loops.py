@@ -1,164 +1,47 @@
-"""The loop language: programs evaluated in NumPy give the bits of the compiled kernels; they print
-themselves and are read back; what the language does not allow is refused."""
+"""The loop language: programs print themselves and are read back; what the language does not allow
+is refused."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from fractions import Fraction
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pytest
 
-from agreement import draw, train
 from cells import ALL_CELLS
-from grus import runtime
-from grus.equations import Cell
-from grus.equations.regularised import zoneout
-from grus.kernels import call, compiling, jit, program, show, split, terms, threads
+from grus.kernels import several_calls, show, terms
+from grus.kernels.add import loops as sum_loops
 from grus.kernels.arithmetic import fma
-from grus.kernels.ir import Code, Function
+from grus.kernels.ir import Function
 from grus.kernels.loops import LoopError
 from grus.kernels.loops_text import parse
-from grus.kernels.machine import AVX2, MACHINES, NEON, SSE2, Machine, Target
-from grus.kernels.meaning import Meaning
+from grus.kernels.machine import AVX2, MACHINES, SSE2, Target
 from grus.kernels.to_llvm import to_llvm
-from grus.runtime import arrays
 
 Array = np.ndarray
+
+
 CELLS = [name for name in ALL_CELLS if name != "zoneout"]  # a mask per sequence: no kernels
-SMALL, TWO_TILES = (2, 2, 3, 5), (2, 3, 2, 17)
-
-
-class Evaluated(Meaning):
-    """What stands for compiled code."""
-
-    def __init__(self, loops: Any, symbols: dict[str, int]) -> None:
-        del symbols
-        super().__init__(loops)
-
-
-@contextmanager
-def evaluated(machine: Machine | None = None) -> Iterator[None]:
-    """Kernels, and the products of their gradients, are not compiled but evaluated."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(call, "_kernel", lru_cache(call._kernel.__wrapped__))
-        patch.setattr(compiling, "_compile", lru_cache(compiling._compile.__wrapped__))
-        for module in (program, terms):
-            patch.setattr(module, "to_llvm", lambda loops, *_, **__: loops)
-        patch.setattr(jit, "Compiled", Evaluated)
-        if machine:
-            patch.setattr(jit, "host", lambda: machine)
-        for calls in ("forwards", "backwards"):
-            made = getattr(arrays, calls)
-            patch.setattr(arrays, calls, lru_cache(made.__wrapped__))
-        yield
-
-
-def results(cell: Cell, sizes: tuple[int, int, int, int], most: int = 1) -> list[Array]:
-    """All that a forward and a backward call give."""
-    run = train(draw(cell, sizes), threads=most)
-    p, rng = run.problem, np.random.default_rng(1)
-    dy, *dfinal = (
-        rng.normal(size=array.shape).astype(p.dtype) for array in (run.output, *run.final)
-    )
-    found = runtime.backward(
-        p.cell, p.weights, p.x, run.output, run.saved, dy, tuple(dfinal), threads=most
-    )
-    assert found.x is not None
-    return [run.output, *run.final, run.saved, found.x, *found.h0, *found.weights.values()]
-
-
-def same(found: list[Array], want: list[Array]) -> None:
-    for k, (one, other) in enumerate(zip(found, want, strict=True)):
-        assert one.tobytes() == other.tobytes(), f"result {k}"
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_a_program_means_in_numpy_what_the_kernel_computes(name: str) -> None:
-    want = results(ALL_CELLS[name], SMALL)
-    with evaluated():
-        same(results(ALL_CELLS[name], SMALL), want)
+def test_a_program_is_read_back_as_it_was_printed(name: str) -> None:
+    """Its text and its LLVM text are the same: nothing is lost on the way."""
+    for k, backward in enumerate((False, True)):
+        machine = list(MACHINES.values())[(CELLS.index(name) + k) % len(MACHINES)]
+        program = show.loops(ALL_CELLS[name], backward=backward, machine=machine.name)
+        again = parse(str(program))
+        assert again == program
+        assert to_llvm(again, machine, threads=True) == to_llvm(program, machine, threads=True)
 
 
-@pytest.mark.parametrize("way", ["rows", "hidden"])
-@pytest.mark.parametrize("name", ["gru_reset_before", "layer_norm_gru"])
-def test_two_threads_in_step_compute_what_two_threads_do_and_do_not_race(
-    name: str, way: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not threads.openmp():
-        pytest.skip("no OpenMP runtime: there is one thread")
-    monkeypatch.setattr(split, "forced", way)
-    want = results(ALL_CELLS[name], TWO_TILES, most=2)
-    with evaluated():
-        same(results(ALL_CELLS[name], TWO_TILES, most=2), want)
-
-
-def test_a_barrier_left_out_is_a_race(monkeypatch: pytest.MonkeyPatch) -> None:
-    if not threads.openmp():
-        pytest.skip("no OpenMP runtime: there is one thread")
-    monkeypatch.setattr(split, "forced", "hidden")
-    monkeypatch.setattr(Code, "barrier", lambda *_: None)
-    with evaluated(), pytest.raises(LoopError, match=r"thread \d (reads|writes) what thread \d"):
-        results(ALL_CELLS["gru"], TWO_TILES, most=2)
-
-
-def test_a_barrier_that_not_all_come_to_is_waited_at_for_ever(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    if not threads.openmp():
-        pytest.skip("no OpenMP runtime: there is one thread")
-    right = Code.barrier
-    monkeypatch.setattr(Code, "barrier", lambda f, parties: right(f, f.add(parties, 1)))
-    monkeypatch.setattr(split, "forced", "hidden")
-    with evaluated(), pytest.raises(LoopError, match="wait for ever"):
-        results(ALL_CELLS["gru"], TWO_TILES, most=2)
-
-
-@pytest.mark.parametrize("machine", [AVX2, NEON], ids=lambda m: m.name)
-def test_another_machine_has_the_bits_of_this_one(machine: Machine) -> None:
-    """Sums over time and batch are the same too: each output has one chain."""
-    if not jit.host().fma:
-        pytest.skip("this processor rounds products")
-    want = results(ALL_CELLS["gru"], SMALL)
-    with evaluated(machine):
-        same(results(ALL_CELLS["gru"], SMALL), want)
-
-
-@pytest.mark.parametrize(
-    "options", [{"lengths": [3, 0, 2]}, {"resets": True}, {"narrow": "weights"}]
-)
-def test_variants_mean_what_they_compute(options: dict[str, Any]) -> None:
-    p = draw(ALL_CELLS["gru"], (3, 3, 2, 5))
-    given = {"lengths": None, "resets": None, "narrow": "", **options}
-    if options.get("lengths"):
-        given["lengths"] = np.array(options["lengths"])
-    if options.get("resets"):
-        given["resets"] = np.random.default_rng(0).random((3, 3)) < 0.5
-    want = runtime.run(p.cell, p.weights, p.x, p.start, **given)
-    with evaluated():
-        found = runtime.run(p.cell, p.weights, p.x, p.start, **given)
-    same([found.output, *found.state], [want.output, *want.state])
-
-
-def test_masks_are_drawn_alike() -> None:
-    p = draw(zoneout(ALL_CELLS["gru"], {"h": 0.3}), (3, 2, 2, 5))
-    want = runtime.run(p.cell, p.weights, p.x, p.start, seed=7)
-    with evaluated():
-        same([runtime.run(p.cell, p.weights, p.x, p.start, seed=7).output], [want.output])
-
-
-def test_programs_are_read_back_as_they_were_printed() -> None:
-    cells = ("gru", "layer_norm_gru", "lstm_projected", "gru_reset_before")
-    for name, machine, backward in zip(cells, MACHINES.values(), (True, False) * 2, strict=True):
-        found = show.loops(ALL_CELLS[name], backward=backward, machine=machine.name)
-        assert parse(str(found)) == found
-    target = Target(SSE2, "float64")
-    again = parse(str(terms.loops(target)))
-    printed = to_llvm(terms.loops(target), SSE2, threads=True)
-    assert to_llvm(again, SSE2, threads=True) == printed
+@pytest.mark.parametrize("build", [terms.loops, several_calls.loops, sum_loops])
+def test_so_are_the_programs_beside_the_cells(build: Any) -> None:
+    program = build(Target(SSE2, "float64"))
+    printed = to_llvm(program, SSE2, threads=True)
+    assert to_llvm(parse(str(program)), SSE2, threads=True) == printed
 
 
 def test_fused_multiply_add_is_rounded_once() -> None:

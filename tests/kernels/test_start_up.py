@@ -11,9 +11,7 @@ from agreement import draw
 from bits import forward
 from cells import ALL_CELLS
 from grus.equations import Cell
-from grus.kernels import jit, layout, make_plan, tile
-from grus.kernels.machine import AVX512, Target
-from grus.kernels.program import Program
+from grus.kernels import jit, show, tile
 
 # Compiling takes 25 to 30 us a line, far more regularly than clocks on a busy machine tell: as many
 # lines as there were when that was less than 150 ms, and a few more.
@@ -21,13 +19,7 @@ LINES = {"gru": 3700, "lstm": 4400, "rnn": 3600, "gru_reset_before": 5400}
 
 
 def lines(cell: Cell, *, backward: bool) -> int:
-    kept, target = layout(cell), Target(AVX512, "float32")
-    if backward:
-        plan = make_plan(kept.derived.cell)
-        program = Program(plan, target, kept.adjoints, kept.sums, openmp=True)
-    else:
-        program = Program(make_plan(cell), target, (cell.output, *kept.saved), (), openmp=True)
-    return program.text().count("\n")
+    return show.llvm_text(cell, backward=backward, machine="avx512").count("\n")
 
 
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])

@@ -3,13 +3,17 @@ dtypes, any number of threads."""
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 from grus.kernels import matrices, terms
-from grus.kernels.compiling import compiled
+from grus.kernels.jit import compiled
+from grus.kernels.loops import Program
+from grus.kernels.loops_text import parse
 from grus.kernels.machine import Target
-from grus.kernels.terms import Term, Terms, matmul, text
+from grus.kernels.terms import Term, Terms, loops, matmul
 
 both = pytest.mark.parametrize("dtype", ["float32", "float64"])
 SIZES = [(1, 1, 1), (3, 5, 2), (4, 16, 1), (2, 17, 7), (5, 33, 3), (24, 8, 1), (0, 4, 2), (2, 0, 3)]
@@ -155,10 +159,10 @@ def test_a_row_does_not_depend_on_how_many_there_are(dtype: str) -> None:
 def test_a_block_that_is_not_added_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sums that begin anew at each block of k and forget what came before."""
 
-    def forgets(target: Target, openmp: bool) -> str:
-        return text(target, openmp).replace("i64 1, i64 %adds", "i64 0, i64 %adds")
+    def forgets(target: Target) -> Program:
+        return parse(re.sub(r"(select \w+), 1, adds", r"\1, 0, adds", str(loops(target))))
 
-    monkeypatch.setattr(terms, "text", forgets)
+    monkeypatch.setattr(terms, "loops", forgets)
     a, b = random("float32", 300, 9), random("float32", 300, 17)
     found = np.empty((9, 17), "float32")
     matmul(a.T, b, found)
@@ -201,4 +205,4 @@ def test_threads_share_rows_of_what_terms_make_together() -> None:
 
 
 def test_it_is_compiled_once_for_each_dtype() -> None:
-    assert compiled(text, "float32") is compiled(text, "float32")
+    assert compiled(loops, "float32") is compiled(loops, "float32")

@@ -12,12 +12,11 @@ from typing import Any, cast
 import numpy as np
 
 from grus.kernels.argument_block import Slots
-from grus.kernels.compiling import compiled
 from grus.kernels.ir import Code
+from grus.kernels.jit import compiled
 from grus.kernels.loops import Program
 from grus.kernels.machine import DType, Target
 from grus.kernels.memory import address
-from grus.kernels.to_llvm import to_llvm
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -34,7 +33,7 @@ def add(first: Array, second: Array) -> Array:
     """``first + second``, elementwise: two contiguous arrays of one shape, both float32 or both
     float64. The result is new."""
     total = np.empty(first.shape, first.dtype)
-    run = compiled(text, cast("DType", first.dtype.name))
+    run = compiled(loops, cast("DType", first.dtype.name))
     addresses = [address(array) for array in (first, second, total)]
     block = (ctypes.c_int64 * 4)(*addresses, first.size)
     run.call(ctypes.addressof(block))
@@ -52,8 +51,3 @@ def loops(target: Target) -> Program:
         a, b = (f.load_masked(f.at(p, at), mask) for p in (first, second))
         f.store_masked(f.let("add", a, b), f.at(total, at), mask)
     return Program((f.finished(),))
-
-
-def text(target: Target, openmp: bool) -> str:
-    """The addition as LLVM text."""
-    return to_llvm(loops(target), target.machine, threads=openmp)

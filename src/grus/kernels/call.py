@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from grus.equations import Cell
-from grus.kernels import threads
+from grus.kernels import jit, threads
 from grus.kernels.argument_block import (
     DENSE,
     Frame,
@@ -26,7 +26,6 @@ from grus.kernels.argument_block import (
     operand_axis,
     vector,
 )
-from grus.kernels.compiling import compiling
 from grus.kernels.machine import DType, Target
 from grus.kernels.memory import Memory, address
 from grus.kernels.plan import ONE, Plan, make_plan
@@ -56,13 +55,10 @@ class Kernel:
         stacked_as: Cell,
         variant: Variant = DENSE,
     ) -> None:
-        from grus.kernels.jit import Compiled
-
         target = replace(target, narrow=variant.narrow)
         self.target, self.sums, self.variant = target, sums, variant
         self.plan: Plan = make_plan(cell)
-        runtime = threads.openmp()
-        program = Program(self.plan, target, stores, sums, openmp=bool(runtime), variant=variant)
+        program = Program(self.plan, target, stores, sums, variant)
         self.names = program.slots.names
         self.at = {name: k for k, name in enumerate(self.names)}
         # A plan names its axes after its own output: the caller's names are those of its cell.
@@ -72,7 +68,7 @@ class Kernel:
         self.swapped = any(theirs[s] != axis for s, axis in ours.items())
         streams = [mask.name for mask in stacked_as.masks]
         self.streams = {f"mask.{m.name}.stream": streams.index(m.name) for m in self.plan.masks}
-        self.compiled = Compiled(program.text(), runtime)
+        self.compiled = jit.executable(program.loops(), target)
         self.dtype = np.dtype(target.dtype)
         self.states = [self.at[f"{part}.{s}"] for part in ("h0", "hn") for s in cell.states]
         bases = [f"base.{s}" for s in cell.states]
@@ -175,10 +171,8 @@ def _kernel(
     variant: Variant,
     openmp: bool,
 ) -> Kernel:
-    from grus.kernels.jit import host
-
     del openmp  # part of the key: torch may be imported after a first call without it
-    return Kernel(cell, Target(host(), dtype), stores, sums, stacked_as, variant)
+    return Kernel(cell, Target(jit.host(), dtype), stores, sums, stacked_as, variant)
 
 
 def kernel(
@@ -194,7 +188,7 @@ def kernel(
     ``stores`` are the values written out at each step, ``sums`` those added up over time and
     batch; ``stacked_as`` is the cell in whose order the weights are stacked (default ``cell``).
     """
-    with compiling:
+    with jit.compiling:
         return _kernel(
             cell, dtype, stores, sums, stacked_as or cell, variant, bool(threads.openmp())
         )

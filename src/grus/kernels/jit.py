@@ -1,47 +1,60 @@
-"""LLVM text to a callable: the only file that imports llvmlite. Code lives in memory only."""
+"""Programs to callables: the only file that imports llvmlite, when it is first needed. Code lives
+in memory only. A process compiles one program at a time, and each program once."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import threading
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-import llvmlite.binding as llvm
+from grus.kernels import threads
+from grus.kernels.loops import Program
+from grus.kernels.machine import VARIABLE, DType, Machine, Target, choose, restrict
+from grus.kernels.to_llvm import to_llvm
 
-from grus.kernels.machine import VARIABLE, Machine, choose, restrict
-
-_lock = threading.Lock()
+compiling = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    # A fork waits for a compilation under way: the child would inherit a lock that nobody opens.
+    os.register_at_fork(
+        before=compiling.acquire,
+        after_in_parent=compiling.release,
+        after_in_child=compiling.release,
+    )
 
 
 @lru_cache(maxsize=1)
-def _initialize() -> None:
+def _llvm() -> Any:
+    """LLVM, ready to print code for this processor."""
+    import llvmlite.binding as llvm
+
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
+    return llvm
 
 
 @lru_cache(maxsize=1)
 def host() -> Machine:
     """The entry of the machine table that code is for: this processor's, or a narrower one of its
     kind if GRUS_MACHINE names it, which is read once. Raises InputError as `restrict` does."""
-    _initialize()
-    own = choose(llvm.get_process_triple(), dict(llvm.get_host_cpu_features()))
+    widest = choose(_llvm().get_process_triple(), dict(_llvm().get_host_cpu_features()))
     wanted = os.environ.get(VARIABLE)
-    return restrict(own, wanted) if wanted else own
+    return restrict(widest, wanted) if wanted else widest
 
 
 def host_features() -> dict[str, bool]:
     """What this processor has, by LLVM's names; nothing beyond its entry if GRUS_MACHINE is set."""
-    return {} if os.environ.get(VARIABLE) else dict(llvm.get_host_cpu_features())
+    return {} if os.environ.get(VARIABLE) else dict(_llvm().get_host_cpu_features())
 
 
 def target_machine(*, assembly: bool = False) -> Any:
     """LLVM's code generator for this processor, or for no more of it than GRUS_MACHINE says."""
-    machine, own = host(), not os.environ.get(VARIABLE)
+    llvm, machine, whole = _llvm(), host(), not os.environ.get(VARIABLE)
     return llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(
-        cpu=llvm.get_host_cpu_name() if own else machine.processor,
-        features=llvm.get_host_cpu_features().flatten() if own else "",
+        cpu=llvm.get_host_cpu_name() if whole else machine.processor,
+        features=llvm.get_host_cpu_features().flatten() if whole else "",
         opt=2,
         reloc="default",
         codemodel="default" if assembly else "jitdefault",
@@ -52,24 +65,40 @@ def target_machine(*, assembly: bool = False) -> Any:
 class Compiled:
     """Machine code in memory, kept alive by this object."""
 
-    target: Any = None
-    """What the text was printed for, where somebody asks."""
-
     def __init__(self, text: str, symbols: dict[str, int]) -> None:
-        with _lock:
-            for name, address in symbols.items():
-                llvm.add_symbol(name, address)
-            # Not verified: a program's types and names were checked when it was built.
-            module = llvm.parse_assembly(text)
-            self._machine = target_machine()
-            self._engine = llvm.create_mcjit_compiler(module, self._machine)
-            self._engine.finalize_object()
-            self.address: int = self._engine.get_function_address("run")
+        llvm = _llvm()
+        for name, address in symbols.items():
+            llvm.add_symbol(name, address)
+        # Not verified: a program's types and names were checked when it was built.
+        module = llvm.parse_assembly(text)
+        self._machine = target_machine()
+        self._engine = llvm.create_mcjit_compiler(module, self._machine)
+        self._engine.finalize_object()
+        self.address: int = self._engine.get_function_address("run")
         self.call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address)
+
+
+def executable(program: Program, target: Target) -> Any:
+    """The program, to ``call`` with the address of its block, or by its ``address``; with threads
+    where there are any to share its work. To be called while ``compiling`` is held."""
+    symbols = threads.openmp()
+    return Compiled(to_llvm(program, target.machine, threads=bool(symbols)), symbols)
+
+
+def compiled(build: Callable[[Target], Program], dtype: DType) -> Any:
+    """What ``build`` gives for this processor and a dtype, as `executable` does."""
+    with compiling:
+        return _compiled(build, Target(host(), dtype), bool(threads.openmp()))
+
+
+@lru_cache(maxsize=16)
+def _compiled(build: Callable[[Target], Program], target: Target, openmp: bool) -> Any:
+    del openmp  # part of the key: torch may be imported after a first call without it
+    return executable(build(target), target)
 
 
 def assembly(text: str) -> str:
     """The assembly that the text compiles to on this processor."""
-    module = llvm.parse_assembly(text)
+    module = _llvm().parse_assembly(text)
     module.verify()
     return str(target_machine(assembly=True).emit_assembly(module))

@@ -24,6 +24,7 @@ from grus.kernels.loops import (
     Block,
     Do,
     For,
+    Form,
     Function,
     If,
     Let,
@@ -157,10 +158,13 @@ class Thread:
     def value(self, s: Let, known: Known, kept: list[Any]) -> Any:
         """What an operation gives."""
         form = s.form
+        types, gives = _definition(form)
         operands = [
             known[a] if isinstance(a, Value) else constant(a, of)
-            for a, of in zip(s.arguments, _types(form), strict=True)
+            for a, of in zip(s.arguments, types, strict=True)
         ]
+        if gives:
+            return gives(*operands)
         if form.operation == "load":
             return self.load(form.type, *operands)
         if form.operation == "take":
@@ -174,9 +178,7 @@ class Thread:
             if self.watch:
                 self.watch.forget(first, size + align)
             return first + -first % align
-        if form.operation == "address" and form.type is FUNCTION:
-            return programs[operands[0]]
-        return meaning(form)(*operands)
+        return programs[operands[0]]
 
     # Memory.
 
@@ -241,8 +243,10 @@ class Thread:
             self.put(operands[0], 1)
             if self.watch:
                 self.watch.post(self.number, operands[0])
+                yield ("turn", 0, 0)  # others may go on before this thread does
         elif s.effect == "await":
-            yield ("await", operands[0], 0)
+            if not _posted(operands[0]):
+                yield ("await", operands[0], 0)
             if self.watch:
                 self.watch.pass_on(self.number, operands[0])
         elif operands[1] > 1:
@@ -281,26 +285,37 @@ def in_step(threads: Sequence[Running], watch: Watch) -> None:
 def _free(wait: tuple[str, int, int], waits: dict[int, tuple[str, int, int]]) -> bool:
     """Whether a thread may go on."""
     effect, address, parties = wait
-    if effect == "await":
-        return ctypes.string_at(address, 8) != bytes(8)
+    if effect != "barrier":
+        return effect == "turn" or _posted(address)
     return sum(other == wait for other in waits.values()) == parties
 
 
+def _posted(flag: int) -> bool:
+    """Whether a thread has set this number."""
+    return ctypes.string_at(flag, 8) != bytes(8)
+
+
 @lru_cache(maxsize=4096)
-def _types(form: Any) -> tuple[Type, ...]:
-    """The types that constants have as arguments of an operation."""
-    count = len(form.types)
+def _definition(form: Form) -> tuple[tuple[Type, ...], Any]:
+    """The types that constants have as arguments of an operation; the function that gives its
+    value, None where memory or other programs do."""
+    types = (form.of,) * len(form.types)
     if form.operation == "select":
-        return (form.of, form.type, form.type)
-    if form.operation in ("at", "local"):
-        return (INDEX,) * count
-    return (form.of,) * count
+        types = (form.of, form.type, form.type)
+    elif form.operation in ("at", "local"):
+        types = (INDEX,) * len(form.types)
+    outside = form.operation in ("load", "take", "local") or form.type is FUNCTION
+    return types, None if outside else meaning(form)
 
 
 def _runs(mask: Array) -> Iterator[tuple[int, int]]:
     """The stretches of set lanes."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]])))
-    yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+    lanes = mask.tobytes()
+    first = lanes.find(1)
+    while first >= 0:
+        end = lanes.find(0, first) % (len(lanes) + 1)  # -1 is the end
+        yield first, end
+        first = lanes.find(1, end)
 
 
 def _number(found: Any, type_: Type) -> Any:

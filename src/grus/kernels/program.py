@@ -13,7 +13,6 @@ from grus.kernels.ir import Code
 from grus.kernels.loops import Argument, Value
 from grus.kernels.machine import Target
 from grus.kernels.plan import Plan
-from grus.kernels.to_llvm import to_llvm
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,6 @@ class Program:
     target: Target
     stores: tuple[str, ...]
     sums: tuple[str, ...] = ()
-    openmp: bool = False
     variant: Variant = DENSE
 
     @property
@@ -53,10 +51,6 @@ class Program:
         entry.do("parallel", entry.ctx, entry.slot("threads"), detail="member")
         module.add(entry)
         return loops.Program(tuple(f.finished() for f in module.functions))
-
-    def text(self) -> str:
-        """The program as LLVM text."""
-        return to_llvm(self.loops(), self.target.machine, threads=self.openmp)
 
 
 def _work(module: Module) -> None:

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 
 from grus.errors import InputError
 from grus.kernels.argument_block import Slots
-from grus.kernels.compiling import compiled
 from grus.kernels.ir import Code
+from grus.kernels.jit import compiled
 from grus.kernels.loops import FUNCTION, Program, Value
 from grus.kernels.machine import Target
-from grus.kernels.to_llvm import to_llvm
 
 HEAD = ("threads", "count", "taken", "over")
 """Threads asked for, how many calls, how many of them are taken, where those that are over are
@@ -53,7 +52,7 @@ def together(parts: Sequence[Part], threads: int) -> None:
             raise InputError(f"call {k} comes after two earlier ones at most, got {part.after}")
         numbers += (part.run, part.block.buffer_info()[0], *(*part.after, -1, -1)[:2])
     block = array.array("q", numbers)
-    compiled(text, "float32").call(block.buffer_info()[0])
+    compiled(loops, "float32").call(block.buffer_info()[0])
 
 
 def loops(target: Target) -> Program:
@@ -67,11 +66,6 @@ def loops(target: Target) -> Program:
     entry = Code(target, "run", "", _Slots())
     entry.do("parallel", entry.ctx, entry.slot("threads"), detail="member")
     return Program((f.finished(), entry.finished()))
-
-
-def text(target: Target, openmp: bool) -> str:
-    """The program as LLVM text."""
-    return to_llvm(loops(target), target.machine, threads=openmp)
 
 
 def _run(f: Code, own: Value, over: Value) -> None:

@@ -15,15 +15,13 @@ from typing import Any, cast
 import numpy as np
 
 from grus.errors import InputError
-from grus.kernels import matrices, threads
+from grus.kernels import jit, matrices, threads
 from grus.kernels.argument_block import Slots
-from grus.kernels.compiling import compiled
 from grus.kernels.ir import Code
 from grus.kernels.loops import Program, Value
 from grus.kernels.machine import DType, Target, item_bytes
 from grus.kernels.memory import address, give, take
 from grus.kernels.split import FAST, WAKE
-from grus.kernels.to_llvm import to_llvm
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Side = tuple[int, int, int, int]
@@ -82,7 +80,7 @@ class Terms:
     """Terms to be worked out one after the other, wherever their buffers lie."""
 
     def __init__(self, dtype: DType, terms: Sequence[Term]) -> None:
-        self.program = program = compiled(text, dtype)
+        self.program = jit.compiled(loops, dtype)
         item = item_bytes(dtype)
         numbers = [0, 0, len(terms)]
         self.moving: list[tuple[int, int, int]] = []
@@ -92,10 +90,10 @@ class Terms:
                 self.moving.append((at + field, side[0], side[1]))
             numbers += term.numbers(item)
         self.block = array.array("q", numbers)
-        self.scratch = matrices.Blocks(program.target).scratch
+        blocks = matrices.Blocks(Target(jit.host(), dtype))
+        self.scratch = blocks.scratch
         self.packs = any(term.large(item) for term in terms)
-        rows = matrices.Blocks(program.target).rows
-        self.tiles = max([-(-term.whole[1] // rows) for term in terms], default=1)
+        self.tiles = max([-(-term.whole[1] // blocks.rows) for term in terms], default=1)
         self.many = sum(term.operations for term in terms) >= 2 * WAKE * FAST
 
     def __call__(self, buffers: Sequence[int], most_threads: int | None = None) -> None:
@@ -156,11 +154,6 @@ def loops(target: Target) -> Program:
     entry.do("parallel", entry.ctx, entry.slot("threads"), detail="member")
     parts = [*matrices.functions(target), member, entry]
     return Program(tuple(f.finished() for f in parts))
-
-
-def text(target: Target, openmp: bool) -> str:
-    """All terms as LLVM text."""
-    return to_llvm(loops(target), target.machine, threads=openmp)
 
 
 def _term(f: Code, place: Value, scratch: Value) -> None:
