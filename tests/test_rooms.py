@@ -107,7 +107,7 @@ LATE_ROOMS = {
 ONE_FILE = {"llvmlite": "kernels/jit.py"}
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 50
-BUDGET = {"files": 267, "lines": 42_900, "imports past a face": 199}
+BUDGET = {"files": 264, "lines": 42_753, "imports past a face": 193}
 DATA = {"zoo"}
 """Rooms of records, one after the other: the more the better."""
 STANDARD_NAMES = {"kernels", "layers"}
@@ -262,12 +262,12 @@ def test_a_room_has_no_name_of_the_standard_library() -> None:
     assert names & set(sys.stdlib_module_names) <= {"__init__"}
 
 
-ADDRESSES = ("kernels/memory.py", "runtime/buffer.py", "layers/addresses.py")
+ADDRESSES = ("kernels/memory.py", "runtime/buffer.py", "layers/kernel.py")
 """Of memory, of NumPy's arrays, of torch's tensors."""
 
 
 def test_addresses_are_taken_in_one_file_a_room() -> None:
     rooms = [path for path in files() if room_of(path) in ("kernels", "runtime", "layers")]
-    takers = re.compile(r"data_ptr\(|ctypes\.data|__array_interface__")
+    takers = re.compile(r"data_ptr|ctypes\.data|__array_interface__")
     found = {file_name(path) for path in rooms if takers.search(path.read_text("utf-8"))}
     assert found == {*ADDRESSES}

@@ -16,7 +16,7 @@ Axes = tuple[Literal["time", "batch"], ...]
 
 def check_shape(name: str, shape: Sequence[int], sizes: Mapping[str, int], axes: Axes) -> None:
     """Raise ShapeError unless ``shape`` is the sizes of ``axes``; no axes are one number."""
-    wanted = tuple(sizes[axis] for axis in axes)
+    wanted = tuple(map(sizes.__getitem__, axes))
     if tuple(shape) != wanted:
         expected = f"[{', '.join(axes)}] = {wanted}" if axes else "one number"
         raise ShapeError(f"{name} must be {expected} like the input, got shape {tuple(shape)}")

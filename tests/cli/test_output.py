@@ -19,7 +19,7 @@ pytest.importorskip("torch")
 
 from grus.atomic_file import replace, replace_by
 from grus.cli.main import app, run
-from grus.cli.output import Folder, Output
+from grus.cli.output import Folder, OutputFile
 from grus.errors import InputError
 from grus_benchmarks.against import Result
 from grus_benchmarks.turns import Turns
@@ -72,12 +72,12 @@ def parameters(name: str) -> dict[str, Any]:
     }
 
 
-def written(name: str) -> dict[str, Output]:
+def written(name: str) -> dict[str, OutputFile]:
     """The parameters of a command that name what it writes."""
     found = {}
     for parameter, declared in parameters(name).items():
         kind = getattr(declared.callback, "__self__", None)
-        if isinstance(kind, Output):
+        if isinstance(kind, OutputFile):
             found[parameter] = kind
     return found
 

@@ -6,8 +6,7 @@ follows in the sequence, or on whether the sequence is run whole, in chunks or s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -44,11 +43,9 @@ def splits(monkeypatch: pytest.MonkeyPatch) -> list[Split]:
     seen: list[Split] = []
     right = split.choose
 
-    @contextmanager
-    def choose(work: split.Work, most: int | None) -> Iterator[Split]:
-        with right(work, most) as chosen:
-            seen.append(chosen)
-            yield chosen
+    def choose(work: split.Work, most: int | None) -> Split:
+        seen.append(right(work, most))
+        return seen[-1]
 
     monkeypatch.setattr(prepared, "choose", choose)
     monkeypatch.setattr(threads, "limit", lambda: 4)

@@ -97,9 +97,10 @@ def test_what_forward_kept_is_not_another_calls(monkeypatch: pytest.MonkeyPatch)
     """Two graphs at once, and one that is walked twice: the gradients of each by itself."""
     torch = pytest.importorskip("torch")
     import grus
-    from grus.layers import addresses
+    from grus.runtime import buffer, forward_calls
 
-    monkeypatch.setattr(addresses, "LARGE", 0)
+    for module in (buffer, forward_calls):
+        monkeypatch.setattr(module, "LARGE", 0)
     layer, inputs = grus.GRU(5, 7), [torch.randn(9, 3, 5) for _ in range(3)]
 
     def gradients(y: object, keep: bool = False) -> list[object]:

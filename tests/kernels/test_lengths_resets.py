@@ -17,7 +17,7 @@ from grus import InputError, kernels, reference, runtime
 from grus.kernels import Steps, resets as clearing, split, steps as module_of_steps
 from grus.kernels.layout import saved_size
 from grus.kernels.split import Split
-from grus.runtime import forward_calls
+from grus.runtime import prepared
 from grus.runtime.rows import dense_flags, flags
 from test_agreement import KERNEL_CELLS
 from test_bits import splits  # noqa: F401  a fixture
@@ -217,9 +217,9 @@ def test_resets_may_be_bool_or_0_and_1_and_nothing_else() -> None:
 def test_a_reset_that_comes_one_step_late_is_noticed(
     recompiled: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = forward_calls.dense_flags
+    right = prepared.dense_flags
     monkeypatch.setattr(
-        forward_calls, "dense_flags", lambda *a, ahead, **k: right(*a, ahead=ahead - 1, **k)
+        prepared, "dense_flags", lambda *a, ahead, **k: right(*a, ahead=ahead - 1, **k)
     )
     p, steps = case("gru", SIZES[0], "float32", (0, 1, "zero", False))
     with pytest.raises(AssertionError):

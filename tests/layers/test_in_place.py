@@ -182,7 +182,7 @@ def test_what_is_not_changed_costs_no_second_call(
     from grus.runtime.forward_calls import Forwards
 
     made, calls = LAYERS[layer](), list[int]()
-    for place, name in ((kernel, "forward"), (both, "_forward"), (Forwards, "plain")):
+    for place, name in ((kernel, "forward"), (both, "_forward"), (Forwards, "again")):
         real = getattr(place, name)
 
         def counted(*arguments: Any, _real: Any = real, **options: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from torch.utils._pytree import tree_leaves, tree_map  # noqa: E402
 import grus  # noqa: E402
 from cells import ALL_CELLS  # noqa: E402
 from grus.kernels import call, jit  # noqa: E402
-from grus.layers import likeness, ready  # noqa: E402
+from grus.layers import ready  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -158,9 +159,8 @@ def test_a_recorded_call_has_the_gradients_of_the_long_way(
     counted.clear()
     found, again = run(), run()
     assert counted == [True, True]
-    with monkeypatch.context() as patch:
-        patch.setattr(ready, "sequence", lambda *_, **__: None)
-        assert found == again == run()
+    monkeypatch.setattr(ready, "sequence", lambda *_, **__: None)
+    assert found == again == run()
 
 
 def test_whether_a_derivative_is_wanted_is_asked_at_each_call() -> None:
@@ -216,7 +216,7 @@ def test_a_torch_without_guards_goes_the_long_way(
 ) -> None:
     layer, x = grus.GRU(4, 6), torch.randn(2, 3, 4)
     want = layer(x)[0]
-    monkeypatch.setattr(likeness, "Guards", None)
+    monkeypatch.setattr(ready, "TORCH", replace(ready.TORCH, guards=None))
     found = layer(x)[0]
     assert counted == [True, False]
     assert found.equal(want)
@@ -292,7 +292,10 @@ def test_where_kernels_must_not_run_nothing_is_compiled(monkeypatch: pytest.Monk
     grus.GRU(4, 6)(torch.randn(2, 3, 4))[0].sum().backward()
 
 
-def test_the_zeros_where_calls_begin_are_kept_once_whatever_the_shapes() -> None:
+def test_the_zeros_where_calls_begin_are_kept_once_whatever_the_shapes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ready, "_zeros", {})
     layer = grus.GRU(2, 5)
     with torch.no_grad():
         for batch in range(1, 200):

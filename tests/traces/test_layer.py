@@ -319,7 +319,7 @@ def _the_state_before_the_step(patch: pytest.MonkeyPatch) -> None:
 
 
 def _one_step_late(patch: pytest.MonkeyPatch) -> None:
-    run = record._Row.run
+    run = record._LayerRun.run
 
     def late(row, x, first, end, output=None, *, needed):
         found = run(row, x, first, end, output, needed=needed)
@@ -327,17 +327,17 @@ def _one_step_late(patch: pytest.MonkeyPatch) -> None:
             into[...] = np.roll(into, 1, 0)
         return found
 
-    patch.setattr(record._Row, "run", late)
+    patch.setattr(record._LayerRun, "run", late)
 
 
 def _the_layer_above_reads_x(patch: pytest.MonkeyPatch) -> None:
-    run = record._Row.run
+    run = record._LayerRun.run
 
     def wrong(row, x, first, end, output=None, *, needed):
         found = run(row, x, first, end, output, needed=needed)
         return found[:, ::-1] if needed else found
 
-    patch.setattr(record._Row, "run", wrong)
+    patch.setattr(record._LayerRun, "run", wrong)
 
 
 BREAKS: list[tuple[Callable[[pytest.MonkeyPatch], None], bool]] = [

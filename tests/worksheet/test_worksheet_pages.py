@@ -14,7 +14,7 @@ from grus.equations import CELLS, Cell, latex
 from grus.reference import run
 from grus.worksheet.format import Format, render
 from grus.worksheet.latex_page import plain
-from grus.worksheet.misreadings import Reading, readings
+from grus.worksheet.misreadings import Misreading, readings
 from grus.worksheet.preamble import Context, Preamble, head
 from grus.worksheet.wording import decimal, vector
 from grus.worksheet.worksheet import worksheet
@@ -176,11 +176,11 @@ def test_larger_blocks_are_told_by_place_and_shape() -> None:
     assert found.rows[0][3] == "3 x 2"
 
 
-def labels(found: tuple[Reading, ...]) -> dict[str, Reading]:
+def labels(found: tuple[Misreading, ...]) -> dict[str, Misreading]:
     return {reading.label.split(":")[0]: reading for reading in found}
 
 
-def read_otherwise(hidden: int, features: int, name: str = "gru") -> dict[str, Reading]:
+def read_otherwise(hidden: int, features: int, name: str = "gru") -> dict[str, Misreading]:
     cell = CELLS[name]
     rng = np.random.default_rng(3)
     size = {"input": features, "hidden": hidden}

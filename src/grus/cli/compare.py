@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from grus.atomic_file import replace
-from grus.cli.output import RESULTS
+from grus.cli.output import RESULTS, check_choice
+from grus.cli.train import Clip, Threads, stopping
 from grus.errors import InputError
 from grus.models import Settings, Source, read
 
@@ -57,10 +58,8 @@ def compare(
         float | None,
         typer.Option(help="Learning rate; 0.01 for a task, 0.002 for text by default."),
     ] = None,
-    clip: Annotated[
-        float, typer.Option(help="Largest norm of the gradients; 0: any.")
-    ] = Settings.clip,
-    threads: Annotated[int | None, typer.Option(help="CPU threads; torch's by default.")] = None,
+    clip: Clip = Settings.clip,
+    threads: Threads = None,
     out: Annotated[
         list[Path] | None, RESULTS.option("The learning curves, or all numbers; repeatable")
     ] = None,
@@ -71,7 +70,6 @@ def compare(
     """
     options = dict(locals())
     from grus.cli.progress import audience
-    from grus.cli.train import stopping
     from grus.comparison import (
         announcement,
         as_json,
@@ -88,15 +86,16 @@ def compare(
     settings = _settings(options)
     course = _course(options, settings)
     memory = math.log(course.length) - 1 if task else 0.0
-    named = contestants(cells, gate_bias or [], memory, options["hidden"])
-    found = sized(course, named, match)
-    print("\n".join(announcement(course, found, seeds, match)), flush=True)
-    every = range(seed, seed + seeds)
+    unsized = contestants(cells, gate_bias or [], memory, options["hidden"])
+    contest = sized(course, unsized, match)
+    print("\n".join(announcement(course, contest, seeds, match)), flush=True)
     with stopping() as stopped:
-        taken = expected_seconds(course, found, seeds)
+        taken = expected_seconds(course, contest, seeds)
         print(f"about {spoken(taken)} by a first measurement; Ctrl-C shows what is there")
         with audience() as shown:
-            outcome = train_all(course, found, every, shown, lambda: bool(stopped))
+            outcome = train_all(
+                course, contest, range(seed, seed + seeds), shown, lambda: bool(stopped)
+            )
     print("\n".join(["", *table(course, outcome)]))
     for path in out or ():
         if path.suffix.lower() == ".json":
@@ -116,8 +115,7 @@ def _check(options: dict[str, Any]) -> None:
         raise InputError("give a text FILE or --task, one of the two")
     if task is None and lag is not None:
         raise InputError("--lag is of a --task, not of a text")
-    if options["match"] not in MATCHES:
-        raise InputError(f"--match must be one of {', '.join(MATCHES)}, got {options['match']!r}")
+    check_choice("--match", options["match"], MATCHES)
     if not 1 <= options["seeds"] <= 1000:
         raise InputError(f"--seeds must lie in 1..1000, got {options['seeds']}")
     if options["seed"] < 0:
@@ -134,13 +132,13 @@ def _check(options: dict[str, Any]) -> None:
 def _settings(options: dict[str, Any]) -> Settings:
     import torch
 
-    given = {n: options[n] for n in ("seq_len", "batch", "lr", "clip", "dropout")}
+    kept = {n: options[n] for n in ("seq_len", "batch", "lr", "clip", "dropout")}
     steps, seconds = options["steps"], options["seconds"]
     if steps is None and seconds is None:
         steps = STEPS
     every = max(1, -(-steps // REPORTS)) if steps else REPORT_EVERY
     threads = torch.get_num_threads() if options["threads"] is None else options["threads"]
-    return Settings(**given, steps=steps, seconds=seconds, threads=threads, report_every=every)
+    return Settings(**kept, steps=steps, seconds=seconds, threads=threads, report_every=every)
 
 
 def _course(options: dict[str, Any], settings: Settings) -> Course:
@@ -150,7 +148,6 @@ def _course(options: dict[str, Any], settings: Settings) -> Course:
     if options["task"] is None:
         source = Source(str(options["file"].absolute()))
         return TextCourse(source, read(source), settings)
-    if options["task"] not in TASKS:
-        raise InputError(f"--task must be one of {', '.join(TASKS)}, got {options['task']!r}")
+    check_choice("--task", options["task"], TASKS)
     lag = LAG if options["lag"] is None else options["lag"]
     return TaskCourse(TASKS[options["task"]](lag), settings)

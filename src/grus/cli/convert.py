@@ -5,26 +5,28 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 import typer
 
 from grus.cli.output import JUDGED
+from grus.dialects import convert as convert_weights
+from grus.dialects.activation import USUAL
+from grus.dialects.conversion import Converted, candidates
 from grus.equations.text import counted
 from grus.errors import InputError
-
-if TYPE_CHECKING:
-    from grus.dialects.conversion import Converted
-    from grus.files.layers import Layer, Reading
-    from grus.weight_file import Contents
+from grus.files.layers import Layer, Reading, ending, find_layers, stacked
+from grus.files.reading import load
+from grus.files.writing import save, writer
+from grus.weight_file import Contents
 
 SHOWN = 12
 OPTIMIZER = re.compile(r"(?:^|[./_])(?:optim\w*|adam\w*|callbacks)[./]", re.IGNORECASE)
 
 
 def convert(
-    given: Annotated[
+    file: Annotated[
         Path,
         typer.Argument(metavar="IN", help=".safetensors, .pt, .npz, .h5, .keras, .onnx or .json"),
     ],
@@ -48,107 +50,100 @@ def convert(
     ] = None,
 ) -> None:
     """Convert the weights of a recurrent layer, prove the result, and write it."""
-    from grus.dialects import convert as convert_weights
-    from grus.dialects.conversion import candidates
-    from grus.files.layers import find_layers, stacked
-    from grus.files.reading import load
-    from grus.files.writing import save, writer
-
     to = target or writer(out).usual
     if not to:
         raise InputError(f"{out} can hold any dialect; say which with --to, such as --to torch")
-    if out.exists() and out.samefile(given):
+    if out.exists() and out.samefile(file):
         raise InputError(f"{out} is the file that is read; inputs are never written to")
-    contents = load(given)
-    found = find_layers(contents, candidates(source) if source else None)
-    chosen = _chosen(given, contents, found, layer or [], source)
-    readings = [_reading(given, one) for one in chosen]
+    contents, layers = stored_layers(file, source)
+    chosen = _chosen(file, contents, layers, layer or [], source)
+    readings = [only_reading(file, stored, "--from") for stored in chosen]
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused by its sum
         if len(readings) == 1:
-            (one,) = readings
-            done = convert_weights(one.tensors, one.dialect, to, reverse=one.network.reverse)
+            tensors, reverse = readings[0].tensors, readings[0].network.reverse
+            done = convert_weights(tensors, readings[0].dialect, to, reverse=reverse)
         else:
             done = convert_weights(stacked(readings), readings[0].dialect, to)
     saved = save(out, done)
-    typer.echo("\n".join(_report(given, contents, chosen, readings, done)))
+    typer.echo("\n".join(_report(file, contents, chosen, readings, done)))
     typer.echo(f"both sides run on random input: largest difference {saved.difference:.2g}")
     typer.echo(f"{out}: written, {counted(saved.size, 'byte')}, and read back bit for bit")
 
 
+def stored_layers(file: Path, dialect: str) -> tuple[Contents, Sequence[Layer]]:
+    """What a weight file holds, and the recurrent layers in it, of ``dialect`` if that is named."""
+    contents = load(file)
+    return contents, find_layers(contents, candidates(dialect) if dialect else None)
+
+
 def _chosen(
-    given: Path, contents: Contents, found: Sequence[Layer], asked: Sequence[str], source: str
+    file: Path, contents: Contents, layers: Sequence[Layer], asked: Sequence[str], source: str
 ) -> list[Layer]:
     """The layers asked for, by their paths or how these end; the only one where none is."""
-    from grus.files.layers import ending
-
-    if not found:
+    if not layers:
         names = ", ".join(list(contents.tensors)[:SHOWN]) or "none"
         unread = "".join(f"; {name[:80]}: {why}" for name, why in list(contents.unread.items())[:3])
         whose = f"that the dialect {source} reads" if source else "of a dialect that is known"
-        raise InputError(f"{given}: no recurrent layer {whose}; its tensors are {names}{unread}")
-    by_path = {one.shown: one for one in found}
+        raise InputError(f"{file}: no recurrent layer {whose}; its tensors are {names}{unread}")
+    by_path = {layer.shown: layer for layer in layers}
     known = ", ".join(list(by_path)[:SHOWN])
     if not asked:
-        refused = [one for one in found if one.fault]
-        if refused and len(found) > 1:
-            sound = ", ".join([one.shown for one in found if not one.fault][:SHOWN])
+        refused = [layer for layer in layers if layer.fault]
+        if refused and len(layers) > 1:
+            sound = ", ".join([layer.shown for layer in layers if not layer.fault][:SHOWN])
             others = f"; another can be converted without it: --layer {sound}" if sound else ""
+            raise InputError(f"{file}: the layer at {refused[0].shown}: {refused[0].fault}{others}")
+        if len(layers) > 1:
             raise InputError(
-                f"{given}: the layer at {refused[0].shown}: {refused[0].fault}{others}"
-            )
-        if len(found) > 1:
-            raise InputError(
-                f"{given} has {len(found)} recurrent layers: {known}; say which with --layer, or"
+                f"{file} has {len(layers)} recurrent layers: {known}; say which with --layer, or"
                 " several, each on top of the one before"
             )
-        return list(found)
+        return list(layers)
     chosen = []
     for path in asked:
         fits = ending(path, by_path)
         if len(fits) != 1:
             what = f"{len(fits)} recurrent layers end with" if fits else "no recurrent layer at"
-            raise InputError(f"{given}: {what} {path[:80]!r}; there are {known}")
+            raise InputError(f"{file}: {what} {path[:80]!r}; there are {known}")
         chosen.append(by_path[fits[0]])
     return chosen
 
 
-def _reading(given: Path, layer: Layer) -> Reading:
-    """The one dialect that a layer can be of."""
+def only_reading(file: Path, layer: Layer, option: str) -> Reading:
+    """The only dialect that a layer can be of; for several an InputError names ``option``."""
     if len(layer.readings) > 1:
-        names = ", ".join(f"{one.dialect.name} ({one.dialect.title})" for one in layer.readings)
+        names = ", ".join(f"{r.dialect.name} ({r.dialect.title})" for r in layer.readings)
         raise InputError(
-            f"{given}: names and shapes at {layer.shown} fit several dialects that compute"
-            f" different things; say with --from which of them it is: {names}"
+            f"{file}: names and shapes at {layer.shown} fit several dialects that compute"
+            f" different things; say with {option} which of them it is: {names}"
         )
     return layer.readings[0]
 
 
 def _report(
-    given: Path,
+    file: Path,
     contents: Contents,
     layers: Sequence[Layer],
     readings: Sequence[Reading],
     done: Converted,
 ) -> list[str]:
     """The report: what was read and written, what was left out, what weights cannot express."""
-    from grus.dialects.activation import USUAL
-
     network = done.network
     sizes = (
         f"cell {readings[0].dialect.cell_name}, input {network.input_size},"
         f" hidden {network.hidden_size}, layers {len(network.layers)},"
         f" directions {network.directions}"
     )
-    paths = ", ".join(one.shown for one in layers)
+    paths = ", ".join(layer.shown for layer in layers)
     dialect = readings[0].dialect
-    lines = [f"{given}, {paths}: {dialect.title}", f"  {sizes}"]
+    lines = [f"{file}, {paths}: {dialect.title}", f"  {sizes}"]
     if dialect.activations != USUAL:
         lines.append(f"  {dialect.activations}")
-    own, optimizer = _others(contents, {name for one in layers for name in one.names})
-    lines += [f"left out: {text}; the file has the recurrent layer alone" for text in own]
+    model, optimizer = _others(contents, {name for layer in layers for name in layer.names})
+    lines += [f"left out: {text}; the file has the recurrent layer alone" for text in model]
     lines.append(f"becomes {done.target.title}")
     lines += [f"  {name} {_shape(array.shape)}" for name, array in done.tensors.items()]
-    notes = (*contents.notes, *done.notes, *(n for one in layers for n in one.notes))
+    notes = (*contents.notes, *done.notes, *(n for layer in layers for n in layer.notes))
     lines += [f"note: {note}" for note in notes]
     lines += [f"left out, of an optimizer: {text}" for text in optimizer]
     aside = [*contents.aside, *(f"{n} ({why})" for n, why in contents.unread.items())]

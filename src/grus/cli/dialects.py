@@ -18,7 +18,7 @@ from grus.files.layers import ending, find_layers
 from grus.files.reading import load
 from grus.identification import identify as find
 from grus.weight_file import Contents
-from grus.worksheet import read_numbers, written_decimals
+from grus.worksheet import columns, read_numbers, written_decimals
 
 HEAD = ("dialect", "cell", "gates", "stand in", "biases", "run by the tests")
 
@@ -30,106 +30,101 @@ def dialects(
     """List the dialects: whose GRU (LSTM, RNN) is which, how it is stored, who proves it."""
     chosen = of_name(name) if name else DIALECTS
     if as_json:
-        typer.echo(json.dumps([record(one) for one in chosen], indent=2))
+        typer.echo(json.dumps([record(dialect) for dialect in chosen], indent=2))
     elif name:
         typer.echo("\n\n".join(map(page, chosen)))
     else:
-        typer.echo(table([row(one) for one in chosen]))
+        typer.echo(table([row(dialect) for dialect in chosen]))
 
 
-def row(one: Dialect) -> tuple[str, ...]:
+def row(dialect: Dialect) -> tuple[str, ...]:
     """One line of the table."""
-    order = " ".join(one.order) if one.order else "one by one" if one.tensors else "-"
-    biases = said_biases(one) if one.tensors else "-"
-    proof = one.evidence if one.proven else "equations only"
-    return (one.name, cell(one), order, one.gates_in if one.tensors else "-", biases, proof)
+    order = " ".join(dialect.order) if dialect.order else "one by one" if dialect.tensors else "-"
+    side, biases = (dialect.gates_in, stored_biases(dialect)) if dialect.tensors else ("-", "-")
+    proof = dialect.evidence if dialect.proven else "equations only"
+    return (dialect.name, cell(dialect), order, side, biases, proof)
 
 
-def cell(one: Dialect) -> str:
+def cell(dialect: Dialect) -> str:
     """The cell's name, with a mark where its activations are not the usual ones."""
-    return one.cell_name + ("" if one.activations == USUAL else " *")
+    return dialect.cell_name + ("" if dialect.activations == USUAL else " *")
 
 
-def said_biases(one: Dialect) -> str:
-    """``b``, ``b, d``, ``b twice, d``: what is stored."""
-    families = [w.family for w in one.blocks]
-    found = ["b twice" if "a" in families else "b"] if "b" in families else []
-    return ", ".join(found + (["d"] if "d" in families else [])) or "none"
+def stored_biases(dialect: Dialect) -> str:
+    """The biases that are stored: ``b``, ``b, d``, ``b twice, d``."""
+    families = [w.family for w in dialect.blocks]
+    stored = ["b twice" if "a" in families else "b"] if "b" in families else []
+    return ", ".join(stored + ["d"] * ("d" in families)) or "none"
 
 
 def table(rows: list[tuple[str, ...]]) -> str:
-    """Columns as wide as they must be."""
-    lines = [HEAD, *rows]
-    widths = [max(len(line[k]) for line in lines) for k in range(len(HEAD))]
-    text = [
-        "  ".join(v.ljust(w) for v, w in zip(line, widths, strict=True)).rstrip() for line in lines
-    ]
+    """The dialects as a table."""
     marks = "* with other activations than sigmoid and tanh; `grus dialects NAME` says which"
-    return "\n".join([*text, "", marks])
+    return "\n".join([*columns([HEAD, *rows]), "", marks])
 
 
-def page(one: Dialect) -> str:
-    """All that a record says."""
-    found = sense(one.cell)
+def page(dialect: Dialect) -> str:
+    """Everything that a record holds."""
+    update = sense(dialect.cell)
     lines = [
-        f"{one.name}: {one.title}",
-        f"  cell         {one.cell_name}" + (f", z {found[1]}s" if found else ""),
-        f"  activations  {one.activations}",
+        f"{dialect.name}: {dialect.title}",
+        f"  cell         {dialect.cell_name}" + (f", z {update[1]}s" if update else ""),
+        f"  activations  {dialect.activations}",
     ]
-    if one.words:
-        numbers = any(known.alpha is not None for known in one.words.values())
+    if dialect.words:
+        numbers = any(known.alpha is not None for known in dialect.words.values())
         free = "; alpha, beta and clip may be given" if numbers else "; clip may be given"
-        free = free if one.free else ""
-        lines.append(f"    or         {', '.join(one.words)}{free}")
-    if one.tensors:
-        stand = "x @ W, gates in the columns" if one.columns else "W @ x, gates in the rows"
-        if one.turned:
+        free = free if dialect.free else ""
+        lines.append(f"    or         {', '.join(dialect.words)}{free}")
+    if dialect.tensors:
+        stand = "x @ W, gates in the columns" if dialect.columns else "W @ x, gates in the rows"
+        if dialect.turned:
             stand += ", each block the memory of its matrix [H, I]"
         lines.append(f"  tensors      {stand}")
-        width = max(map(len, one.holds))
-        lines += [f"    {tensor:<{width}}  {held}" for tensor, held in one.holds.items()]
-        both = [one.scheme.name(next(iter(one.holds)), (1, d), 2, 2) for d in range(2)]
-        axis = " (both directions on the first axis)" if one.scheme.axis else f", {both[1]}"
+        width = max(map(len, dialect.holds))
+        lines += [f"    {tensor:<{width}}  {held}" for tensor, held in dialect.holds.items()]
+        both = [dialect.scheme.name(next(iter(dialect.holds)), (1, d), 2, 2) for d in range(2)]
+        axis = " (both directions on the first axis)" if dialect.scheme.axis else f", {both[1]}"
         lines.append(f"  second layer {both[0]}{axis}")
-    lines += [f"  added to b.{gate} {more:g} at each step" for gate, more in one.shift.items()]
-    if one.letters:
-        letters = ", ".join(f"{theirs} for {ours}" for ours, theirs in one.letters.items())
+    lines += [f"  added to b.{gate} {more:g} at each step" for gate, more in dialect.shift.items()]
+    if dialect.letters:
+        letters = ", ".join(f"{letter} for {ours}" for ours, letter in dialect.letters.items())
         lines.append(f"  letters      {letters}")
-    lines += [f"  sequences    {one.runtime}", f"  evidence     {one.evidence}"]
+    lines += [f"  sequences    {dialect.runtime}", f"  evidence     {dialect.evidence}"]
     return "\n".join(lines)
 
 
-def record(one: Dialect) -> dict[str, Any]:
+def record(dialect: Dialect) -> dict[str, Any]:
     """A record as JSON."""
-    chosen = one.activations
+    chosen = dialect.activations
     return {
-        "name": one.name,
-        "framework": one.framework,
-        "title": one.title,
-        "cell": one.cell_name,
-        "equations": str(one.cell).splitlines(),
+        "name": dialect.name,
+        "framework": dialect.framework,
+        "title": dialect.title,
+        "cell": dialect.cell_name,
+        "equations": str(dialect.cell).splitlines(),
         "activations": {
             "gates": str(chosen.gates),
             "candidate": str(chosen.candidate),
             "output": str(chosen.output),
             "clip": chosen.clip,
         },
-        "words": {word: str(known) for word, known in one.words.items()},
-        "order": list(one.order),
-        "gates_in": one.gates_in,
-        "biases": said_biases(one),
-        "tensors": dict(one.holds),
-        "letters": dict(one.letters),
-        "layers": one.scheme.layer,
-        "directions": "first axis" if one.scheme.axis else list(one.scheme.directions),
+        "words": {word: str(known) for word, known in dialect.words.items()},
+        "order": list(dialect.order),
+        "gates_in": dialect.gates_in,
+        "biases": stored_biases(dialect),
+        "tensors": dict(dialect.holds),
+        "letters": dict(dialect.letters),
+        "layers": dialect.scheme.layer,
+        "directions": "first axis" if dialect.scheme.axis else list(dialect.scheme.directions),
         "sequences": {
-            "padded": one.runtime.padded,
-            "reverse": one.runtime.reverse,
-            "order": one.runtime.order,
-            "empty": one.runtime.empty,
+            "padded": dialect.runtime.padded,
+            "reverse": dialect.runtime.reverse,
+            "order": dialect.runtime.order,
+            "empty": dialect.runtime.empty,
         },
-        "proven": one.proven,
-        "evidence": one.evidence,
+        "proven": dialect.proven,
+        "evidence": dialect.evidence,
     }
 
 
@@ -203,27 +198,28 @@ def _digits(text: str) -> int | None:
 
 def _tensors(file: Path | None, layer: str, pasted: dict[str, str]) -> dict[str, Array]:
     """The weights, from the file or from the options."""
-    given = {name: text for name, text in pasted.items() if text}
+    texts = {name: text for name, text in pasted.items() if text}
     if file is None:
         options = {SECOND: "--b-inner"}
-        if not given:
+        if not texts:
             raise InputError("identify needs weights: a FILE, or --W and --U")
         return {
-            name: read_numbers(text, options.get(name, f"--{name}")) for name, text in given.items()
+            name: read_numbers(text, options.get(name, f"--{name}")) for name, text in texts.items()
         }
-    if given:
+    if texts:
         raise InputError(f"the weights come from {file} or from --W and --U, not from both")
     return _layer(file, load(file), layer)
 
 
 def _layer(file: Path, contents: Contents, wanted: str) -> dict[str, Array]:
     """The tensors of one recurrent layer, by its own names where some dialect has such names."""
-    found = find_layers(contents)
-    at = ending(wanted.rstrip("./"), [one.path.rstrip("./") for one in found])
-    named = [one for one in found if not wanted or one.path.rstrip("./") in at]
+    layers = find_layers(contents)
+    paths = [layer.path.rstrip("./") for layer in layers]
+    fits = ending(wanted.rstrip("./"), paths)
+    named = [layer for layer, path in zip(layers, paths, strict=True) if not wanted or path in fits]
     if len(named) > 1:
-        paths = ", ".join(one.shown for one in named[:9])
-        raise InputError(f"{file} has {len(named)} recurrent layers; say --layer: {paths}")
+        first = ", ".join(layer.shown for layer in named[:9])
+        raise InputError(f"{file} has {len(named)} recurrent layers; say --layer: {first}")
     if named:
         return dict(named[0].readings[0].tensors)
     if not wanted:
@@ -231,6 +227,6 @@ def _layer(file: Path, contents: Contents, wanted: str) -> dict[str, Array]:
     below = re.compile(rf"{re.escape(wanted.rstrip('./'))}[./](.+)")
     matched = {m[1]: t for name, t in contents.tensors.items() if (m := below.match(name))}
     if not matched:
-        listed = ", ".join(one.shown for one in found) or ", ".join(list(contents.tensors)[:9])
-        raise InputError(f"{file} has no layer {wanted}; it has {listed}")
+        names = [layer.shown for layer in layers] or list(contents.tensors)[:9]
+        raise InputError(f"{file} has no layer {wanted}; it has {', '.join(names)}")
     return matched

@@ -2,24 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
+import numpy as np
 import typer
 
-from grus.cli.explain_weights import GatesIn, Pasted, Question, from_file, from_pasted, is_file
+from grus.cli.convert import SHOWN, only_reading, stored_layers
 from grus.cli.output import document
+from grus.dialects import Network
+from grus.equations import named
 from grus.errors import InputError
+from grus.files.layers import ending
+from grus.files.reading import READERS
+from grus.worksheet import (
+    Explanation,
+    NetworkLayer,
+    PastedWeights,
+    explain_pasted,
+    read_steps,
+    stack,
+)
+
+if TYPE_CHECKING:
+    from grus.layers import Recurrent
+
+Array = Any
 
 
-class Form(StrEnum):
+class SheetForm(StrEnum):
     """How the worksheet is printed."""
 
     text = "text"
     markdown = "markdown"
     latex = "latex"
     html = "html"
+
+
+class GatesIn(StrEnum):
+    """Which side of a packed matrix the gates stand on."""
+
+    rows = "rows"
+    columns = "columns"
 
 
 class Direction(StrEnum):
@@ -85,17 +111,100 @@ def explain(
         str,
         typer.Option("--speak", help="Whose letters, order and sense of z the sheet has: keras"),
     ] = "",
-    form: Annotated[Form, typer.Option("--format", help="How to print it")] = Form.text,
+    form: Annotated[SheetForm, typer.Option("--format", help="How to print it")] = SheetForm.text,
     digits: Annotated[int, typer.Option("--digits", min=1, max=17, help="Decimals printed")] = 5,
 ) -> None:
     """Work a cell out by hand: every step, every equation, with the numbers put in."""
-    pasted = Pasted(W, U, b, b_inner, tuple(weight or ()), order, gates_in)
-    asked = Question(x, text, h0, dialect, layer, direction.value)
-    if not is_file(cell):
-        task = from_pasted(cell, asked, pasted)
-    elif pasted.given:
-        raise InputError(f"{cell} holds weights; none are given beside it")
+    pasted = PastedWeights(
+        W, U, b, b_inner, tuple(weight or ()), order, gates_in.value if gates_in else None
+    )
+    if is_file(cell):
+        if pasted:
+            raise InputError(f"{cell} holds weights; none are given beside it")
+        explained = _of_file(Path(cell), x, text, h0, dialect, layer, direction.value)
     else:
-        task = from_file(Path(cell), asked)
-    page = task.page(form.value, digits, steps, units, speak)
-    document(page) if form is Form.html else typer.echo(page, nl=False)
+        if x is None:
+            raise InputError("--x is missing: the input, as in --x '1 2 9 8'")
+        if text is not None or layer:
+            raise InputError("--text and --layer are for a weight file or a run, not for a cell")
+        explained = explain_pasted(cell, pasted, x, h0, dialect)
+    page = explained.page(form.value, digits, steps, units, speak)
+    document(page) if form is SheetForm.html else typer.echo(page, nl=False)
+
+
+def is_file(name: str) -> bool:
+    """True for a weight file or a folder; the name of a cell is never one."""
+    path = Path(name)
+    if named(name):
+        return False
+    return path.suffix.lower() in READERS or path.is_dir()
+
+
+def _of_file(
+    path: Path, x: str | None, text: str | None, h0: str, dialect: str, layer: str, direction: str
+) -> Explanation:
+    """A layer of a weight file with ``--x``, or of a run's model with ``--text`` or ``--x``."""
+    tokens: Sequence[str] | None = None
+    steps: Array | None = None
+    if path.is_dir() or text is not None:
+        layers, steps, tokens = _of_model(path, text)
+    else:
+        layers = list(_stored(path, dialect, layer))
+    chosen = _chosen(path, layers, layer)
+    if direction == "backward" and chosen.network.directions == 1:
+        raise InputError(f"{path}: the layer {chosen} has one direction; leave --direction out")
+    if steps is None:
+        if x is None:
+            raise InputError(f"{path}: give the input with --x, or a text with --text for a run")
+        steps = read_steps(x, chosen.network.input_size)
+    return chosen.explained(steps, str(path), h0, direction, tokens)
+
+
+def _stored(path: Path, dialect: str, layer: str) -> Iterator[NetworkLayer]:
+    """Every layer that the file has, or that the dialect finds in it; ``layer`` alone if it is
+    one."""
+    contents, layers = stored_layers(path, dialect)
+    if not layers:
+        names = ", ".join(list(contents.tensors)[:SHOWN]) or "none"
+        raise InputError(f"{path}: no recurrent layer of a known dialect; its tensors are {names}")
+    wanted = ending(layer, [stored.shown for stored in layers])
+    for stored in layers:
+        if len(wanted) != 1 or stored.shown in wanted:
+            reading = only_reading(path, stored, "--dialect")
+            yield from stack(stored.shown, reading.network, reading.dialect)
+
+
+def _of_model(path: Path, text: str | None) -> tuple[list[NetworkLayer], Array | None, str | None]:
+    """The layers of a run's model, the first one's input for ``text``, and the characters."""
+    from grus.models import checkpoint, run as runs
+
+    file = checkpoint.load(runs.find(path))
+    model, architecture = file.model(), file.architecture
+    weights = tuple(
+        ({f: w.detach().numpy() for f, w in cast("Recurrent", layer).layer_weights(0).items()},)
+        for layer in model.layers
+    )
+    layers = stack("recurrent", Network(architecture.cell, weights))
+    if text is None:
+        return layers, None, None
+    symbols = architecture.vocabulary.split(text)
+    ids = architecture.vocabulary.encode(symbols)
+    if not len(ids):
+        raise InputError("--text is empty")
+    if architecture.input == "embedding":
+        return layers, file.tensors["embedding.weight"].numpy()[ids], symbols
+    return layers, np.eye(len(architecture.vocabulary), dtype=architecture.dtype)[ids], symbols
+
+
+def _chosen(path: Path, layers: Sequence[NetworkLayer], asked: str) -> NetworkLayer:
+    """The layer asked for; the only one where none is."""
+    known = "; ".join(map(str, layers[:SHOWN]))
+    fits = [layer for layer in layers if asked in ("", layer.name, layer.name.rpartition(":")[2])]
+    if not fits:
+        names = ending(asked, [layer.name for layer in layers])
+        fits = [layer for layer in layers if layer.name in names]
+    if not fits:
+        raise InputError(f"{path}: no layer {asked[:80]!r}; there are {known}")
+    if len(fits) > 1:
+        raise InputError(f"{path} has {len(layers)} layers: {known}; say which with --layer")
+    return fits[0]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from grus.atomic_file import replace
-from grus.cli.output import FOLDER, MEASURED, NUMBERS, VECTORS
+from grus.cli.output import FOLDER, MEASURED, NUMBERS, VECTORS, check_choice
+from grus.cli.train import Threads
 from grus.equations import Cell, cell as find_cell
 from grus.errors import InputError
 
@@ -38,39 +39,38 @@ def check(
     ] = None,
 ) -> None:
     """Run a GRU through the vectors; say what is wrong and why."""
-    asked = [one for one in (backend, out, check) if one is not None]
+    asked = [answer for answer in (backend, out, check) if answer is not None]
     if len(asked) != 1:
         raise InputError("one of --backend, --out and --check is wanted")
     if gradients is not None and backend is None:
         raise InputError("--gradients goes with --backend")
-    if dtype not in DTYPES:
-        raise InputError(f"--dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    check_choice("--dtype", dtype, DTYPES)
     if seed < 0:
         raise InputError(f"--seed must be 0 or more, got {seed}")
-    found = _cell(cell)
+    wanted = _cell(cell)
     if out is not None:
         from grus.check import write_vectors
 
-        write_vectors(out, found, seed)
+        write_vectors(out, wanted, seed)
         return
     from grus.check import Backend, check as run, failed, from_answers, load, read_answers, report
 
     judge: Judge
     if check is not None:
-        judge = from_answers(found, read_answers(check, found, seed), dtype, seed)
+        judge = from_answers(wanted, read_answers(check, wanted, seed), dtype, seed)
     else:
-        own = load(gradients) if gradients else None
-        judge = run(found, Backend(load(str(backend)), own, dtype), seed)
+        backward = load(gradients) if gradients else None
+        judge = run(wanted, Backend(load(str(backend)), backward, dtype), seed)
     typer.echo(report(judge), nl=False)
     if failed(judge):
         raise typer.Exit(1)
 
 
 def _cell(name: str) -> Cell:
-    found = find_cell(name)
-    if found.name not in CELLS:
+    cell = find_cell(name)
+    if cell.name not in CELLS:
         raise InputError(f"--cell must be one of {', '.join(CELLS)}, got {name!r}")
-    return found
+    return cell
 
 
 BLOCKS = 9
@@ -84,7 +84,7 @@ def bench(
             " bidirectional:, layers3: or step: in its place."
         ),
     ] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads; torch's by default.")] = None,
+    threads: Threads = None,
     blocks: Annotated[int, typer.Option(help="Blocks of each layer, in turns.")] = BLOCKS,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     peers: Annotated[
@@ -110,17 +110,13 @@ def bench(
     if threads is not None and threads < 1:
         raise InputError(f"--threads must be at least 1, got {threads}")
     if peers:
-        _set_others(dtype, blocks)
+        if dtype != "float32" or blocks != BLOCKS:
+            raise InputError("--dtype and --blocks do not go with --peers: see --seconds")
         _peers(texts, quick, threads, seconds, out)
         return
     if quick:
         raise InputError("--quick goes with --peers")
     _torch(texts, threads, blocks, dtype, out)
-
-
-def _set_others(dtype: str, blocks: int) -> None:
-    if dtype != "float32" or blocks != BLOCKS:
-        raise InputError("--dtype and --blocks do not go with --peers: see --seconds")
 
 
 def _peers(
@@ -137,9 +133,9 @@ def _peers(
     problems = [Problem.parse(text) for text in texts] or list(QUICK if quick else TABLE)
     threads = threads or _available()
     folder.mkdir(parents=True, exist_ok=True)
-    found = bench_peers(problems, folder, threads, seconds, say=partial(print, flush=True))
+    table = bench_peers(problems, folder, threads, seconds, say=partial(print, flush=True))
     print(f"{folder}: peers.md, peers.json, peers.png")
-    if any("wrong" in reason for result in found.results for reason in result.reasons.values()):
+    if any("wrong" in reason for result in table.results for reason in result.reasons.values()):
         raise typer.Exit(1)
 
 
@@ -147,17 +143,18 @@ def _torch(
     texts: list[str], threads: int | None, blocks: int, dtype: str, out: Path | None
 ) -> None:
     """The benchmark against torch alone."""
+    import torch
+
     from grus_benchmarks import against_torch
     from grus_benchmarks.problem import AGAINST_TORCH, DTYPES, Problem
 
-    if dtype not in DTYPES:
-        raise InputError(f"--dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    check_choice("--dtype", dtype, DTYPES)
     if blocks < 1:
         raise InputError(f"--blocks must be at least 1, got {blocks}")
     if out is not None:
         NUMBERS.free(out, "--out")
     problems = [Problem.parse(text, dtype) for text in texts or AGAINST_TORCH]
-    threads = threads or _torchs_threads()
+    threads = threads or torch.get_num_threads()
     print("\n".join(against_torch.head(dtype, threads)), flush=True)
     results = []
     for result in against_torch.bench(problems, threads, blocks):
@@ -174,9 +171,3 @@ def _available() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _torchs_threads() -> int:
-    import torch
-
-    return torch.get_num_threads()

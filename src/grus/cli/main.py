@@ -13,26 +13,26 @@ import typer
 from typer.core import TyperGroup
 
 from grus import __version__
-from grus.cli import cells, compare, convert, dialects, explain, judge, measure, serve, show, train
+from grus.cli import cells, compare, convert, dialects, explain, inside, judge, show, train
 from grus.errors import InputError, missing_package
 
 PANELS = {
     "See a cell or a model at work": (
         show.show, cells.cells, explain.explain,
-        measure.trace, measure.measure, measure.flow, serve.serve,
+        inside.trace, inside.measure, inside.flow, inside.serve,
     ),
     "Use weights": (dialects.identify, convert.convert, dialects.dialects),
     "Train a character model": (train.train, train.sample, train.curves),
     "Judge": (compare.compare, judge.check, judge.bench),
 }  # fmt: skip
-PIPE_CLOSED = 141  # what a shell says of a program that a closed pipe has ended
+PIPE_CLOSED = 141  # the code that a shell gives a program ended by SIGPIPE
 
 
 class Commands(TyperGroup):
-    """The commands; what happens to any of them is answered in one place."""
+    """The commands; their errors are reported in one place."""
 
     def make_context(self, *args: Any, **settings: Any) -> Any:
-        """Read the words; `--help` and `--version` print here."""
+        """Parse the arguments; `--help` and `--version` print here."""
         with answered(), printed():
             return super().make_context(*args, **settings)
 
@@ -44,7 +44,7 @@ class Commands(TyperGroup):
 
 @contextmanager
 def printed() -> Iterator[None]:
-    """All that is printed in here has gone out at the end, or OSError says why not."""
+    """Flush at the end what is printed inside; OSError where that fails."""
     try:
         yield
     finally:
@@ -55,33 +55,33 @@ def printed() -> Iterator[None]:
 def answered() -> Iterator[None]:
     """Report mistakes of the user and refusals of the system as one line on stderr, exit code 2.
 
-    A reader that has seen enough (`| head`) is no error: nothing is said, the code is 141.
+    A reader that has seen enough (`| head`) is no error: nothing is printed, the code is 141.
     """
     try:
         yield
     except InputError as error:
-        said = str(error)
+        message = str(error)
     except ModuleNotFoundError as error:
         missing = missing_package(error, "this command")
         if missing is None:
             raise
-        said = str(missing)
+        message = str(missing)
     except BrokenPipeError:
         _let_go()
         raise SystemExit(PIPE_CLOSED) from None
     except OSError as error:
         where = error.filename or "the output cannot be written"
-        said = f"{where}: {error.strerror or error}"
+        message = f"{where}: {error.strerror or error}"
         if error.filename is None:
             _let_go()
     else:
         return
-    print(f"grus: {' '.join(said.split())}", file=sys.stderr)
+    print(f"grus: {' '.join(message.split())}", file=sys.stderr)
     raise SystemExit(2) from None
 
 
 def _let_go() -> None:
-    """Nothing is written to stdout any more: Python would try once more while it exits."""
+    """Send stdout to the null device: Python flushes it once more while it exits."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
@@ -110,10 +110,10 @@ for panel, commands in PANELS.items():
 
 
 def open_streams() -> None:
-    """Open what the caller closed, in order, so that no other file takes a stream's number.
+    """Open the streams that the caller closed, in order, so that no file takes their numbers.
 
     Printing to a closed stdout is an error, as it is for other programs: its stand-in cannot be
-    written. What goes to a closed stderr is lost.
+    written. Output to a closed stderr is lost.
     """
     if sys.stdin is None:
         sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - to the end
@@ -124,9 +124,9 @@ def open_streams() -> None:
 
 
 def run() -> None:
-    """Run the command that the words in `sys.argv` say, and exit."""
+    """Run the command in `sys.argv`, and exit."""
     open_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a letter that an encoding has not
-    app()
+            stream.reconfigure(errors="backslashreplace")  # a letter outside the encoding
+    app(prog_name="grus")

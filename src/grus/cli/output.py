@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ import typer
 from grus.errors import InputError
 
 
-class Output:
-    """A kind of file that an option names: its endings; none: the command judges the name."""
+class OutputFile:
+    """The files that an option can name, by their endings; none: the command judges the name."""
 
     def __init__(self, *endings: str) -> None:
         self.endings = endings
@@ -40,7 +41,7 @@ class Output:
             raise InputError(f"{path} cannot be written: nothing can be put into {path.parent}")
 
 
-class Outputs(Output):
+class OutputFiles(OutputFile):
     """The same of an option that is given any number of times."""
 
     def check(  # type: ignore[override]
@@ -52,7 +53,7 @@ class Outputs(Output):
         return paths
 
 
-class Folder(Output):
+class Folder(OutputFile):
     """A folder that is there or can be made."""
 
     def option(self, help: str, *names: str) -> Any:
@@ -61,11 +62,11 @@ class Folder(Output):
 
     def free(self, path: Path, name: str) -> None:
         """Raise InputError unless ``path`` is a folder that files can be put into."""
-        there = next(one for one in (path, *path.absolute().parents) if one.exists())
-        if not there.is_dir():
-            raise InputError(f"{name} must be a folder, got {path}: {there} is a file")
-        if not os.access(there, os.W_OK):
-            raise InputError(f"{path} cannot be written: nothing can be put into {there}")
+        folder = next(each for each in (path, *path.absolute().parents) if each.exists())
+        if not folder.is_dir():
+            raise InputError(f"{name} must be a folder, got {path}: {folder} is a file")
+        if not os.access(folder, os.W_OK):
+            raise InputError(f"{path} cannot be written: nothing can be put into {folder}")
 
 
 class Measured(Folder):
@@ -76,27 +77,33 @@ class Measured(Folder):
         (NUMBERS if path.suffix.lower() in NUMBERS.endings else FOLDER).free(path, name)
 
 
-PICTURE = Output(".svg", ".png")
-TRACE = Output(".npz", ".html", ".svg", ".png")
-VECTORS = Output(".json", ".npz")
-RESULTS = Outputs(".svg", ".png", ".json")
-JUDGED = Output()
+PICTURE = OutputFile(".svg", ".png")
+TRACE = OutputFile(".npz", ".html", ".svg", ".png")
+VECTORS = OutputFile(".json", ".npz")
+RESULTS = OutputFiles(".svg", ".png", ".json")
+JUDGED = OutputFile()
 """A file whose endings the command knows best: a weight file, or that of a stage."""
-NUMBERS = Output(".json")
+NUMBERS = OutputFile(".json")
 FOLDER, MEASURED = Folder(), Measured()
 STAGES = {
-    "equations": Output(".txt"),
-    "latex": Output(".tex", ".txt"),
-    "diagram": Output(".svg"),
-    "structure": Output(".txt"),
-    "gradient": Output(".txt"),
-    "plan": Output(".txt"),
-    "loops": Output(".txt"),
-    "llvm": Output(".ll", ".txt"),
-    "asm": Output(".s", ".asm", ".txt"),
-    "cost": Output(".txt"),
+    "equations": OutputFile(".txt"),
+    "latex": OutputFile(".tex", ".txt"),
+    "diagram": OutputFile(".svg"),
+    "structure": OutputFile(".txt"),
+    "gradient": OutputFile(".txt"),
+    "plan": OutputFile(".txt"),
+    "loops": OutputFile(".txt"),
+    "llvm": OutputFile(".ll", ".txt"),
+    "asm": OutputFile(".s", ".asm", ".txt"),
+    "cost": OutputFile(".txt"),
 }
 """Of `grus show`, by the stage that it is asked for."""
+
+
+def check_choice(option: str, value: str, choices: Collection[str]) -> None:
+    """Raise InputError unless an option's value is one of those it can have."""
+    if value not in choices:
+        raise InputError(f"{option} must be one of {', '.join(choices)}, got {value!r}")
 
 
 def listed(endings: tuple[str, ...]) -> str:
@@ -105,6 +112,6 @@ def listed(endings: tuple[str, ...]) -> str:
 
 
 def document(text: str) -> None:
-    """Print SVG or HTML; what the terminal's encoding has not becomes a character reference."""
+    """Print SVG or HTML; a letter outside the terminal's encoding is a character reference."""
     encoding = sys.stdout.encoding or "utf-8"
     sys.stdout.write(text.encode(encoding, "xmlcharrefreplace").decode(encoding))

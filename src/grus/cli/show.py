@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from grus.atomic_file import replace
-from grus.cli.output import JUDGED, STAGES, document
-from grus.equations import Cell, cell as find_cell, explain_name
+from grus.cli.output import JUDGED, STAGES, check_choice, document
+from grus.equations import Cell, cell as find_cell, explain_name, structure
 from grus.errors import InputError
 
 if TYPE_CHECKING:
@@ -48,72 +47,53 @@ def show(
 ) -> None:
     """Print a cell's equations, LaTeX, diagram, structure, gradient, cost, plan, loops, LLVM or
     assembly."""
-    found = find_cell(cell)
+    equations = find_cell(cell)
     _check(stage, dtype, backward)
     if out is not None:
         STAGES[stage].free(out, f"--stage {stage} --out")
 
-    def cost() -> str:
+    if stage == "cost":
         from grus.gradients import check_counts, sizes_for
         from grus.worksheet import cost_text
 
         check_counts(batch=batch, steps=steps)
-        sizes = sizes_for(found, input, hidden, projection)
-        return cost_text(found, sizes, batch, steps, dtype, _dialect(cell, found))
-
-    texts: dict[str, Callable[[], str]] = {
-        "equations": lambda: _equations(found, cell),
-        "latex": lambda: found.latex() + "\n",
-        "diagram": lambda: _diagram(found),
-        "gradient": lambda: _gradient(found),
-        "structure": lambda: _structure(found),
-        "cost": cost,
-    }
-    text = texts[stage]() if stage in texts else _kernel(found, stage, dtype, backward)
+        sizes = sizes_for(equations, input, hidden, projection)
+        text = cost_text(equations, sizes, batch, steps, dtype, _dialect(cell, equations))
+    elif stage in OF_KERNELS:
+        text = _kernel(equations, stage, dtype, backward)
+    else:
+        text = _text(equations, stage, cell)
     if stage != "equations" and explain_name(cell):
         print(f"grus: {explain_name(cell)}", file=sys.stderr)
     _put(text, stage, out)
 
 
 def _dialect(name: str, cell: Cell) -> Dialect | None:
-    """The dialect whose name was given for its cell; None for another name."""
+    """The dialect of this name, if it has this cell."""
     from grus.dialects import DIALECTS
 
-    same = (one for one in DIALECTS if one.name == name and one.cell == cell)
-    return next(same, None)
+    return next((d for d in DIALECTS if d.name == name and d.cell == cell), None)
 
 
 def _check(stage: str, dtype: str, backward: bool) -> None:
-    if stage not in STAGES:
-        raise InputError(f"--stage must be one of {', '.join(STAGES)}, got {stage!r}")
-    if dtype not in DTYPES:
-        raise InputError(f"--dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    check_choice("--stage", stage, STAGES)
+    check_choice("--dtype", dtype, DTYPES)
     if backward and stage not in OF_KERNELS:
         raise InputError(f"--backward is for {', '.join(OF_KERNELS)}, not for {stage}")
 
 
-def _equations(cell: Cell, asked: str) -> str:
-    from grus.worksheet import equations_text
+def _text(cell: Cell, stage: str, name: str) -> str:
+    if stage == "latex":
+        return cell.latex() + "\n"
+    if stage == "structure":
+        return f"{structure(cell)}\n"
+    if stage == "diagram":
+        from grus.diagram import svg
 
-    return equations_text(cell, asked)
+        return svg(cell)
+    from grus.worksheet import equations_text, gradient_text
 
-
-def _structure(cell: Cell) -> str:
-    from grus.equations import structure
-
-    return f"{structure(cell)}\n"
-
-
-def _gradient(cell: Cell) -> str:
-    from grus.worksheet import gradient_text
-
-    return gradient_text(cell)
-
-
-def _diagram(cell: Cell) -> str:
-    from grus.diagram import svg
-
-    return svg(cell)
+    return equations_text(cell, name) if stage == "equations" else gradient_text(cell)
 
 
 def _kernel(cell: Cell, stage: str, dtype: str, backward: bool) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from grus.cli.output import FOLDER, PICTURE
+from grus.cli.output import FOLDER, PICTURE, check_choice
 from grus.equations import cell as find_cell, explain_name
 from grus.equations.text import counted
 from grus.errors import InputError
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 DEFAULT_STEPS = 3000
 BUDGETS = ("steps", "epochs", "seconds")
 CHANGEABLE = {*BUDGETS, "file", "lr", "clip", "threads", "report_every", "resume"}
+Threads = Annotated[int | None, typer.Option(help="CPU threads; torch's by default.")]
+Clip = Annotated[float, typer.Option(help="Largest norm of the gradients; 0: any.")]
 RATES = ", ".join(f"{rate:g} for {name}" for name, rate in LEARNING_RATES.items())
 
 
@@ -54,9 +56,7 @@ def train(
     seconds: Annotated[float | None, typer.Option(help="Train that long.")] = None,
     optimizer: Annotated[str, typer.Option(help="adam or sgd.")] = Settings.optimizer,
     lr: Annotated[float | None, typer.Option(help=f"Learning rate; {RATES} by default.")] = None,
-    clip: Annotated[
-        float, typer.Option(help="Largest norm of the gradients; 0: any.")
-    ] = Settings.clip,
+    clip: Clip = Settings.clip,
     dropout: Annotated[
         float, typer.Option(help="Share of the embedding and of layers' outputs dropped.")
     ] = Settings.dropout,
@@ -76,7 +76,7 @@ def train(
     seed: Annotated[
         int, typer.Option(help="Seed of the weights, the dropout and the offsets.")
     ] = Settings.seed,
-    threads: Annotated[int | None, typer.Option(help="CPU threads; torch's by default.")] = None,
+    threads: Threads = None,
     report_every: Annotated[
         int | None, typer.Option(help="Steps between reports; an epoch, at least 100, by default.")
     ] = None,
@@ -85,18 +85,18 @@ def train(
 ) -> None:
     """Train a character model on a text; Ctrl-C saves, --resume goes on."""
     options = dict(locals())
-    given = {
+    named = {
         name
         for name in options
         if name != "context"
         and getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
     }
-    run = _resumed(options, given) if resume else _started(options)
+    run = _resumed(options, named) if resume else _started(options)
     _train(run)
 
 
 def _started(options: dict[str, Any]) -> Run:
-    """A new run from the options; nothing is written before all of them are found right."""
+    """A new run from the options; nothing is written before all of them are checked."""
     import torch
 
     from grus.models import run
@@ -127,22 +127,22 @@ def _started(options: dict[str, Any]) -> Run:
     return began
 
 
-def _resumed(options: dict[str, Any], given: set[str]) -> Run:
-    """The run in the folder --resume, with what may be changed changed."""
+def _resumed(options: dict[str, Any], named: set[str]) -> Run:
+    """The run in the folder --resume, with the options ``named`` on the command line changed."""
     from grus.models import run
 
-    fixed = sorted("--" + name.replace("_", "-") for name in given - CHANGEABLE)
+    fixed = sorted("--" + name.replace("_", "-") for name in named - CHANGEABLE)
     if fixed:
         raise InputError(f"{', '.join(fixed)} cannot be given with --resume: the run has its own")
-    found = run.load_last(options["resume"])
-    changes = {name: options[name] for name in given - {"file", "resume"}}
-    if given & set(BUDGETS):
+    last = run.load_last(options["resume"])
+    changes = {name: options[name] for name in named - {"file", "resume"}}
+    if named & set(BUDGETS):
         changes = {**dict.fromkeys(BUDGETS), **changes}
-    source = found.source
+    source = last.source
     if options["file"] is not None:
         source = dataclasses.replace(source, file=str(options["file"].absolute()))
-    settings = dataclasses.replace(found.settings, **changes)
-    again = run.resume(found, options["resume"], source, settings)
+    settings = dataclasses.replace(last.settings, **changes)
+    again = run.resume(last, options["resume"], source, settings)
     print(f"going on at step {again.progress.step}")
     _introduce(again, again.text)
     return again
@@ -150,14 +150,14 @@ def _resumed(options: dict[str, Any], given: set[str]) -> Run:
 
 def _gate_biases(texts: list[str]) -> dict[str, float]:
     """``["z=1.0"]`` as ``{"z": 1.0}``."""
-    found = {}
+    biases = {}
     for text in texts:
         gate, _, number = text.partition("=")
         try:
-            found[gate] = float(number)
+            biases[gate] = float(number)
         except ValueError:
             raise InputError(f"--gate-bias must look like z=1.0, got {text!r}") from None
-    return found
+    return biases
 
 
 def _fresh_folder(file: Path | None) -> Path:
@@ -214,9 +214,10 @@ def _quality(run: Run) -> str:
 
 @contextmanager
 def stopping() -> Iterator[list[int]]:
-    """A list that gets the signal's number when Ctrl-C (or a polite kill) asks to stop.
+    """A list that gets the signal's number when Ctrl-C or SIGTERM asks to stop.
 
-    The loop stops between two steps, so that what is saved is whole. A second one is not caught.
+    The loop stops between two steps, so that the checkpoint is whole. A second signal
+    is not caught.
     """
     asked: list[int] = []
     signals = (signal.SIGINT, signal.SIGTERM)
@@ -297,9 +298,8 @@ def curves(
     """Draw the losses that runs reported; runs of one label as their median and spread."""
     from grus.pictures import learning_curves, save
 
-    if value not in UNITS:
-        raise InputError(f"--value must be one of {', '.join(UNITS)}, got {value!r}")
-    found: dict[str, list[Seed]] = {}
+    check_choice("--value", value, UNITS)
+    by_label: dict[str, list[Seed]] = {}
     for run in runs:
         label, folder = _labelled(run)
         reports = _reports(folder)
@@ -308,9 +308,9 @@ def curves(
         for kind in kinds:
             losses = [float(report[f"{kind}_{value}"]) for report in reports]
             steps = [float(report["step"]) for report in reports]
-            found.setdefault(label + ENDS[kind], []).append((steps, losses))
-    save(learning_curves(found, y=UNITS[value]), out)
-    print(f"{counted(sum(map(len, found.values())), 'curve')} in {out}")
+            by_label.setdefault(label + ENDS[kind], []).append((steps, losses))
+    save(learning_curves(by_label, y=UNITS[value]), out)
+    print(f"{counted(sum(map(len, by_label.values())), 'curve')} in {out}")
 
 
 def _labelled(run: str) -> tuple[str, Path]:

@@ -7,8 +7,9 @@ import mmap
 import os
 import platform
 import warnings
-from collections.abc import Container
-from functools import lru_cache
+from collections.abc import Callable, Container
+from functools import lru_cache, partial
+from operator import contains
 from typing import Literal
 
 from grus.errors import InputError
@@ -19,6 +20,9 @@ VARIABLE = "GRUS_BACKEND"
 # Asking os.environ encodes the name each time, which takes as long as a small kernel.
 _variables: Container[object] = getattr(os.environ, "_data", os.environ)
 _KEY: object = VARIABLE if _variables is os.environ else os.environ.encodekey(VARIABLE)
+
+switched: Callable[[], bool] = partial(contains, _variables, _KEY)
+"""Whether the variable is set at all."""
 
 
 def backend() -> Backend:

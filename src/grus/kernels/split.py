@@ -72,6 +72,11 @@ class Split(NamedTuple):
         """Parts with rows of their own."""
         return 1 if self.by_hidden else self.threads
 
+    def release(self) -> None:
+        """After a call whose split was chosen: others may share hidden units again."""
+        if self.by_hidden:
+            threads.hidden_split.release()
+
 
 @dataclass(frozen=True, eq=False)
 class Work:
@@ -198,36 +203,21 @@ def row_shares(work: Work, most: int | None) -> int:
     return best if time(best) < CLEAR * work.alone else 1
 
 
-class Held:
-    """A split while a call runs: ``with`` it, so that hidden units can be shared again after it."""
-
-    __slots__ = ("split",)
-
-    def __init__(self, split: Split) -> None:
-        self.split = split
-
-    def __enter__(self) -> Split:
-        return self.split
-
-    def __exit__(self, *_: object) -> None:
-        if self.split.by_hidden:
-            threads.hidden_split.release()
+ALONE = Split(1, False)
 
 
-ALONE = Held(Split(1, False))
-
-
-def choose(work: Work, most: int | None) -> Held:
-    """The split of a call with at most ``most`` threads (None: as many as there are)."""
+def choose(work: Work, most: int | None) -> Split:
+    """The split of a call with at most ``most`` threads (None: as many as there are). Where it is
+    by hidden units, nobody else shares them before its `release`."""
     if most == 1 or (forced is None and work.alone < 2 * WAKE):
         return ALONE
     available = threads.limit() if most is None else min(threads.limit(), most)
     if available == 1:
         return ALONE
-    found = work.best(available)
-    if found.threads == 1:
+    best = work.best(available)
+    if best.threads == 1:
         return ALONE
     # Somebody else's barriers may be under way: two such regions could starve each other.
-    if not found.by_hidden or threads.hidden_split.acquire(blocking=False):
-        return Held(found)
+    if not best.by_hidden or threads.hidden_split.acquire(blocking=False):
+        return best
     return ALONE

@@ -7,21 +7,16 @@ composite.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from grus.errors import InputError, MemoryKindError
-from grus.kernels import lasting
 
 PLAIN_TENSORS = (Tensor, torch.nn.Parameter)
 """The classes of nearly all tensors: no others need be looked at before the kernels are asked."""
-LOW = 1 << 40
-"""An address below it may be a distance into a storage that was freed, which begins at 0."""
-LARGE = 1 << 20
-"""Bytes from which what is kept for backward lies in memory that comes back."""
 _HANDLERS = (
     Tensor.__torch_function__.__func__,  # type: ignore[attr-defined]
     torch._C._disabled_torch_function_impl,
@@ -30,6 +25,19 @@ _KEYS = 0
 """What a plain tensor may have, and what is resolved before its address is taken."""
 for _key in ("CPU", "AutogradCPU", "AutocastCPU", "ADInplaceOrView", "Negative", "ZeroTensor"):
     _KEYS |= torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, _key)).raw_repr()
+
+
+guards: Callable[[Sequence[Tensor]], Callable[..., bool]] | None = None
+"""torch's own question whether tensors are like others, which compiled graphs ask in the same way;
+None in a torch that keeps it elsewhere, where every call makes its key."""
+with suppress(ImportError):
+    from torch._C._dynamo.guards import TensorGuards
+
+    def guards(tensors: Sequence[Tensor]) -> Callable[..., bool]:
+        """Whether others are of the same types, dtypes, shapes, strides and devices."""
+        asked = TensorGuards(*tensors, dynamic_dims_sizes=None, dynamic_dims_strides=None)
+        check: Callable[..., bool] = asked.check
+        return check
 
 
 def usual(tensors: Sequence[Tensor]) -> bool:
@@ -83,34 +91,15 @@ def check_storage(name: str, tensor: Tensor) -> None:
         raise InputError(f"{name} has a storage of {held} bytes and needs {needs}: it was freed")
 
 
-def at(tensor: Tensor) -> int:
-    """Where the numbers of one dense tensor lie."""
-    place = tensor.data_ptr()
-    if place < LOW:
-        check_storage("a tensor", tensor)
-    return place
-
-
-def of(tensors: Sequence[Tensor]) -> list[int]:
-    """Where the numbers of dense tensors lie. Raises InputError where a storage was freed.
+def check_storages(tensors: Sequence[Tensor]) -> None:
+    """Raises InputError where a storage was freed.
 
     A storage that was made smaller lies elsewhere from then on. Calls know their parameters by
     their addresses, so that such a parameter is looked at anew; x and the states are not, and
     whoever shrinks the storage under one that he goes on to hand in is not told.
     """
-    places = [tensor.data_ptr() for tensor in tensors]
-    if places and min(places) < LOW:
-        for tensor in tensors:
-            check_storage("a tensor", tensor)
-    return places
-
-
-def kept(count: int, like: Tensor) -> Tensor:
-    """``count`` numbers for `backward`: memory of this package's, where fresh pages would cost
-    more than what is written to them."""
-    if count * like.element_size() < LARGE:
-        return like.new_empty(count)
-    return torch.from_numpy(lasting(count, np.dtype(str(like.dtype).removeprefix("torch."))))
+    for tensor in tensors:
+        check_storage("a tensor", tensor)
 
 
 def unusual(tensor: Tensor) -> bool:

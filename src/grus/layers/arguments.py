@@ -9,6 +9,12 @@ from typing import Any
 from grus.equations import Cell
 from grus.errors import InputError, KindError
 
+OPTIONS = (
+    *("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout"),
+    *("bidirectional", "proj_size"),
+)
+"""What torch's layers are configured by, under the names of arguments and of attributes."""
+
 
 def check_sizes(**sizes: Any) -> None:
     """Each must be an int from 1 up."""

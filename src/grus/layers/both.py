@@ -84,7 +84,7 @@ def run(calls: list[Call]) -> None:
         for prepared, buffers, results in calls:
             prepared(buffers, 0, results)
         return
-    begun = [prepared.begin(ALONE.split, buffers) for prepared, buffers, _ in calls]
+    begun = [prepared.begin(ALONE, buffers) for prepared, buffers, _ in calls]
     parts = [
         Part(prepared.kernel.compiled.address, one.block)
         for (prepared, _, _), one in zip(calls, begun, strict=True)

@@ -25,17 +25,32 @@ class StepCell(recorders.Recorded):
     (None without ``bias``), drawn as torch draws them. Raises InputError for what cannot be.
     """
 
+    cell_name = "gru"
+
     def __init__(
         self,
-        cell: Cell,
         input_size: int,
         hidden_size: int,
         bias: bool = True,
         device: Any = None,
         dtype: torch.dtype | None = None,
+        *,
         backend: Path | None = None,
     ) -> None:
         super().__init__()
+        cell = find_cell(self.cell_name)
+        self._begin(cell, input_size, hidden_size, bias, device, dtype, backend)
+
+    def _begin(
+        self,
+        cell: Cell,
+        input_size: int,
+        hidden_size: int,
+        bias: bool,
+        device: Any,
+        dtype: torch.dtype | None,
+        backend: Path | None,
+    ) -> None:
         arguments.check_sizes(input_size=input_size, hidden_size=hidden_size)
         arguments.check_backend(backend)
         self.configure(cell, input_size, hidden_size, bias=bool(bias), backend=backend)
@@ -60,6 +75,11 @@ class StepCell(recorders.Recorded):
         self.backend = backend
         shapes = self.record.shapes({"input": input_size, "hidden": hidden_size}, bias)
         self._names = {name: name for name in shapes}
+        self._calls = ready.Layer(self.record, tuple(shapes))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._calls = ready.Layer(self.record, tuple(self._names))
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew from U(-1/sqrt(H), 1/sqrt(H))."""
@@ -98,11 +118,10 @@ class StepCell(recorders.Recorded):
             own = [held[name] for name in self._names]
         except KeyError:  # a parametrization or a hook has taken a parameter's place
             return None
-        names, size = tuple(self._names), self.input_size
-        found = ready.sequence(self.record, names, size, own, x, ready.states(self.record, hx))
-        if found is None:
+        result = ready.sequence(self._calls, self.input_size, own, x, hx)
+        if result is None:
             return None
-        final = found[1]
+        final = result[1]
         return final[0] if len(final) == 1 else final
 
     def _start(self, kind: str, x: Tensor, hx: State | None, dims: int) -> tuple[Tensor, ...]:
@@ -139,33 +158,11 @@ class StepCell(recorders.Recorded):
 class GRUCell(StepCell):
     """``torch.nn.GRUCell``: x [batch, input], h [batch, hidden] -> h'; `GRU` has the equations."""
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        bias: bool = True,
-        device: Any = None,
-        dtype: torch.dtype | None = None,
-        *,
-        backend: Path | None = None,
-    ) -> None:
-        super().__init__(find_cell("gru"), input_size, hidden_size, bias, device, dtype, backend)
-
 
 class LSTMCell(StepCell):
     """``torch.nn.LSTMCell``: x [batch, input], (h, c) -> (h', c'); `LSTM` has the equations."""
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        bias: bool = True,
-        device: Any = None,
-        dtype: torch.dtype | None = None,
-        *,
-        backend: Path | None = None,
-    ) -> None:
-        super().__init__(find_cell("lstm"), input_size, hidden_size, bias, device, dtype, backend)
+    cell_name = "lstm"
 
 
 class RNNCell(StepCell):
@@ -182,8 +179,9 @@ class RNNCell(StepCell):
         *,
         backend: Path | None = None,
     ) -> None:
+        recorders.Recorded.__init__(self)
         cell = rnn_cell(nonlinearity)
-        super().__init__(cell, input_size, hidden_size, bias, device, dtype, backend)
+        self._begin(cell, input_size, hidden_size, bias, device, dtype, backend)
         self.nonlinearity = nonlinearity
 
     def extra_repr(self) -> str:

@@ -16,6 +16,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from grus.equations import cell as find_cell
 from grus.errors import expect
 from grus.layers import native
+from grus.layers.arguments import OPTIONS
 from grus.layers.cells import GRUCell, LSTMCell, RNNCell, StepCell
 from grus.layers.modules import GRU, LSTM, RNN, lstm_cell, rnn_cell
 from grus.layers.recurrent import Recurrent
@@ -111,16 +112,6 @@ def _exchange(module: nn.Module, base: type[nn.Module]) -> None:
     native.change_class(module, OURS[base])
     if isinstance(module, Recurrent):
         held.pop("mode", None)
-        module.configure(
-            cell,
-            module.input_size,
-            module.hidden_size,
-            num_layers=module.num_layers,
-            bias=module.bias,
-            batch_first=module.batch_first,
-            dropout=module.dropout,
-            bidirectional=module.bidirectional,
-            proj_size=module.proj_size,
-        )
+        module.configure(cell, **{name: getattr(module, name) for name in OPTIONS})
     elif isinstance(module, StepCell):
         module.configure(cell, module.input_size, module.hidden_size, bias=module.bias)

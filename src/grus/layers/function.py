@@ -1,6 +1,6 @@
 """One layer on the kernels as autograd functions: eager calls and every ``torch.func`` transform.
 
-`_Plain` is what an ordinary call with gradients runs, as lean as torch allows. `_Sequence` does
+`_Ordinary` is what an ordinary call with gradients runs, as lean as torch allows. `_Sequence` does
 the same under functorch, whose rules it keeps: what backward needs is an output, vmap folds or
 loops (`folding`). A gradient that may itself be differentiated is the result of `_Gradients`,
 which runs the backward kernel and whose own derivatives are the composite's, at any depth.
@@ -57,22 +57,10 @@ def sequence(
     if _transformed():
         output, _, _, *final = _Sequence.apply(bound, steps, *tensors)  # type: ignore[no-untyped-call]
     elif _recorded(tensors):
-        return recorded(bound, steps, tensors)
+        output, *final = ordinary(bound, steps, None, *tensors)
     else:
         output, state, _ = kernel.forward(bound, steps, tensors, keep=False)
         return output, state
-    return output, tuple(final)
-
-
-def recorded(
-    bound: Binding,
-    steps: Steps,
-    tensors: tuple[Tensor, ...],
-    found: tuple[Forwards, Forward] | None = None,
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """An ordinary call with gradients, no transform being under way: (output, final states);
-    ``found`` where it was prepared before."""
-    output, *final = _Plain.apply(bound, steps, found, *tensors)  # type: ignore[no-untyped-call]
     return output, tuple(final)
 
 
@@ -91,26 +79,26 @@ def tangents() -> bool:
     return forward_ad._current_level >= 0
 
 
-class _Plain(torch.autograd.Function):
-    """An ordinary call. Inputs (binding, steps, a call that was found or None, *tensors), outputs
-    (output, *final states)."""
+class _Ordinary(torch.autograd.Function):
+    """An ordinary call, no transform being under way. Inputs (binding, steps, a call that is known
+    or None, *tensors), outputs (output, *final states)."""
 
     @staticmethod
     def forward(
         ctx: Any,
         bound: Binding,
         steps: Steps,
-        found: tuple[Forwards, Forward] | None,
+        known: tuple[Forwards, Forward] | None,
         *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
-        if found is None:
+        if known is None:
             output, final, saved = kernel.forward(bound, steps, tensors, keep=True)
         else:
-            calls, call = found
-            output, final, saved = calls.plain(call, tensors[: calls.count], keep=True)
+            calls, call = known
+            output, final, saved = calls.again(call, tensors[: calls.count], steps, keep=True)
         ctx.bound, ctx.steps = bound, steps
         keep(ctx, output, saved, *tensors)
-        if tangents():
+        if forward_ad._current_level >= 0:
             ctx.save_for_forward(*tensors)
         return output, *final
 
@@ -127,6 +115,9 @@ class _Plain(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, *moved: Any) -> tuple[Tensor, ...]:
         return pushed(ctx.bound.composite, (ctx.steps,), ctx.saved_tensors, moved[3:])
+
+
+ordinary: Callable[..., tuple[Tensor, ...]] = _Ordinary.apply
 
 
 def keep(ctx: Any, output: Tensor, *rest: Tensor | None) -> None:
@@ -167,23 +158,23 @@ def followed(given: tuple[Tensor, ...]) -> bool:
         or traced()
         or torch.is_grad_enabled()
         or _transformed()
-        or tangents()
+        or forward_ad._current_level >= 0
     )
 
 
 def gradients_of(bound: Binding, call: Adjoint) -> list[Tensor | None]:
     """The gradients of the tensors, as something to differentiate where anything might."""
     steps, needs, output, saved, given, tensors = call
-    if any(map(_batched, given)):
-        return replayed(bound.composite, (steps,), tensors, given)
-    if traced():
-        every = pullback(bound.composite, (steps,), tensors, given)
-        return [g if need else None for g, need in zip(every, needs, strict=True)]
     if not followed(given):
         if profiled():
             with shown("backward", bound.cell, tensors[0], tensors[1:]):
                 return kernel.backward(bound, call)
         return kernel.backward(bound, call)
+    if any(map(_batched, given)):
+        return replayed(bound.composite, (steps,), tensors, given)
+    if traced():
+        every = pullback(bound.composite, (steps,), tensors, given)
+        return [g if need else None for g, need in zip(every, needs, strict=True)]
     found = _Gradients.apply(bound, steps, needs, output, saved, *given, *tensors)  # type: ignore[no-untyped-call]
     each = iter(found)
     return [next(each) if need else None for need in needs]

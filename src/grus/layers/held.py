@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from grus.equations import Cell, held_at, hold_weights
+from grus.layers.arguments import OPTIONS
 from grus.layers.recurrent import Recurrent
 
 
@@ -33,20 +34,11 @@ def hold_layer(layer: Recurrent, values: Mapping[str, float]) -> Recurrent:
 def _made(layer: Recurrent, held: Cell) -> Recurrent:
     """A layer like ``layer`` of the held cell."""
     like = getattr(layer, layer._first)
-    return Recurrent(
-        held,
-        layer.input_size,
-        layer.hidden_size,
-        layer.num_layers,
-        layer.bias,
-        layer.batch_first,
-        bidirectional=layer.bidirectional,
-        proj_size=layer.proj_size if "projection" in held.shapes.states.values() else 0,
-        backend=layer.backend,
-        recompute=layer.recompute,
-        device=like.device,
-        dtype=like.dtype,
-    )
+    options: Any = {name: getattr(layer, name) for name in (*OPTIONS, "backend", "recompute")}
+    options["dropout"] = 0.0
+    if "projection" not in held.shapes.states.values():
+        options["proj_size"] = 0
+    return Recurrent(held, **options, device=like.device, dtype=like.dtype)
 
 
 def _set(layer: Recurrent, row: int, weights: Mapping[str, Tensor]) -> None:

@@ -10,11 +10,18 @@ from torch import Tensor
 from grus.kernels import Steps
 from grus.layers import addresses
 from grus.layers.binding import Binding
-from grus.layers.likeness import Found
 from grus.runtime import Adjoint, Backwards, Forwards, Library, recompute
 
 _check, _rows = addresses.check, addresses.by_rows
-TORCH = Library(addresses.of, _check, _rows, addresses.unusual, Found, addresses.kept)
+TORCH = Library(
+    Tensor.data_ptr,
+    addresses.check_storages,
+    _check,
+    _rows,
+    addresses.unusual,
+    addresses.guards,
+    torch.from_numpy,
+)
 
 
 def forward(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Unpack
 
 import torch
@@ -10,9 +9,8 @@ from torch import nn
 
 from grus.equations import CELLS, Cell, cell as find_cell
 from grus.errors import InputError
-from grus.layers.path import Path
 from grus.layers.recurrent import Recurrent
-from grus.layers.regularised import Options
+from grus.layers.regularised import LayerOptions
 
 NONLINEARITIES = {"tanh": "rnn", "relu": "rnn_relu"}
 
@@ -41,28 +39,11 @@ class GRU(Recurrent):
         dtype: torch.dtype | None = None,
         *,
         cell: str | Cell | type[Cell] = "gru",
-        gate_bias: Mapping[str, float] | None = None,
-        backend: Path | None = None,
-        recompute: bool = False,
-        **options: Unpack[Options],
+        **options: Unpack[LayerOptions],
     ) -> None:
         check_no_projection(proj_size)
-        super().__init__(
-            cell,
-            input_size,
-            hidden_size,
-            num_layers,
-            bias,
-            batch_first,
-            dropout,
-            bidirectional,
-            gate_bias=gate_bias,
-            backend=backend,
-            recompute=recompute,
-            device=device,
-            dtype=dtype,
-            **options,
-        )
+        shape = (input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional)
+        super().__init__(cell, *shape, device=device, dtype=dtype, **options)
 
     def extra_repr(self) -> str:
         """As torch's; the cell only where it is another one."""
@@ -92,28 +73,11 @@ class LSTM(Recurrent):
         proj_size: int = 0,
         device: Any = None,
         dtype: torch.dtype | None = None,
-        *,
-        gate_bias: Mapping[str, float] | None = None,
-        backend: Path | None = None,
-        recompute: bool = False,
-        **options: Unpack[Options],
+        **options: Unpack[LayerOptions],
     ) -> None:
+        shape = (input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional)
         super().__init__(
-            lstm_cell(proj_size),
-            input_size,
-            hidden_size,
-            num_layers,
-            bias,
-            batch_first,
-            dropout,
-            bidirectional,
-            proj_size=proj_size,
-            gate_bias=gate_bias,
-            backend=backend,
-            recompute=recompute,
-            device=device,
-            dtype=dtype,
-            **options,
+            lstm_cell(proj_size), *shape, proj_size=proj_size, device=device, dtype=dtype, **options
         )
 
     get_expected_cell_size = nn.LSTM.get_expected_cell_size
@@ -145,29 +109,11 @@ class RNN(Recurrent):
         proj_size: int = 0,
         device: Any = None,
         dtype: torch.dtype | None = None,
-        *,
-        gate_bias: Mapping[str, float] | None = None,
-        backend: Path | None = None,
-        recompute: bool = False,
-        **options: Unpack[Options],
+        **options: Unpack[LayerOptions],
     ) -> None:
         check_no_projection(proj_size)
-        super().__init__(
-            rnn_cell(nonlinearity),
-            input_size,
-            hidden_size,
-            num_layers,
-            bias,
-            batch_first,
-            dropout,
-            bidirectional,
-            gate_bias=gate_bias,
-            backend=backend,
-            recompute=recompute,
-            device=device,
-            dtype=dtype,
-            **options,
-        )
+        shape = (input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional)
+        super().__init__(rnn_cell(nonlinearity), *shape, device=device, dtype=dtype, **options)
         self.nonlinearity = nonlinearity
 
     @property

@@ -31,7 +31,7 @@ MODULES: dict[Cell, tuple[type[nn.RNNBase], type[nn.RNNCellBase], str]] = {
 ADDED = (
     *("cell", "record", "backend", "gate_bias", "regularised", "recompute"),
     *("_rows", "_names", "_own", "_first", "_state_sizes"),
-    *("_torch_class", "_drawn"),
+    *("_torch_class", "_drawn", "_random", "_calls"),
 )
 """What `configure` sets and torch's modules have not."""
 

@@ -1,15 +1,14 @@
 """Calls of one layer that are ready: a look-up between the module and the kernel.
 
 A small call costs as much as the Python before it. What most are (one layer in one direction,
-nothing replaced, no lengths, no resets) is recognised by a few flags and by where its tensors lie;
-everything else takes the way through `doors`, which gives the same bits.
+nothing replaced) is recognised by a few flags and by where its tensors lie; everything else takes
+the way through `doors`, which gives the same bits.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -17,17 +16,17 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from grus.dialects import TorchRecord
-from grus.kernels import PLAIN
-from grus.kernels.backend import backend
-from grus.layers import addresses, function, likeness
+from grus.kernels import PLAIN, Steps
+from grus.kernels.backend import backend, switched
+from grus.layers import addresses
 from grus.layers.addresses import PLAIN_TENSORS, by_rows, unusual
 from grus.layers.binding import Binding, bind
-from grus.layers.kernel import forwards
-from grus.layers.likeness import Found
+from grus.layers.function import ordinary
+from grus.layers.kernel import TORCH, forwards
 from grus.layers.path import WIDE
 from grus.layers.profile import profiled
 from grus.layers.states import Row, State
-from grus.runtime import Forward, Forwards
+from grus.runtime import Forward, Forwards, Known
 
 _transformed = torch._C._are_functorch_transforms_active
 _replaced = torch._C._len_torch_dispatch_stack
@@ -36,7 +35,7 @@ _written_down = torch._C._get_tracing_state
 
 
 class Ready(NamedTuple):
-    """A call that was found; ``start`` are zeros for one without states, which nobody writes to."""
+    """A call that is known; ``start`` are zeros for one without states, which nobody writes to."""
 
     calls: Forwards
     forward: Forward
@@ -46,69 +45,85 @@ class Ready(NamedTuple):
     """Whether its derivative is."""
 
 
-def layer(
-    record: TorchRecord,
-    names: tuple[str, ...],
+class Layer:
+    """What a layer's calls have in common, and those that are ready. Copies of it begin anew, since
+    copied parameters lie elsewhere."""
+
+    def __init__(self, record: TorchRecord, names: Sequence[str]) -> None:
+        self.record, self.names = record, tuple(names)
+        self.states = len(record.cell.states)
+        self.known: Known[Ready] = Known(TORCH)
+
+    def __deepcopy__(self, _: Any) -> Layer:
+        return Layer(self.record, self.names)
+
+
+def sequence(
+    layer: Layer,
     inputs: int,
     parameters: Sequence[Tensor],
     x: Tensor,
     hx: State | None,
-) -> tuple[Tensor, State] | None:
-    """(output, final states [1, batch, size]) of a layer for ``x`` [time, batch, input], or None
-    where this is not a plain call whose arguments all fit; nothing has happened then.
-
-    ``parameters`` are in the order of ``names``, for ``inputs`` features."""
-    found = sequence(record, names, inputs, parameters, x, states(record, hx), lead=(1,))
-    if found is None:
-        return None
-    output, final = found
-    return output, final[0] if len(final) == 1 else final
-
-
-def sequence(
-    record: TorchRecord,
-    names: tuple[str, ...],
-    inputs: int,
-    parameters: Sequence[Tensor],
-    x: Tensor,
-    given: Sequence[Tensor] | None,
+    steps: Steps = PLAIN,
     *,
     lead: tuple[int, ...] = (),
 ) -> tuple[Tensor, Row] | None:
-    """The same for states of [*lead, batch, size], ``given`` ones or none, which are zeros; of
-    ``x`` [batch, input], a step."""
-    if given is None or likeness.Guards is None or _replaced_or_followed():
+    """(output, final states [*lead, batch, size]) of a layer for ``x`` [time, batch, input], or
+    [batch, input], a step; None where this is not a plain call whose arguments all fit, and nothing
+    has happened then.
+
+    ``parameters`` are in the order of the names, for ``inputs`` features; ``hx`` are states of the
+    shapes of the final ones, None is zeros; ``steps`` draw no masks and are not recomputed."""
+    start = () if hx is None else _states(hx, layer.states)
+    if start is None or TORCH.guards is None or _replaced_or_followed():
         return None
-    found = _found(record, names, inputs)
-    every = (x, *given, *parameters)
-    recorded = torch.is_grad_enabled()
-    key: list[Any] = [len(given), recorded, x.shape, lead]
+    every, recorded = (x, *start, *parameters), torch.is_grad_enabled()
+    key: list[Any] = [len(start), recorded, x.shape, lead]
+    if steps is not PLAIN:
+        reset = steps.resets is not None and steps.reset_to
+        key += (steps.reverse, steps.lengths is None, reset)
     try:
-        key += addresses.of(parameters)
+        key += map(TORCH.pointer, parameters)
     except RuntimeError:  # a fake or functional tensor has no memory
         return None
     if recorded:  # guards look at no flag that says so
         for tensor in every:
             key.append(tensor.requires_grad)
     short = tuple(key)
-    call = found.get(short, every)
+    call = layer.known.get(short, every)
     if call is None:
-        call = _prepare(record, names, inputs, x, tuple(given), tuple(parameters), lead)
+        call = _prepare(layer, inputs, x, tuple(start), tuple(parameters), steps, lead)
         if call is None:
             return None
-        found.keep(short, every, call)
-    if call.recorded:
-        return _record(call, x, given, parameters, led=bool(lead))
-    return call.calls.plain(call.forward, (x, *(given or call.start)), keep=False)[:2]
+        layer.known.keep(short, every, call)
+    return _run(call, x, start, parameters, steps, led=bool(lead))
 
 
-def _record(
-    call: Ready, x: Tensor, given: Sequence[Tensor], parameters: Sequence[Tensor], *, led: bool
+def _run(
+    call: Ready,
+    x: Tensor,
+    start: Sequence[Tensor],
+    parameters: Sequence[Tensor],
+    steps: Steps,
+    *,
+    led: bool,
 ) -> tuple[Tensor, Row]:
-    start = call.start if not given else [s[0] for s in given] if led else given
-    every = (x.unsqueeze(0) if x.dim() == 2 else x, *start, *parameters)
-    output, final = function.recorded(call.bound, PLAIN, every, (call.calls, call.forward))
-    return output, tuple([state.unsqueeze(0) for state in final]) if led else final
+    if not call.recorded and steps is PLAIN:
+        output, final, _ = call.calls.again(call.forward, (x, *(start or call.start)), PLAIN)
+        return output, final
+    if not start:
+        start = call.start
+    elif led:
+        start = [state[0] for state in start]
+    if x.dim() == 2:
+        x = x.unsqueeze(0)
+    states: Sequence[Tensor]
+    if call.recorded:
+        known = call.calls, call.forward
+        output, *states = ordinary(call.bound, steps, known, x, *start, *parameters)
+    else:
+        output, states, _ = call.calls.again(call.forward, (x, *start), steps)
+    return output, tuple([state.unsqueeze(0) for state in states] if led else states)
 
 
 def _replaced_or_followed() -> bool:
@@ -121,43 +136,33 @@ def _replaced_or_followed() -> bool:
         or _intercepted()
         or _written_down() is not None
         or forward_ad._current_level >= 0
-        or backend() != "kernels"
         or profiled()
+        or (switched() and backend() != "kernels")
     )
 
 
-def states(record: TorchRecord, hx: State | None) -> Sequence[Tensor] | None:
-    """The states, none where they are zeros; None for what is none, of which the long way says what
-    it is not."""
-    if hx is None:
-        return ()
-    given: Any = (hx,) if isinstance(hx, Tensor) else hx
-    if not isinstance(given, (tuple, list)) or len(given) != len(record.cell.states):
+def _states(hx: Any, count: int) -> Sequence[Tensor] | None:
+    """So many states; None for what they are not, of which the long way says it."""
+    states = (hx,) if isinstance(hx, Tensor) else hx
+    if not isinstance(states, (tuple, list)) or len(states) != count:
         return None
-    for value in given:  # a generator costs as much as a small kernel
-        if not isinstance(value, Tensor):
+    for state in states:  # a generator costs as much as a small kernel
+        if not isinstance(state, Tensor):
             return None
-    return given
-
-
-@lru_cache(maxsize=256)
-def _found(record: TorchRecord, names: tuple[str, ...], inputs: int) -> Found[Ready]:
-    del record, names, inputs
-    return Found()
+    return states
 
 
 def _prepare(
-    record: TorchRecord,
-    names: tuple[str, ...],
+    layer: Layer,
     inputs: int,
     x: Tensor,
-    given: tuple[Tensor, ...],
+    start: tuple[Tensor, ...],
     parameters: tuple[Tensor, ...],
+    steps: Steps,
     lead: tuple[int, ...],
 ) -> Ready | None:
     """The call, if its arguments are such that the kernels take them as they are."""
-    bound = bind(record, names)
-    every = (x, *given, *parameters)
+    every = (x, *start, *parameters)
     plain = all(
         type(t) in PLAIN_TENSORS
         and t.dtype is x.dtype
@@ -166,28 +171,29 @@ def _prepare(
         and by_rows(t) is t
         for t in every
     )
-    steps = x.unsqueeze(0) if x.dim() == 2 and not lead else x
-    fits = steps.dim() == 3 and steps.shape[2] == inputs
+    whole = x.unsqueeze(0) if x.dim() == 2 and not lead else x
+    fits = whole.dim() == 3 and whole.shape[2] == inputs
     if not parameters or not plain or x.dtype not in WIDE or not fits:
         return None
-    if torch.is_autocast_enabled("cpu"):  # guards tell such a call from another
+    # Guards tell a call under autocast from another.
+    if torch.is_autocast_enabled("cpu") or backend() != "kernels":
         return None
-    addresses.check(bound.called if given else (bound.called[0], *names), every)
-    launch = forwards(bound, x.dtype)
-    sizes = launch.sizes((steps, *[x] * bound.states, *parameters))
-    batch = steps.shape[1]
+    bound = bind(layer.record, layer.names)
+    addresses.check(bound.called if start else (bound.called[0], *layer.names), every)
+    calls = forwards(bound, x.dtype)
+    sizes = calls.sizes((whole, *[x] * bound.states, *parameters))
+    batch = whole.shape[1]
     shapes = [(*lead, batch, sizes[a]) for a in bound.cell.shapes.states.values()]
-    if given and [tuple(t.shape) for t in given] != shapes:
+    if start and [tuple(t.shape) for t in start] != shapes:
         return None
-    rows = given or tuple(zeros(x, shape) for shape in shapes)
-    if lead:
-        rows = tuple(s[0] for s in rows)
-    begin = () if given else rows
+    rows = start or tuple(zeros(x, shape[-2:]) for shape in shapes)
+    if start and lead:
+        rows = tuple(state[0] for state in start)
     recorded = torch.is_grad_enabled() and any(t.requires_grad for t in every)
-    call = launch.prepare((steps, *rows, *parameters), PLAIN, keep=recorded)
-    if not recorded:
+    call = calls.prepare((whole, *rows, *parameters), steps, recorded)
+    if not recorded and steps is PLAIN:
         call = call._replace(states=tuple(shapes))
-    return Ready(launch, call, begin, bound, recorded)
+    return Ready(calls, call, () if start else rows, bound, recorded)
 
 
 _zeros: dict[torch.dtype, Tensor] = {}
@@ -198,9 +204,9 @@ longest, whatever the number of shapes."""
 def zeros(like: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Zeros of a shape, a view of those that all calls share."""
     count = math.prod(shape)
-    found = _zeros.get(like.dtype)
-    if found is None or found.numel() < count:
+    stretch = _zeros.get(like.dtype)
+    if stretch is None or stretch.numel() < count:
         with torch.inference_mode(False):
-            found = torch.zeros(1 << max(count - 1, 0).bit_length(), dtype=like.dtype)
-        _zeros[like.dtype] = found
-    return found[:count].view(shape)
+            stretch = torch.zeros(1 << max(count - 1, 0).bit_length(), dtype=like.dtype)
+        _zeros[like.dtype] = stretch
+    return stretch[:count].view(shape)

@@ -88,7 +88,7 @@ class _Packaged:
 
         def reduce(exporter: Any) -> tuple[Any, ...]:
             exporter.extern(["grus", "grus.**"])
-            return _unpackaged, (kind, layer.__dict__)
+            return _unpackaged, (kind, layer.__getstate__())  # type: ignore[no-untyped-call]
 
         return reduce
 
@@ -108,6 +108,9 @@ class Recorded(nn.Module):
                 f" {self.__dict__['cell'].name} (torch.jit.trace) or export it (torch.export)"
             )
         return twin
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_calls"}
 
     __reduce_package__ = _Packaged()
     qconfig = _NotQuantized()

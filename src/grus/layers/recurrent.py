@@ -140,6 +140,7 @@ class Recurrent(TorchSurface):
         arguments.check_projection(cell, proj_size, hidden_size)
         regularised.check(cell)
         self.regularised, self._drawn = regularised, TorchRecord(cell) if cell.masks else None
+        self._random = regularised.draws or bool(cell.masks)
         cell = expected(cell)
         self.cell, self.record = cell, TorchRecord(cell)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
@@ -154,6 +155,7 @@ class Recurrent(TorchSurface):
         if cell.families and not own:
             raise InputError(f"cell {cell.name} has biases alone, which bias=False takes away")
         self._names, self._own = own, tuple(self._rows[0].values())
+        self._calls = ready.Layer(self.record, own)
         self._first = next(iter(self._own), BLANK)
         axes = self._axes(0)
         self._state_sizes = tuple(axes[cell.shapes.states[s]] for s in cell.states)
@@ -162,6 +164,8 @@ class Recurrent(TorchSurface):
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         # Pickles of version 0.1.0 before these were kept.
         self._names, self._own = tuple(self._rows[0]), tuple(self._rows[0].values())
+        self._random = self.regularised.draws or self._drawn is not None
+        self._calls = ready.Layer(self.record, self._names)
 
     def _axes(self, row: int) -> dict[str, int]:
         """The size of each axis in a row of h_n."""
@@ -227,18 +231,16 @@ class Recurrent(TorchSurface):
         """
         if not isinstance(input, Tensor):
             return self._other(input, hx, lengths, resets, reset_to)
-        if lengths is None and resets is None:
-            found = self._ready(input, hx) if len(self._rows) == 1 else None
-            if found is None and jit_state() is not None:
-                found = recorders.as_torch(self, input, hx)
-            if found is not None:
-                return found
-        dims = input.dim()
-        weight = parameters.one(self, self._first)
-        x = inputs.time_first(input, weight, self.input_size, self.batch_first)
-        steps = BOTH
+        dims, steps = input.dim(), BOTH
         if lengths is not None or resets is not None:
+            x = self._time_first(input)
             steps = directions(x, lengths, resets, reset_to, inputs.axes(dims, self.batch_first))
+        known = self._ready(input, hx, steps[0]) if len(self._rows) == 1 else None
+        if known is None and jit_state() is not None and lengths is None and resets is None:
+            known = recorders.as_torch(self, input, hx)
+        if known is not None:
+            return known
+        x = self._time_first(input)
         start = initial(self.cell.states, self._state_sizes, len(self._rows), x, hx, dims)
         if len(start) == 1:
             y, row = self._layer(0, x, start[0], steps[0])
@@ -274,20 +276,27 @@ class Recurrent(TorchSurface):
         found: tuple[PackedSequence, State] = run(self, input, hx)
         return found
 
-    def _ready(self, input: Tensor, hx: State | None) -> tuple[Tensor, State] | None:
+    def _time_first(self, input: Tensor) -> Tensor:
+        weight = parameters.one(self, self._first)
+        return inputs.time_first(input, weight, self.input_size, self.batch_first)
+
+    def _ready(self, input: Tensor, hx: State | None, steps: Steps) -> tuple[Tensor, State] | None:
         """What `forward` gives, where the call is one of those that are `ready`."""
         held: dict[str, Any] = self._parameters
         if not self._plain() or (self.batch_first and input.dim() != 3):
             return None
         try:
-            given = [held[own] for own in self._own]
+            parameters = [held[name] for name in self._own]
         except KeyError:  # a parametrization or a hook has taken a parameter's place
             return None
         x = input.transpose(0, 1) if self.batch_first else input
-        found = ready.layer(self.record, self._names, self.input_size, given, x, hx)
-        if found is None or not self.batch_first:
-            return found
-        return found[0].transpose(0, 1), found[1]
+        result = ready.sequence(self._calls, self.input_size, parameters, x, hx, steps, lead=(1,))
+        if result is None:
+            return None
+        y, states = result
+        if self.batch_first:
+            y = y.transpose(0, 1)
+        return y, states[0] if len(states) == 1 else states
 
     def _plain(self) -> bool:
         """Whether the layer's options allow a call that is `ready`."""
@@ -314,9 +323,8 @@ class Recurrent(TorchSurface):
             found = wave.sequence(self.record, x, start, named, self.backend)
             if found is not None:
                 return found
-        both_at_once = self._both if ordinary else None
-        if compiled and onnx_exported() and self.backend != "composite":
-            both_at_once = partial(self._both_exported, steps)
+        exported = compiled and onnx_exported() and self.backend != "composite"
+        at_once = self.bidirectional and (ordinary or exported)
         return stack.run(
             self._layer,
             x,
@@ -324,20 +332,16 @@ class Recurrent(TorchSurface):
             steps,
             bidirectional=self.bidirectional,
             between=between,
-            both=both_at_once if self.bidirectional else None,
+            both=partial(self._both, steps[0] if exported else None) if at_once else None,
         )
 
     def _both(
-        self, row: int, x: Tensor, start: tuple[Row, Row]
+        self, exported: Steps | None, row: int, x: Tensor, start: tuple[Row, Row]
     ) -> tuple[Tensor, tuple[Row, Row]] | None:
         named = (self._read(row), self._read(row + 1))
+        if exported is not None:
+            return onnx_nodes.both(self.record, x, start, named, exported)
         return both.sequence(self.record, x, start, named, self.backend)
-
-    def _both_exported(
-        self, steps: tuple[Steps, Steps], row: int, x: Tensor, start: tuple[Row, Row]
-    ) -> tuple[Tensor, tuple[Row, Row]] | None:
-        named = (self._read(row), self._read(row + 1))
-        return onnx_nodes.both(self.record, x, start, named, steps[0])
 
     def _drop(self, y: Tensor) -> Tensor:
         return torch.dropout(y, self.dropout, True)
@@ -364,9 +368,9 @@ class Recurrent(TorchSurface):
     def _layer(self, row: int, x: Tensor, start: Row, steps: Steps) -> tuple[Tensor, Row]:
         named, record = self._read(row), self.record
         if steps is PLAIN and len(self._rows) > 1 and self._plain():
-            given = tuple(named.values())
-            if found := ready.sequence(record, self._names, x.shape[2], given, x, start):
-                return found
+            own = tuple(named.values())
+            if known := ready.sequence(self._calls, x.shape[2], own, x, start):
+                return known
         if self.training and self._random:
             steps = drawn(steps)
             x, named = self.regularised.outside(x, named, cast("int", steps.seed))
@@ -374,12 +378,6 @@ class Recurrent(TorchSurface):
         if self.recompute:
             steps = replace(steps, recompute=True)
         return doors.sequence(record, x, start, named, steps, self.backend)
-
-    @property
-    def _random(self) -> bool:
-        """Whether a call in training draws masks."""
-        options = self.regularised
-        return bool(self._drawn or options.input_dropout or options.weight_dropout)
 
     def step(self, x: Tensor, hx: State | None = None) -> tuple[Tensor, State]:
         """One time step: ``x`` [batch, input] -> (output [batch, hidden], next states).

@@ -18,7 +18,7 @@ from torch import Tensor
 from grus.equations import Cell, CellError, regularised as equations
 from grus.errors import InputError
 from grus.kernels import Steps
-from grus.layers.path import jit_traced
+from grus.layers.path import Path, jit_traced
 from grus.reference.masks import words
 
 INPUT, WEIGHT = 2**31, 2**31 + 1
@@ -35,6 +35,14 @@ class Options(TypedDict, total=False):
     candidate_dropout: float
     input_dropout: float
     weight_dropout: float
+
+
+class LayerOptions(Options, total=False):
+    """What torch's constructors take here beside torch's own arguments; `Recurrent` has them."""
+
+    gate_bias: Mapping[str, float] | None
+    backend: Path | None
+    recompute: bool
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,11 @@ class Regularised:
         """Raises CellError where there is nothing to drop."""
         if self.weight_dropout and "U" not in cell.families:
             raise CellError(f"cell {cell.name} has no weights U to drop")
+
+    @property
+    def draws(self) -> bool:
+        """Whether masks are drawn outside the cell."""
+        return bool(self.input_dropout or self.weight_dropout)
 
     def outside(
         self, x: Tensor, named: dict[str, Tensor], seed: int

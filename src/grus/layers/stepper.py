@@ -18,6 +18,7 @@ from grus.kernels import Narrow, address
 from grus.kernels.backend import backend
 from grus.layers import addresses, parameters
 from grus.layers.binding import bind
+from grus.layers.kernel import TORCH
 from grus.layers.path import WIDE, differentiated
 from grus.runtime import PackedStep, check_narrow
 
@@ -219,5 +220,5 @@ def _place(value: Value) -> tuple[int, Sequence[int]]:
     """Address and bytes along each axis."""
     if isinstance(value, Tensor):
         item = value.element_size()
-        return addresses.at(value), [item * s for s in value.stride()]
+        return TORCH.addresses((value,))[0], [item * s for s in value.stride()]
     return address(value), value.strides

@@ -17,7 +17,7 @@ from grus.arguments import (
     check_shape,
 )
 from grus.kernels import PLAIN, Steps
-from grus.layers.path import jit_traced
+from grus.layers.path import jit_state
 
 Directions = tuple[Steps, Steps]
 """How the layer is stepped through forward in time, and backward."""
@@ -38,7 +38,7 @@ def directions(x: Tensor, lengths: Any, resets: Any, reset_to: ResetTo, axes: Ax
     check_reset_to(reset_to)
     sizes = {"time": x.shape[0], "batch": x.shape[1]}
     rows: Axes = ("batch",) if "batch" in axes else ()
-    if torch.compiler.is_compiling() or jit_traced():  # values are not known, shapes are
+    if torch.compiler.is_compiling() or jit_state() is not None:  # values are not known, shapes are
         counts, begins = _traced(lengths), _traced(resets)
         if begins is not None:
             check_shape("resets", begins.shape, sizes, axes)

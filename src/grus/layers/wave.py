@@ -80,7 +80,7 @@ def _works(launch: Forwards, tensors: tuple[Tensor, ...], width: int, layers: in
 
 def _run(laid: Sequence[Laid], pieces: range, time: int) -> None:
     """Each piece of a layer after the piece before it and after that of the layer below."""
-    begun = [one.run.begin(ALONE.split, one.buffers) for one in laid]
+    begun = [one.run.begin(ALONE, one.buffers) for one in laid]
     place: dict[tuple[int, int], int] = {}
     parts: list[Part] = []
     for front in range(len(laid) + len(pieces) - 1):

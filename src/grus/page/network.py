@@ -63,8 +63,7 @@ class CharacterNetwork:
         """Of each symbol to come next, float64 [time, symbols], from the last layer's output."""
         scores = output.astype(np.float64) @ self.linear.T + self.bias
         above = np.exp(scores - scores.max(axis=1, keepdims=True))
-        found: Array = above / above.sum(axis=1, keepdims=True)
-        return found
+        return np.asarray(above / above.sum(axis=1, keepdims=True))
 
 
 def from_model(model: LanguageModel) -> CharacterNetwork:

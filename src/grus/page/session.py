@@ -266,8 +266,7 @@ def _predictions(house: TextReading, free: TextReading, step: int) -> list[Answe
 
 
 def _after(reading: TextReading, step: int) -> Array:
-    found: Array = reading.network.probabilities(reading.output()[step : step + 1])[0]
-    return found
+    return np.asarray(reading.network.probabilities(reading.output()[step : step + 1])[0])
 
 
 def _bits(reading: TextReading, step: int) -> float | None:

@@ -61,8 +61,7 @@ def learning_curves(
 
 def median(losses: Array) -> Array:
     """The median over seeds [seed, step]; NaN where a seed has none, without a warning."""
-    found: Array = np.median(losses, axis=0)
-    return found
+    return np.asarray(np.median(losses, axis=0))
 
 
 def together(label: str, seeds: Sequence[Seed]) -> tuple[Array, Array]:

@@ -119,8 +119,7 @@ def _edges(every: Array) -> Array:
     low = np.floor(np.log2(finite.min())) if len(finite) else 0.0
     high = np.ceil(np.log2(finite.max()) + 1e-9) if len(finite) else 1.0
     high = max(high, low + 1) + bool(np.isinf(every).any())
-    found: Array = 2.0 ** np.linspace(low, high, int(high - low) * PER_OCTAVE + 1)
-    return found
+    return np.asarray(2.0 ** np.linspace(low, high, int(high - low) * PER_OCTAVE + 1))
 
 
 def _label(label: str, values: Array, middle: float) -> str:

@@ -43,8 +43,7 @@ class View:
 
     def units(self, name: str) -> Array:
         """The number of each unit, in drawn order."""
-        found: Array = self.trace.units_of(name)[self._order(name)]
-        return found
+        return np.asarray(self.trace.units_of(name)[self._order(name)])
 
     def _order(self, name: str) -> Array:
         """The hidden axis is sorted; another one is as it is."""

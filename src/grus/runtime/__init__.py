@@ -10,14 +10,14 @@ from grus.runtime.arrays import Gradients, Result, backward, forward, run, store
 from grus.runtime.backward_calls import Adjoint, Backwards
 from grus.runtime.buffer import Library
 from grus.runtime.forward_calls import Forward, Forwards, Laid
-from grus.runtime.prepared import Prepared
+from grus.runtime.prepared import Known, Prepared
 from grus.runtime.stepper import PackedStep
 from grus.runtime.values import equation, value_names, value_sizes, values
 from grus.runtime.weights import Weights
 
 # fmt: off
 __all__ = [
-    "Adjoint", "Backwards", "Forward", "Forwards", "Gradients", "Laid", "Library", "PackedStep",
-    "Prepared", "Result", "Weights", "adjoints", "backward", "check", "check_narrow",
+    "Adjoint", "Backwards", "Forward", "Forwards", "Gradients", "Known", "Laid", "Library",
+    "PackedStep", "Prepared", "Result", "Weights", "adjoints", "backward", "check", "check_narrow",
     "check_steps", "equation", "forward", "run", "store", "value_names", "value_sizes", "values",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import starmap
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,10 +11,10 @@ import numpy as np
 from grus.errors import InputError
 from grus.kernels import Array, Kernel, Steps, Variant, address, give, kernel, take
 from grus.runtime.buffer import Library, Tensor, array, arrays
-from grus.runtime.calls import Calls, cleared, turned
+from grus.runtime.calls import UNEVEN, Calls, cleared, turned
 from grus.runtime.gradients import GradientTerms, recipe
 from grus.runtime.prepared import Part, Prepared, Ragged
-from grus.runtime.rows import Packing, dense_flags, packing
+from grus.runtime.rows import Packing, packing
 from grus.runtime.weights import Weights
 
 
@@ -37,15 +38,10 @@ class Backward(NamedTuple):
     columns: int
     """Numbers of the adjoints of a step of a row."""
     states: tuple[tuple[int, ...], ...]
+    weights: tuple[tuple[int, ...], ...]
+    """The shapes of the weights whose gradients are made: all, or none."""
     spread: bool
     """Whether dy is one number everywhere, as the gradient of a sum is."""
-
-
-class Uneven:
-    """In place of a call whose tensors must be copied first."""
-
-
-UNEVEN = Uneven()
 
 
 class Laid(NamedTuple):
@@ -56,6 +52,8 @@ class Laid(NamedTuple):
     results: list[int]
     gradients: list[Tensor | None]
     end: list[Tensor]
+    dfinal: Sequence[Tensor]
+    """The gradients of the final states, in the order of the derived step's."""
     adjoints: Array
     packing: Packing | None
     packed_x: Tensor | None
@@ -94,76 +92,66 @@ class Backwards(Calls):
         give(laid.adjoints)
         return laid.gradients
 
-    def lay(self, call: Adjoint, *, copied: bool = False, into: Mapping[str, Tensor] = {}) -> Laid:
-        """The call, its results made; ``copied`` where tensors were laid out anew for it, ``into``
-        [time, batch, axis] where values of each step go."""
-        library, count = self.library, self.count
-        found = self._found(call, copied, into)
-        if isinstance(found, Uneven):
-            return self.lay(self._even(call), copied=True, into=into)
-        steps, needs, x, weights = call.steps, call.needs, call.tensors[0], call.tensors[count:]
+    def lay(self, call: Adjoint, *, into: Mapping[str, Tensor] = {}) -> Laid:
+        """The call, its results made; ``into`` [time, batch, axis] is where values of each step
+        go."""
+        library, count, steps = self.library, self.count, call.steps
+        known = self._known(call, into)
+        if known is UNEVEN:
+            call = self._even(call)
+            known = self._known(call, into, copied=True)
+        needs, x, weights = call.needs, call.tensors[0], call.tensors[count:]
         output, (dy, *dfinal), saved = call.output, call.given, library.by_rows(call.saved)
         if saved.dtype != x.dtype:
             raise InputError(f"what forward kept came back as {saved.dtype}, it was {x.dtype}")
-        training, read = any(needs[count:]), (output,) if self.reads_output else ()
-        if found.spread:
+        if known.spread:
             dy = dy.as_strided(dy.shape[2:], (0,)).contiguous()
         pack = None if steps.lengths is None else packing(steps)
         valid = pack.valid if pack is not None else x.shape[0] * x.shape[1]
-        adjoints, flat = take(found.columns * self.item * valid)
-        end = [x.new_empty(*shape) for shape in found.states]
-        begun = (*into.values(), *[dfinal[k] for k in self.order], *[end[k] for k in self.order])
-        where = library.addresses((x, output, saved, dy, *begun))
+        adjoints, flat = take(known.columns * self.item * valid)
+        end = list(starmap(x.new_empty, known.states))
+        if len(end) > 1:
+            dfinal, begin = self._ordered(dfinal), self._ordered(end)
+        else:
+            begin = end
+        where = library.addresses((x, output, saved, dy, *into.values(), *dfinal, *begin))
         where.insert(4, flat)
         dx = x.new_empty(*x.shape) if needs[0] else None
-        made = [x.new_empty(*w.shape) for w in weights] if training else [None] * len(weights)
-        results = library.addresses([x if t is None else t for t in (dx, *made)])
-        each = (dx, *end, *made)
-        gradients = [g if need else None for g, need in zip(each, needs, strict=True)]
+        sums = list(starmap(x.new_empty, known.weights))
+        results = library.addresses((x if dx is None else dx, *(sums or weights)))
+        every = [dx, *end, *(sums or [None] * len(weights))]
+        gradients = every
+        if not all(needs):
+            gradients = [g if need else None for g, need in zip(every, needs, strict=True)]
         packed_x: Tensor = None
         packed: tuple[Array, ...] = ()
         if pack is not None:
-            packed = tuple([pack.pack(array(t)) for t in (x, *read)])
+            read = (x, output) if self.reads_output else (x,)
+            packed = tuple([pack.pack(array(t)) for t in read])
             results += map(address, packed)
             if dx is not None:
                 packed_x = x.new_empty(pack.valid, x.shape[2])
                 results[:1] = library.addresses((packed_x,))
-        alive = (x, output, saved, dy, *dfinal, *weights, *each, *packed, *into.values())
-        return Laid(found.run, where, results, gradients, end, adjoints, pack, packed_x, alive)
+        alive = (x, output, saved, dy, *dfinal, *weights, *every, *packed, *into.values())
+        return Laid(
+            known.run, where, results, gradients, end, dfinal, adjoints, pack, packed_x, alive
+        )
 
-    def _check(self, call: Adjoint) -> None:
-        """Raises InputError for a tensor without an address: forward saw another one."""
-        names = ("output", *self.cell.states)
-        called = ("output", "what forward kept", *(f"the gradient of {s}" for s in names))
-        self.library.check(called, (call.output, call.saved, *call.given))
-        self.library.check(self.called, call.tensors)
+    def _ordered(self, states: Sequence[Tensor]) -> list[Tensor]:
+        """The cell's states as the derived step has them."""
+        return [states[k] for k in self.order]
 
-    def _found(self, call: Adjoint, copied: bool, into: Mapping[str, Tensor]) -> Backward | Uneven:
+    def _known(self, call: Adjoint, into: Mapping[str, Tensor], copied: bool = False) -> Any:
         """The prepared call, or that tensors must be copied first."""
-        library, steps, weights = self.library, call.steps, call.tensors[self.count :]
-        key: list[Any] = [copied, len(call.tensors[0]), steps.reverse, steps.first]
+        steps, x, training = call.steps, call.tensors[0], True in call.needs[self.count :]
+        key: list[Any] = [copied, len(x), steps.reverse, steps.first, call.needs[0], training]
         key += (steps.lengths is None, cleared(steps, "collect"), *into)
-        key += (call.needs[0], any(call.needs[self.count :]))
-        try:
-            key += library.addresses(weights)
-        except RuntimeError:  # a fake or functional one
-            self._check(call)
-            raise
         read = (call.output,) if self.reads_output else ()
-        short, every = tuple(key), (call.tensors[0], *read, *call.given, *weights)
-        found: Backward | Uneven | None = self.found.get(short, every)
-        if found is None:
-            self._check(call)
-            for tensor in every:
-                key += (tensor.stride(), tensor.shape, library.unusual(tensor))
-            found = self.calls.get(tuple(key))
-            if found is None:
-                found = self._prepared(call, into)
-                self.remember(tuple(key), found)
-            self.found.keep(short, every, found)
-        return found
+        every = (x, *read, *call.given, *call.tensors[self.count :])
+        return self.get(key, call.tensors, every, call, into)
 
-    def _prepared(self, call: Adjoint, into: Mapping[str, Tensor]) -> Backward | Uneven:
+    def make(self, call: Adjoint, into: Mapping[str, Tensor]) -> Any:
+        """A prepared call, or `UNEVEN`."""
         dy, even = call.given[0], self._even(call)
         strides = dy.stride()
         # Gradients of sums: one number that torch expands.
@@ -173,25 +161,25 @@ class Backwards(Calls):
         same = all(a is b for a, b in zip(_tensors(even), _tensors(call), strict=True))
         return self._prepare(call, spread, into) if same else UNEVEN
 
+    def check(self, call: Adjoint, *_: Any) -> None:
+        """Raises InputError for a tensor without an address: forward saw another one."""
+        names = ("output", *self.cell.states)
+        called = ("output", "what forward kept", *(f"the gradient of {s}" for s in names))
+        self.library.check(called, (call.output, call.saved, *call.given))
+        self.library.check(self.called, call.tensors)
+
     def _rows(self, laid: Laid, call: Adjoint, most_threads: int | None) -> list[Array]:
-        """Run with resets, or where rows have lengths of their own. Gives what resets to h0
-        collect, an array a state, or nothing."""
-        steps, seed = call.steps, call.steps.seed or 0
+        """Run with lengths or resets. Gives what resets to h0 collect, an array a state, or
+        nothing."""
+        steps = call.steps
+        end, dfinal = arrays(self._ordered(laid.end)), arrays(laid.dfinal)
         collects = cleared(steps, "collect") == "collect"
-        end = arrays([laid.end[k] for k in self.order])
-        base = tuple([np.zeros_like(e) for e in end]) if collects else ()
-        if laid.packing is None:
-            assert steps.resets is not None
-            flags = dense_flags(steps.resets, backwards=not steps.reverse, ahead=0)
-            where = laid.buffers + [address(a) for a in (*base, flags)]
-            laid.run(where, seed, laid.results, most_threads)
-        else:
-            dfinal = arrays([call.given[1 + k] for k in self.order])
-            rows = Ragged(laid.packing, dfinal, end, base, steps.resets, 0)
-            own = laid.buffers[: -2 * len(end)]
-            laid.run.ragged(own, rows, seed, laid.results, most_threads)
-            if laid.packed_x is not None:
-                laid.packing.unpack(array(laid.packed_x), array(laid.gradients[0]))
+        base = tuple(map(np.zeros_like, end)) if collects else ()
+        rows = Ragged(laid.packing, dfinal, end, base, steps.resets, 0)
+        before = laid.buffers[: len(laid.buffers) - 2 * len(end)]
+        laid.run.ragged(before, rows, steps.seed or 0, laid.results, most_threads)
+        if laid.packed_x is not None and laid.packing is not None:
+            laid.packing.unpack(array(laid.packed_x), array(laid.gradients[0]))
         return [base[k] for k in self.places if base]
 
     def _prepare(self, call: Adjoint, spread: bool, into: Mapping[str, Tensor]) -> Backward:
@@ -227,7 +215,9 @@ class Backwards(Calls):
             backwards=going,
             finish=self._finish(call, sizes, buffers),
         )
-        return Backward(run, columns, tuple([tuple(d.shape) for d in begin]), spread)
+        shapes = [tuple(w.shape) for w in weights if True in call.needs[self.count :]]
+        states = tuple([tuple(d.shape) for d in begin])
+        return Backward(run, columns, states, tuple(shapes), spread)
 
     def kernel(self, stores: tuple[str, ...], variant: Variant) -> Kernel:
         """The program of the derived step, which stores the adjoints and these."""

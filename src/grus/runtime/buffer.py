@@ -17,6 +17,10 @@ from grus.kernels import address, lasting
 Array = np.ndarray[Any, np.dtype[Any]]
 Tensor = Any
 """A tensor of torch, or a `Buffer`."""
+LOW = 1 << 40
+"""An address below it may be a distance into a storage that was freed, which begins at 0."""
+LARGE = 1 << 20
+"""Bytes from which what is kept for backward lies in memory that comes back."""
 
 
 class Buffer:
@@ -82,28 +86,35 @@ class Buffer:
 class Library:
     """What calls ask of a library beside its tensors' methods."""
 
-    addresses: Callable[[Sequence[Tensor]], list[int]]
-    """Where tensors begin. Raises RuntimeError for what has no memory."""
+    pointer: Callable[[Tensor], int]
+    """Where a tensor begins. Raises RuntimeError for what has no memory."""
+    check_memory: Callable[[Sequence[Tensor]], None]
+    """Raises for a tensor whose memory was freed: asked where one begins below `LOW`."""
     check: Callable[[Sequence[str], Sequence[Tensor]], None]
     """Raises for one that no kernel may read; the names are for the message."""
     by_rows: Callable[[Tensor], Tensor]
     """The tensor with its last axis contiguous: itself where it is so."""
     unusual: Callable[[Tensor], bool]
     """Whether memory does not hold the numbers as they are read."""
-    found: Callable[[], Any]
-    """Of calls, those that are found again by a look at all tensors at once."""
-    kept: Callable[[int, Tensor], Tensor]
-    """So many numbers, like a tensor, for backward."""
+    guards: Callable[[Sequence[Tensor]], Callable[..., bool]] | None
+    """Makes of tensors a question, whether others are like them; None where there is none."""
+    wrap: Callable[[Array], Tensor]
+    """A tensor over an array's memory."""
 
+    def addresses(self, tensors: Sequence[Tensor]) -> list[int]:
+        """Where tensors begin. Raises RuntimeError for what has no memory, InputError for one whose
+        memory was freed."""
+        places = list(map(self.pointer, tensors))
+        if places and min(places) < LOW:
+            self.check_memory(tensors)
+        return places
 
-class NothingFound:
-    """No such look: every call makes its whole key."""
-
-    def get(self, key: Any, tensors: Any) -> None:
-        """Nothing."""
-
-    def keep(self, key: Any, tensors: Any, call: Any) -> None:
-        """Keeps nothing."""
+    def room(self, count: int, like: Tensor, item: int) -> Tensor:
+        """``count`` numbers of so many bytes for `backward`: memory of this package's, where fresh
+        pages would cost more than what is written to them."""
+        if count * item < LARGE:
+            return like.new_empty(count)
+        return self.wrap(lasting(count, np.dtype(str(like.dtype).removeprefix("torch."))))
 
 
 def _uneven(buffer: Buffer) -> bool:
@@ -120,19 +131,11 @@ def _by_rows(buffer: Buffer) -> Buffer:
     return Buffer(np.ascontiguousarray(array))
 
 
-def _addresses(buffers: Sequence[Buffer]) -> list[int]:
-    return [buffer.data_ptr() for buffer in buffers]
-
-
-def _check(names: Sequence[str], buffers: Sequence[Buffer]) -> None:
+def _check(*_: Any) -> None:
     """Arrays were checked when they came."""
 
 
-def _kept(count: int, like: Buffer) -> Buffer:
-    return Buffer(lasting(count, like.dtype))
-
-
-NUMPY = Library(_addresses, _check, _by_rows, _uneven, NothingFound, _kept)
+NUMPY = Library(Buffer.data_ptr, _check, _check, _by_rows, _uneven, None, Buffer)
 
 
 def array(tensor: Tensor) -> Array:
@@ -143,4 +146,4 @@ def array(tensor: Tensor) -> Array:
 
 def arrays(tensors: Sequence[Tensor]) -> tuple[Array, ...]:
     """The same of each."""
-    return tuple([array(tensor) for tensor in tensors])
+    return tuple([tensor.detach().numpy() for tensor in tensors])

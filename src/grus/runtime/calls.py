@@ -8,6 +8,7 @@ each call.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, cast
 
 from grus.kernels.argument_block import Clear, Variant
@@ -17,11 +18,11 @@ from grus.kernels.machine import DType, item_bytes
 from grus.kernels.plan import ONE
 from grus.kernels.steps import Steps
 from grus.runtime.buffer import Library, Tensor
-from grus.runtime.prepared import Finish, Part, Prepared
+from grus.runtime.prepared import Finish, Known, Part, Prepared
 from grus.runtime.weights import Weights
 
-MOST = 256
-"""Prepared calls kept; beyond it all are forgotten and made again."""
+UNEVEN = object()
+"""In place of a call whose tensors must be copied first."""
 
 
 class Calls:
@@ -34,9 +35,37 @@ class Calls:
         self.layout = layout(self.cell)
         self.count = 1 + len(self.cell.states)
         self.called = ("input", *(f"hx of state {s}" for s in self.cell.states), *weights.names)
-        self.calls: dict[Any, Any] = {}
+        self.known: Known[Any] = Known(library)
         self.launchers: dict[tuple[tuple[str, ...], Variant], Launcher] = {}
-        self.found = library.found()
+
+    def get(
+        self,
+        key: list[Any],
+        tensors: tuple[Tensor, ...],
+        read: Sequence[Tensor],
+        *asked: Any,
+    ) -> Any:
+        """The prepared call of (x, *initial states, *weights): that for tensors like ``read``, else
+        what `make` makes of ``asked``, which `check` lets through. ``key`` is what it depends on
+        beside tensors."""
+        try:
+            short = (*key, *self.library.addresses(tensors[self.count :]))
+        except RuntimeError:  # a fake or functional one
+            self.check(*asked)
+            raise
+        call = self.known.get(short, read)
+        if call is None:
+            self.check(*asked)
+            call = self.known.get_or_make(short, read, partial(self.make, *asked))
+        return call
+
+    def check(self, *asked: Any) -> None:
+        """Raises for a tensor that no kernel may read."""
+        raise NotImplementedError
+
+    def make(self, *asked: Any) -> Any:
+        """A prepared call, or `UNEVEN`."""
+        raise NotImplementedError
 
     def launcher(self, stores: tuple[str, ...], variant: Variant) -> Launcher:
         """The program that stores these values of each step, compiled when first asked for."""
@@ -58,12 +87,6 @@ class Calls:
     def output_size(self, tensors: tuple[Tensor, ...]) -> int:
         """The length of the output's axis."""
         return self.sizes(tensors)[self.cell.shapes.values[self.cell.output] or ONE]
-
-    def remember(self, key: tuple[Any, ...], call: object) -> None:
-        """Keep a prepared call."""
-        if len(self.calls) >= MOST:
-            self.calls.clear()
-        self.calls[key] = call
 
     def part(self, buffer: int, tensor: Tensor, backwards: bool, ragged: bool = False) -> Part:
         """Where a tensor of [time, batch, axis] lies, its last step first if ``backwards``."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import starmap
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from grus.errors import InputError
-from grus.kernels import Steps, UnsupportedCellError, Variant, address
-from grus.runtime.buffer import Array, Tensor, array, arrays
-from grus.runtime.calls import Calls, cleared, turned
+from grus.kernels import Steps, UnsupportedCellError, Variant
+from grus.runtime.buffer import LARGE, LOW, Array, Tensor, array, arrays
+from grus.runtime.calls import UNEVEN, Calls, cleared, turned
 from grus.runtime.prepared import Part, Prepared, Ragged
-from grus.runtime.rows import dense_flags, first_states, packing
+from grus.runtime.rows import Packing, first_states, packing
 
 
 class Forward(NamedTuple):
@@ -39,6 +40,7 @@ class Laid(NamedTuple):
     saved: Tensor | None
     read: tuple[Tensor, ...]
     """The tensors of the call, which must live until it is over."""
+    packing: Packing | None
 
 
 class Forwards(Calls):
@@ -59,47 +61,52 @@ class Forwards(Calls):
         Resets to h0 go back to ``base``, which is that of the call by default; ``places`` are those
         of `lay`."""
         laid = self.lay(tensors, steps, keep=keep, **places)
-        if steps.resets is None and steps.lengths is None:
-            laid.run(laid.buffers, steps.seed or 0, (), most_threads)
-        else:
-            self._rows(laid, steps, base, most_threads)
-        return laid.output, laid.final, laid.saved
+        return self._run(laid, steps, base, most_threads)
 
-    def plain(
-        self, call: Forward, tensors: tuple[Tensor, ...], *, keep: bool
+    def again(
+        self, call: Forward, tensors: tuple[Tensor, ...], steps: Steps, *, keep: bool = False
     ) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None]:
-        """The same of a call that was found already, without lengths or resets, for (x, *initial
-        states)."""
+        """The same of a call that is known already, for (x, *initial states)."""
+        if steps.lengths is not None or steps.resets is not None:
+            return self._run(self._place(call, tensors, steps, keep=keep), steps)
+        # As `_place`, which would cost as much as a small kernel.
         x = tensors[0]
         output = x.new_empty(*call.output)
-        final = tuple([x.new_empty(*shape) for shape in call.states])
-        saved = self.library.kept(call.saved * call.rows, x) if keep else None
-        kept = x if saved is None else saved
-        call.run(self.library.addresses((x, kept, output, *tensors[1:], *final)))
+        final = tuple(starmap(x.new_empty, call.states))
+        saved = None
+        if keep:
+            count, item = call.saved * call.rows, self.item
+            small = count * item < LARGE
+            saved = x.new_empty(count) if small else self.library.room(count, x, item)
+        read = (x, x if saved is None else saved, output, *tensors[1:], *final)
+        where = list(map(self.library.pointer, read))
+        if min(where) < LOW:
+            self.library.check_memory(read)
+        call.run(where)
         return output, final, saved
 
-    def _rows(
+    def _run(
         self,
         laid: Laid,
         steps: Steps,
-        base: tuple[Array, ...] | None,
-        most_threads: int | None,
-    ) -> None:
-        """Run with resets, or where rows have lengths of their own."""
-        start, final = arrays(laid.read[1 : self.count]), arrays(laid.final)
-        copies = steps.resets is not None and steps.reset_to == "h0"
-        back = tuple(map(np.ascontiguousarray, base or start)) if copies else ()
-        begin, seed, resets = first_states(steps, start, back), steps.seed or 0, steps.resets
-        own = laid.buffers[: -2 * len(start)] if start else laid.buffers
-        pack = packing(steps)
-        if pack is not None:
-            rows = Ragged(pack, begin, final, back, resets, 1)
-            laid.run.ragged(own, rows, seed, (), most_threads)
-            return
-        assert resets is not None
-        flags = dense_flags(resets, backwards=steps.reverse, ahead=1)
-        where = [*own, *map(address, (*begin, *final, *back, flags))]
-        laid.run(where, seed, (), most_threads)
+        base: tuple[Array, ...] | None = None,
+        most_threads: int | None = None,
+    ) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None]:
+        seed = steps.seed or 0
+        if laid.packing is None and steps.resets is None:
+            laid.run(laid.buffers, seed, (), most_threads)
+            return laid.output, laid.final, laid.saved
+        states = arrays((*laid.read[1 : self.count], *laid.final))
+        start, final = states[: self.count - 1], states[self.count - 1 :]
+        back: tuple[Array, ...] = ()
+        if steps.resets is not None:
+            if steps.reset_to == "h0":
+                back = tuple(map(np.ascontiguousarray, base or start))
+            start = first_states(steps, start, back)
+        before = laid.buffers[: len(laid.buffers) - 2 * len(start)]
+        rows = Ragged(laid.packing, start, final, back, steps.resets, 1)
+        laid.run.ragged(before, rows, seed, (), most_threads)
+        return laid.output, laid.final, laid.saved
 
     def lay(
         self,
@@ -117,68 +124,59 @@ class Forwards(Calls):
         ``into`` [time, batch, axis] holds where values of each step go, the output by default;
         ``row`` is the caller's number of the first row, for drawn masks.
         """
-        library = self.library
-        call = self._found(tensors, steps, keep, into, final, row)
-        if call is None:
-            tensors = tuple(map(library.by_rows, tensors))
-            call = self._found(tensors, steps, keep, into, final, row)
-            assert call is not None
-        x = tensors[0]
+        key: list[Any] = [keep, into is None, len(tensors[0]), steps.reverse, steps.first, row]
+        key += (steps.lengths is None, cleared(steps, "copy"), steps.narrow)
+        for name, place in (into or {}).items():
+            key += (name, place.stride())
+        for place in final or ():
+            key.append(place.stride(0))
+        asked = steps, keep, into, final, row
+        call = self.get(key, tensors, tensors, tensors, *asked)
+        if call is UNEVEN:
+            tensors = tuple(map(self.library.by_rows, tensors))
+            call = self.get(key, tensors, tensors, tensors, *asked)
+        return self._place(call, tensors, steps, keep=keep, into=into, final=final, saved=saved)
+
+    def _place(
+        self,
+        call: Forward,
+        tensors: tuple[Tensor, ...],
+        steps: Steps,
+        *,
+        keep: bool,
+        into: Mapping[str, Tensor] | None = None,
+        final: tuple[Tensor, ...] | None = None,
+        saved: Tensor | None = None,
+    ) -> Laid:
+        """Give a call's results their places."""
+        x, library = tensors[0], self.library
         stores = (x.new_empty(*call.output),) if into is None else tuple(into.values())
         if final is None:
-            final = tuple([x.new_empty(*shape) for shape in call.states])
+            final = tuple(starmap(x.new_empty, call.states))
         pack = None if steps.lengths is None else packing(steps)
         if keep and saved is None:
-            saved = library.kept(call.saved * (call.rows if pack is None else pack.valid), x)
+            rows = call.rows if pack is None else pack.valid
+            saved = library.room(call.saved * rows, x, self.item)
         kept = x if saved is None else saved
         where = library.addresses((x, kept, *stores, *tensors[1 : self.count], *final))
         if pack is not None and into is None:
             pack.blank(array(stores[0]))
-        return Laid(call.run, where, stores[0] if stores else None, final, saved, tensors)
+        output = stores[0] if stores else None
+        return Laid(call.run, where, output, final, saved, tensors, pack)
 
-    def _found(
-        self,
-        tensors: tuple[Tensor, ...],
-        steps: Steps,
-        keep: bool,
-        into: Mapping[str, Tensor] | None,
-        final: tuple[Tensor, ...] | None,
-        row: int,
-    ) -> Forward | None:
-        """The prepared call, None where tensors must be laid out anew for it."""
-        library, ragged = self.library, steps.lengths is not None
-        key: list[Any] = [keep, len(tensors[0]), steps.reverse, steps.first, ragged]
-        key += (cleared(steps, "copy"), steps.narrow, row)
-        if into is not None:
-            for name, place in into.items():
-                key += (name, place.stride())
-        if final is not None:
-            key += [place.stride(0) for place in final]
-        try:
-            key += library.addresses(tensors[self.count :])
-        except RuntimeError:  # a fake or functional one
-            library.check(self.called, tensors)
-            raise
-        short = tuple(key)
-        call: Forward | None = self.found.get(short, tensors)
-        if call is None:
-            library.check(self.called, tensors)
-            for tensor in tensors:
-                key += (tensor.shape, tensor.stride(), library.unusual(tensor))
-            call = self.calls.get(tuple(key))
-            if call is None:
-                if any(library.by_rows(tensor) is not tensor for tensor in tensors):
-                    return None
-                call = self.prepare(tensors, steps, keep=keep, into=into, final=final, row=row)
-                self.remember(tuple(key), call)
-            self.found.keep(short, tensors, call)
-        return call
+    def check(self, tensors: tuple[Tensor, ...], *_: Any) -> None:
+        """Raises for a tensor that no kernel may read."""
+        self.library.check(self.called, tensors)
+
+    def make(self, tensors: tuple[Tensor, ...], steps: Steps, *asked: Any) -> Any:
+        """A prepared call, or `UNEVEN`."""
+        uneven = any(self.library.by_rows(tensor) is not tensor for tensor in tensors)
+        return UNEVEN if uneven else self.prepare(tensors, steps, *asked)
 
     def prepare(
         self,
         tensors: tuple[Tensor, ...],
         steps: Steps,
-        *,
         keep: bool,
         into: Mapping[str, Tensor] | None = None,
         final: tuple[Tensor, ...] | None = None,

@@ -1,11 +1,11 @@
-"""Calls that are made often: all is laid out but where their buffers lie."""
+"""Calls that are made often: all is laid out but where their buffers lie; and found again."""
 
 from __future__ import annotations
 
 import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -13,11 +13,11 @@ from grus.errors import InputError
 from grus.kernels import call as calls
 from grus.kernels.argument_block import Frame, Sizes
 from grus.kernels.call import Kernel, Launcher
-from grus.kernels.masks import LOW
 from grus.kernels.memory import address, give, take
 from grus.kernels.split import Split, choose
 from grus.kernels.terms import Terms
-from grus.runtime.rows import Packing, Rows, States, Tables
+from grus.runtime.buffer import Library, Tensor
+from grus.runtime.rows import Drawn, Packing, Rows, States, Tables, dense_flags
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Finish = Callable[[Frame, int], Terms]
@@ -28,6 +28,68 @@ SPARE_BYTES = 64 * 1024
 """Memory up to this size stays with a call that is made again, where it is found at once."""
 MOST_TERMS = 64
 """Numbers of valid steps whose terms are kept."""
+
+
+Call = TypeVar("Call")
+Key = tuple[Any, ...]
+
+
+class Known(Generic[Call]):
+    """Prepared calls by a few numbers and the tensors that they are for: types, dtypes, shapes,
+    strides, what a library does with a tensor when it is read.
+
+    That is a long key to make in Python and one question for a library's own `guards`, which is
+    asked first about the last call that had the numbers.
+    """
+
+    MOST = 256
+    """Calls kept; beyond it all are forgotten and made again."""
+
+    def __init__(self, library: Library) -> None:
+        self.library = library
+        self.last: dict[Key, tuple[Callable[..., bool], tuple[int, ...], Call]] = {}
+        self.every: dict[Key, Call] = {}
+
+    def get(self, key: Key, tensors: Sequence[Tensor]) -> Call | None:
+        """The last call with this key, if it was for tensors like these, of which ``key`` says how
+        many there are."""
+        entry = self.last.get(key)
+        if entry is None:
+            return None
+        alike, pattern, call = entry
+        if pattern:
+            if any(tensors[k] is not tensors[first] for k, first in enumerate(pattern)):
+                return None
+            tensors = [tensors[k] for k, first in enumerate(pattern) if k == first]
+        return call if alike(*tensors) else None
+
+    def get_or_make(self, key: Key, tensors: Sequence[Tensor], make: Callable[[], Call]) -> Call:
+        """The call for tensors like these, made where there is none."""
+        whole = list(key)
+        for tensor in tensors:
+            whole += (tensor.shape, tensor.stride(), self.library.unusual(tensor))
+        call = self.every.get(tuple(whole))
+        if call is None:
+            call = make()
+            if len(self.every) >= self.MOST:
+                self.every.clear()
+            self.every[tuple(whole)] = call
+        self.keep(key, tensors, call)
+        return call
+
+    def keep(self, key: Key, tensors: Sequence[Tensor], call: Call) -> None:
+        """Keep a call for tensors like these, if the library has guards."""
+        if self.library.guards is None:
+            return
+        if len(self.last) >= self.MOST:
+            self.last.clear()
+        # Guards want to see a tensor once that is given twice: where each stands first.
+        places = {id(tensor): k for k, tensor in reversed([*enumerate(tensors)])}
+        pattern: tuple[int, ...] = ()
+        if len(places) < len(tensors):
+            pattern = tuple(places[id(tensor)] for tensor in tensors)
+            tensors = [tensors[k] for k in dict.fromkeys(pattern)]
+        self.last[key] = self.library.guards(tensors), pattern, call
 
 
 class Part(NamedTuple):
@@ -43,10 +105,11 @@ class Part(NamedTuple):
 
 
 class Ragged(NamedTuple):
-    """What a call of rows of many lengths reads beside its buffers. The states are [batch, size],
-    in the caller's order; ``base`` are those that are put back, or collected, at ``resets``."""
+    """What a call with lengths (None: all rows have all steps) or resets reads beside its buffers.
+    The states are [batch, size], in the caller's order; ``base`` are those that are put back, or
+    collected, at ``resets``; a step is cleared where the one ``ahead`` of it is a reset."""
 
-    packing: Packing
+    packing: Packing | None
     start: States
     final: States
     base: States
@@ -132,8 +195,9 @@ class Prepared:
     ) -> None:
         """Run with the buffers at these addresses, then what follows, whose buffers are these, the
         sums, 0, then ``results``. ``seed`` is that of drawn masks."""
-        with choose(self.work, most_threads) as split:
-            # As `_laid` and `_begin`, whose calls would cost as much as a small kernel.
+        # As `_laid` and `_begin`, whose calls would cost as much as a small kernel.
+        split = choose(self.work, most_threads)
+        try:
             laid = self.templates.get(split) or self._laid(split)
             try:
                 one = laid.spare.pop()
@@ -147,6 +211,9 @@ class Prepared:
             if self.kernel.streams:
                 self.drawn.put(block, self.kernel.at, seed)
             self.run(one.address)
+        finally:
+            if split.by_hidden:
+                split.release()
         if self.finish is None and laid.frame.bytes <= SPARE_BYTES:
             laid.spare.append(one)
             return
@@ -160,20 +227,27 @@ class Prepared:
         results: Sequence[int] = (),
         most_threads: int | None = None,
     ) -> None:
-        """The same where rows have lengths of their own; ``buffers`` are those before the states,
-        which are taken to the kernel's order and brought back."""
+        """The same with lengths or resets; ``buffers`` are those before the states. Where rows have
+        lengths of their own, the states are taken to the kernel's order and brought back."""
         pack, at = rows.packing, self.kernel.at
+        if pack is None:
+            assert rows.resets is not None
+            flags = dense_flags(rows.resets, backwards=self.backwards, ahead=rows.ahead)
+            where = [*buffers, *map(address, (*rows.start, *rows.final, *rows.base, flags))]
+            self(where, seed, results, most_threads)
+            return
         sizes = (pack.longest, *self.sizes[1:])
-        with choose(self.kernel.work_of(sizes), most_threads) as split:
+        split = choose(self.kernel.work_of(sizes), most_threads)
+        try:
             laid, dealt = self._laid(split), pack.deal(split.slices)
             order = dealt.order
             begin = [s.take(order, axis=0) for s in rows.start]
             end = [np.empty_like(b) for b in begin]
             base = [b.take(order, axis=0) for b in rows.base]
-            flags: list[Array] = []
+            states = [*begin, *end, *base]
             if rows.resets is not None:
-                flags = [dealt.flags(rows.resets, backwards=self.backwards, ahead=rows.ahead)]
-            where = [*buffers, *map(address, (*begin, *end, *base, *flags))]
+                states.append(dealt.flags(rows.resets, self.backwards, rows.ahead))
+            where = [*buffers, *map(address, states)]
             one = self._begin(laid, split)
             block, known = one.block, dealt.known.get(self)
             if known is None:
@@ -188,6 +262,9 @@ class Prepared:
                 drawn = self._drawn(order, steps)
                 drawn.put(block, at, seed)
             self.run(one.address)
+        finally:
+            if split.by_hidden:
+                split.release()
         for theirs, ours in zip((*rows.final, *rows.base), (*end, *base), strict=True):
             theirs[dealt.order] = ours
         self._end(laid, one, buffers, results, pack.valid, most_threads)
@@ -291,22 +368,3 @@ class Begun:
         self.address = self.block.buffer_info()[0]
         self.held = take(laid.frame.bytes)
         self.zeroed = kernel.place(self.held, laid.frame, self.block, laid.offsets, split)
-
-
-@dataclass(frozen=True, eq=False)
-class Drawn:
-    """What drawn masks depend on, beside the unit: [batch] the caller's row and the time of the
-    first step of each row, 1 or -1 from step to step, the stream of each mask."""
-
-    rows: Array
-    first: Array
-    sign: int
-    streams: dict[str, int]
-
-    def put(self, block: array.array[int], at: dict[str, int], seed: int) -> None:
-        """Into a block; the arrays live as long as this does."""
-        block[at["seed.low"]], block[at["seed.high"]] = seed & LOW, seed >> 32 & LOW
-        block[at["mask.rows"]], block[at["mask.first"]] = map(address, (self.rows, self.first))
-        block[at["mask.sign"]] = self.sign
-        for name, stream in self.streams.items():
-            block[at[name]] = stream

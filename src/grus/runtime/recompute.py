@@ -41,7 +41,8 @@ def forward(
     if final is None:
         final = tuple([s.new_empty(*s.shape) for s in start])
     if saved is None:
-        saved = calls.library.kept(len(parts) * sum(math.prod(s.shape) for s in start), x)
+        count = len(parts) * sum(math.prod(s.shape) for s in start)
+        saved = calls.library.room(count, x, calls.item)
     state: tuple[Tensor, ...] = start
     base = arrays(start)
     for (first, end), places in zip(parts, _states(saved, len(parts), start), strict=True):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import array
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 
-from grus.kernels import Steps
+from grus.kernels import LOW, Steps, address
 
 Array = np.ndarray[Any, np.dtype[Any]]
 States = tuple[Array, ...]
@@ -125,10 +126,29 @@ class Rows:
         self.known[call] = tables
         return tables
 
-    def flags(self, resets: Array, *, backwards: bool, ahead: int) -> Array:
+    def flags(self, resets: Array, backwards: bool, ahead: int) -> Array:
         """[time, batch] bytes in the kernel's order: whether the step ``ahead`` of each one, in the
         order in which they are taken, is a reset."""
         return flags(resets[:, self.order], self.lengths, backwards=backwards, ahead=ahead)
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """What drawn masks depend on, beside the unit: [batch] the caller's row and the time of the
+    first step of each row, 1 or -1 from step to step, the stream of each mask."""
+
+    rows: Array
+    first: Array
+    sign: int
+    streams: dict[str, int]
+
+    def put(self, block: array.array[int], at: dict[str, int], seed: int) -> None:
+        """Into a block; the arrays live as long as this does."""
+        block[at["seed.low"]], block[at["seed.high"]] = seed & LOW, seed >> 32 & LOW
+        block[at["mask.rows"]], block[at["mask.first"]] = map(address, (self.rows, self.first))
+        block[at["mask.sign"]] = self.sign
+        for name, stream in self.streams.items():
+            block[at[name]] = stream
 
 
 def first_states(steps: Steps, start: States, base: States) -> States:

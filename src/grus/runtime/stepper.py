@@ -49,9 +49,7 @@ class PackedStep:
             stacked, row = weights[family], weights[family].strides[0]
             tensors += (address(stacked), row, stacked.shape[0] // len(gates) * row)
         launcher = Launcher(program, by_family(cell).sources(program.plan.cell.weights))
-        frame, block, offsets = launcher.template(
-            sizes, ALONE.split, calls.CHUNK_BYTES, tuple(tensors)
-        )
+        frame, block, offsets = launcher.template(sizes, ALONE, calls.CHUNK_BYTES, tuple(tensors))
         self._memory = np.zeros(frame.bytes + ALIGN, np.uint8)
         begin = address(self._memory)
         self._block, self._run = block[:], program.compiled.call

@@ -8,6 +8,7 @@ from grus.traces.flow import Flow, gradient_flow, share, table
 from grus.traces.layer import trace
 from grus.traces.measures import HEAD, Measures, measures
 from grus.traces.parts import keeps
+from grus.traces.record import state_name
 from grus.traces.recorded import Trace
 from grus.traces.runs import flow_run, open_run, trace_text
 from grus.traces.summary import summaries
@@ -23,6 +24,7 @@ __all__ = [
     "measures",
     "open_run",
     "share",
+    "state_name",
     "summaries",
     "table",
     "trace",

@@ -1,4 +1,4 @@
-"""How much of a loss reaches each earlier state, and freshly drawn layers to ask it of."""
+"""How much of a loss reaches each earlier state of a layer, trained or freshly drawn."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ def draw(
     """
     if not math.isfinite(gain):
         raise InputError(f"gain must be a finite number, got {gain}")
-    given = [i.name for i in cell.inputs if i.name != "x" and i.keep is None]
-    if given:
-        raise InputError(f"cell {cell.name} needs the masks {', '.join(given)}")
-    for one, other in cell.shapes.equal:
-        if size[one] != size[other]:
+    masks = [i.name for i in cell.inputs if i.name != "x" and i.keep is None]
+    if masks:
+        raise InputError(f"cell {cell.name} needs the masks {', '.join(masks)}")
+    for axis, other in cell.shapes.equal:
+        if size[axis] != size[other]:
             raise InputError(
-                f"cell {cell.name} needs {one} = {other}, got {size[one]} and {size[other]}"
+                f"cell {cell.name} needs {axis} = {other}, got {size[axis]} and {size[other]}"
             )
-    bound, found = 1 / math.sqrt(size["hidden"]), {}
+    bound, weights = 1 / math.sqrt(size["hidden"]), {}
     for family in cell.families:
         shape = cell.family_shape(family, dict(size))
         drawn = rng.uniform(-bound, bound, shape)
-        found[family] = np.full(shape, NORMS[family]) if family in NORMS else drawn
-    if "U" in found:
-        found["U"] = found["U"] * gain
+        weights[family] = np.full(shape, NORMS[family]) if family in NORMS else drawn
+    if "U" in weights:
+        weights["U"] = weights["U"] * gain
     biased = cell.families.get("b", ())
     for gate, value in gate_bias.items():
         if gate not in biased or not math.isfinite(value):
@@ -60,8 +60,8 @@ def draw(
                 f"cell {cell.name} has no bias of a gate {gate[:60]!r} to set to {value}; gates"
                 f" with one: {', '.join(biased) or 'none'}"
             )
-        found["b"].reshape(len(biased), -1)[biased.index(gate)] = value
-    return found
+        weights["b"].reshape(len(biased), -1)[biased.index(gate)] = value
+    return weights
 
 
 FAR = 1e3
@@ -89,16 +89,15 @@ class Flow:
     @cached_property
     def rows(self) -> Array:
         """[lag, row]: the norm over all states of the cell together."""
-        found, *others = self.by_state.values()
+        norms, *others = self.by_state.values()
         for other in others:
-            found = np.hypot(found, other)
-        return found
+            norms = np.hypot(norms, other)
+        return norms
 
     @cached_property
     def norms(self) -> Array:
         """[lag]: the median over the rows."""
-        found: Array = np.median(self.rows, axis=1)
-        return found
+        return np.asarray(np.median(self.rows, axis=1))
 
     @cached_property
     def rate(self) -> float:
@@ -131,10 +130,10 @@ class Flow:
     def row(self) -> tuple[str, ...]:
         """A line of the table under `HEAD`."""
         halves = np.log(2) / -np.log(self.rate) if 0 < self.rate < 1 else 0.0
-        said = f"{halves:.3g} steps" if halves else "1 step" if not self.rate else "never"
-        rate, said = ("-", "-") if np.isnan(self.rate) else (f"x {self.rate:.4g}", said)
+        halved = f"{halves:.3g} steps" if halves else "1 step" if not self.rate else "never"
+        rate, halved = ("-", "-") if np.isnan(self.rate) else (f"x {self.rate:.4g}", halved)
         share = "-" if np.isnan(self.share) else f"{self.share:.2g}"
-        return self.name, rate, said, share, self.verdict
+        return self.name, rate, halved, share, self.verdict
 
     def json(self) -> dict[str, Any]:
         """All numbers; null where one is not finite."""
@@ -203,8 +202,8 @@ def gradient_flow(
         starts[at], begun = done.state, done.output
     across = rng.normal(size=(x.shape[1], begun.shape[-1]))
     across /= np.linalg.norm(across, axis=1, keepdims=True)
-    found = through(cell, layers, x[len(x) - lags - 1 :], starts, across)
-    return Flow(name or label or cell.name, cell, found[-1])
+    by_layer = through(cell, layers, x[len(x) - lags - 1 :], starts, across)
+    return Flow(name or label or cell.name, cell, by_layer[-1])
 
 
 def through(
@@ -219,16 +218,16 @@ def through(
     ``x`` [time, batch, input] float64; ``starts`` are each layer's initial states; ``dy`` [batch,
     size] is the loss' gradient in the last layer's output at the last step.
     """
-    given = [x]
+    inputs = [x]
     for weights, start in zip(layers[:-1], starts, strict=False):
-        given.append(run(cell, weights, given[-1], start, threads=1).output)
+        inputs.append(run(cell, weights, inputs[-1], start, threads=1).output)
     above = np.zeros((len(x), *dy.shape))
     above[-1] = dy
-    found: list[dict[str, Array]] = []
-    for weights, start, below in reversed(list(zip(layers, starts, given, strict=True))):
+    norms: list[dict[str, Array]] = []
+    for weights, start, below in reversed(list(zip(layers, starts, inputs, strict=True))):
         states, above = adjoints(cell, weights, below, start, above, threads=1)
-        found.insert(0, {s: _norm(a[::-1]) for s, a in states.items()})
-    return found
+        norms.insert(0, {s: _norm(a[::-1]) for s, a in states.items()})
+    return norms
 
 
 def share(norms: Sequence[float] | Array) -> float:
@@ -263,8 +262,7 @@ def _norm(gradient: Array) -> Array:
     most = np.abs(gradient).max(axis=-1)
     scale = np.where((most > 0) & np.isfinite(most), most, 1.0)
     with np.errstate(over="ignore", invalid="ignore"):
-        found: Array = scale * np.sqrt(((gradient / scale[..., None]) ** 2).sum(axis=-1))
-    return found
+        return np.asarray(scale * np.sqrt(((gradient / scale[..., None]) ** 2).sum(axis=-1)))
 
 
 def _plain(numbers: Array) -> list[float | None]:

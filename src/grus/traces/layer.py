@@ -11,7 +11,7 @@ import numpy as np
 from grus.equations import Cell
 from grus.errors import InputError, needed_for
 from grus.kernels.backend import backend
-from grus.traces.record import Chosen, Recording, Selection, Stack, record, state_name
+from grus.traces.record import Chosen, Recording, Selection, StackedLayers, record, state_name
 from grus.traces.recorded import Trace
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ WIDE = ("float32", "float64")
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class TracedStack:
     """A stack of layers, and the layout of its input. Its arrays are the parameters' own memory."""
 
-    stack: Stack
+    stack: StackedLayers
     inputs: int
     sizes: dict[str, int]
     """Of the axes of states: hidden, and projection where there is one."""
@@ -52,7 +52,7 @@ class Inputs:
     lengths: Any
 
 
-def read(layer: Any) -> Source:
+def read(layer: Any) -> TracedStack:
     """A layer's cell and weights. Raises InputError for what is no layer that a trace can read."""
     from grus.dialects import TorchRecord
     from grus.dialects.torch_record import current
@@ -70,16 +70,16 @@ def read(layer: Any) -> Source:
     rows = []
     for end in suffixes(layer.num_layers, layer.bidirectional):
         tensors = current(layer, [name + end for name in names])
-        found = {name: tensors[name + end] for name in names}
-        for name, tensor in [("the layer", first), *((n + end, t) for n, t in found.items())]:
+        weights = {name: tensors[name + end] for name in names}
+        for name, tensor in [("the layer", first), *((n + end, t) for n, t in weights.items())]:
             if not tensor.is_cpu or tensor.dtype != first.dtype or _name(tensor) not in WIDE:
                 raise InputError(
                     "the kernels write a trace in float32 or float64 on the CPU;"
                     f" {name} is {_name(tensor)} on {tensor.device}"
                 )
-        rows.append(bind(record, names).weights(tuple(found.values())))
-    stack = Stack(cell, tuple(rows), layer.bidirectional)
-    return Source(stack, layer.input_size, axes, layer.batch_first, np.dtype(_name(first)))
+        rows.append(bind(record, names).weights(tuple(weights.values())))
+    stack = StackedLayers(cell, tuple(rows), layer.bidirectional)
+    return TracedStack(stack, layer.input_size, axes, layer.batch_first, np.dtype(_name(first)))
 
 
 def _base(layer: Any) -> Any:
@@ -103,7 +103,7 @@ def _base(layer: Any) -> Any:
     return base
 
 
-def joined(sources: Sequence[Source]) -> Source:
+def joined(sources: Sequence[TracedStack]) -> TracedStack:
     """Layers that follow each other, of one cell and one direction, as one stack."""
     rows = tuple(row for source in sources for row in source.stack.rows)
     return replace(sources[0], stack=replace(sources[0].stack, rows=rows))
@@ -113,7 +113,7 @@ def _name(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def sequence(source: Source, x: Any, lengths: Any, resets: Any) -> Inputs:
+def sequence(source: TracedStack, x: Any, lengths: Any, resets: Any) -> Inputs:
     """The input in any form that a layer takes. Raises InputError."""
     from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
@@ -150,7 +150,7 @@ def plain(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
     return value
 
 
-def start(source: Source, state: Any, given: Inputs) -> list[tuple[Array, ...]]:
+def start(source: TracedStack, state: Any, inputs: Inputs) -> list[tuple[Array, ...]]:
     """The initial states of each row of h_n, each [batch, size]; None is zeros. InputError."""
     import torch
 
@@ -159,25 +159,25 @@ def start(source: Source, state: Any, given: Inputs) -> list[tuple[Array, ...]]:
     cell, rows = source.cell, source.stack.rows
     if state is not None:
         several = state if isinstance(state, (tuple, list)) else [state]
-        arrays = [plain("state", one, source.dtype) for one in several]
+        arrays = [plain("state", value, source.dtype) for value in several]
         # Copied: torch warns of memory that may not be written to.
-        state = tuple(torch.from_numpy(one.copy()) for one in arrays)
-    like = torch.empty((0, given.x.shape[1], 0), dtype=getattr(torch, source.dtype.name))
+        state = tuple(torch.from_numpy(array.copy()) for array in arrays)
+    like = torch.empty((0, inputs.x.shape[1], 0), dtype=getattr(torch, source.dtype.name))
     sizes = [source.sizes[cell.shapes.states[s]] for s in cell.states]
-    found = initial(cell.states, sizes, len(rows), like, state, given.dims)
-    return [tuple(np.ascontiguousarray(s.numpy()) for s in row) for row in found]
+    states = initial(cell.states, sizes, len(rows), like, state, inputs.dims)
+    return [tuple(np.ascontiguousarray(s.numpy()) for s in row) for row in states]
 
 
-def both_ways(given: Inputs, resets: Any, reset_to: ResetTo) -> Directions:
+def both_ways(inputs: Inputs, resets: Any, reset_to: ResetTo) -> Directions:
     """The steps forward, and backward in time. Raises InputError."""
     import torch
 
     from grus.layers.inputs import axes
     from grus.layers.stepping import directions
 
-    like = torch.empty((*given.x.shape[:2], 0))
-    stand = axes(given.dims, given.batch_first)
-    return directions(like, given.lengths, resets, reset_to, stand)
+    like = torch.empty((*inputs.x.shape[:2], 0))
+    stand = axes(inputs.dims, inputs.batch_first)
+    return directions(like, inputs.lengths, resets, reset_to, stand)
 
 
 def trace(
@@ -235,7 +235,7 @@ def trace(
 
 
 def follow(
-    source: Source,
+    source: TracedStack,
     x: Any,
     state: Any,
     asked: Selection,
@@ -249,16 +249,16 @@ def follow(
     if backend() != "kernels":
         raise InputError("the kernels write a trace, and here they are off (GRUS_BACKEND)")
     cell, stack = source.cell, source.stack
-    given = sequence(source, x, lengths, resets)
-    begin, how = start(source, state, given), both_ways(given, resets, reset_to)
-    time, batch = given.x.shape[:2]
+    inputs = sequence(source, x, lengths, resets)
+    begin, how = start(source, state, inputs), both_ways(inputs, resets, reset_to)
+    time, batch = inputs.x.shape[:2]
     request = asked.request(cell, (stack.layers, stack.directions, time, source.sizes["hidden"]))
     labels = _labels(tokens, time, request.steps)
-    found = record(stack, given.x, begin, how, request)
+    values = record(stack, inputs.x, begin, how, request)
     counted = how[0].lengths
     return Trace(
         cell,
-        {state_name(cell, name): array for name, array in found.items()},
+        {state_name(cell, name): array for name, array in values.items()},
         _starts(source, begin, request),
         request.layers,
         request.directions,
@@ -269,24 +269,26 @@ def follow(
     )
 
 
-def _starts(source: Source, begin: list[tuple[Array, ...]], request: Recording) -> dict[str, Array]:
+def _starts(
+    source: TracedStack, begin: list[tuple[Array, ...]], request: Recording
+) -> dict[str, Array]:
     """[layer, direction, batch, unit] of each state, of what is recorded."""
-    cell, found = source.cell, {}
+    cell, starts = source.cell, {}
     for at, state in enumerate(cell.states):
         each = np.stack([row[at] for row in begin])
         each = each.reshape(source.stack.layers, source.stack.directions, *each.shape[1:])
         each = each[request.layers][:, request.directions]
-        found[state] = each[..., request.units] if cell.shapes.states[state] == "hidden" else each
-    return found
+        starts[state] = each[..., request.units] if cell.shapes.states[state] == "hidden" else each
+    return starts
 
 
 def _labels(tokens: Sequence[str] | None, time: int, steps: Array) -> tuple[str, ...] | None:
     """The labels of the recorded steps."""
     if tokens is None:
         return None
-    given = list(tokens)
-    if len(given) != time:
-        raise InputError(f"tokens must be {time}, one for each step of x, got {len(given)}")
-    if not all(isinstance(token, str) for token in given):
+    labels = list(tokens)
+    if len(labels) != time:
+        raise InputError(f"tokens must be {time}, one for each step of x, got {len(labels)}")
+    if not all(isinstance(token, str) for token in labels):
         raise InputError("tokens must be texts, one for each step of x")
-    return tuple(given[step] for step in steps)
+    return tuple(labels[step] for step in steps)

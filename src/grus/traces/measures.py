@@ -92,9 +92,9 @@ class Measures:
         for at, where in self._places():
             for name in self.mean:
                 shares = (self.mean[name][at].mean(), self.left[name][at], self.right[name][at])
-                reset = _said(self.reset[name][at].mean()) if name in self.reset else "-"
-                said = (f"{shares[0]:.2f}", *(f"{np.mean(share):.0%}" for share in shares[1:]))
-                rows.append((where, name, *said, reset, "-", "-", "-"))
+                reset = _number(self.reset[name][at].mean()) if name in self.reset else "-"
+                texts = (f"{shares[0]:.2f}", *(f"{np.mean(share):.0%}" for share in shares[1:]))
+                rows.append((where, name, *texts, reset, "-", "-", "-"))
             for name, norm in self.norm.items():
                 lives = _lives(self.half_life[name][at]) if name in self.half_life else "-"
                 dead = f"{int(self.dead[name][at].sum())} of {self.dead[name].shape[-1]}"
@@ -102,18 +102,18 @@ class Measures:
         return rows
 
     def json(self) -> dict[str, Any]:
-        """Everything, in lists and numbers; null where a half-life has no end or no number is."""
-        found: dict[str, Any] = {
+        """Everything, in lists and numbers; null for a half-life without end and for NaN."""
+        content: dict[str, Any] = {
             "cell": {"name": self.cell.name, "equations": str(self.cell).splitlines()},
             "axes": ["layer", "direction", "unit"],
             "thresholds": {"left": LEFT, "right": RIGHT, "dead": DEAD, "warm_up": WARM_UP},
             "keep": dict(self.keep),
         }
         for name in ("layers", "directions", "steps", "units"):
-            found[name] = getattr(self, name).tolist()
+            content[name] = getattr(self, name).tolist()
         for name in ("mean", "left", "right", "reset", "half_life", "dead", "norm"):
-            found[name] = {key: _plain(array) for key, array in getattr(self, name).items()}
-        return found
+            content[name] = {key: _plain(array) for key, array in getattr(self, name).items()}
+        return content
 
     def _places(self) -> Iterator[tuple[tuple[int, int], str]]:
         for k, layer in enumerate(self.layers):
@@ -158,12 +158,11 @@ def half_life(factor: Array) -> Array:
     """ln 2 / -mean(ln |factor|) over time and rows of [layer, direction, time, batch, unit]."""
     with np.errstate(divide="ignore"):
         rate = np.maximum(-_mean(np.log(np.abs(factor))), 0.0)
-        found: Array = np.log(2) / (rate + 0.0)
-    return found
+        return np.asarray(np.log(2) / (rate + 0.0))
 
 
 def dead(state: Array, trace: Trace) -> Array:
-    """Whether each unit hardly moves: bool [layer, direction, unit]; not where nothing is known."""
+    """Whether each unit hardly moves: bool [layer, direction, unit]; False where all is NaN."""
     later, first = state.copy(), round(len(trace.steps) * WARM_UP)
     for d, direction in enumerate(trace.directions):  # the backward one begins at the end
         begun = slice(len(trace.steps) - first, None) if direction else slice(first)
@@ -173,8 +172,7 @@ def dead(state: Array, trace: Trace) -> Array:
     centre = np.where(known, later, 0).sum(axis=(2, 3)) / count
     apart = np.where(known, later - centre[:, :, None, None], 0) ** 2
     still = np.sqrt(apart.sum(axis=(2, 3)) / count) < DEAD
-    found: Array = still & known.any(axis=(2, 3))
-    return found
+    return np.asarray(still & known.any(axis=(2, 3)))
 
 
 def _factor(trace: Trace, factor: Expr, state: Array) -> Array:
@@ -183,18 +181,15 @@ def _factor(trace: Trace, factor: Expr, state: Array) -> Array:
     }
     if isinstance(factor, Const):
         return np.where(np.isnan(state), np.nan, factor.value)
-    found: Array = evaluate(factor, leaves)
-    return found
+    return np.asarray(evaluate(factor, leaves))
 
 
 def _mean(values: Array) -> Array:
-    found: Array = np.nanmean(values, axis=(2, 3))
-    return found
+    return np.asarray(np.nanmean(values, axis=(2, 3)))
 
 
 def _share(values: Array, where: Array) -> Array:
-    found: Array = where.sum(axis=(2, 3)) / (~np.isnan(values)).sum(axis=(2, 3))
-    return found
+    return np.asarray(where.sum(axis=(2, 3)) / (~np.isnan(values)).sum(axis=(2, 3)))
 
 
 def _norm(state: Array) -> Array:
@@ -202,18 +197,17 @@ def _norm(state: Array) -> Array:
     norms = np.sqrt((state**2).sum(axis=-1))
     known = ~np.isnan(norms)
     with np.errstate(invalid="ignore"):
-        found: Array = np.where(known, norms, 0).sum(axis=-1) / known.sum(axis=-1)
-    return found
+        return np.asarray(np.where(known, norms, 0).sum(axis=-1) / known.sum(axis=-1))
 
 
 def _lives(lives: Array) -> str:
     """The median, and what 10 and 90 of 100 units stay below."""
     low, middle, high = np.quantile(lives, (0.1, 0.5, 0.9), method="nearest")
-    between = f" ({_said(low)} to {_said(high)})" if low < high else ""
-    return _said(middle) + between
+    between = f" ({_number(low)} to {_number(high)})" if low < high else ""
+    return _number(middle) + between
 
 
-def _said(number: float) -> str:
+def _number(number: float) -> str:
     return "no end" if np.isinf(number) else f"{number:.3g}"
 
 

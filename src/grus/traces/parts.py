@@ -27,16 +27,16 @@ def resets(cell: Cell) -> tuple[str, ...]:
     """The reset gates: those that multiply the state, or a product with it, on the way to a
     candidate. In the GRU r, in the minimal gated unit f, in the LSTM none."""
     named, known = dict(cell.equations), gates(cell)
-    found: dict[str, None] = {}
+    resetting: set[str] = set()
     results = {f"{state}_next" for state in cell.states} | {"y"}
     for name, expr in cell.equations:
         for node in walk(expr) if name not in results else ():
             if isinstance(node, Apply) and node.op == "mul":
-                one, other = node.args
-                for gate, read in ((one, other), (other, one)):
+                left, right = node.args
+                for gate, read in ((left, right), (right, left)):
                     if isinstance(gate, Name) and gate.name in known and _carries(read, named):
-                        found[gate.name] = None
-    return tuple(gate for gate in known if gate in found)
+                        resetting.add(gate.name)
+    return tuple(gate for gate in known if gate in resetting)
 
 
 def keeps(cell: Cell) -> dict[str, Expr]:
@@ -49,10 +49,10 @@ def keeps(cell: Cell) -> dict[str, Expr]:
     """
     cell = expected(cell)
     named = dict(cell.equations)
-    found = {s: simplify(_factor(named[f"{s}_next"], State(s), named)) for s in cell.states}
+    factors = {s: simplify(_factor(named[f"{s}_next"], State(s), named)) for s in cell.states}
     return {
         s: factor
-        for s, factor in found.items()
+        for s, factor in factors.items()
         if factor != ZERO and not any(isinstance(n, (State, Input, Weight)) for n in walk(factor))
     }
 
@@ -82,25 +82,25 @@ Part = tuple[Expr, Expr]
 """An argument and its factor."""
 
 
-def _product(one: Part, other: Part) -> Expr:
+def _product(left: Part, right: Part) -> Expr:
     """Of two arguments that both hold the state neither is a factor of it."""
-    if ZERO not in (one[1], other[1]):
+    if ZERO not in (left[1], right[1]):
         return ZERO
-    return simplify(one[1] * other[0] + one[0] * other[1])
+    return simplify(left[1] * right[0] + left[0] * right[1])
 
 
-def _clipped(one: Part, other: Part) -> Expr:
+def _clipped(left: Part, right: Part) -> Expr:
     """The factor while the bound, which is a number, is not reached."""
-    bounded = isinstance(one[0], Const) or isinstance(other[0], Const)
-    return simplify(one[1] + other[1]) if bounded else ZERO
+    bounded = isinstance(left[0], Const) or isinstance(right[0], Const)
+    return simplify(left[1] + right[1]) if bounded else ZERO
 
 
 FACTORS: dict[str, Callable[..., Expr]] = {
-    "add": lambda one, other: one[1] + other[1],
-    "sub": lambda one, other: one[1] - other[1],
-    "neg": lambda one: -one[1],
+    "add": lambda left, right: left[1] + right[1],
+    "sub": lambda left, right: left[1] - right[1],
+    "neg": lambda operand: -operand[1],
     "mul": _product,
-    "div": lambda one, other: one[1] / other[0] if other[1] == ZERO else ZERO,
+    "div": lambda left, right: left[1] / right[0] if right[1] == ZERO else ZERO,
     "minimum": _clipped,
     "maximum": _clipped,
 }

@@ -64,18 +64,18 @@ class Recording:
 def notable(cell: Cell) -> tuple[str, ...]:
     """The gates, candidates and states of a cell, and its output: what a trace records unless told
     otherwise. A gate or a candidate is a value that an activation gives."""
-    found = []
+    names = []
     for name, expr in cell.equations:
         active = isinstance(expr, Apply) and expr.op in ACTIVATIONS
         if active or state_name(cell, name) != name or name == cell.output:
-            found.append(name)
-    return tuple(found)
+            names.append(name)
+    return tuple(names)
 
 
 def state_name(cell: Cell, name: str) -> str:
     """A state's own name where ``name`` is the equation of its next value, else ``name``."""
-    own = name.removesuffix("_next")
-    return own if own in cell.states else name
+    state = name.removesuffix("_next")
+    return state if state in cell.states else name
 
 
 def numbers(name: str, asked: Chosen, size: int) -> Array:
@@ -84,10 +84,10 @@ def numbers(name: str, asked: Chosen, size: int) -> Array:
     if asked is None:
         return np.arange(size)
     if isinstance(asked, str):
-        found = numbers(name, _range(name, asked), size)
-        if not len(found):
+        chosen = numbers(name, _range(name, asked), size)
+        if not len(chosen):
             raise InputError(f"{name}: {asked[:80]} is empty; they are 0 to {size - 1}")
-        return found
+        return chosen
     if isinstance(asked, slice):
         if asked.step == 0:
             raise InputError(f"{name}: a range cannot go on by 0")
@@ -95,14 +95,14 @@ def numbers(name: str, asked: Chosen, size: int) -> Array:
             return np.arange(size)[asked][:: -1 if (asked.step or 1) < 0 else 1]
         except (TypeError, ValueError) as error:
             raise InputError(f"{name}: {error}, got {asked}") from None
-    found = np.atleast_1d(np.asarray(asked))
-    if found.ndim != 1 or (found.dtype.kind not in "iu" and found.size):
+    chosen = np.atleast_1d(np.asarray(asked))
+    if chosen.ndim != 1 or (chosen.dtype.kind not in "iu" and chosen.size):
         raise InputError(f"{name} must be a number, a list of them, or a range, got {asked!r:.80}")
-    wrong = found[(found < -size) | (found >= size)]
+    wrong = chosen[(chosen < -size) | (chosen >= size)]
     if len(wrong):
         raise InputError(f"{name}: there is no {wrong[0]}, they are 0 to {size - 1}")
-    found = found.astype(np.int64)
-    return np.unique(np.where(found < 0, found + size, found))
+    chosen = chosen.astype(np.int64)
+    return np.unique(np.where(chosen < 0, chosen + size, chosen))
 
 
 def _range(name: str, text: str) -> slice | list[int]:
@@ -127,7 +127,7 @@ SHORTEST = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Stack:
+class StackedLayers:
     """Layers of a cell: weights by family of each row of h_n, checked, of one dtype."""
 
     cell: Cell
@@ -136,17 +136,17 @@ class Stack:
 
     @property
     def directions(self) -> int:
-        """How many."""
+        """Their number."""
         return 2 if self.bidirectional else 1
 
     @property
     def layers(self) -> int:
-        """How many."""
+        """Their number."""
         return len(self.rows) // self.directions
 
 
 def record(
-    stack: Stack,
+    stack: StackedLayers,
     x: Array,
     start: Sequence[States],
     steps: tuple[Steps, Steps],
@@ -162,37 +162,37 @@ def record(
     sizes = value_sizes(stack.cell, stack.rows[0], start[0])
     lead = (len(request.layers), len(request.directions), len(request.steps), x.shape[1])
     units = {name: _units(stack.cell, name, sizes[name], request) for name in request.names}
-    found = {n: np.empty((*lead, len(u)), x.dtype) for n, u in units.items()}
+    arrays = {n: np.empty((*lead, len(u)), x.dtype) for n, u in units.items()}
     if not all(lead[:3]) or not request.names:
-        return found
+        return arrays
 
-    def row(k: int) -> _Row:
+    def layer_run(k: int) -> _LayerRun:
         layer, direction = divmod(k, stack.directions)
         at = (request.layers == layer, request.directions == direction)
         wanted = at[0].any() and at[1].any()
-        place = tuple(int(np.argmax(one)) for one in at)
-        into = {n: (a[place], units[n]) for n, a in found.items()} if wanted else {}
-        return _Row(stack.cell, stack.rows[k], start[k], steps[direction], request.steps, into)
+        place = tuple(int(np.argmax(axis)) for axis in at)
+        into = {n: (a[place], units[n]) for n, a in arrays.items()} if wanted else {}
+        return _LayerRun(stack.cell, stack.rows[k], start[k], steps[direction], request.steps, into)
 
-    rows = [row(k) for k in range((int(request.layers[-1]) + 1) * stack.directions)]
+    rows = [layer_run(k) for k in range((int(request.layers[-1]) + 1) * stack.directions)]
     if window is None:
-        size = max(one.size for one in rows) * x.shape[1] * x.itemsize * len(rows)
+        size = max(row.size for row in rows) * x.shape[1] * x.itemsize * len(rows)
         window = max(SHORTEST, WINDOW_BYTES // max(size, 1))
     run = _both_ways if stack.bidirectional else _one_way
     run(rows, x, request, window)
-    for one in rows:
-        one.finish()
-    return found
+    for row in rows:
+        row.finish()
+    return arrays
 
 
-def _one_way(rows: Sequence[_Row], x: Array, request: Recording, window: int) -> None:
+def _one_way(rows: Sequence[_LayerRun], x: Array, request: Recording, window: int) -> None:
     for first, end in windows(0, int(request.steps[-1]) + 1, request.steps, window):
         now = x[first:end]
         for k, row in enumerate(rows):
             now = row.run(now, first, end, needed=k + 1 < len(rows))
 
 
-def _both_ways(rows: Sequence[_Row], x: Array, request: Recording, window: int) -> None:
+def _both_ways(rows: Sequence[_LayerRun], x: Array, request: Recording, window: int) -> None:
     time = len(x)
     for k in range(0, len(rows), 2):
         last = k + 2 == len(rows)
@@ -204,8 +204,8 @@ def _both_ways(rows: Sequence[_Row], x: Array, request: Recording, window: int) 
                 ends = (
                     (int(request.steps[0]), time) if direction else (0, int(request.steps[-1]) + 1)
                 )
-            found = list(windows(*ends, request.steps, window))
-            for first, end in reversed(found) if direction else found:
+            cuts = list(windows(*ends, request.steps, window))
+            for first, end in reversed(cuts) if direction else cuts:
                 into = None
                 if output is not None:
                     into = output[first:end, :, direction * size : (direction + 1) * size]
@@ -228,7 +228,7 @@ def _units(cell: Cell, name: str, size: int, request: Recording) -> Array:
     return request.units if cell.shapes.values[name] == "hidden" else np.arange(size)
 
 
-class _Row:
+class _LayerRun:
     """One layer in one direction on its way through the windows."""
 
     def __init__(
@@ -260,9 +260,9 @@ class _Row:
             else:
                 arrays[name] = self.buffer(name, x)
                 aside.append(name)
-        own = self.cell.output
-        if needed and own not in arrays:
-            arrays[own] = self.buffer(own, x) if output is None else output
+        output_name = self.cell.output
+        if needed and output_name not in arrays:
+            arrays[output_name] = self.buffer(output_name, x) if output is None else output
         after = tuple(map(np.empty_like, self.state))
         inner = part(self.steps, first, end)
         runtime.store(
@@ -273,9 +273,9 @@ class _Row:
         for name in aside:
             into, units = self.into[name]
             into[low:high] = arrays[name][picked][:, :, units]
-        if needed and output is not None and arrays[own] is not output:
-            output[...] = arrays[own]
-        return arrays[own] if needed else x
+        if needed and output is not None and arrays[output_name] is not output:
+            output[...] = arrays[output_name]
+        return arrays[output_name] if needed else x
 
     def buffer(self, name: str, x: Array) -> Array:
         """Memory for a window as long as ``x``."""

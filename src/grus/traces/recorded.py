@@ -90,8 +90,8 @@ class Trace:
 
     def __repr__(self) -> str:
         sizes = map(len, (self.layers, self.directions, self.steps, self.lengths, self.units))
-        said = ", ".join(f"{axis} {size}" for axis, size in zip(AXES, sizes, strict=True))
-        return f"<Trace of {self.cell.name}: {', '.join(self.names)} [{said}]>"
+        extent = ", ".join(f"{axis} {size}" for axis, size in zip(AXES, sizes, strict=True))
+        return f"<Trace of {self.cell.name}: {', '.join(self.names)} [{extent}]>"
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -108,12 +108,12 @@ class Trace:
 
         Raises InputError for a value that was not recorded.
         """
-        found = self.values.get(state_name(self.cell, name))
-        if found is None:
+        array = self.values.get(state_name(self.cell, name))
+        if array is None:
             raise InputError(
                 f"{str(name)[:80]!r} was not recorded; there are {', '.join(self.names)}"
             )
-        return found
+        return array
 
     def units_of(self, name: str) -> Array:
         """The number of each unit of a value: `units`, or 0, 1, ... along another axis."""
@@ -148,8 +148,8 @@ class Trace:
             if not len(at):
                 raise InputError(f"{axis} {number} of {name} was not recorded; {_some(known)}")
             places.append(int(at[0]))
-        found: Array = array[tuple(places)]
-        return found
+        selected: Array = array[tuple(places)]  # a scalar where every axis is chosen
+        return selected
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the trace as .npz, whole or not at all. Raises InputError when it cannot."""
@@ -168,13 +168,13 @@ class Trace:
 
 def _numbers(name: str, array: Array) -> Array:
     """As int64, if they can be what they are called: lengths, or numbers that go up from 0 on."""
-    found = array.astype(np.int64)
+    numbers = array.astype(np.int64)
     most = {"directions": 1}.get(name, MOST)
-    if found.size and (found.min() < 0 or array.max() > most):
+    if numbers.size and (numbers.min() < 0 or array.max() > most):
         raise InputError(f"a trace's {name} must lie in 0..{most}")
-    if name != "lengths" and (np.diff(found) <= 0).any():
+    if name != "lengths" and (np.diff(numbers) <= 0).any():
         raise InputError(f"a trace's {name} must go up, each once")
-    return found
+    return numbers
 
 
 def _fixed(array: Array) -> Array:
@@ -188,8 +188,8 @@ def _some(known: Array) -> str:
     if not len(known):
         return "there are none"
     several = len(known) > 1 and (np.diff(known) == 1).all()
-    said = f"{known[0]} to {known[-1]}" if several else ", ".join(map(str, known[:20]))
-    return f"there are {said}{', ...' if not several and len(known) > 20 else ''}"
+    listed = f"{known[0]} to {known[-1]}" if several else ", ".join(map(str, known[:20]))
+    return f"there are {listed}{', ...' if not several and len(known) > 20 else ''}"
 
 
 FORMAT = "grus trace"
@@ -245,12 +245,12 @@ def _read(arrays: Mapping[str, Array]) -> Trace:
     )
 
 
-def _about(found: Array | None) -> dict[str, Any]:
+def _about(stored: Array | None) -> dict[str, Any]:
     """The cell's name and equations, and the tokens."""
-    if found is None or found.dtype != np.uint8:
+    if stored is None or stored.dtype != np.uint8:
         raise InputError("an .npz file, but not a trace")
     try:
-        about = json.loads(found.tobytes())
+        about = json.loads(stored.tobytes())
     except (ValueError, RecursionError):
         raise InputError("an .npz file, but not a trace") from None
     if not isinstance(about, dict) or about.get("format") != FORMAT:

@@ -14,7 +14,7 @@ from grus.equations import Cell
 from grus.errors import InputError, needed_for
 from grus.runtime import values
 from grus.traces.flow import Flow, through
-from grus.traces.layer import Source, follow, joined, read
+from grus.traces.layer import TracedStack, follow, joined, read
 from grus.traces.record import Chosen, Selection
 from grus.traces.recorded import Trace
 
@@ -36,7 +36,7 @@ class OpenedRun:
     symbols: str
     ids: Array
     x: Array
-    source: Source
+    source: TracedStack
 
 
 def open_run(
@@ -56,25 +56,25 @@ def open_run(
 
     if text == "":
         raise InputError("there is no text to read")
-    found = checkpoint.load(run.find(Path(path)))
-    model, vocabulary = hold_model(found.model(), held), found.architecture.vocabulary
-    symbols = _held_out(path, found) if text is None else vocabulary.split(text)
+    saved = checkpoint.load(run.find(Path(path)))
+    model, vocabulary = hold_model(saved.model(), held), saved.architecture.vocabulary
+    symbols = _held_out(path, saved) if text is None else vocabulary.split(text)
     ids = vocabulary.encode(symbols)
     with torch.no_grad():
         x = model.features(torch.from_numpy(ids)[:, None]).numpy()
     return OpenedRun(model, symbols, ids, x, joined([read(layer) for layer in model.layers]))
 
 
-def _held_out(path: str | os.PathLike[str], found: Checkpoint) -> str:
+def _held_out(path: str | os.PathLike[str], saved: Checkpoint) -> str:
     """The first symbols of the tail of the text that the run was not trained on."""
     import torch
 
     from grus.models import batches, text
 
-    whole = text.read(found.source)
-    if whole.sha256 != found.sha256:
-        raise InputError(f"{found.source.name} is not the text that {path} was trained on any more")
-    _, tail = batches.split(torch.from_numpy(whole.ids), found.settings.holdout)
+    whole = text.read(saved.source)
+    if whole.sha256 != saved.sha256:
+        raise InputError(f"{saved.source.name} is not the text that {path} was trained on any more")
+    _, tail = batches.split(torch.from_numpy(whole.ids), saved.settings.holdout)
     if not len(tail):
         raise InputError(f"nothing was held out of the training of {path}: it needs a text to read")
     return "".join(whole.vocabulary.symbols[k] for k in tail[:MOST])
@@ -105,13 +105,14 @@ def flow_run(
     places = np.unique(np.linspace(lags, len(reading.ids) - 2, rows).round().astype(int))
     cell = reading.source.cell
     layers = [
-        {f: w.astype(np.float64) for f, w in one.items()} for one in reading.source.stack.rows
+        {f: w.astype(np.float64) for f, w in weights.items()}
+        for weights in reading.source.stack.rows
     ]
     starts, below = [], reading.x.astype(np.float64)
     hidden = reading.model.architecture.hidden
     for weights in layers:
-        found, below = _states(cell, weights, below, hidden, places - lags)
-        starts.append(found)
+        start, below = _states(cell, weights, below, hidden, places - lags)
+        starts.append(start)
     windows = np.stack([reading.x[t - lags : t + 1, 0] for t in places], axis=1)
     dy = _loss(reading, below[places, 0], reading.ids[places + 1])
     every = through(cell, layers, windows.astype(np.float64), starts, dy)
@@ -127,9 +128,9 @@ def _states(
 ) -> tuple[tuple[Array, ...], Array]:
     """The states [place, unit] that each place finds, and the layer's output [time, 1, unit]."""
     zeros = tuple(np.zeros((1, hidden)) for _ in cell.states)
-    found, _ = values(cell, weights, x, zeros, [*cell.states, cell.output], threads=1)
-    before = [np.concatenate([zeros[0][None], found[state]])[places, 0] for state in cell.states]
-    return tuple(map(np.ascontiguousarray, before)), found[cell.output]
+    computed, _ = values(cell, weights, x, zeros, [*cell.states, cell.output], threads=1)
+    before = [np.concatenate([zeros[0][None], computed[state]])[places, 0] for state in cell.states]
+    return tuple(map(np.ascontiguousarray, before)), computed[cell.output]
 
 
 def _loss(reading: OpenedRun, output: Array, following: Array) -> Array:
@@ -140,8 +141,7 @@ def _loss(reading: OpenedRun, output: Array, following: Array) -> Array:
     share = np.exp(scores - scores.max(axis=1, keepdims=True))
     share /= share.sum(axis=1, keepdims=True)
     share[np.arange(len(following)), following] -= 1
-    found: Array = share @ weight
-    return found
+    return np.asarray(share @ weight)
 
 
 def trace_text(

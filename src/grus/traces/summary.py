@@ -45,7 +45,7 @@ class Summary:
 def summaries(trace: Trace) -> list[Summary]:
     """One for each value, layer and direction, in this order."""
     edges = np.linspace(0, len(trace.steps), min(BINS, len(trace.steps)) + 1).astype(int)
-    found = []
+    rows = []
     for name, array in trace.values.items():
         for k, layer in enumerate(trace.layers):
             for d, direction in enumerate(trace.directions):
@@ -54,15 +54,13 @@ def summaries(trace: Trace) -> list[Summary]:
                 ends = [np.nan, np.nan]
                 if part.size:
                     ends = [float(end.reduce(part, axis=None)) for end in (np.fmin, np.fmax)]
-                one = Summary(
-                    name, int(layer), int(direction), ends[0], _mean(part), ends[1], strip
-                )
-                found.append(one)
-    return found
+                numbers = (ends[0], _mean(part), ends[1])
+                rows.append(Summary(name, int(layer), int(direction), *numbers, strip))
+    return rows
 
 
 def _mean(array: Array) -> float:
-    """Of the numbers that are none NaN."""
+    """Of all but NaN."""
     valid = ~np.isnan(array)
     if not valid.any():
         return float("nan")
@@ -71,7 +69,7 @@ def _mean(array: Array) -> float:
 
 def html(trace: Trace) -> str:
     """The table for a notebook: no script, nothing from elsewhere, all text escaped."""
-    found = summaries(trace)
+    rows = summaries(trace)
     sizes = ", ".join(
         counted(len(numbers), word)
         for word, numbers in (
@@ -88,31 +86,31 @@ def html(trace: Trace) -> str:
         lines.append(f"<br><code>{escape(text)}</code>")
     heads = ("value", "layer", "direction", "least", "mean", "greatest", "means over time")
     lines.append("<table><tr>" + "".join(f"<th>{head}</th>" for head in heads) + "</tr>")
-    lines += [_row(one, trace.tokens) for one in found[:ROWS]]
+    lines += [_row(summary, trace.tokens) for summary in rows[:ROWS]]
     lines.append("</table>")
-    if len(found) > ROWS:
-        lines.append(f"and {len(found) - ROWS} more")
+    if len(rows) > ROWS:
+        lines.append(f"and {len(rows) - ROWS} more")
     return "\n".join([*lines, "</div>"])
 
 
-def _row(one: Summary, tokens: Sequence[str] | None) -> str:
-    way = "backward" if one.direction else "forward"
-    numbers = (f"{n:.4g}" for n in (one.low, one.mean, one.high))
-    cells = [escape(one.name), str(one.layer), way, *numbers, _strip(one, tokens)]
+def _row(summary: Summary, tokens: Sequence[str] | None) -> str:
+    way = "backward" if summary.direction else "forward"
+    numbers = (f"{n:.4g}" for n in (summary.low, summary.mean, summary.high))
+    cells = [escape(summary.name), str(summary.layer), way, *numbers, _strip(summary, tokens)]
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 
-def _strip(one: Summary, tokens: Sequence[str] | None) -> str:
+def _strip(summary: Summary, tokens: Sequence[str] | None) -> str:
     """One coloured cell for each stretch of steps; a step's token where they are one to one."""
-    count = len(one.strip)
+    count = len(summary.strip)
     if not count:
         return ""
     width = min(12.0, WIDEST / count)
-    most = max((abs(v) for v in one.strip if not math.isnan(v)), default=0.0) or 1.0
-    said = tokens if tokens is not None and len(tokens) == count else None
+    most = max((abs(v) for v in summary.strip if not math.isnan(v)), default=0.0) or 1.0
+    labels = tokens if tokens is not None and len(tokens) == count else None
     cells = []
-    for k, value in enumerate(one.strip):
-        title = f"{value:.4g}" + (f" at {escape(said[k])}" if said else "")
+    for k, value in enumerate(summary.strip):
+        title = f"{value:.4g}" + (f" at {escape(labels[k])}" if labels else "")
         cells.append(
             f'<rect x="{k * width:.2f}" width="{width:.2f}" height="12"'
             f' fill="{_colour(value / most)}"><title>{title}</title></rect>'

@@ -19,7 +19,7 @@ FIRST = 3
 
 
 @dataclass(frozen=True)
-class Product:
+class LongProduct:
     """One row of a weight times a vector, where it has more than one term."""
 
     symbols: Expr
@@ -39,19 +39,19 @@ class Filling:
 
     def stages(self, expr: Expr, unit: int) -> tuple[Expr, ...]:
         """The expression with numbers, then with its terms and its argument worked out."""
-        found = [self.filled(expr, unit), self.summed(expr, unit)]
+        stages = [self.filled(expr, unit), self.summed(expr, unit)]
         if _is_function(expr) and isinstance(expr, Apply) and expr.op != "mean":
-            found.append(Apply(expr.op, tuple(self.value(a, unit) for a in expr.args)))
+            stages.append(Apply(expr.op, tuple(self.value(a, unit) for a in expr.args)))
         value = self.value(expr, unit)
-        kept = [s for k, s in enumerate(found) if s not in found[:k] and s != value]
+        kept = [s for k, s in enumerate(stages) if s not in stages[:k] and s != value]
         return tuple(kept)
 
     def value(self, expr: Expr, unit: int) -> Const:
         """The value of the expression for this unit, by the reference."""
         if isinstance(expr, Const):
             return expr
-        found = self.every(expr)
-        return Const(float(found[unit if len(found) > 1 else 0]))
+        values = self.every(expr)
+        return Const(float(values[unit if len(values) > 1 else 0]))
 
     def every(self, expr: Expr) -> Array:
         """The values of the expression for all units, by the reference."""
@@ -65,12 +65,12 @@ class Filling:
             return list(range(count))
         return [*range(FIRST), None, count - 1]
 
-    def products(self, expr: Expr, unit: int) -> Iterator[Product]:
+    def products(self, expr: Expr, unit: int) -> Iterator[LongProduct]:
         """The long products of this unit, each once; not those inside another or a mean, whose
         rows are other units."""
         for node in dict.fromkeys(_own_products(expr)):
             if self.is_long(node):
-                yield Product(node, self.terms(node, unit), self.value(node, unit).value)
+                yield LongProduct(node, self.terms(node, unit), self.value(node, unit).value)
 
     def is_long(self, expr: Expr) -> bool:
         """True for a product whose rows have more than one term."""

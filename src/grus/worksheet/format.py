@@ -9,10 +9,19 @@ from typing import Literal
 from grus.equations import text
 from grus.worksheet.html_page import HtmlPage
 from grus.worksheet.latex_page import LatexPage
-from grus.worksheet.misreadings import Reading
+from grus.worksheet.misreadings import Misreading
 from grus.worksheet.preamble import Preamble
-from grus.worksheet.wording import COMPUTED, OTHERWISE, ROUNDED, decimal, last, title, vector
-from grus.worksheet.worksheet import Equation, Line, Step, Worksheet
+from grus.worksheet.wording import (
+    COMPUTED,
+    MISREAD,
+    OTHERWISE,
+    ROUNDED,
+    decimal,
+    last,
+    title,
+    vector,
+)
+from grus.worksheet.worksheet import Equation, Line, WorkedStep, Worksheet
 
 Format = Literal["text", "markdown", "latex", "html"]
 WIDTH = 100
@@ -21,7 +30,7 @@ WIDTH = 100
 def render(
     head: Preamble,
     sheet: Worksheet,
-    readings: Sequence[Reading] = (),
+    readings: Sequence[Misreading] = (),
     form: Format = "text",
     digits: int = 5,
 ) -> str:
@@ -37,7 +46,9 @@ class TextPage:
     def __init__(self, digits: int) -> None:
         self.digits = digits
 
-    def lines(self, head: Preamble, sheet: Worksheet, readings: Sequence[Reading]) -> Iterator[str]:
+    def lines(
+        self, head: Preamble, sheet: Worksheet, readings: Sequence[Misreading]
+    ) -> Iterator[str]:
         """The whole page, line by line."""
         yield head.first
         for note in [*head.notes, COMPUTED.format(sheet.by), ROUNDED.format(self.digits)]:
@@ -51,7 +62,9 @@ class TextPage:
         yield from self.last(sheet)
         if readings:
             yield from ["", OTHERWISE]
-            yield from self.table(*self.otherwise(readings))
+            yield from self.table(
+                MISREAD, [(vector(r.final, self.digits), str(r)) for r in readings]
+            )
 
     def note(self, note: str) -> Iterator[str]:
         """A line above the steps."""
@@ -65,7 +78,7 @@ class TextPage:
             cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
             yield f"  {'  '.join(cells)}".rstrip()
 
-    def step(self, step: Step, total: int) -> Iterator[str]:
+    def step(self, step: WorkedStep, total: int) -> Iterator[str]:
         """One step: what it reads, its equations, what it leaves."""
         yield from textwrap.wrap(title(step, total, self.digits), WIDTH, subsequent_indent="  ")
         for equation in step.equations:
@@ -113,16 +126,6 @@ class TextPage:
         """The last state, and the output where it is another value."""
         yield from last(sheet, self.digits)
 
-    def otherwise(
-        self, readings: Sequence[Reading]
-    ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-        """The misreadings as columns and rows."""
-        rows: list[tuple[str, ...]] = [
-            (vector(r.final, self.digits), f"{r.label}{' (the same here)' if r.same else ''}")
-            for r in readings
-        ]
-        return ("last state", "if this is read otherwise"), rows
-
 
 class MarkdownPage(TextPage):
     """Markdown: tables for the head, a fenced block for each step, so that it shows anywhere."""
@@ -143,7 +146,7 @@ class MarkdownPage(TextPage):
         for row in (columns, ["---"] * len(columns), *rows):
             yield f"| {' | '.join(map(self.plain, row))} |"
 
-    def step(self, step: Step, total: int) -> Iterator[str]:
+    def step(self, step: WorkedStep, total: int) -> Iterator[str]:
         """A heading and a fenced block."""
         yield f"## {self.plain(title(step, total, self.digits))}"
         yield ""

@@ -7,12 +7,21 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from grus.equations import Expr, text
-from grus.worksheet.misreadings import Reading
+from grus.worksheet.misreadings import Misreading
 from grus.worksheet.preamble import Preamble
-from grus.worksheet.wording import COMPUTED, OTHERWISE, ROUNDED, decimal, last, title, vector
+from grus.worksheet.wording import (
+    COMPUTED,
+    MISREAD,
+    OTHERWISE,
+    ROUNDED,
+    decimal,
+    last,
+    title,
+    vector,
+)
 
 if TYPE_CHECKING:
-    from grus.worksheet.worksheet import Equation, Line, Step, Worksheet
+    from grus.worksheet.worksheet import Equation, Line, WorkedStep, Worksheet
 
 STYLE = """
 .grus { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 66em;
@@ -56,7 +65,9 @@ class HtmlPage:
     def __init__(self, digits: int) -> None:
         self.digits = digits
 
-    def lines(self, head: Preamble, sheet: Worksheet, readings: Sequence[Reading]) -> Iterator[str]:
+    def lines(
+        self, head: Preamble, sheet: Worksheet, readings: Sequence[Misreading]
+    ) -> Iterator[str]:
         """The whole page."""
         yield "<!DOCTYPE html>"
         yield '<html lang="en"><head><meta charset="utf-8">'
@@ -75,8 +86,8 @@ class HtmlPage:
         yield from self.sheet(sheet)
         if readings:
             yield f"<h2>{escape(OTHERWISE)}</h2>"
-            rows = [(vector(r.final, self.digits), _label(r)) for r in readings]
-            yield from self.table(("last state", "if this is read otherwise"), rows)
+            rows = [(vector(r.final, self.digits), str(r)) for r in readings]
+            yield from self.table(MISREAD, rows)
         yield "</body></html>"
 
     def numbers(self, sheet: Worksheet) -> tuple[str, str]:
@@ -105,7 +116,7 @@ class HtmlPage:
         for line in last(sheet, self.digits):
             yield f'<p class="last">{escape(line)}</p>'
 
-    def step(self, step: Step, total: int) -> Iterator[str]:
+    def step(self, step: WorkedStep, total: int) -> Iterator[str]:
         """A heading that says what it reads, then its equations."""
         yield f'<section id="step-{step.number}">'
         yield f"<h2>{escape(title(step, total, self.digits))}</h2>"
@@ -145,7 +156,3 @@ class HtmlPage:
 def _row(kind: str, left: str, right: str) -> str:
     """One line of a calculation."""
     return f'<tr class="{kind}"><td>{escape(left)}</td><td>=</td><td>{escape(right)}</td></tr>'
-
-
-def _label(reading: Reading) -> str:
-    return f"{reading.label}{' (the same here)' if reading.same else ''}"

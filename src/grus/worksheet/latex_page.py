@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from grus.equations import Expr, latex
 from grus.worksheet.filling import ELIDED
-from grus.worksheet.misreadings import Reading
+from grus.worksheet.misreadings import Misreading
 from grus.worksheet.preamble import Preamble
-from grus.worksheet.wording import decimal, short
-from grus.worksheet.worksheet import Equation, Line, Step, Worksheet
+from grus.worksheet.wording import MISREAD, OTHERWISE, decimal, short
+from grus.worksheet.worksheet import Equation, Line, WorkedStep, Worksheet
 
 _ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -31,7 +31,9 @@ class LatexPage:
         self.digits = digits
         self.states: Sequence[str] = ()
 
-    def lines(self, head: Preamble, sheet: Worksheet, readings: Sequence[Reading]) -> Iterator[str]:
+    def lines(
+        self, head: Preamble, sheet: Worksheet, readings: Sequence[Misreading]
+    ) -> Iterator[str]:
         """The whole fragment, line by line."""
         self.states = sheet.cell.states
         yield f"{plain(head.first)}."
@@ -51,14 +53,14 @@ class LatexPage:
             yield f"Last output: ${self.named({'y': sheet.output}, 't')}$."
         if readings:
             yield ""
-            yield "The same numbers, read otherwise, end at another last state:"
-            rows = [(f"${self.vector(r.final)}$", plain(_label(r))) for r in readings]
-            yield from self.table(("last state", "if this is read otherwise"), rows, escape=False)
+            yield OTHERWISE
+            rows = [(f"${self.vector(r.final)}$", plain(str(r))) for r in readings]
+            yield from self.table(MISREAD, rows, escape=False)
 
     def table(
         self, columns: Sequence[str], rows: Sequence[Sequence[str]], escape: bool = True
     ) -> Iterator[str]:
-        """A ``tabular``, one column a column."""
+        """A ``tabular``."""
         yield ""
         yield f"\\begin{{tabular}}{{{'l' * len(columns)}}}"
         for k, row in enumerate([columns, *rows]):
@@ -66,7 +68,7 @@ class LatexPage:
             yield " & ".join(cells) + (r" \\ \hline" if k == 0 else r" \\")
         yield "\\end{tabular}"
 
-    def step(self, step: Step, total: int) -> Iterator[str]:
+    def step(self, step: WorkedStep, total: int) -> Iterator[str]:
         """One step: what it reads, then an ``align*`` for its equations."""
         reads = f"{self.named({'x': step.x}, 't')},\\; {self.named(step.before, 't-1')}"
         yield ""
@@ -117,7 +119,3 @@ class LatexPage:
             for name, v in values.items()
         )
         return ",\\; ".join(f"{name}{{{time}}} = {shown}" for name, shown in pairs)
-
-
-def _label(reading: Reading) -> str:
-    return f"{reading.label}{' (the same here)' if reading.same else ''}"

@@ -18,13 +18,16 @@ SAME = 1e-12  # two ways to round one value in float64 differ by less
 
 
 @dataclass(frozen=True)
-class Reading:
+class Misreading:
     """One way to read the numbers, and the last state it gives."""
 
     label: str
     final: tuple[float, ...]
     same: bool
     """True when it makes no difference here."""
+
+    def __str__(self) -> str:
+        return f"{self.label}{' (the same here)' if self.same else ''}"
 
 
 def readings(
@@ -34,17 +37,17 @@ def readings(
     unpacked: Unpacked,
     x: Array,
     h0: tuple[Array, ...] | None,
-) -> tuple[Reading, ...]:
+) -> tuple[Misreading, ...]:
     """The usual misreadings, each changing one thing: the order of the gates, the cell's
     equations, the side of a square block, x as a sequence. The first state stands for all."""
     right = Calculation.of(cell, unpacked.weights, x, h0)
     usual = right.final()
-    found = []
+    misread = []
     for label, other in (*_of_orders(right, layout, tensors, unpacked), *misreadings(right)):
         final = other.final()
         same = bool(np.abs(final - usual).max() < SAME)
-        found.append(Reading(label, tuple(map(float, final)), same))
-    return tuple(found)
+        misread.append(Misreading(label, tuple(map(float, final)), same))
+    return tuple(misread)
 
 
 def _of_orders(
@@ -58,8 +61,12 @@ def _of_orders(
 
 def _orders(layout: Layout) -> dict[tuple[str, ...], list[str]]:
     """The orders in which others pack the same gates, and who they are."""
-    found: dict[tuple[str, ...], list[str]] = {}
-    for one in DIALECTS:
-        if one.proven and one.order != layout.order and set(one.order) == set(layout.order):
-            found.setdefault(one.order, []).append(one.framework)
-    return {order: list(dict.fromkeys(names))[:3] for order, names in found.items()}
+    users: dict[tuple[str, ...], list[str]] = {}
+    for dialect in DIALECTS:
+        if (
+            dialect.proven
+            and dialect.order != layout.order
+            and set(dialect.order) == set(layout.order)
+        ):
+            users.setdefault(dialect.order, []).append(dialect.framework)
+    return {order: list(dict.fromkeys(names))[:3] for order, names in users.items()}

@@ -1,7 +1,7 @@
-"""A network said in a dialect's notation: its letters, its order of gates, its sense of z.
+"""A network in a dialect's notation: its letters, its order of gates, its sense of z.
 
 The function stays the same: `dialects.transform.fit` finds the weights of the dialect's own cell,
-or refuses. What is new here is spelling: gates take the dialect's letters and stand in its order.
+or refuses. Only the spelling is added here: gates take the dialect's letters and its order.
 """
 
 from __future__ import annotations
@@ -57,29 +57,30 @@ class Spoken:
         """The weights of the first layer, forward, by family in the order of `cell`."""
         return dict(self.network.layers[0][0])
 
-    def state(self, given: Sequence[Array], source: Cell) -> tuple[Array, ...]:
+    def state(self, states: Sequence[Array], source: Cell) -> tuple[Array, ...]:
         """States of the cell ``source`` in the order of `cell`; their names never change."""
-        by_name = dict(zip(source.states, given, strict=True))
+        by_name = dict(zip(source.states, states, strict=True))
         return tuple(by_name[name] for name in self.cell.states)
 
 
-def spoken(given: Network | tuple[Cell, Mapping[str, Array]], dialect: str | Dialect) -> Spoken:
-    """A network, or a cell with the weights of one layer by family, said in ``dialect``.
+def spoken(network: Network | tuple[Cell, Mapping[str, Array]], dialect: str | Dialect) -> Spoken:
+    """A network, or a cell with the weights of one layer by family, in the notation of ``dialect``.
 
     Of a framework with several cells the record of this very cell is taken, else the first that
     can hold the function. Raises `Unrepresentable` naming the term that has no place, InputError
     for a name that is no dialect's.
     """
-    network = given if isinstance(given, Network) else _network(*given, dialect)
+    if not isinstance(network, Network):
+        network = _network(*network, dialect)
     refused: list[Unrepresentable] = []
-    for record in sorted(_records(dialect), key=lambda one: one.cell != network.cell):
+    for record in sorted(_records(dialect), key=lambda d: d.cell != network.cell):
         try:
             fitted = fit(network, record)
         except Unrepresentable as error:
             refused.append(error)
             continue
-        own = notation(fitted.dialect)
-        return Spoken(fitted.dialect, _restacked(fitted.network, own), own, fitted.notes)
+        letters = notation(fitted.dialect)
+        return Spoken(fitted.dialect, _restacked(fitted.network, letters), letters, fitted.notes)
     raise next((error for error in refused if not isinstance(error, OtherKind)), refused[0])
 
 
@@ -89,7 +90,7 @@ def notation(dialect: Dialect) -> Notation:
     gates = dict.fromkeys(w.gate for w in cell.weights)
     letters = {gate: _plain(dialect.letters.get(gate, gate)) for gate in gates}
     values = dict(_values(cell, letters))
-    equations = [(values.get(name, name), _said(expr, letters, values)) for name, expr in cell]
+    equations = [(values.get(name, name), _respelled(expr, letters, values)) for name, expr in cell]
     first = [values.get(gate, gate) for gate in _order(dialect)]
     spelled = Cell(dialect.name, tuple(_ordered(equations, first)), cell.doc)
     return Notation(spelled, letters, values)
@@ -99,8 +100,8 @@ def _records(dialect: str | Dialect) -> tuple[Dialect, ...]:
     """The records that a name may mean: one, or all of a framework."""
     if isinstance(dialect, Dialect):
         return (dialect,)
-    named = tuple(one for one in DIALECTS if dialect and one.named == dialect)
-    return named or tuple(one for one in DIALECTS if one.framework == dialect) or (find(dialect),)
+    named = tuple(d for d in DIALECTS if dialect and d.named == dialect)
+    return named or tuple(d for d in DIALECTS if d.framework == dialect) or (find(dialect),)
 
 
 def _network(cell: Cell, weights: Mapping[str, Array], dialect: str | Dialect) -> Network:
@@ -129,13 +130,13 @@ def _values(cell: Cell, letters: Mapping[str, str]) -> Iterator[tuple[str, str]]
             yield name, f"{letter}_tilde" if letter in taken else letter
 
 
-def _said(expr: Expr, letters: Mapping[str, str], values: Mapping[str, str]) -> Expr:
+def _respelled(expr: Expr, letters: Mapping[str, str], values: Mapping[str, str]) -> Expr:
     if isinstance(expr, Weight):
         return Weight(expr.family, letters[expr.gate])
     if isinstance(expr, Name):
         return Name(values.get(expr.name, expr.name))
     if isinstance(expr, Apply):
-        return Apply(expr.op, tuple(_said(part, letters, values) for part in expr.args))
+        return Apply(expr.op, tuple(_respelled(part, letters, values) for part in expr.args))
     return expr
 
 
@@ -191,5 +192,5 @@ def _restacked(network: Network, notation: Notation) -> Network:
             for family, gates in cell.families.items()
         }
 
-    layers = tuple(tuple(stack(weights) for weights in one) for one in network.layers)
+    layers = tuple(tuple(stack(weights) for weights in directions) for directions in network.layers)
     return replace(network, cell=cell, layers=layers, pairs=())

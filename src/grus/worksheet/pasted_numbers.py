@@ -1,6 +1,6 @@
 """Numbers out of pasted text. The text is taken apart, never evaluated.
 
-What people paste: ``1, 2, 9, 8``; ``1 2; 9 8``; columns of a spreadsheet; ``[[1, 2], [3, 4]]``;
+It may be ``1, 2, 9, 8``; ``1 2; 9 8``; columns of a spreadsheet; ``[[1, 2], [3, 4]]``;
 ``array([[-0.9, 1.04]], dtype=float32)``; ``tensor([...], grad_fn=<...>)``; ``np.float32(0.5)``;
 ``<tf.Variable ... numpy=array(...)>``; an array as ``print`` shows it.
 """
@@ -56,8 +56,8 @@ def read_numbers(text: str, name: str) -> Array:
 
 def written_decimals(text: str) -> int:
     """The decimals of the number in ``text`` that has the most: 2 for "0.5, 0.25", "1.5e-1"."""
-    found = [Decimal(number).as_tuple().exponent for number in _NUMBER.findall(text)]
-    return max(0, *(-one for one in found if isinstance(one, int)), 0)
+    exponents = [Decimal(number).as_tuple().exponent for number in _NUMBER.findall(text)]
+    return max(0, *(-exponent for exponent in exponents if isinstance(exponent, int)), 0)
 
 
 def _read(text: str) -> Array:
@@ -126,17 +126,17 @@ def _bracketed(tokens: list[str]) -> Rows:
 def _group(feed: Iterator[str], depth: int) -> Rows:
     if depth > MAX_AXES + 1:
         raise InputError(f"brackets are nested more than {MAX_AXES} deep")
-    found: Rows = []
+    rows: Rows = []
     comma = False
     for token in feed:
         if token == ")":
-            return found
-        if token == "," and (comma or not found):
+            return rows
+        if token == "," and (comma or not rows):
             raise InputError("a number is missing before a comma")
         if token == "(":
-            found.append(_group(feed, depth + 1))
+            rows.append(_group(feed, depth + 1))
         elif token != ",":
-            found.append(_number(token))
+            rows.append(_number(token))
         comma = token == ","
     raise InputError("a bracket is opened that is not closed")
 
@@ -172,12 +172,12 @@ def _shape(rows: Rows) -> tuple[int, ...]:
     """The lengths along each axis. Raises InputError where rows differ."""
     inner = {_shape(row) if isinstance(row, list) else () for row in rows}
     if len(inner) > 1:
-        told = " and ".join(_told(shape) for shape in sorted(inner)[:2])
-        raise InputError(f"rows of different lengths: {told}")
+        lengths = " and ".join(_lengths(shape) for shape in sorted(inner)[:2])
+        raise InputError(f"rows of different lengths: {lengths}")
     return (len(rows), *(inner.pop() if inner else ()))
 
 
-def _told(shape: tuple[int, ...]) -> str:
+def _lengths(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape)) if shape else "a single number"
 
 
@@ -187,23 +187,23 @@ def read_steps(text: str, features: int, name: str = "--x") -> Array:
     A flat list is cut into steps; a row (``1 2; 9 8``) is a step and must have the right width.
     Raises InputError when the numbers do not make whole steps.
     """
-    found = read_numbers(text, name)
+    steps = read_numbers(text, name)
     wanted = f"{features} feature{'s' if features != 1 else ''}"
-    if found.ndim == 1:
-        if len(found) % features:
+    if steps.ndim == 1:
+        if len(steps) % features:
             raise InputError(
-                f"{name}: {len(found)} numbers do not make whole steps: the weights are for"
+                f"{name}: {len(steps)} numbers do not make whole steps: the weights are for"
                 f" {wanted} a step"
             )
-        return found.reshape(-1, features)
-    if found.ndim == 2 and found.shape[1] == features:
-        return found
-    if found.ndim == 2:
+        return steps.reshape(-1, features)
+    if steps.ndim == 2 and steps.shape[1] == features:
+        return steps
+    if steps.ndim == 2:
         raise InputError(
-            f"{name}: {found.shape[0]} row{'s' if found.shape[0] != 1 else ''} of"
-            f" {found.shape[1]}, but a row is one step and the weights are for {wanted} a step"
+            f"{name}: {steps.shape[0]} row{'s' if steps.shape[0] != 1 else ''} of"
+            f" {steps.shape[1]}, but a row is one step and the weights are for {wanted} a step"
         )
     raise InputError(
-        f"{name}: an array of shape {found.shape}; give one sequence, one row a step, without a"
+        f"{name}: an array of shape {steps.shape}; give one sequence, one row a step, without a"
         " batch axis"
     )

@@ -14,7 +14,7 @@ from grus.reference import split
 from grus.worksheet.notation import Spoken
 
 Array = Any
-SHOWN = 26  # characters; a block that takes more is told by its shape
+SHOWN = 26  # characters; of a longer block the shape is shown
 
 ROLES = {
     "z": "update gate",
@@ -50,28 +50,28 @@ class Context:
     source: str = ""
     """Where the weights were read, if not pasted."""
     spoken: Spoken | None = None
-    """The same in the notation that the sheet speaks."""
+    """The network in the notation of the sheet."""
     notes: tuple[str, ...] = ()
     """The part shown of a larger whole."""
 
 
-def head(cell: Cell, given: Context, unpacked: Unpacked, x: Array) -> Preamble:
+def head(cell: Cell, context: Context, unpacked: Unpacked, x: Array) -> Preamble:
     """The head for weights that `unpack` has read and an input [time, features]."""
-    notes = [given.explained] if given.explained else []
+    notes = [context.explained] if context.explained else []
     notes.append(f"cell {cell.name}: {cell.doc}" if cell.doc else f"cell {cell.name}")
-    biases = _held_biases(cell) if given.source else _biases(cell, unpacked)
-    notes += [*_spoken(given.spoken), *_sense(given.spoken.cell if given.spoken else cell)]
-    notes += [_read(given, unpacked), *biases, _start(cell, given), *given.notes]
+    biases = _held_biases(cell) if context.source else _biases(cell, unpacked)
+    notes += [*_spoken(context.spoken), *_sense(context.spoken.cell if context.spoken else cell)]
+    notes += [_read(context, unpacked), *biases, _start(cell, context), *context.notes]
     notes.append(
         "W.z @ x is a matrix times a vector, * goes element by element; h is the state that a"
         " step finds, h_next the one it leaves"
         + ("; z[2] is unit 2, units are counted from 1." if _units(unpacked) > 1 else ".")
     )
-    columns, rows = _table(cell, given, unpacked)
-    return Preamble(told_steps(x), tuple(notes), columns, rows)
+    columns, rows = _table(cell, context, unpacked)
+    return Preamble(steps_line(x), tuple(notes), columns, rows)
 
 
-def told_steps(x: Array) -> str:
+def steps_line(x: Array) -> str:
     """``x: 4 steps of 1 feature``."""
     steps, features = x.shape
     return f"x: {text.counted(steps, 'step')} of {text.counted(features, 'feature')}"
@@ -82,10 +82,10 @@ def _units(unpacked: Unpacked) -> int:
 
 
 def _sense(cell: Cell) -> list[str]:
-    found = sense(cell)
-    if found is None:
+    update = sense(cell)
+    if update is None:
         return []
-    gate, sort = found
+    gate, sort = update
     state = cell.states[0]
     line = f"{state}_next = {text.show(cell[f'{state}_next'])}"
     if sort == "keep":
@@ -93,14 +93,14 @@ def _sense(cell: Cell) -> list[str]:
     return [f"sense of {gate}: near 1 it takes the new state, near 0 it keeps the old: {line}"]
 
 
-def _spoken(said: Spoken | None) -> list[str]:
-    """Whose names the sheet has, and what had to be changed for them."""
-    if said is None:
+def _spoken(spoken: Spoken | None) -> list[str]:
+    """Whose names the sheet has, and what was changed for them."""
+    if spoken is None:
         return []
-    gates = [f"W.{a} is W.{b}" for a, b in said.notation.gates.items() if a != b]
-    values = [f"{a} is {b}" for a, b in said.notation.values.items()]
+    gates = [f"W.{a} is W.{b}" for a, b in spoken.notation.gates.items() if a != b]
+    values = [f"{a} is {b}" for a, b in spoken.notation.values.items()]
     spelled = ", ".join([*gates, *values]) or "the names are the same"
-    return [f"notation: {said.dialect.title}; {spelled}", *said.notes]
+    return [f"notation: {spoken.dialect.title}; {spelled}", *spoken.notes]
 
 
 def _held_biases(cell: Cell) -> list[str]:
@@ -112,13 +112,13 @@ def _held_biases(cell: Cell) -> list[str]:
     ]
 
 
-def _read(given: Context, unpacked: Unpacked) -> str:
-    who = given.dialect.title if given.dialect else "as told by --order"
-    if given.source:
-        who = f"{given.source} ({who})" if given.dialect else given.source
-    order, side = given.layout.order, unpacked.gates_in
+def _read(context: Context, unpacked: Unpacked) -> str:
+    who = context.dialect.title if context.dialect else "as told by --order"
+    if context.source:
+        who = f"{context.source} ({who})" if context.dialect else context.source
+    order, side = context.layout.order, unpacked.gates_in
     if not order:
-        return f"weights: {who}" + ("" if given.source else "; one tensor for each gate")
+        return f"weights: {who}" + ("" if context.source else "; one tensor for each gate")
     if len(order) == 1:
         return f"weights: {who}; one gate, {order[0]}"
     shape, use = ("[{} H, I]", "W @ x") if side == "rows" else ("[I, {} H]", "x @ W")
@@ -144,54 +144,54 @@ def _biases(cell: Cell, unpacked: Unpacked) -> list[str]:
     ]
 
 
-def _start(cell: Cell, given: Context) -> str:
-    if given.h0 is None:
+def _start(cell: Cell, context: Context) -> str:
+    if context.h0 is None:
         verb = "starts" if len(cell.states) == 1 else "start"
         return f"start: no h0 given, so {' and '.join(cell.states)} {verb} at 0"
     return f"start: h0 given for {', '.join(cell.states)}"
 
 
 def _table(
-    cell: Cell, given: Context, unpacked: Unpacked
+    cell: Cell, context: Context, unpacked: Unpacked
 ) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
     """One row for each gate, in the order of the packed tensors: where it stands, what it is."""
     single = split(cell, unpacked.weights)
-    gates = dict.fromkeys([*given.layout.order, *(w.gate for w in cell.weights)])
-    places = _places(cell, given, unpacked)
-    letters = dict(given.dialect.letters) if given.dialect else {}
-    names = given.dialect.names if given.dialect else {}
+    gates = dict.fromkeys([*context.layout.order, *(w.gate for w in cell.weights)])
+    places = _places(cell, context, unpacked)
+    letters = dict(context.dialect.letters) if context.dialect else {}
+    names = context.dialect.names if context.dialect else {}
     known = ROLES if cell in CELLS.values() else {}
     columns = {
         "stands in": places,
         "gate": {gate: gate for gate in gates},
         "what it is": known,
-        f"in {given.dialect.framework if given.dialect else ''}": letters
+        f"in {context.dialect.framework if context.dialect else ''}": letters
         and {gate: letters.get(gate, gate) for gate in gates},
     }
-    if given.spoken and set(given.spoken.notation.gates) == set(gates):
-        columns[f"said in {given.spoken.dialect.name}"] = dict(given.spoken.notation.gates)
+    if context.spoken and set(context.spoken.notation.gates) == set(gates):
+        columns[f"said in {context.spoken.dialect.name}"] = dict(context.spoken.notation.gates)
     for family in cell.families:
-        theirs = names.get(family, family)
-        if theirs == family or (unpacked.biases == 2 and family in "bd"):
-            title = family  # b is then the sum of two of their biases
+        stored = names.get(family, family)
+        if stored == family or (unpacked.biases == 2 and family in "bd"):
+            title = family  # b is then the sum of two stored biases
         else:
-            title = f"{family} ({theirs})"
+            title = f"{family} ({stored})"
         columns[title] = {gate: _shown(family, gate, single) for gate in gates}
     shown = {title: column for title, column in columns.items() if column}
     rows = (tuple(column.get(gate, "") for column in shown.values()) for gate in gates)
     return tuple(shown), tuple(rows)
 
 
-def _places(cell: Cell, given: Context, unpacked: Unpacked) -> dict[str, str]:
+def _places(cell: Cell, context: Context, unpacked: Unpacked) -> dict[str, str]:
     """``column 2``, ``rows 3-4``: where each gate stands in the packed tensors."""
     family = next((f for f in "WU" if f in cell.families), "")
-    if not given.layout.order or not family:
+    if not context.layout.order or not family:
         return {}
     size = unpacked.sizes[cell.family_axes(family)[0]]
     side = unpacked.gates_in.removesuffix("s")
     return {
         gate: f"{side} {k + 1}" if size == 1 else f"{side}s {k * size + 1}-{(k + 1) * size}"
-        for k, gate in enumerate(in_order(cell, family, given.layout.order))
+        for k, gate in enumerate(in_order(cell, family, context.layout.order))
     }
 
 

@@ -23,11 +23,11 @@ def equations_text(cell: Cell, asked: str = "") -> str:
     for family, gates in cell.families.items():
         first, *rest = cell.family_axes(family)
         stacked = f"{len(gates)} {first}" if len(gates) > 1 else first
-        one, all_gates = ", ".join([first, *rest]), ", ".join([stacked, *rest])
-        rows.append((family, ", ".join(gates), f"[{one}]", f"[{all_gates}]"))
+        gate_shape, all_gates = ", ".join([first, *rest]), ", ".join([stacked, *rest])
+        rows.append((family, ", ".join(gates), f"[{gate_shape}]", f"[{all_gates}]"))
     ends = [f"state {states}; output {cell.output} [{cell.shapes.values[cell.output]}]"]
-    ends += [f"{one} must equal {other}: x is used as it is" for one, other in cell.shapes.equal]
-    parts = ["\n".join(head), _indented(str(cell)), "\n".join(table(rows)), "\n".join(ends)]
+    ends += [f"{axis} must equal {other}: x is used as it is" for axis, other in cell.shapes.equal]
+    parts = ["\n".join(head), _indented(str(cell)), "\n".join(columns(rows)), "\n".join(ends)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -55,12 +55,12 @@ def gradient_text(cell: Cell) -> str:
 
 
 def _weight_terms(gradients: Sequence[WeightGradient]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    terms_of: dict[str, list[str]] = {}
     for term in gradients:
         operand = term.operand
         seen = f" ⊗ {getattr(operand, 'name', '')}" if operand is not None else ""
-        found.setdefault(term.weight.name, []).append(f"sum {term.adjoint}{seen}")
-    return found
+        terms_of.setdefault(term.weight.name, []).append(f"sum {term.adjoint}{seen}")
+    return terms_of
 
 
 def cost_text(
@@ -93,7 +93,7 @@ def cost_text(
         "A product with an m x n matrix counts 2 m n operations, other operators one an element.\n"
         "Counted in the equations as they stand; what the kernels move or repeat, the plan shows."
     )
-    return "\n\n".join([head, "\n".join(table(rows, right=(2, 3))), notes]) + "\n"
+    return "\n\n".join([head, "\n".join(columns(rows, right=(2, 3))), notes]) + "\n"
 
 
 def stored(dialect: Dialect) -> Count:
@@ -110,10 +110,10 @@ def _cost_rows(
     counted: Cost, sizes: Mapping[str, int], batch: int, steps: int, size: int
 ) -> list[tuple[str, str, str, str]]:
     def row(label: str, count: Count, per_row: bool, unit: int) -> tuple[str, str, str, str]:
-        one = count.at(sizes) * unit
+        each = count.at(sizes) * unit
         word = " bytes" if unit > 1 else ""
-        every = one * steps * (batch if per_row else 1)
-        return label, str(count), f"{one:,}{word}", f"{every:,}{word}"
+        every = each * steps * (batch if per_row else 1)
+        return label, str(count), f"{each:,}{word}", f"{every:,}{word}"
 
     parameters = counted.parameters.at(sizes)
     # What `recompute=True` keeps: the states where a window of steps begins.
@@ -130,8 +130,8 @@ def _cost_rows(
     ]
 
 
-def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
-    """Lines of a table, columns as wide as needed; those in ``right`` stand to the right."""
+def columns(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
+    """Lines of a table, columns as wide as needed; those in ``right`` are aligned to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(

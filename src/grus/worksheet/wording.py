@@ -1,4 +1,4 @@
-"""How a worksheet says things: its sentences, and its numbers in decimals."""
+"""The words of a worksheet: its sentences, and its numbers in decimals."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from grus.equations import text
 
 if TYPE_CHECKING:
-    from grus.worksheet.worksheet import Step, Worksheet
+    from grus.worksheet.worksheet import WorkedStep, Worksheet
 
 # Sums of decimal fractions miss them by a few units in the last place: 0.1 + 0.2 prints as 0.3.
 _NEAR = 2.0**-50
@@ -50,11 +50,13 @@ def vector(values: Sequence[float], digits: int) -> str:
 
 
 OTHERWISE = "The same numbers, read otherwise, end at another last state:"
+MISREAD = ("last state", "if this is read otherwise")
+"""The columns below that line."""
 COMPUTED = "Values are those of {}; what stands between is worked out from them in float64."
 ROUNDED = "Numbers are rounded to {} decimals in print only; a whole number is exact."
 
 
-def title(step: Step, total: int, digits: int) -> str:
+def title(step: WorkedStep, total: int, digits: int) -> str:
     """``step 2 of 4: x = 2, h = -0.03``; with the token that x stands for."""
     token = "" if step.token is None else f" ({step.token!r})"
     return f"step {step.number} of {total}{token}: {named({'x': step.x, **step.before}, digits)}"

@@ -17,7 +17,7 @@ from grus.errors import InputError
 from grus.kernels import UnsupportedCellError
 from grus.kernels.backend import VARIABLE, backend
 from grus.reference import split
-from grus.worksheet.filling import Filling, Product
+from grus.worksheet.filling import Filling, LongProduct
 
 Array = Any
 States = tuple[Array, ...]
@@ -49,9 +49,11 @@ def compute(
     why = f"{VARIABLE}=reference or no executable memory"
     if backend() == "kernels":
         try:
-            own = {family: np.asarray(w, x.dtype) for family, w in weights.items()}
+            cast = {family: np.asarray(w, x.dtype) for family, w in weights.items()}
             # One row on one thread: the bits do not depend on it, and no threads are looked for.
-            values, final = runtime.values(cell, own, x[:, None], batch, reverse=reverse, threads=1)
+            values, final = runtime.values(
+                cell, cast, x[:, None], batch, reverse=reverse, threads=1
+            )
             by = f"the compiled kernels in {x.dtype.name}"
             return _alone(values, batch, final, by)
         except UnsupportedCellError as error:
@@ -59,7 +61,7 @@ def compute(
     slow = reference.run(cell, weights, x[:, None], batch, reverse=reverse)
     # Steps as they were taken: the last comes first where the direction is backward.
     taken = slow.values[::-1] if reverse else slow.values
-    values = {name: np.stack([one[name] for one in taken]) for name, _ in cell}
+    values = {name: np.stack([step[name] for step in taken]) for name, _ in cell}
     by = f"the slow reference in float64, not the kernels ({why})"
     return _alone(values, batch, slow.state, by)
 
@@ -85,7 +87,7 @@ class Line:
 
     unit: int | None
     """Counted from 1; None where the value is a single number."""
-    products: tuple[Product, ...]
+    products: tuple[LongProduct, ...]
     """Products of more than one term, each worked out by itself."""
     stages: tuple[Expr, ...]
     """With numbers put in, with each term worked out, with the function's argument worked out."""
@@ -102,7 +104,7 @@ class Equation:
 
 
 @dataclass(frozen=True)
-class Step:
+class WorkedStep:
     """One step: what it reads, its equations, what it leaves."""
 
     number: int
@@ -120,7 +122,7 @@ class Worksheet:
     """A cell run over one sequence, line by line."""
 
     cell: Cell
-    steps: tuple[Step, ...]
+    steps: tuple[WorkedStep, ...]
     """Those asked for, in the order in which they are taken."""
     final: dict[str, tuple[float, ...]]
     """The last states, by name."""
@@ -180,7 +182,7 @@ def worksheet(
 
 @dataclass(frozen=True, eq=False)
 class _Work:
-    """A run that is worked out step by step."""
+    """A run, worked out step by step."""
 
     cell: Cell
     weights: Mapping[str, Array]
@@ -197,7 +199,7 @@ class _Work:
         single = split(self.cell, self.weights).items()
         return {weight: np.asarray(array, np.float64) for weight, array in single}
 
-    def step(self, t: int) -> Step:
+    def step(self, t: int) -> WorkedStep:
         """One step, from the values that it found and left."""
         before, after = self.state(t - 1 if not self.reverse else t + 1), self.state(t)
         leaves = dict(self.single)
@@ -212,7 +214,7 @@ class _Work:
         token = None if self.tokens is None else self.tokens[t]
         reads = {name: _numbers(value) for name, value in before.items()}
         leaves_behind = {name: _numbers(value) for name, value in after.items()}
-        return Step(t + 1, _numbers(self.x[t]), reads, equations, leaves_behind, token)
+        return WorkedStep(t + 1, _numbers(self.x[t]), reads, equations, leaves_behind, token)
 
     def state(self, t: int) -> dict[str, Array]:
         """The states after step ``t``; those of the start where that is no step."""
@@ -243,8 +245,8 @@ def _numbers_of(what: str, asked: Sequence[int] | None, size: int) -> list[int]:
         return list(range(size))
     wrong = [k for k in asked if not 0 <= k < size]
     if wrong or not len(asked):
-        told = f"there is no {wrong[0]}" if wrong else "none is asked for"
-        raise InputError(f"{what}: {told}; they are 0 to {size - 1}")
+        reason = f"there is no {wrong[0]}" if wrong else "none is asked for"
+        raise InputError(f"{what}: {reason}; they are 0 to {size - 1}")
     return sorted({int(k) for k in asked})
 
 
