@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from grus.zoo.record import published
 
 LONGER = {"dreamer_gru": 10}
 """Cells whose papers need more than eight lines."""
+DOCS = Path(__file__).parents[2] / "docs"
 PEERS = Path(__file__).parents[1] / "peers" / "test_torchrecurrent.py"
 
 
@@ -125,3 +128,16 @@ def test_a_second_cell_of_a_name_and_a_start_of_no_weight_are_refused() -> None:
     assert all(Weight(*name.split(".")) in known.cell.weights
                for known in PUBLISHED.values() for name in known.initial)  # fmt: skip
     assert classic.CHO in {known.paper for known in PUBLISHED.values()}
+
+
+def test_the_page_and_its_diagrams_are_those_of_the_records() -> None:
+    """`python docs/published_cells.py` makes them anew."""
+    sys.path.insert(0, str(DOCS))
+    try:
+        files = import_module("published_cells").files()
+    finally:
+        sys.path.remove(str(DOCS))
+    made = dict(files)
+    assert set((DOCS / "cells").iterdir()) == set(made) - {DOCS / "cells.md"}
+    for path, text in made.items():
+        assert path.read_text("utf-8") == text, path.name
