@@ -16,7 +16,7 @@ from bits import forward, parts, same
 from cells import ALL_CELLS, every_cell
 from grus import InputError, kernels, runtime
 from grus.equations import Cell
-from grus.kernels.ir import Function
+from grus.kernels.builder import Builder
 
 Array = np.ndarray
 GRU = ALL_CELLS["gru"]
@@ -198,8 +198,8 @@ def test_nothing_is_written_beside_the_outputs(hidden: int, dtype: str) -> None:
 def test_a_mask_one_lane_too_long_is_seen(
     recompiled: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = Function.lanes_below
-    monkeypatch.setattr(Function, "lanes_below", lambda f, k, *n: right(f, f.add(k, 1), *n))
+    right = Builder.lanes_below
+    monkeypatch.setattr(Builder, "lanes_below", lambda f, k, *n: right(f, f.add(k, 1), *n))
     p = draw(GRU, (3, 3, 5, 17), "float32")
 
     def with_room(array: Array) -> Array:

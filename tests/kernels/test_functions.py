@@ -17,8 +17,8 @@ import bounds
 from grus import runtime
 from grus.equations import Cell
 from grus.kernels import functions, jit
+from grus.kernels.builder import Builder
 from grus.kernels.functions import DOUBLE, SINGLE, SPELLINGS
-from grus.kernels.ir import Function
 from grus.kernels.loops import Value
 from grus.kernels.machine import MACHINES, Machine
 
@@ -211,22 +211,22 @@ def test_roots_quotients_and_choices_are_numpys(dtype: str) -> None:
     assert np.isinf(apply("b.h / p.h", np.array([1, -1], dtype), zero)).all()
 
 
-def _through(name: str, text: Callable[[Function, Value], Value]) -> Callable[..., None]:
+def _through(name: str, text: Callable[[Builder, Value], Value]) -> Callable[..., None]:
     return lambda patch: patch.setitem(SPELLINGS, name, text)
 
 
-def _textbook_tanh(f: Function, v: Value) -> Value:
+def _textbook_tanh(f: Builder, v: Value) -> Value:
     # (e^2v - 1) / (e^2v + 1) cancels near 0.
     e = functions.exp(f, f.let("mul", v, 2.0))
     return f.let("div", f.let("add", e, -1.0), f.let("add", e, 1.0))
 
 
-def _clamped_sigmoid(f: Function, v: Value) -> Value:
+def _clamped_sigmoid(f: Builder, v: Value) -> Value:
     # A range that ends before sigmoid does: it never gets to 0.
     return functions.sigmoid(f, functions.choose(f, "less", v, -16.0, -16.0, v))
 
 
-def _relu_that_swallows_nan(f: Function, v: Value) -> Value:
+def _relu_that_swallows_nan(f: Builder, v: Value) -> Value:
     return functions.choose(f, "more", v, 0.0, v, 0.0)
 
 

@@ -13,13 +13,13 @@ import pytest
 from agreement import WrongKernelError, check_backward, check_forward, draw, train
 from bits import WrongBitsError, check_rows
 from cells import ALL_CELLS
-from grus.equations import Cell, Expr, Weight
+from grus.equations import Cell
 from grus.kernels import functions, packing
 from grus.kernels.bfloat16 import Accumulators
+from grus.kernels.builder import Builder
 from grus.kernels.functions import SPELLINGS
-from grus.kernels.ir import Function
 from grus.kernels.loops import Argument, Value
-from grus.kernels.plan import Chain, Group, Stage
+from grus.kernels.plan import Chain, Group, KLoop, Plan, Stage
 from grus.kernels.tile import Equations, HoistedTile, StageTile, Tile
 from grus.runtime.gradients import GradientTerms, Stretch
 
@@ -32,7 +32,7 @@ def _a_series_cut_too_early(patch: pytest.MonkeyPatch) -> None:
 
 
 def _a_sigmoid_a_little_too_steep(patch: pytest.MonkeyPatch) -> None:
-    def sigmoid(f: Function, v: Value) -> Value:
+    def sigmoid(f: Builder, v: Value) -> Value:
         return functions.sigmoid(f, f.let("mul", v, 1.001))
 
     patch.setitem(SPELLINGS, "sigmoid", sigmoid)
@@ -85,7 +85,7 @@ def _blocks_not_turned(patch: pytest.MonkeyPatch) -> None:
 def _one_shuffle_of_the_turn_swapped(patch: pytest.MonkeyPatch) -> None:
     right = packing._shuffle
 
-    def shuffle(f: Function, a: Value, b: Value, order: tuple[int, ...]) -> Value:
+    def shuffle(f: Builder, a: Value, b: Value, order: tuple[int, ...]) -> Value:
         return right(f, a, b, order[::-1] if order[:2] == (1, len(order) + 1) else order)
 
     patch.setattr(packing, "_shuffle", shuffle)
@@ -146,17 +146,13 @@ def _the_last_step_left_out(patch: pytest.MonkeyPatch) -> None:
 
 
 def _transposition_forgotten(patch: pytest.MonkeyPatch) -> None:
-    from grus.kernels import argument_block
+    right = Plan.k_loops
 
-    right = argument_block.groups
+    def k_loops(plan: Plan) -> tuple[KLoop, ...]:
+        members = [tuple((at, w, False) for at, w, _ in k.members) for k in right.func(plan)]
+        return tuple(replace(k, members=m) for k, m in zip(right.func(plan), members, strict=True))
 
-    def groups(plan: Any) -> list[tuple[Expr, tuple[tuple[int, Weight, bool], ...]]]:
-        return [
-            (operand, tuple((at, weight, False) for at, weight, _ in members))
-            for operand, members in right(plan)
-        ]
-
-    patch.setattr("grus.kernels.drivers.groups", groups)
+    patch.setattr(Plan, "k_loops", property(k_loops))
 
 
 BACKWARD: list[tuple[Break, Cell]] = [

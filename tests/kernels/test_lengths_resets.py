@@ -14,7 +14,7 @@ from agreement import FLOAT64, Problem, draw
 from bits import parts, same
 from cells import ALL_CELLS
 from grus import InputError, kernels, reference, runtime
-from grus.kernels import Steps, resets as clearing, split, steps as module_of_steps
+from grus.kernels import Steps, lengths_resets as clearing, split, steps as module_of_steps
 from grus.kernels.layout import saved_size
 from grus.kernels.split import Split
 from grus.runtime import prepared
@@ -242,8 +242,8 @@ def test_a_state_that_is_not_put_back_is_noticed(
     recompiled: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An LSTM whose resets forget the cell state."""
-    right = clearing.made
-    monkeypatch.setattr(clearing, "made", lambda m, at: [s for s in right(m, at) if s != "c"])
+    right = clearing.put_back
+    monkeypatch.setattr(clearing, "put_back", lambda m, at: [s for s in right(m, at) if s != "c"])
     p, steps = case("lstm", SIZES[0], "float32", (0, 1, "zero", False))
     with pytest.raises(AssertionError):
         same("c", parts(run(p, steps)), parts(pieces.forward(p, steps)))

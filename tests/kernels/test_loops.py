@@ -14,7 +14,7 @@ from cells import ALL_CELLS
 from grus.kernels import several_calls, show, terms
 from grus.kernels.add import loops as sum_loops
 from grus.kernels.arithmetic import fma
-from grus.kernels.ir import Function
+from grus.kernels.builder import Builder
 from grus.kernels.loops import LoopError
 from grus.kernels.loops_text import parse
 from grus.kernels.machine import AVX2, MACHINES, SSE2, Target
@@ -61,10 +61,10 @@ def test_fused_multiply_add_is_rounded_once() -> None:
                 assert all(off <= abs(Fraction(float(e)) - exact) for e in ends if np.isfinite(e))
 
 
-Wrong = Callable[[Function], Any]
+Wrong = Callable[[Builder], Any]
 
 
-def _wrong_of_names(f: Function) -> None:
+def _wrong_of_names(f: Builder) -> None:
     with f.each(0, f.named["n"], 1) as i:
         inside = f.add(i, 1)
     f.add(inside, 1)
@@ -89,7 +89,7 @@ WRONG: dict[str, tuple[Wrong, str]] = {
 def test_what_the_language_does_not_allow_is_refused_where_it_is_built(what: str) -> None:
     wrong, message = WRONG[what]
     with pytest.raises(LoopError, match=message):
-        wrong(Function(Target(AVX2, "float32"), "f", "p: pointer, n"))
+        wrong(Builder(Target(AVX2, "float32"), "f", "p: pointer, n"))
 
 
 @pytest.mark.parametrize(

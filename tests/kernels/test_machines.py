@@ -21,7 +21,7 @@ from grus.kernels.machine import (
     choose,
     restrict,
 )
-from grus.kernels.program import Program
+from grus.kernels.program import cell_program
 from grus.kernels.to_llvm import to_llvm
 
 X86 = [m for m in MACHINES.values() if m.x86]
@@ -54,7 +54,7 @@ def test_narrower_vectors_and_no_fused_multiply_add_agree_with_the_reference(
 def test_code_generation_takes_the_text_for_every_machine(
     machine: Machine, dtype: str, openmp: bool
 ) -> None:
-    program = Program(make_plan(ALL_CELLS["lstm"]), Target(machine, dtype), ("h_next",))
+    program = cell_program(make_plan(ALL_CELLS["lstm"]), Target(machine, dtype), ("h_next",))
     triple = "x86_64-unknown-linux-gnu" if machine.x86 else "aarch64-unknown-linux-gnu"
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
@@ -63,7 +63,7 @@ def test_code_generation_takes_the_text_for_every_machine(
     except RuntimeError:
         pytest.skip(f"this LLVM has no code generator for {triple}")
     features = {AVX512: "+avx512f,+avx512vl,+avx512dq,+avx512bw,+fma", AVX2: "+avx2,+fma"}
-    module = llvm.parse_assembly(to_llvm(program.loops(), machine, threads=openmp))
+    module = llvm.parse_assembly(to_llvm(program, machine, threads=openmp))
     module.verify()
     code = target.create_target_machine(features=features.get(machine, "")).emit_assembly(module)
     register = {AVX512: "%zmm", AVX2: "%ymm", SSE2: "%xmm", NEON: "fmla"}[machine]

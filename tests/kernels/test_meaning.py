@@ -15,12 +15,12 @@ from evaluated import caches, evaluated
 from grus import kernels, runtime
 from grus.equations import Cell
 from grus.equations.regularised import recurrent_dropout, zoneout
-from grus.kernels import PLAIN, Steps, jit, split, terms, threads
-from grus.kernels.ir import Code
+from grus.kernels import PLAIN, Steps, call, jit, split, terms, threads
+from grus.kernels.builder import SlotBuilder
 from grus.kernels.jit import host_features
-from grus.kernels.loops import Block, Do, For, If, LoopError
+from grus.kernels.loops import Block, Do, For, If, LoopError, Program
 from grus.kernels.machine import AVX2, NEON, Machine
-from grus.kernels.program import Program
+from grus.kernels.program import cell_program
 
 Array = np.ndarray
 CELLS = [name for name in ALL_CELLS if name != "zoneout"]  # a mask per sequence: no kernels
@@ -183,17 +183,17 @@ def barriers(block: Block) -> Iterator[tuple[Block, int]]:
 
 def without_barrier(monkeypatch: pytest.MonkeyPatch, way: str, number: int) -> None:
     """The program of one way loses a barrier of its time loop."""
-    right, programs = Program.loops, []
+    programs: list[Program] = []
 
-    def loops(self: Program) -> Any:
-        programs.append(right(self))
+    def build(*arguments: Any) -> Program:
+        programs.append(cell_program(*arguments))
         if len(programs) == 1 + (way == "backward"):
             (loop,) = (s for s in programs[-1].by_name["work"].body if isinstance(s, For))
             block, at = [*barriers(loop.body)][number]
             del block[at]
         return programs[-1]
 
-    monkeypatch.setattr(Program, "loops", loops)
+    monkeypatch.setattr(call, "cell_program", build)
 
 
 @pytest.mark.parametrize(
@@ -219,8 +219,8 @@ def test_a_barrier_left_out_is_a_race(
 def test_a_barrier_that_not_all_come_to_is_waited_at_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    most, right = forced("hidden", monkeypatch), Code.barrier
-    monkeypatch.setattr(Code, "barrier", lambda f, parties: right(f, f.add(parties, 1)))
+    most, right = forced("hidden", monkeypatch), SlotBuilder.barrier
+    monkeypatch.setattr(SlotBuilder, "barrier", lambda f, parties: right(f, f.add(parties, 1)))
     with evaluated(), pytest.raises(LoopError, match="wait for ever"):
         results(ALL_CELLS["gru"], TWO_TILES["float32"], most)
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 
 from grus.kernels.argument_block import Slots
-from grus.kernels.ir import Code
+from grus.kernels.builder import SlotBuilder
 from grus.kernels.jit import compiled
 from grus.kernels.loops import Program
 from grus.kernels.machine import DType, Target
@@ -43,7 +43,7 @@ def add(first: Array, second: Array) -> Array:
 def loops(target: Target) -> Program:
     """The addition as a program of one thread."""
     slots = _Slots()
-    f = Code(target, "run", "", slots, nearest=True)
+    f = SlotBuilder(target, "run", "", slots, nearest=True)
     first, second, total = (f.pointer(name) for name in slots.names[:3])
     count = f.slot("count")
     with f.each(0, count, target.lanes) as k:

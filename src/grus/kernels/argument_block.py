@@ -8,10 +8,11 @@ hoisted products, state and row buffers, and the panels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from grus.equations import Expr, Input, Name, State, Weight
+from grus.equations import Expr, Name, State
 from grus.kernels.machine import Target
 from grus.kernels.memory import ALIGN
 from grus.kernels.plan import Plan
@@ -27,6 +28,7 @@ DRAWN = ("seed.low", "seed.high", "mask.rows", "mask.first", "mask.sign")
 each row; 1 or -1, from step to step."""
 PROJECTION = ("H.projection", "tiles.projection", "widest")
 """Of a plan with a second axis: its units, its vectors, and the vectors of the longer axis."""
+ROW = ("", ".row")
 STRIDED = ("", ".time", ".row")
 RAGGED = ("", ".time", ".rows")
 """An array whose rows stand where a table of byte offsets says."""
@@ -57,71 +59,44 @@ DENSE = Variant()
 
 
 class Slots:
-    """Names of the slots of one program, in order."""
+    """Names of the slots of a block, in order: those that the caller fills, then those that each
+    thread moves in its copy."""
 
-    def __init__(
-        self, plan: Plan, stores: tuple[str, ...], hoists: bool, variant: Variant = DENSE
-    ) -> None:
-        names = [*SIZES, *BLOCKS]
-        if len(plan.axes) > 1:
-            names += PROJECTION
-        self.widest = "widest" if len(plan.axes) > 1 else "tiles"
-        states = plan.cell.states
-        names += [
-            f"{part}.{s}{end}" for s in states for part in ("h0", "hn") for end in ("", ".row")
-        ]
-        names += [f"state.{s}" for s in states]
-        names += [f"row.{v}" for v in plan.rows]
-        arrays = [f"in.{name}" for name in plan.step_inputs]
-        arrays += [f"out.{name}" for name in stores]
-        arrays += ["x"] if hoists else []
-        ends = RAGGED if variant.ragged else STRIDED
-        names += [f"{array}{end}" for array in arrays for end in ends]
-        names += TABLES if variant.ragged else ()
-        names += ["clear"] if variant.clear else []
-        if variant.clear in ("copy", "collect"):
-            names += [f"base.{s}{end}" for s in states for end in ("", ".row")]
-        if plan.masks:
-            names += DRAWN
-        for mask in plan.masks:
-            names += [f"mask.{mask.name}", f"mask.{mask.name}.stream"]
-        for weight in plan.cell.weights:
-            second = "more" if vector(plan, weight) else "row"
-            names += [f"w.{weight.name}", f"w.{weight.name}.{second}"]
-        names += [f"vector.{w.name}" for w in plan.cell.weights if vector(plan, w)]
-        for k in range(len(groups(plan))):
-            names += [f"panel.{k}", f"panel.{k}.tile"]
-        self.variant = variant
-        self.arrays = tuple(arrays)
+    def __init__(self, names: Sequence[str], moving: Sequence[str] = ()) -> None:
         self.names = tuple(names)
-        self.given = len(names)
-        moving = [*MOVING, "end"] if variant.ragged else MOVING
-        moving = [*moving, "mask.now"] if plan.masks else moving
-        self.index = {name: k for k, name in enumerate([*names, *moving])}
+        self.index = {name: k for k, name in enumerate((*names, *moving))}
 
     def __len__(self) -> int:
         return len(self.index)
 
 
-def vector(plan: Plan, weight: Weight) -> bool:
-    """True for a learned vector; it may come in two parts, ``more`` is the second's address."""
-    return len(plan.cell.shapes.weights[weight]) == 1
+class CellSlots(Slots):
+    """The slots of a cell's program that writes out ``stores`` at each step."""
 
-
-def groups(plan: Plan) -> list[tuple[Expr, tuple[tuple[int, Weight, bool], ...]]]:
-    """Every k-loop of the plan: operand, and (chain, weight, transposed) of each member.
-
-    The first entries are the hoisted ones, then stage by stage.
-    """
-    found: list[tuple[Expr, tuple[tuple[int, Weight, bool], ...]]] = []
-    if plan.hoisted:
-        members = [(k, w, False) for k, c in enumerate(plan.hoisted) for w in c.hoisted]
-        found.append((Input("x"), tuple(members)))
-    for stage in plan.stages:
-        for group in stage.groups:
-            entry = tuple((k, p.weight, p.transposed) for k, p in group.members)
-            found.append((group.operand, entry))
-    return found
+    def __init__(self, plan: Plan, stores: tuple[str, ...], variant: Variant = DENSE) -> None:
+        self.variant, states = variant, plan.cell.states
+        self.widest = "widest" if len(plan.axes) > 1 else "tiles"
+        arrays = [*(f"in.{name}" for name in plan.step_inputs), *(f"out.{name}" for name in stores)]
+        self.arrays = (*arrays, "x") if plan.hoisted else tuple(arrays)
+        names = [*SIZES, *BLOCKS, *(PROJECTION if len(plan.axes) > 1 else ())]
+        names += [f"{part}.{s}{end}" for s in states for part in ("h0", "hn") for end in ROW]
+        names += [f"state.{s}" for s in states]
+        names += [f"row.{v}" for v in plan.rows]
+        ends = RAGGED if variant.ragged else STRIDED
+        names += [f"{array}{end}" for array in self.arrays for end in ends]
+        names += TABLES if variant.ragged else ()
+        names += ["clear"] if variant.clear else []
+        if variant.clear in ("copy", "collect"):
+            names += [f"base.{s}{end}" for s in states for end in ROW]
+        names += DRAWN if plan.masks else ()
+        names += [f"mask.{mask.name}{end}" for mask in plan.masks for end in ("", ".stream")]
+        for weight in plan.cell.weights:
+            second = "more" if weight in plan.vectors else "row"
+            names += [f"w.{weight.name}", f"w.{weight.name}.{second}"]
+        names += [f"vector.{w.name}" for w in plan.vectors]
+        names += [f"panel.{k}{end}" for k in range(len(plan.k_loops)) for end in ("", ".tile")]
+        moving = [*MOVING, *(["end"] if variant.ragged else []), *(["mask.now"] * bool(plan.masks))]
+        super().__init__(names, moving)
 
 
 def size_slot(axis: str) -> str:
@@ -132,22 +107,6 @@ def size_slot(axis: str) -> str:
 def tiles_slot(axis: str) -> str:
     """The vectors of an axis."""
     return "tiles" if axis == "hidden" else f"tiles.{axis}"
-
-
-def operand_axis(plan: Plan, operand: Expr) -> str:
-    """The axis that a product sums over."""
-    shapes = plan.cell.shapes
-    if isinstance(operand, State):
-        return shapes.states[operand.name]
-    if isinstance(operand, Name):
-        return shapes.values[operand.name] or "hidden"
-    return "input"
-
-
-def group_axes(plan: Plan) -> list[str]:
-    """The axis along which the accumulators of each k-loop lie."""
-    first = [plan.hoisted_axis] if plan.hoisted else []
-    return [*first, *(stage.axis for stage in plan.stages for _ in stage.groups)]
 
 
 def operand_slot(operand: Expr) -> str:
@@ -200,19 +159,17 @@ def lay_out(
     chunk = _chunk(steps, rows, rows * row, ahead)
     sums = names * padded * target.item
     panels, wide = [], target.machine.vector_bytes
-    for (operand, members), axis in zip(groups(plan), group_axes(plan), strict=True):
-        depth = -(-size[operand_axis(plan, operand)] // target.lanes) * target.lanes
+    for loop in plan.k_loops:
+        depth = -(-size[loop.depth] // target.lanes) * target.lanes
         # Two numbers of bfloat16 stand where one of float32 would.
         depth //= 2 if target.narrow else 1
-        panels.append((depth * len(members) * wide, tiles[axis]))
+        panels.append((depth * len(loop.members) * wide, tiles[loop.axis]))
     buffers = {"barrier": 2 * ALIGN, "sums": slices * sums, "P": chunk * rows * row * slices}
     own = [*(f"state.{s}" for s in plan.cell.states), *(f"row.{v}" for v in plan.rows)]
     buffers |= dict.fromkeys(own, 2 * batch * ld)
     buffers |= {f"mask.{mask.name}": batch * ld for mask in plan.masks}
     buffers |= {f"panel.{k}": tile * count for k, (tile, count) in enumerate(panels)}
-    for weight in plan.cell.weights:
-        if vector(plan, weight):
-            buffers[f"vector.{weight.name}"] = wide * tiles[plan.cell.shapes.weights[weight][0]]
+    buffers |= {f"vector.{w.name}": wide * tiles[plan.axis_of(w)] for w in plan.vectors}
     offsets, total = {}, 0
     for name, length in buffers.items():
         offsets[name] = total

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from grus.kernels.ir import Function
+from grus.kernels.builder import Builder
 from grus.kernels.loops import Argument, Value, type_of
 
 Accumulators = dict[tuple[int, int, int], Argument]
@@ -20,14 +20,14 @@ QUIET = 1 << 22
 """The bit that keeps a NaN a NaN when its lower half is cut off."""
 
 
-def pair(f: Function, even: Value, odd: Value) -> Value:
+def pair(f: Builder, even: Value, odd: Value) -> Value:
     """Two vectors rounded to bfloat16, to nearest, ties to even, in the halves of their lanes."""
     low = f.let("shr", _rounded(f, even), 16)
     high = f.let("and", _rounded(f, odd), UPPER)
     return f.let("bits", f.let("or", low, high), type=f.target.vector)
 
 
-def _rounded(f: Function, value: Value) -> Value:
+def _rounded(f: Builder, value: Value) -> Value:
     """The bits of a vector, their upper halves rounded."""
     bits = f.let("bits", value, type=f.target.integers)
     odd = f.let("and", f.let("shr", bits, 16), 1)
@@ -36,7 +36,7 @@ def _rounded(f: Function, value: Value) -> Value:
     return f.let("select", nan, f.let("or", bits, QUIET), total)
 
 
-def widened(f: Function, both: Value) -> tuple[Value, Value]:
+def widened(f: Builder, both: Value) -> tuple[Value, Value]:
     """The two vectors of a pair, as float32."""
     t = f.target
     bits = f.let("bits", both, type=t.integers)
@@ -46,7 +46,7 @@ def widened(f: Function, both: Value) -> tuple[Value, Value]:
 
 
 def products(
-    f: Function,
+    f: Builder,
     count: Value,
     panels: Sequence[Value],
     rows: Sequence[Value],
@@ -90,12 +90,12 @@ def products(
     accumulators.update(zip(used, loop.carried[2:], strict=True))
 
 
-def _factors(f: Function, at: Value, single: bool) -> list[Value]:
+def _factors(f: Builder, at: Value, single: bool) -> list[Value]:
     """One number of a row, or two, each in all lanes."""
     return [f.broadcast(f.at(at, k * f.target.item)) for k in range(1 if single else 2)]
 
 
-def _dotted(f: Function, at: Value, single: bool) -> Value:
+def _dotted(f: Builder, at: Value, single: bool) -> Value:
     """A pair of numbers of a row as bfloat16, in all lanes; the second is 0 where there is none."""
     t = f.target
     even, *odd = _factors(f, at, single)
@@ -105,6 +105,6 @@ def _dotted(f: Function, at: Value, single: bool) -> Value:
     return f.let("round_pairs", mixed, mixed)
 
 
-def _dot(f: Function, total: Argument, factors: Value, weights: Value) -> Value:
+def _dot(f: Builder, total: Argument, factors: Value, weights: Value) -> Value:
     pairs = type_of("bfloat16", 2 * f.target.lanes)
     return f.let("dot_pairs", total, factors, f.let("bits", weights, type=pairs))

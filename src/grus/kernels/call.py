@@ -17,19 +17,16 @@ from grus.equations import Cell
 from grus.kernels import jit, threads
 from grus.kernels.argument_block import (
     DENSE,
+    CellSlots,
     Frame,
     Sizes,
     Variant,
-    group_axes,
-    groups,
     lay_out,
-    operand_axis,
-    vector,
 )
 from grus.kernels.machine import DType, Target
 from grus.kernels.memory import Memory, address
 from grus.kernels.plan import ONE, Plan, make_plan
-from grus.kernels.program import Program, guarded
+from grus.kernels.program import cell_program, guarded
 from grus.kernels.split import Split, Work
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -58,8 +55,7 @@ class Kernel:
         target = replace(target, narrow=variant.narrow)
         self.target, self.sums, self.variant = target, sums, variant
         self.plan: Plan = make_plan(cell)
-        program = Program(self.plan, target, stores, sums, variant)
-        self.names = program.slots.names
+        self.names = CellSlots(self.plan, stores, variant).names
         self.at = {name: k for k, name in enumerate(self.names)}
         # A plan names its axes after its own output: the caller's names are those of its cell.
         prefix = "d" if cell is not stacked_as else ""
@@ -68,7 +64,8 @@ class Kernel:
         self.swapped = any(theirs[s] != axis for s, axis in ours.items())
         streams = [mask.name for mask in stacked_as.masks]
         self.streams = {f"mask.{m.name}.stream": streams.index(m.name) for m in self.plan.masks}
-        self.compiled = jit.executable(program.loops(), target)
+        program = cell_program(self.plan, target, stores, sums, variant)
+        self.compiled = jit.executable(program, target)
         self.dtype = np.dtype(target.dtype)
         self.states = [self.at[f"{part}.{s}"] for part in ("h0", "hn") for s in cell.states]
         bases = [f"base.{s}" for s in cell.states]
@@ -89,10 +86,7 @@ class Kernel:
         """What a call has to do."""
         plan, (steps, batch, *_) = self.plan, sizes
         size = dict(zip(("input", "hidden", "projection"), sizes[2:], strict=True)) | {ONE: 0}
-        products = [
-            size[operand_axis(plan, operand)] * size[axis] * len(members)
-            for (operand, members), axis in zip(groups(plan), group_axes(plan), strict=True)
-        ]
+        products = [size[loop.depth] * size[loop.axis] * len(loop.members) for loop in plan.k_loops]
         first, item = int(bool(plan.hoisted)), 2 if self.target.narrow else self.target.item
         return Work(
             steps,
@@ -140,7 +134,7 @@ class Launcher:
         self.kernel = kernel
         plan = kernel.plan
         self.weights = tuple(
-            (kernel.at[f"w.{w.name}"], vector(plan, w), source)
+            (kernel.at[f"w.{w.name}"], w in plan.vectors, source)
             for w, source in zip(plan.cell.weights, sources, strict=True)
         )
 

@@ -31,7 +31,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from grus.equations import Apply, Const, Expr
-from grus.kernels.ir import Function
+from grus.kernels.builder import Builder
 from grus.kernels.loops import Argument, Value
 
 
@@ -92,12 +92,12 @@ DOUBLE = Precision(
 )
 
 
-def precision(f: Function) -> Precision:
+def precision(f: Builder) -> Precision:
     """The constants for the function's number type."""
     return SINGLE if f.target.dtype == "float32" else DOUBLE
 
 
-def scale_and_series(f: Function, u: Argument) -> tuple[Value, Value]:
+def scale_and_series(f: Builder, u: Argument) -> tuple[Value, Value]:
     """(2^n, e^r - 1) for u within the range of normal results."""
     t, k = f.target, precision(f)
     shifted = f.multiply_add(u, 1 / math.log(2), k.magic)
@@ -114,13 +114,13 @@ def scale_and_series(f: Function, u: Argument) -> tuple[Value, Value]:
 
 
 def choose(
-    f: Function, relation: str, v: Argument, bound: float, yes: Argument, no: Argument
+    f: Builder, relation: str, v: Argument, bound: float, yes: Argument, no: Argument
 ) -> Value:
     """``yes`` in lanes where v is in the relation to bound, else ``no``; NaN takes ``no``."""
     return f.let("select", f.let(relation, v, bound), yes, no, type=f.target.vector)
 
 
-def exp(f: Function, v: Argument) -> Value:
+def exp(f: Builder, v: Argument) -> Value:
     """e^v: 0 below -87 (-708 in double), infinite where the number type cannot hold it."""
     t, k = f.target, precision(f)
     inside = choose(f, "less", v, k.lowest, k.lowest, v)
@@ -136,7 +136,7 @@ def exp(f: Function, v: Argument) -> Value:
     return choose(f, "more", v, k.highest, math.inf, value)
 
 
-def sigmoid(f: Function, v: Argument) -> Value:
+def sigmoid(f: Builder, v: Argument) -> Value:
     """1 / (1 + e^-v), exactly 1 from about 17 (37 in double) and exactly 0 below -87 (-708)."""
     k = precision(f)
     inside = choose(f, "less", v, k.lowest, k.lowest, v)
@@ -147,7 +147,7 @@ def sigmoid(f: Function, v: Argument) -> Value:
     return choose(f, "less", v, k.lowest, 0.0, value)
 
 
-def tanh(f: Function, v: Argument) -> Value:
+def tanh(f: Builder, v: Argument) -> Value:
     """-sign(v) E / (2 + E) with E = expm1(-2|v|); odd, and accurate near 0."""
     k = precision(f)
     size = f.let("abs", v)
@@ -217,22 +217,22 @@ def _binary(name: str) -> Spelling:
     return lambda f, a, b: f.let(name, a, b)
 
 
-def _neg(f: Function, v: Argument) -> Argument:
+def _neg(f: Builder, v: Argument) -> Argument:
     return -v if isinstance(v, float) else f.let("neg", v)
 
 
-def _relu(f: Function, v: Argument) -> Value:
+def _relu(f: Builder, v: Argument) -> Value:
     return choose(f, "at_most", v, 0.0, 0.0, v)
 
 
-def _positive(f: Function, v: Argument) -> Value:
+def _positive(f: Builder, v: Argument) -> Value:
     return choose(f, "more", v, 0.0, 1.0, 0.0)
 
 
 def _pick(relation: str) -> Spelling:
     """minimum and maximum; NaN in either argument comes out (minnum would swallow it)."""
 
-    def spell(f: Function, a: Argument, b: Argument) -> Value:
+    def spell(f: Builder, a: Argument, b: Argument) -> Value:
         value = f.let("select", f.let(relation, a, b), a, b)
         return f.let("select", f.let("nan", a), a, value) if isinstance(a, Value) else value
 
@@ -258,7 +258,7 @@ SPELLINGS: dict[str, Spelling] = {
 }
 
 
-def compute(f: Function, expr: Expr, values: Mapping[Expr, Argument]) -> Argument:
+def compute(f: Builder, expr: Expr, values: Mapping[Expr, Argument]) -> Argument:
     """Build an expression whose leaves are in registers."""
     if isinstance(expr, Const):
         return float(expr.value)
@@ -267,7 +267,7 @@ def compute(f: Function, expr: Expr, values: Mapping[Expr, Argument]) -> Argumen
     return _fused(f, expr, values) or SPELLINGS[expr.op](f, *_computed(f, expr, values))
 
 
-def _computed(f: Function, expr: Apply, values: Mapping[Expr, Argument]) -> list[Argument]:
+def _computed(f: Builder, expr: Apply, values: Mapping[Expr, Argument]) -> list[Argument]:
     """An operator's arguments. Constants alone have no type: one of them becomes a vector."""
     found = [compute(f, arg, values) for arg in expr.args]
     if not any(isinstance(argument, Value) for argument in found):
@@ -275,7 +275,7 @@ def _computed(f: Function, expr: Apply, values: Mapping[Expr, Argument]) -> list
     return found
 
 
-def _fused(f: Function, expr: Apply, values: Mapping[Expr, Argument]) -> Value | None:
+def _fused(f: Builder, expr: Apply, values: Mapping[Expr, Argument]) -> Value | None:
     """a * b + c and c - a * b as one operation; written, never left to a compiler, so that every
     tile has the same bits."""
     if expr.op not in ("add", "sub"):

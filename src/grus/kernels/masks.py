@@ -11,8 +11,7 @@ Salmon, Moraes, Dror, Shaw: Parallel random numbers: as easy as 1, 2, 3. SC 2011
 from __future__ import annotations
 
 from grus.equations import Input
-from grus.kernels.drivers import SPAN, Module, span
-from grus.kernels.ir import Code, Function
+from grus.kernels.builder import SPAN, Builder, Module, SlotBuilder
 from grus.kernels.loops import LANES, Argument, Value, type_of
 
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
@@ -26,7 +25,7 @@ ALWAYS = LOW
 class Words:
     """Vectors of 64-bit lanes whose lower halves are words; what the upper ones hold is unused."""
 
-    def __init__(self, f: Function) -> None:
+    def __init__(self, f: Builder) -> None:
         self.f, self.lanes = f, f.target.machine.vector_bytes // 8
         self.vector = type_of("index", self.lanes)
 
@@ -55,7 +54,7 @@ class Words:
 Keys = list[tuple[Value, Value]]
 
 
-def round_keys(f: Function, key: tuple[Value, Value]) -> Keys:
+def round_keys(f: Builder, key: tuple[Value, Value]) -> Keys:
     """The keys of all rounds: a Weyl sequence from the seed's halves."""
     words, keys = Words(f), []
     for k in range(ROUNDS):
@@ -64,7 +63,7 @@ def round_keys(f: Function, key: tuple[Value, Value]) -> Keys:
     return keys
 
 
-def philox(f: Function, counter: tuple[Value, Value, Value, Value], keys: Keys) -> list[Value]:
+def philox(f: Builder, counter: tuple[Value, Value, Value, Value], keys: Keys) -> list[Value]:
     """The four words of each lane's counter."""
     w = Words(f)
     c0, c1, c2, c3 = counter
@@ -79,7 +78,7 @@ def philox(f: Function, counter: tuple[Value, Value, Value, Value], keys: Keys) 
     return [c0, c1, c2, c3]
 
 
-def in_units(f: Function, words: list[Value]) -> list[Value]:
+def in_units(f: Builder, words: list[Value]) -> list[Value]:
     """The words in the order of the units, as vectors of integers as wide as a number."""
     w, t = Words(f), f.target
     x0, x1, x2, x3 = words
@@ -96,7 +95,7 @@ def threshold(mask: Input) -> int:
     return round(mask.keep * 2**32)
 
 
-def values(f: Function, mask: Input, bits: Value) -> Argument:
+def values(f: Builder, mask: Input, bits: Value) -> Argument:
     """The mask's values from a vector of words."""
     limit = threshold(mask)
     if limit > LOW:
@@ -107,17 +106,16 @@ def values(f: Function, mask: Input, bits: Value) -> Argument:
 
 def draw(module: Module, per: str) -> None:
     """``masks.<per>(ctx, r0, r1, j0, j1)``: the masks of the present step, or of the sequence."""
-    f = module.code(f"masks.{per}", SPAN)
+    f = module.function(f"masks.{per}", SPAN)
     keys = round_keys(f, (f.slot("seed.low"), f.slot("seed.high")))
     for mask in module.plan.masks:
         if mask.per == per:
             _draw(module, f, mask, keys)
-    module.add(f)
 
 
-def _draw(module: Module, f: Code, mask: Input, keys: Keys) -> None:
+def _draw(module: Module, f: SlotBuilder, mask: Input, keys: Keys) -> None:
     t, w = f.target, Words(f)
-    begin, end = span(f, module.plan.axis_of(mask))
+    begin, end = f.span(module.plan.axis_of(mask))
     several = 4 * w.lanes // t.lanes
     buffer, ld = f.pointer(f"mask.{mask.name}"), f.slot("ld")
     stream = w.splat(f.slot(f"mask.{mask.name}.stream"))

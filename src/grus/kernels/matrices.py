@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from grus.kernels.ir import Function
+from grus.kernels.builder import Builder
 from grus.kernels.loops import Argument, Value
 from grus.kernels.machine import Target
 
@@ -54,17 +54,17 @@ class Blocks:
         return (PANELS_A + PANELS_B) * self.panel
 
 
-def functions(target: Target) -> list[Function]:
+def functions(target: Target) -> list[Builder]:
     """``matrices(fields of a term, scratch, i0, i1)`` and what it calls."""
     blocks = Blocks(target)
     tiles = [_tile(blocks, width) for width in WIDTHS]
     return [_pack(blocks), _put(blocks), *tiles, _cover(blocks), _matrices(blocks)]
 
 
-def _pack(blocks: Blocks) -> Function:
+def _pack(blocks: Blocks) -> Builder:
     """``pack(source, k bytes, depth, columns, panels)``: rows of numbers as panels of vectors."""
     t = blocks.target
-    f = Function(t, "pack", "source: pointer, stride, depth, columns, panels: pointer")
+    f = Builder(t, "pack", "source: pointer, stride, depth, columns, panels: pointer")
     source, stride, depth, columns, panels = f.parameters
     rest = f.let("rem", columns, t.lanes)
     whole, some = f.sub(columns, rest), f.let("more", rest, 0)
@@ -81,12 +81,12 @@ def _pack(blocks: Blocks) -> Function:
     return f
 
 
-def _tile(blocks: Blocks, width: int) -> Function:
+def _tile(blocks: Blocks, width: int) -> Builder:
     """``tile.W(a, panel bytes, i bytes, k bytes, i, n, b, depth, c, row bytes, columns, adds)``:
     n rows, at most a tile's, from row i of A's block; ``columns`` are those from the tile on."""
     t, rows = blocks.target, blocks.rows
     left, right = "a: pointer, panel, unit, ak, i, n", "b: pointer, depth, c: pointer, row"
-    f = Function(t, f"tile.{width}", f"{left}, {right}, columns, adds")
+    f = Builder(t, f"tile.{width}", f"{left}, {right}, columns, adds")
     a, panel, unit, ak, first, n, b, depth, c, row, columns, adds = f.parameters
     sums = f.local(rows * width * blocks.vector, blocks.vector)
     # A row that is not there is read as the last one: nobody reads what becomes of it.
@@ -113,11 +113,11 @@ def _tile(blocks: Blocks, width: int) -> Function:
     return f
 
 
-def _put(blocks: Blocks) -> Function:
+def _put(blocks: Blocks) -> Builder:
     """``put(sums, width, n, c, row bytes, columns, adds)``: n rows of a tile's sums into C, or
     added to it."""
     t = blocks.target
-    f = Function(t, "put", "sums: pointer, width, n, c: pointer, row, columns, adds")
+    f = Builder(t, "put", "sums: pointer, width, n, c: pointer, row, columns, adds")
     sums, width, n, c, row, columns, adds = f.parameters
     with f.each(0, width, 1) as v:
         left, own = f.sub(columns, f.mul(v, t.lanes)), f.at(sums, f.mul(v, blocks.vector))
@@ -133,12 +133,12 @@ def _put(blocks: Blocks) -> Function:
     return f
 
 
-def _cover(blocks: Blocks) -> Function:
+def _cover(blocks: Blocks) -> Builder:
     """``cover(a, panel bytes, i bytes, k bytes, rows, panels, depth, c, row bytes, columns,
     adds)``: a block of A times a block of B."""
     t = blocks.target
     left, right = "a: pointer, panel, unit, ak, rows", "panels: pointer, depth, c: pointer, row"
-    f = Function(t, "cover", f"{left}, {right}, columns, adds")
+    f = Builder(t, "cover", f"{left}, {right}, columns, adds")
     a, panel, unit, ak, rows, panels, depth, c, row, columns, adds = f.parameters
     vectors = f.let("div", f.add(columns, t.lanes - 1), t.lanes)
     with f.each(0, rows, blocks.rows) as i:
@@ -154,11 +154,11 @@ def _cover(blocks: Blocks) -> Function:
     return f
 
 
-def _matrices(blocks: Blocks) -> Function:
+def _matrices(blocks: Blocks) -> Builder:
     """``matrices(fields of a term, scratch, i0, i1)``: rows i0 to i1 of C."""
     t = blocks.target
     fields = ", ".join(f"{n}: pointer" if n in POINTERS else n for n in FIELDS)
-    f = Function(t, "matrices", f"{fields}, scratch: pointer, i0, i1")
+    f = Builder(t, "matrices", f"{fields}, scratch: pointer, i0, i1")
     a, a_k, a_i, b, b_k, c, c_i, columns, depth, adds, scratch, i0, i1 = f.parameters
     packed = f.at(scratch, PANELS_B * blocks.panel)
     beside = f.let("equal", a_i, t.item)
@@ -184,7 +184,7 @@ def _matrices(blocks: Blocks) -> Function:
     return f
 
 
-def small(f: Function, term: Mapping[str, Value], first: Argument, end: Argument) -> None:
+def small(f: Builder, term: Mapping[str, Value], first: Argument, end: Argument) -> None:
     """Rows ``first`` to ``end`` of C for a term of few numbers, worked out where they stand: a
     vector of C at a time, with the blocks of k, and so the bits, of a long product."""
     t = f.target

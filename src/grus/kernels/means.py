@@ -11,12 +11,12 @@ from collections.abc import Sequence
 
 from grus.equations import Const, Expr, Input, Name, State, Weight
 from grus.equations.expr import parts, walk
-from grus.kernels.argument_block import Slots, size_slot
+from grus.kernels.argument_block import size_slot
+from grus.kernels.builder import Module
 from grus.kernels.functions import compute
 from grus.kernels.loops import INDEX, Argument, Value
-from grus.kernels.machine import Target
-from grus.kernels.plan import ONE, Plan, is_mean
-from grus.kernels.tile import Tile
+from grus.kernels.plan import ONE, is_mean
+from grus.kernels.tile import Tile, once
 
 ROWS = (4, 1)
 """Rows at a time: a sum is a chain of additions, and chains of several rows go side by side."""
@@ -25,28 +25,19 @@ ROWS = (4, 1)
 class NumbersTile(Tile):
     """The numbers of rows %row and the ones after it."""
 
-    def __init__(
-        self,
-        target: Target,
-        plan: Plan,
-        slots: Slots,
-        at: int,
-        rows: int,
-        stores: tuple[str, ...],
-    ) -> None:
-        super().__init__(target, plan, slots, f"stage{at}.{rows}x1", "row", rows, 1)
-        self.stores = stores
+    def __init__(self, module: Module, at: int, rows: int) -> None:
+        super().__init__(module, f"stage{at}.{rows}x1", "row", rows, 1, ONE)
         self.values: list[dict[Expr, Argument]] = [{} for _ in range(rows)]
-        left = list(plan.stages[at].equations)
+        left = list(module.plan.stages[at].equations)
         while left:
-            ready = [pair for pair in left if self.known(pair[1], {n for n, _ in left})]
+            ready = [pair for pair in left if self.complete(pair[1], {n for n, _ in left})]
             self.means([pair for pair in ready if is_mean(pair[1])])
             for name, expr in ready:
                 if not is_mean(expr):
                     self.each(name, expr)
             left = [pair for pair in left if pair not in ready]
 
-    def known(self, expr: Expr, left: set[str]) -> bool:
+    def complete(self, expr: Expr, left: set[str]) -> bool:
         """True when no equation is left that this one reads."""
         return not any(isinstance(n, Name) and n.name in left for n in walk(expr))
 
@@ -145,26 +136,30 @@ class NumbersTile(Tile):
         if isinstance(node, Weight):
             return self.pointer(f"vector.{node.name}")
         if isinstance(node, Input) and node.keep is not None:
-            return self.row_pointer(f"mask.{node.name}", "ld", row)
+            return self.row_pointer(f"mask.{node.name}", "ld", row, "")
         if isinstance(node, Input):
             return self.array_row(f"in.{node.name}", row)
         if isinstance(node, State):
             return self.row_pointer(f"state.{node.name}", "ld", row, "cur")
         assert isinstance(node, Name)
         if node.name in chains:
-            key: object = ("hoisted", node.name, row)
-            if key not in self.cached:
-                base = self.row_pointer("P.now", "P.row", row)
-                self.cached[key] = self.f.at(base, self.first(chains.index(node.name)))
-            return self.cached[key]
+            return self.hoisted(chains.index(node.name), row)
         return self.row_pointer(f"row.{node.name}", "ld", row, "cur")
+
+    @once
+    def hoisted(self, chain: int, row: int) -> Value:
+        """The address of a row of a product with x."""
+        return self.f.at(self.row_pointer("P.now", "P.row", row, ""), self.first(chain))
+
+    @once
+    def offset(self, j: Value) -> Value:
+        """Bytes before the j-th vector."""
+        return self.f.let("mul", j, self.vector_bytes)
 
     def vector(self, node: Expr, row: int, j: Value, mask: Value | None) -> Value:
         """The j-th vector of a row, no lane beyond the mask where the memory is the caller's."""
-        key: object = ("offset", j)
-        if key not in self.cached:
-            self.cached[key] = self.f.let("mul", j, self.vector_bytes)
-        at = self.f.at(self.start(node, row), self.cached[key])
+        offset = self.offset(j)
+        at = self.f.at(self.start(node, row), offset)
         if isinstance(node, Input) and node.keep is None:
             return self.f.load_masked(at, mask) if mask else self.f.load(at, 1)
         return self.f.load(at)

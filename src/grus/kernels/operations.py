@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NoReturn
 
@@ -49,25 +49,30 @@ Rule = Callable[[str, tuple[object, ...], Type | None, Detail], tuple[Type, Type
 the value, type of the arguments)."""
 
 
-def _alike(count: int, *families: dict[str, int]) -> Rule:
-    """So many arguments of one type, which the value has too."""
+def _alike(count: int, *families: dict[str, int], bits: bool = False) -> Rule:
+    """So many arguments of one type, which the value has too; or a bit, one for each lane."""
     kinds = {kind for family in families for kind in family}
 
     def rule(op: str, types: tuple[object, ...], *_: object) -> tuple[Type, Type]:
         of = _common(op, types)
         if len(types) != count or of.kind not in kinds:
             _refuse(op, types)
-        return of, of
+        return type_of("bit", of.lanes) if bits else of, of
 
     return rule
 
 
-def _compares(*families: dict[str, int], count: int = 2) -> Rule:
-    like = _alike(count, *families)
+def _fits(types: tuple[object, ...], wanted: Sequence[tuple[object, ...]]) -> bool:
+    return len(types) == len(wanted) and all(k in w for k, w in zip(types, wanted, strict=True))
 
-    def rule(op: str, types: tuple[object, ...], *rest: object) -> tuple[Type, Type]:
-        of, _ = like(op, types, None, None)
-        return type_of("bit", of.lanes), of
+
+def _of(value: Type | None, of: Type, *wanted: tuple[object, ...]) -> Rule:
+    """Each argument is one of some types; a value that has no type of its own has the first's."""
+
+    def rule(op: str, types: tuple[object, ...], *_: object) -> tuple[Type, Type]:
+        if not _fits(types, wanted):
+            _refuse(op, types)
+        return value or types[0], of  # type: ignore[return-value]
 
     return rule
 
@@ -92,9 +97,7 @@ def _first(op: str, types: tuple[object, ...], *_: object) -> tuple[Type, Type]:
     return type_of(of.kind), of
 
 
-def _shuffle(
-    op: str, types: tuple[object, ...], want: Type | None, order: Detail
-) -> tuple[Type, Type]:
+def _shuffle(op: str, types: tuple[object, ...], _: object, order: Detail) -> tuple[Type, Type]:
     of = _common(op, types)
     if not isinstance(order, tuple) or not of.lanes or len(types) not in (1, 2):
         _refuse(op, types)
@@ -103,21 +106,18 @@ def _shuffle(
     return type_of(of.kind, len(order)), of
 
 
-def _bits(op: str, types: tuple[object, ...], want: Type | None, _: Detail) -> tuple[Type, Type]:
-    of = _common(op, types)
-    size = BYTES[of.kind] * (of.lanes or 1)
-    if want is None or len(types) != 1 or size != BYTES[want.kind] * (want.lanes or 1):
-        _refuse(op, types)
-    return want, of
-
-
 CONVERSIONS = {("index", "int32"), ("int32", "index"), ("bit", "index")}
 CONVERSIONS |= {("index", kind) for kind in FLOATS}
 
 
-def _convert(op: str, types: tuple[object, ...], want: Type | None, _: Detail) -> tuple[Type, Type]:
+def _changed(op: str, types: tuple[object, ...], want: Type | None, _: Detail) -> tuple[Type, Type]:
+    """The same bits as another type, or the same number."""
     of = _common(op, types)
-    if want is None or (of.kind, want.kind) not in CONVERSIONS or of.lanes != want.lanes:
+    if want is None or len(types) != 1:
+        _refuse(op, types)
+    sizes = [BYTES[t.kind] * (t.lanes or 1) for t in (of, want)]
+    converts = (of.kind, want.kind) in CONVERSIONS and of.lanes == want.lanes
+    if not (sizes[0] == sizes[1] if op == "bits" else converts):
         _refuse(op, types)
     return want, of
 
@@ -129,35 +129,11 @@ def _address(op: str, types: tuple[object, ...], want: Type | None, _: Detail) -
     return want or POINTER, INDEX
 
 
-def _at(op: str, types: tuple[object, ...], *_: object) -> tuple[Type, Type]:
-    if len(types) != 2 or types[0] not in (POINTER, LOCAL) or types[1] not in (INDEX, int):
+def _load(op: str, types: tuple[object, ...], want: Type | None, at: Detail) -> tuple[Type, Type]:
+    mask = () if want is None or len(types) == 1 else ((type_of("bit", want.lanes),),)
+    if want is None or not isinstance(at, int) or not _fits(types, (PLACES, *mask)):
         _refuse(op, types)
-    return types[0], INDEX
-
-
-def _local(op: str, types: tuple[object, ...], *_: object) -> tuple[Type, Type]:
-    """Its two constants are bytes and alignment."""
-    if types != (int, int):
-        _refuse(op, types)
-    return LOCAL, INDEX
-
-
-def _load(
-    op: str, types: tuple[object, ...], want: Type | None, align: Detail
-) -> tuple[Type, Type]:
-    masked = len(types) == 2
-    if want is None or not isinstance(align, int) or types[0] not in (POINTER, LOCAL):
-        _refuse(op, types)
-    if masked and types[1] is not type_of("bit", want.lanes):
-        _refuse(op, types)
-    return want, types[0]
-
-
-def _take(op: str, types: tuple[object, ...], *_: object) -> tuple[Type, Type]:
-    """The number that stands there, which all threads count up one after the other."""
-    if types != (POINTER,):
-        _refuse(op, types)
-    return INDEX, POINTER
+    return want, types[0]  # type: ignore[return-value]
 
 
 def _round_pairs(op: str, types: tuple[object, ...], *_: object) -> tuple[Type, Type]:
@@ -174,45 +150,31 @@ def _dot_pairs(op: str, types: tuple[object, ...], *_: object) -> tuple[Type, Ty
     return total, total
 
 
-_ANY, _WHOLE = _alike(2, FLOATS, INTEGERS), _alike(2, INTEGERS)
-OPERATIONS: dict[str, Rule] = {
-    "add": _ANY,
-    "sub": _ANY,
-    "mul": _ANY,
-    "div": _ANY,
-    "rem": _WHOLE,
-    "fma": _alike(3, FLOATS),
-    "neg": _alike(1, FLOATS),
-    "sqrt": _alike(1, FLOATS),
-    "abs": _alike(1, FLOATS),
-    "copysign": _alike(2, FLOATS),
-    "and": _alike(2, INTEGERS, {"bit": 0}),
-    "or": _alike(2, INTEGERS, {"bit": 0}),
-    "xor": _alike(2, INTEGERS, {"bit": 0}),
-    "shl": _WHOLE,
-    "shr": _WHOLE,
-    "less": _compares(FLOATS, INTEGERS),
-    "at_most": _compares(FLOATS, INTEGERS),
-    "more": _compares(FLOATS, INTEGERS),
-    "at_least": _compares(FLOATS, INTEGERS),
-    "equal": _compares(INTEGERS),
-    "differ": _compares(INTEGERS),
-    "below": _compares(INTEGERS),
-    "nan": _compares(FLOATS, count=1),
-    "select": _select,
-    "splat": _splat,
-    "first": _first,
-    "shuffle": _shuffle,
-    "bits": _bits,
-    "convert": _convert,
-    "address": _address,
-    "at": _at,
-    "local": _local,
-    "load": _load,
-    "take": _take,
-    "round_pairs": _round_pairs,
-    "dot_pairs": _dot_pairs,
-}
+PLACES = (POINTER, LOCAL)
+RULES: tuple[tuple[str, Rule], ...] = (
+    ("add sub mul div", _alike(2, FLOATS, INTEGERS)),
+    ("rem shl shr", _alike(2, INTEGERS)),
+    ("neg sqrt abs", _alike(1, FLOATS)),
+    ("copysign", _alike(2, FLOATS)),
+    ("fma", _alike(3, FLOATS)),
+    ("and or xor", _alike(2, INTEGERS, {"bit": 0})),
+    ("less at_most more at_least", _alike(2, FLOATS, INTEGERS, bits=True)),
+    ("equal differ below", _alike(2, INTEGERS, bits=True)),
+    ("nan", _alike(1, FLOATS, bits=True)),
+    ("select", _select),
+    ("splat", _splat),
+    ("first", _first),
+    ("shuffle", _shuffle),
+    ("bits convert", _changed),
+    ("address", _address),
+    ("at", _of(None, INDEX, PLACES, (INDEX, int))),
+    ("local", _of(LOCAL, INDEX, (int,), (int,))),  # bytes and alignment
+    ("load", _load),
+    ("take", _of(INDEX, POINTER, (POINTER,))),  # the number there, which all threads count up
+    ("round_pairs", _round_pairs),
+    ("dot_pairs", _dot_pairs),
+)
+OPERATIONS = {name: rule for names, rule in RULES for name in names.split()}
 
 
 @lru_cache(maxsize=4096)
@@ -227,10 +189,10 @@ def signature(operation: str, types: tuple[object, ...], want: Type | None, deta
     return Form(operation, types, of, type_, detail)
 
 
-EFFECTS: dict[str, tuple[tuple[Type, ...], ...]] = {
-    "copy": ((POINTER, LOCAL), (POINTER, LOCAL), (INDEX,)),
-    "parallel": ((POINTER,), (INDEX,)),
-    "barrier": ((POINTER,), (INDEX,)),
+EFFECTS: dict[str, tuple[tuple[object, ...], ...]] = {
+    "copy": (PLACES, PLACES, (INDEX, int)),
+    "parallel": ((POINTER,), (INDEX, int)),
+    "barrier": ((POINTER,), (INDEX, int)),
     "post": ((POINTER,),),
     "await": ((POINTER,),),
 }
@@ -244,16 +206,13 @@ def allowed(effect: str, types: tuple[object, ...], of: Type) -> None:
     if effect == "store":
         value, *rest = types
         _common(effect, (of, value))
-        good = rest[0] in (POINTER, LOCAL) and rest[1:] in ([], [type_of("bit", of.lanes)])
+        good = rest[0] in PLACES and rest[1:] in ([], [type_of("bit", of.lanes)])
     elif effect == "call":
         good = all(isinstance(k, Type) or k in (int, Reference) for k in types)
-    elif effect not in EFFECTS:
-        raise LoopError(f"there is no effect {effect}")
+    elif effect in EFFECTS:
+        good = _fits(types, EFFECTS[effect])
     else:
-        wanted = EFFECTS[effect]
-        good = len(types) == len(wanted) and all(
-            k in w or (k is int and INDEX in w) for k, w in zip(types, wanted, strict=True)
-        )
+        raise LoopError(f"there is no effect {effect}")
     if not good:
         _refuse(effect, types)
 
@@ -262,31 +221,20 @@ def check_calls(program: Program) -> None:
     """Raise LoopError for a call of a function that is not there, or with other arguments than it
     takes. What a value of type function is called with is seen when it is called."""
     for function in program.functions:
-        for statement in statements(function.body):
-            if isinstance(statement, Do) and statement.effect in ("call", "parallel"):
-                _check_call(program, statement)
+        for s in statements(function.body):
+            if isinstance(s, Do) and s.effect in ("call", "parallel") and s.detail is not None:
+                _check_call(program, s)
 
 
 def _check_call(program: Program, call: Do) -> None:
-    name = call.detail
-    if name is None:
-        return
+    name, types = str(call.detail), [POINTER, INDEX, INDEX]
     if name not in program.by_name:
         raise LoopError(f"there is no function {name}")
-    wanted = [p.type for p in program.by_name[str(name)].parameters]
-    given: list[object] = [*kinds_of_call(call)]
-    if call.effect == "parallel":
-        given = [POINTER, INDEX, INDEX]
-    fits = len(wanted) == len(given) and all(
-        g is w or (w is POINTER and g is LOCAL) for g, w in zip(given, wanted, strict=True)
-    )
-    if not fits:
-        raise LoopError(f"{name} does not take ({', '.join(map(str, given))})")
-
-
-def kinds_of_call(call: Do) -> list[Type]:
-    """The types of a call's arguments."""
-    return [
-        a.type if isinstance(a, Value) else FUNCTION if isinstance(a, Reference) else INDEX
-        for a in call.arguments
-    ]
+    if call.effect == "call":
+        types = [
+            a.type if isinstance(a, Value) else FUNCTION if isinstance(a, Reference) else INDEX
+            for a in call.arguments
+        ]
+    wanted = [p.type for p in program.by_name[name].parameters]
+    if not _fits(tuple(types), [PLACES if w is POINTER else (w,) for w in wanted]):
+        raise LoopError(f"{name} does not take ({', '.join(map(str, types))})")

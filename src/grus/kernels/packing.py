@@ -8,15 +8,78 @@ here (`bfloat16`), and stand two in a lane.
 from __future__ import annotations
 
 from grus.kernels import bfloat16
-from grus.kernels.ir import Function
-from grus.kernels.loops import Value
-from grus.kernels.machine import Target
+from grus.kernels.argument_block import size_slot
+from grus.kernels.builder import Builder, Module
+from grus.kernels.loops import Reference, Value
 
 PIECE = 16
 """Bytes within which every instruction set shuffles cheaply; the narrowest vector."""
 
 
-def pack_function(target: Target, *, transposed: bool) -> Function:
+def pack(module: Module) -> None:
+    """``pack(ctx, j0, j1)``: the panels of these hidden tiles, all groups."""
+    plan = module.plan
+    ways = {turned for loop in plan.k_loops for _, _, turned in loop.members}
+    for transposed in sorted(ways):
+        _pack_tile(module, transposed=transposed)
+    _pack_tiles(module)
+    if plan.vectors:
+        _pack_part(module)
+    f = module.function("pack", "j0, j1", once=True)
+    for k, loop in enumerate(plan.k_loops):
+        depth = f.slot(size_slot(loop.depth))
+        for m, (_, weight, transposed) in enumerate(loop.members):
+            axis = plan.cell.shapes.weights[weight][1 if transposed else 0]
+            size, vector = f.slot(size_slot(axis)), module.target.machine.vector_bytes
+            source, stride = f.pointer(f"w.{weight.name}"), f.slot(f"w.{weight.name}.row")
+            panel, columns = f.at(f.pointer(f"panel.{k}"), m * vector), f.span(axis)
+            turn = Reference("pack.transposed" if transposed else "pack.plain")
+            unit = module.target.item if transposed else stride
+            to = panel, f.slot(f"panel.{k}.tile"), len(loop.members) * vector
+            f.call("pack.tiles", turn, source, stride, unit, size, depth, *to, *columns)
+    for weight in plan.vectors:
+        axis, name = plan.axis_of(weight), weight.name
+        size, columns = f.slot(size_slot(axis)), f.span(axis)
+        parts = f.slot(f"w.{name}"), f.slot(f"w.{name}.more")
+        f.call("pack.vector", f.pointer(f"vector.{name}"), *parts, size, *columns)
+
+
+def _pack_part(module: Module) -> None:
+    """``pack.vector(packed, first, second, size, j0, j1)``: a learned vector as the sum of its two
+    parts, as the first if there is no second, as zeros if there is none: 0 is no part."""
+    t, parameters = module.target, "packed: pointer, first, second, size, j0, j1"
+    f = module.plain("pack.vector", parameters, once=True)
+    packed, first, second, size, j0, j1 = f.parameters
+    has_first, has_second = (f.let("differ", place, 0) for place in (first, second))
+    one, two = f.let("address", first), f.let("address", second)
+    with f.each(j0, j1, 1) as j:
+        column = f.mul(j, t.machine.vector_bytes)
+        mask = f.lanes_below(f.sub(size, f.mul(j, t.lanes)))
+
+        def part(place: Value, bit: Value) -> Value:
+            return f.load_masked(f.at(place, column), f.let("select", bit, mask, False))
+
+        alone, more = part(one, has_first), part(two, has_second)
+        total = f.let("add", alone, more)
+        # Not a sum with zeros, which would turn -0 into 0.
+        f.store(f.let("select", has_second, total, alone), f.at(packed, column))
+
+
+def _pack_tiles(module: Module) -> None:
+    """``pack.tiles(pack, source, row bytes, unit bytes, size, depth, panel, tile bytes, k bytes,
+    j0, j1)``: these hidden tiles of one member."""
+    weight = "turn: function, source: pointer, stride, unit, size, depth"
+    f = module.plain("pack.tiles", f"{weight}, panel: pointer, tile, kbytes, j0, j1", once=True)
+    turn, source, stride, unit, size, depth, panel, tile, kbytes, j0, j1 = f.parameters
+    lanes = f.target.lanes
+    with f.each(j0, j1, 1) as j:
+        first = f.mul(j, lanes)
+        units = f.smaller(f.sub(size, first), lanes)
+        begin, to = f.at(source, f.mul(first, unit)), f.at(panel, f.mul(j, tile))
+        f.call(turn, begin, stride, units, depth, to, kbytes)
+
+
+def _pack_tile(module: Module, *, transposed: bool) -> None:
     """``pack(source, row bytes, units, depth, panel, k bytes)``: one tile of one member.
 
     ``source`` is the first element of the tile. ``units`` (at most the lanes) become lanes,
@@ -24,14 +87,12 @@ def pack_function(target: Target, *, transposed: bool) -> Function:
     columns. The panel has room for k rounded up to whole vectors.
     """
     name = "pack.transposed" if transposed else "pack.plain"
-    parameters = "source: pointer, stride, units, depth, panel: pointer, kbytes"
-    f = Function(target, name, parameters, once=False)
-    plain = _copy_pairs if target.narrow else _copy
+    f = module.plain(name, "source: pointer, stride, units, depth, panel: pointer, kbytes")
+    plain = _copy_pairs if module.target.narrow else _copy
     (plain if transposed else _turn)(f)
-    return f
 
 
-def _copy(f: Function) -> None:
+def _copy(f: Builder) -> None:
     source, stride, units, depth, panel, kbytes = f.parameters
     mask = f.lanes_below(units)
     with f.each(0, depth, 1) as k:
@@ -39,7 +100,7 @@ def _copy(f: Function) -> None:
         f.store(value, f.at(panel, f.mul(k, kbytes)))
 
 
-def _copy_pairs(f: Function) -> None:
+def _copy_pairs(f: Builder) -> None:
     source, stride, units, depth, panel, kbytes = f.parameters
     mask = f.lanes_below(units)
     with f.each(0, depth, 2) as k:
@@ -53,7 +114,7 @@ def _copy_pairs(f: Function) -> None:
         f.store(bfloat16.pair(f, *pair), f.at(panel, place))
 
 
-def _turn(f: Function) -> None:
+def _turn(f: Builder) -> None:
     """Blocks of all lanes x what 16 bytes hold: pieces of rows are put side by side, and each
     square among them is turned."""
     source, stride, units, depth, panel, kbytes = f.parameters
@@ -74,7 +135,7 @@ def _turn(f: Function) -> None:
             f.store(vector, f.at(panel, f.mul(f.add(first, j), kbytes)))
 
 
-def _join(f: Function, pieces: list[Value], lanes: int) -> Value:
+def _join(f: Builder, pieces: list[Value], lanes: int) -> Value:
     """Short vectors as one, the first in the first lanes."""
     while len(pieces) > 1:
         lanes *= 2
@@ -83,7 +144,7 @@ def _join(f: Function, pieces: list[Value], lanes: int) -> Value:
     return pieces[0]
 
 
-def transpose(f: Function, rows: list[Value]) -> list[Value]:
+def transpose(f: Builder, rows: list[Value]) -> list[Value]:
     """Each square block of numbers turned about its diagonal, by swapping ever larger halves: as
     many rows as a block has numbers, blocks side by side."""
     lanes, half = range(f.target.lanes), 1
@@ -102,5 +163,5 @@ def transpose(f: Function, rows: list[Value]) -> list[Value]:
     return rows
 
 
-def _shuffle(f: Function, a: Value, b: Value, order: tuple[int, ...]) -> Value:
+def _shuffle(f: Builder, a: Value, b: Value, order: tuple[int, ...]) -> Value:
     return f.let("shuffle", a, b, detail=order)

@@ -75,6 +75,19 @@ class Stage:
         return tuple(Group(operand, tuple(members)) for operand, members in found.items())
 
 
+@dataclass(frozen=True, slots=True)
+class KLoop:
+    """A loop over k, and the panels of weights that it reads."""
+
+    operand: Expr
+    members: tuple[tuple[int, Weight, bool], ...]
+    """(index of the chain that it adds to, weight, transposed)."""
+    axis: str
+    """The axis along which the accumulators lie."""
+    depth: str
+    """The axis that is summed over."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """The stages of one step of a flat cell, and what passes between them."""
@@ -124,6 +137,26 @@ class Plan:
         if isinstance(node, Name) and node.name.startswith(CHAIN):
             return self.hoisted_axis
         return shapes.values[node.name] or ONE if isinstance(node, Name) else ONE
+
+    @cached_property
+    def k_loops(self) -> tuple[KLoop, ...]:
+        """That of the products with x first, then stage by stage."""
+        loops = []
+        if self.hoisted:
+            members = [(k, w, False) for k, chain in enumerate(self.hoisted) for w in chain.hoisted]
+            loops.append(KLoop(Input("x"), tuple(members), self.hoisted_axis, "input"))
+        for stage in self.stages:
+            for group in stage.groups:
+                entries = tuple((k, p.weight, p.transposed) for k, p in group.members)
+                depth = self.axis_of(group.operand)
+                loops.append(KLoop(group.operand, entries, stage.axis, depth))
+        return tuple(loops)
+
+    @cached_property
+    def vectors(self) -> tuple[Weight, ...]:
+        """Learned vectors; each may come in two parts."""
+        axes = self.cell.shapes.weights
+        return tuple(weight for weight in self.cell.weights if len(axes[weight]) == 1)
 
     def first_stage(self, axis: str) -> int:
         """The first stage over an axis."""
@@ -253,7 +286,7 @@ class _Scheduling:
         """The expression with each sum of products replaced by the name of its chain."""
         terms = _terms(expr)
         if any(map(_is_product, terms)):
-            summed = [t for t in terms if _is_product(t) or self.is_bias(t)]
+            summed = [t for t in terms if _is_product(t) or isinstance(t, Weight)]
             total: Expr = self.chain(summed)
             for term in terms:
                 if term not in summed:
@@ -264,9 +297,6 @@ class _Scheduling:
         if isinstance(expr, Name) and self.is_hoisted(self.lowered[expr.name]):
             return self.lowered[expr.name]
         return expr
-
-    def is_bias(self, term: Expr) -> bool:
-        return isinstance(term, Weight)
 
     def chain(self, terms: list[Expr]) -> Name:
         biases, hoisted, products = [], [], []
@@ -329,13 +359,13 @@ def _is_product(expr: Expr) -> bool:
 
 def _rows(cell: Cell, stages: tuple[Stage, ...]) -> tuple[str, ...]:
     """Values computed in one stage and read in a later one, or read whole by a product."""
-    made = {name: k for k, stage in enumerate(stages) for name, _ in stage.equations}
-    found: dict[str, None] = {}
+    stage_of = {name: k for k, stage in enumerate(stages) for name, _ in stage.equations}
+    later: dict[str, None] = {}
     for k, stage in enumerate(stages):
         reads = [n for _, e in stage.equations for n in walk(e) if isinstance(n, Name)]
         reads += [g.operand for g in stage.groups if isinstance(g.operand, Name)]
-        found |= dict.fromkeys(n.name for n in reads if n.name in made and made[n.name] < k)
-    return tuple(found)
+        later |= dict.fromkeys(n.name for n in reads if stage_of.get(n.name, k) < k)
+    return tuple(later)
 
 
 def show(plan: Plan) -> str:
@@ -343,7 +373,9 @@ def show(plan: Plan) -> str:
     lines = [f"plan of {plan.cell.name}"]
     if plan.hoisted:
         lines.append("  before the time loop, in chunks of steps:")
-        lines += [f"    {_chain_text(c, hoisted=True)}" for c in plan.hoisted]
+        for chain in plan.hoisted:
+            terms = [w.name for w in chain.biases] + [f"{w.name} @ x" for w in chain.hoisted]
+            lines.append(f"    {chain.name} = {' + '.join(terms)}")
     names = {c.name for c in plan.hoisted}
     for k, stage in enumerate(plan.stages):
         over = "" if plan.axes == ("hidden",) else f" over {stage.axis}"
@@ -355,7 +387,8 @@ def show(plan: Plan) -> str:
             )
             lines.append(f"    for k: {_operand_text(group.operand)}[k] * [{members}]")
         for chain in stage.chains:
-            start = "hoisted" if chain.name in names else _biases(chain) or "0"
+            biases = " + ".join(w.name for w in chain.biases)
+            start = "hoisted" if chain.name in names else biases or "0"
             lines.append(f"    {chain.name} starts at {start}")
         lines += [f"    {name} = {text(expr)}" for name, expr in stage.equations]
     lines.append(f"  row buffers: {', '.join(plan.rows) or 'none'}")
@@ -364,13 +397,3 @@ def show(plan: Plan) -> str:
 
 def _operand_text(operand: Expr) -> str:
     return operand.name if isinstance(operand, (Name, State, Input)) else str(operand)
-
-
-def _biases(chain: Chain) -> str:
-    return " + ".join(w.name for w in chain.biases)
-
-
-def _chain_text(chain: Chain, *, hoisted: bool) -> str:
-    terms = [w.name for w in chain.biases]
-    terms += [f"{w.name} @ x" for w in chain.hoisted] if hoisted else []
-    return f"{chain.name} = {' + '.join(terms)}"

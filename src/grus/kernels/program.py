@@ -3,61 +3,49 @@ around it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from grus.equations import Name, State
-from grus.kernels import drivers, loops, masks, ragged, resets
-from grus.kernels.argument_block import DENSE, Slots, Variant
-from grus.kernels.drivers import SPAN, Module
-from grus.kernels.ir import Code
-from grus.kernels.loops import Argument, Value
+from grus.kernels import drivers, lengths_resets, masks
+from grus.kernels.argument_block import DENSE, Variant
+from grus.kernels.builder import SPAN, Module, SlotBuilder
+from grus.kernels.loops import Argument, Program, Value
 from grus.kernels.machine import Target
+from grus.kernels.packing import pack
 from grus.kernels.plan import Plan
 
 
-@dataclass(frozen=True)
-class Program:
-    """What to compile: a plan, what it stores per step, what it sums over time and batch."""
-
-    plan: Plan
-    target: Target
-    stores: tuple[str, ...]
-    sums: tuple[str, ...] = ()
-    variant: Variant = DENSE
-
-    @property
-    def slots(self) -> Slots:
-        """The layout of the argument block."""
-        return Slots(self.plan, self.stores, bool(self.plan.hoisted), self.variant)
-
-    def loops(self) -> loops.Program:
-        """The program in the loop language."""
-        module = Module(self.target, self.plan, self.slots)
-        drivers.pack(module)
-        if self.plan.hoisted:
-            (ragged if self.variant.ragged else drivers).hoisted(module)
-        drivers.stage_tiles(module)
-        for at in range(len(self.plan.stages)):
-            drivers.stage(module, at, self.stores, self.sums)
-            if self.variant.clear and resets.made(module, at):
-                resets.clear(module, at)
-        for per in dict.fromkeys(mask.per for mask in self.plan.masks):
-            masks.draw(module, per)
-        drivers.copy_states(module, final=False)
-        drivers.copy_states(module, final=True)
-        _work(module)
-        _member(module)
-        entry = module.code("run", "", once=True)
-        entry.do("parallel", entry.ctx, entry.slot("threads"), detail="member")
-        module.add(entry)
-        return loops.Program(tuple(f.finished() for f in module.functions))
+def cell_program(
+    plan: Plan,
+    target: Target,
+    stores: tuple[str, ...],
+    sums: tuple[str, ...] = (),
+    variant: Variant = DENSE,
+) -> Program:
+    """The program of a plan that writes out ``stores`` at each step and adds ``sums`` up over time
+    and batch."""
+    module = Module(plan, target, stores, sums, variant)
+    pack(module)
+    if plan.hoisted:
+        (lengths_resets if variant.ragged else drivers).hoisted(module)
+    drivers.stage_tiles(module)
+    for at in range(len(plan.stages)):
+        drivers.stage(module, at)
+        lengths_resets.clear(module, at)
+    for per in dict.fromkeys(mask.per for mask in plan.masks):
+        masks.draw(module, per)
+    drivers.copy_states(module, final=False)
+    drivers.copy_states(module, final=True)
+    _work(module)
+    _member(module)
+    entry = module.function("run", "", once=True)
+    entry.do("parallel", entry.ctx, entry.slot("threads"), detail="member")
+    return module.program()
 
 
 def _work(module: Module) -> None:
     """``work(ctx, s, r0, r1, j0, j1, parties)``: slice s over all steps, in chunks."""
-    f = module.code("work", f"s, {SPAN}, parties")
-    s, r0, r1, j0, j1, parties = f.given
-    plan, variant = module.plan, module.slots.variant
+    f = module.function("work", f"s, {SPAN}, parties")
+    s, r0, r1, j0, j1, parties = f.rest
+    plan, variant = module.plan, module.variant
     half = f.mul(f.slot("B"), f.slot("ld"))
     f.set("cur", 0)
     f.set("nxt", half)
@@ -67,7 +55,7 @@ def _work(module: Module) -> None:
         f.call("masks.sequence", f.ctx, r0, r1, j0, j1)
     f.barrier(parties)
     if variant.ragged:
-        ragged.begin(f)
+        lengths_resets.begin(f)
     steps, chunk = f.slot("T"), f.slot("chunk")
     # Means may read whole rows of products with x.
     averaged = {Name(chain.name) for chain in plan.hoisted} & {*plan.averaged}
@@ -84,18 +72,17 @@ def _work(module: Module) -> None:
         with f.each(0, count, 1):
             _step(module, f, half)
     f.call("finish", f.ctx, r0, f.slot("end") if variant.ragged else r1, j0, j1)
-    module.add(f)
 
 
-def _step(module: Module, f: Code, half: Argument) -> None:
+def _step(module: Module, f: SlotBuilder, half: Argument) -> None:
     """One step: its masks, its stages, and on to the next."""
-    variant, r0, parties = module.slots.variant, f.named["r0"], f.named["parties"]
-    end = ragged.shrink(f) if variant.ragged else f.named["r1"]
+    variant, r0, parties = module.variant, f.named["r0"], f.named["parties"]
+    end = lengths_resets.shrink(f) if variant.ragged else f.named["r1"]
     span = r0, end, f.named["j0"], f.named["j1"]
     _step_masks(module, f, span)
     for at in range(len(module.plan.stages)):
         f.call(f"stage{at}", f.ctx, *span)
-        if variant.clear and resets.made(module, at):
+        if lengths_resets.put_back(module, at):
             f.call(f"clear{at}", f.ctx, *span)
         if guarded(module.plan, at):
             f.barrier(parties)
@@ -111,7 +98,7 @@ def _step(module: Module, f: Code, half: Argument) -> None:
     f.set("cur", f.sub(half, now))
 
 
-def _step_masks(module: Module, f: Code, span: tuple[Argument, ...]) -> None:
+def _step_masks(module: Module, f: SlotBuilder, span: tuple[Argument, ...]) -> None:
     """Draw the masks of the present step."""
     if not any(mask.per == "step" for mask in module.plan.masks):
         return
@@ -124,9 +111,9 @@ def _step_masks(module: Module, f: Code, span: tuple[Argument, ...]) -> None:
         f.barrier(f.named["parties"])
 
 
-def _hoist(f: Code, t0: Value, count: Value) -> None:
+def _hoist(f: SlotBuilder, t0: Value, count: Value) -> None:
     """Set up and compute a chunk of the products with x."""
-    s, r0, r1, j0, j1, _ = f.given
+    s, r0, r1, j0, j1, _ = f.rest
     rows = f.sub(r1, r0)
     start = f.add(f.mul(t0, f.slot("x.time")), f.mul(r0, f.slot("x.row")))
     x = f.at(f.pointer("x"), start)
@@ -143,10 +130,10 @@ def _hoist(f: Code, t0: Value, count: Value) -> None:
     f.set("P.now", f.sub(base, f.mul(r0, f.slot("P.row"))))
 
 
-def _hoist_ragged(f: Code, t0: Value, count: Value) -> None:
+def _hoist_ragged(f: SlotBuilder, t0: Value, count: Value) -> None:
     """The same where rows end one after the other."""
     base = f.add(f.slot("P"), f.mul(f.named["s"], f.slot("P.slice")))
-    ragged.hoist(f, t0, count, f.let("address", base))
+    lengths_resets.hoist(f, t0, count, f.let("address", base))
     f.set("P.now", f.sub(base, f.mul(f.named["r0"], f.slot("P.row"))))
 
 
@@ -162,8 +149,8 @@ def guarded(plan: Plan, at: int) -> bool:
 def _member(module: Module) -> None:
     """``member(ctx, tid, team)``: one thread's part. The team's size is what OpenMP gave, and
     slices are dealt out over it, so that a smaller team than asked for still does all."""
-    f = module.code("member", "tid, team", once=True, nearest=True)
-    tid, team = f.given
+    f = module.function("member", "tid, team", once=True, nearest=True)
+    tid, team = f.rest
     own = f.local(8 * len(module.slots), 64)
     tiles, rows, slices = f.slot("tiles"), f.slot("B"), f.slot("slices")
     j0 = f.let("div", f.mul(tid, tiles), team)
@@ -175,17 +162,16 @@ def _member(module: Module) -> None:
     whole = f.let("xor", hidden, True)
 
     def work(s: Argument, r0: Argument, r1: Argument, *rest: Argument) -> None:
-        f.do("copy", own, f.ctx, 8 * module.slots.given)
+        f.do("copy", own, f.ctx, 8 * len(module.slots.names))
         f.call("work", own, s, r0, r1, *rest)
 
     with f.when(hidden):
         work(0, 0, rows, j0, j1, team)
     with f.when(whole), f.each(tid, slices, team) as s:
-        if module.slots.variant.ragged:
+        if module.variant.ragged:
             starts = f.pointer("starts")
             r0, r1 = f.entry(starts, s), f.entry(starts, f.add(s, 1))
         else:
             r0 = f.let("div", f.mul(s, rows), slices)
             r1 = f.let("div", f.mul(f.add(s, 1), rows), slices)
         work(s, r0, r1, 0, tiles, 1)
-    module.add(f)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from grus.errors import InputError
 from grus.kernels.argument_block import Slots
-from grus.kernels.ir import Code
+from grus.kernels.builder import SlotBuilder
 from grus.kernels.jit import compiled
 from grus.kernels.loops import FUNCTION, Program, Value
 from grus.kernels.machine import Target
@@ -35,14 +35,6 @@ class Part:
     after: tuple[int, ...] = ()
 
 
-class _Slots(Slots):
-    """What stands before the calls."""
-
-    def __init__(self) -> None:
-        self.names = HEAD
-        self.index = {name: k for k, name in enumerate(HEAD)}
-
-
 def together(parts: Sequence[Part], threads: int) -> None:
     """Run the calls on so many threads at most."""
     over = array.array("q", [0]) * len(parts)
@@ -57,18 +49,18 @@ def together(parts: Sequence[Part], threads: int) -> None:
 
 def loops(target: Target) -> Program:
     """The program."""
-    f = Code(target, "member", "tid, team", _Slots())
+    f = SlotBuilder(target, "member", "tid, team", Slots(HEAD))
     count, over, taken = f.slot("count"), f.pointer("over"), f.place("taken")
     with f.each(0, count, 1):
         own = f.let("take", taken)
         with f.when(f.let("less", own, count)):
             _run(f, own, over)
-    entry = Code(target, "run", "", _Slots())
+    entry = SlotBuilder(target, "run", "", Slots(HEAD))
     entry.do("parallel", entry.ctx, entry.slot("threads"), detail="member")
     return Program((f.finished(), entry.finished()))
 
 
-def _run(f: Code, own: Value, over: Value) -> None:
+def _run(f: SlotBuilder, own: Value, over: Value) -> None:
     """Wait for what comes before a call, run it, mark it."""
     place = f.at(f.ctx, f.add(8 * len(HEAD), f.mul(own, 8 * len(FIELDS))))
     function, block, *before = (f.entry(place, k) for k in range(len(FIELDS)))

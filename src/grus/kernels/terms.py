@@ -17,7 +17,7 @@ import numpy as np
 from grus.errors import InputError
 from grus.kernels import jit, matrices, threads
 from grus.kernels.argument_block import Slots
-from grus.kernels.ir import Code
+from grus.kernels.builder import SlotBuilder
 from grus.kernels.loops import Program, Value
 from grus.kernels.machine import DType, Target, item_bytes
 from grus.kernels.memory import address, give, take
@@ -133,32 +133,24 @@ def matmul(
     Terms(cast("DType", a.dtype.name), [term])(places, most_threads)
 
 
-class _Slots(Slots):
-    """What stands before the terms; a term's numbers are read where it lies."""
-
-    def __init__(self) -> None:
-        self.names = HEAD
-        self.index = {name: k for k, name in enumerate(HEAD)}
-
-
 def loops(target: Target) -> Program:
     """All terms as a program: each thread works out rows of its own of every result."""
-    member = Code(target, "member", "tid, team", _Slots(), nearest=True)
-    tid, _ = member.given
+    member = SlotBuilder(target, "member", "tid, team", Slots(HEAD), nearest=True)
+    tid, _ = member.rest
     own = member.mul(tid, matrices.Blocks(target).scratch)
     scratch = member.at(member.pointer("scratch"), own)
     with member.each(0, member.slot("count"), 1) as index:
         at = member.add(8 * len(HEAD), member.mul(index, 8 * len(FIELDS)))
         _term(member, member.at(member.ctx, at), scratch)
-    entry = Code(target, "run", "", _Slots())
+    entry = SlotBuilder(target, "run", "", Slots(HEAD))
     entry.do("parallel", entry.ctx, entry.slot("threads"), detail="member")
     parts = [*matrices.functions(target), member, entry]
     return Program(tuple(f.finished() for f in parts))
 
 
-def _term(f: Code, place: Value, scratch: Value) -> None:
+def _term(f: SlotBuilder, place: Value, scratch: Value) -> None:
     """This thread's rows of a term."""
-    (tid, team), term = f.given, {}
+    (tid, team), term = f.rest, {}
     for k, name in enumerate(FIELDS):
         number = f.entry(place, k)
         term[name] = f.let("address", number) if name in matrices.POINTERS else number

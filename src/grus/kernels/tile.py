@@ -3,21 +3,38 @@ equations of the stage are applied to them there."""
 
 from __future__ import annotations
 
-from functools import reduce
+from collections.abc import Callable
+from functools import reduce, wraps
 from itertools import product
+from typing import Any, TypeVar, cast
 
 from grus.equations import Expr, Input, Name, State, Weight
 from grus.equations.expr import walk
 from grus.kernels import bfloat16
-from grus.kernels.argument_block import Slots, groups, operand_axis, operand_slot, size_slot
+from grus.kernels.argument_block import operand_slot, size_slot
 from grus.kernels.bfloat16 import Accumulators
+from grus.kernels.builder import Module
 from grus.kernels.functions import compute
-from grus.kernels.ir import Function
-from grus.kernels.loops import INDEX, POINTER, Argument, Value
-from grus.kernels.machine import Target
-from grus.kernels.plan import ONE, Chain, Plan
+from grus.kernels.loops import Argument, Value
+from grus.kernels.plan import ONE, Chain
 
 MOST_PRINTED = 2
+BUFFERS = {Input: ("mask", ""), State: ("state", "cur"), Name: ("row", "cur")}
+"""Where leaves stand: masks that were drawn, states, values; and in which half."""
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def once(method: Method) -> Method:
+    """What a tile computes where it is first asked for, and knows from then on."""
+
+    @wraps(method)
+    def known(tile: Tile, *arguments: object) -> object:
+        key = method.__name__, *arguments
+        if key not in tile.known:
+            tile.known[key] = method(tile, *arguments)
+        return tile.known[key]
+
+    return cast("Method", known)
 
 
 def shared(rows: int, width: int) -> bool:
@@ -31,96 +48,67 @@ class Tile:
     """Builds the function of one tile shape; ``ctx`` is the thread's copy of the slots."""
 
     def __init__(
-        self,
-        target: Target,
-        plan: Plan,
-        slots: Slots,
-        name: str,
-        parameters: str,
-        rows: int,
-        width: int,
-        axis: str = "hidden",
+        self, module: Module, name: str, parameters: str, rows: int, width: int, axis: str
     ) -> None:
-        self.axis = axis
-        self.f = Function(target, name, f"ctx: pointer, {parameters}", alone=True)
-        self.plan, self.slots = plan, slots
+        self.f = module.function(name, parameters, alone=True)
+        self.plan, self.slots, self.axis = module.plan, module.slots, axis
+        self.stores, self.sums = module.stores, module.sums
         self.rows, self.width = rows, width
-        self.vector_bytes = target.machine.vector_bytes
-        self.cached: dict[object, Value] = {}
-        self.offsets: dict[object, Argument] = {}
+        self.vector_bytes = module.target.machine.vector_bytes
+        self.known: dict[tuple[object, ...], Any] = {}
 
+    @once
     def slot(self, name: str) -> Value:
-        """The value of a slot, loaded once."""
-        if name not in self.cached:
-            at = self.f.at(self.f.named["ctx"], 8 * self.slots.index[name])
-            self.cached[name] = self.f.let("load", at, type=INDEX, detail=8)
-        return self.cached[name]
+        """The value of a slot."""
+        return self.f.slot(name)
 
+    @once
     def pointer(self, name: str) -> Value:
         """A slot as an address."""
-        key = ("pointer", name)
-        if key not in self.cached:
-            at = self.f.at(self.f.named["ctx"], 8 * self.slots.index[name])
-            self.cached[key] = self.f.let("load", at, type=POINTER, detail=8)
-        return self.cached[key]
+        return self.f.pointer(name)
 
+    @once
     def column(self, vector: int) -> Argument:
         """The byte offset of a vector of units."""
-        key = ("column", vector)
-        if key not in self.offsets:
-            tile = self.f.add(self.f.named["tile"], vector)
-            self.offsets[key] = self.f.mul(tile, self.vector_bytes)
-        return self.offsets[key]
+        return self.f.mul(self.f.add(self.f.named["tile"], vector), self.vector_bytes)
 
+    @once
     def place(self, number: int, vector: int) -> Argument:
         """The byte offset of a vector of units in the ``number``-th of several padded rows."""
-        key = ("place", number, vector)
-        if key not in self.offsets:
-            self.offsets[key] = self.f.add(self.first(number), self.column(vector))
-        return self.offsets[key]
+        return self.f.add(self.first(number), self.column(vector))
+
+    @once
+    def padded(self) -> Argument:
+        """Bytes of a padded row."""
+        return self.f.mul(self.slot(self.slots.widest), self.vector_bytes)
 
     def first(self, number: int) -> Argument:
         """The byte offset of the ``number``-th of several padded rows."""
-        if "padded" not in self.offsets:
-            self.offsets["padded"] = self.f.mul(self.slot(self.slots.widest), self.vector_bytes)
-        return self.f.mul(self.offsets["padded"], number)
+        return self.f.mul(self.padded(), number)
 
+    @once
     def mask(self, vector: int) -> Value:
         """Which lanes of a vector are real units."""
-        key = ("mask", vector)
-        if key not in self.cached:
-            first = self.f.mul(self.f.add(self.f.named["tile"], vector), self.f.target.lanes)
-            self.cached[key] = self.f.lanes_below(
-                self.f.sub(self.slot(size_slot(self.axis)), first)
-            )
-        return self.cached[key]
+        first = self.f.mul(self.f.add(self.f.named["tile"], vector), self.f.target.lanes)
+        return self.f.lanes_below(self.f.sub(self.slot(size_slot(self.axis)), first))
 
-    def row_pointer(self, slot: str, stride: str, row: int, parity: str = "") -> Value:
+    @once
+    def row_pointer(self, slot: str, stride: str, row: int, parity: str) -> Value:
         """The address of row %row + ``row`` of an array, in one of its two halves if asked."""
         f = self.f
-        key: object = ("row", slot, parity, row)
-        if row and key not in self.cached:
-            first = self.row_pointer(slot, stride, 0, parity)
-            self.cached[key] = f.at(first, self.multiple(stride, row))
-        elif key not in self.cached:
-            first = f.at(self.pointer(slot), f.mul(f.named["row"], self.slot(stride)))
-            self.cached[key] = f.at(first, self.slot(parity)) if parity else first
-        return self.cached[key]
+        if row:
+            return f.at(self.row_pointer(slot, stride, 0, parity), self.multiple(stride, row))
+        first = f.at(self.pointer(slot), f.mul(f.named["row"], self.slot(stride)))
+        return f.at(first, self.slot(parity)) if parity else first
 
-    def listed_row(self, slot: str, row: int) -> Value:
-        """The address of row %row + ``row`` of an array whose rows a table lists."""
-        key: object = ("listed row", slot, row)
-        if key not in self.cached:
-            f = self.f
-            offset = f.entry(self.pointer(f"{slot}.rows"), f.add(f.named["row"], row))
-            self.cached[key] = f.at(self.pointer(slot), offset)
-        return self.cached[key]
-
+    @once
     def array_row(self, slot: str, row: int) -> Value:
-        """The address of a row of a caller's array, at the present step."""
-        if self.slots.variant.ragged:
-            return self.listed_row(slot, row)
-        return self.row_pointer(slot, f"{slot}.row", row)
+        """The address of a row of a caller's array, at the present step; of ragged rows a table
+        says where they stand."""
+        if not self.slots.variant.ragged:
+            return self.row_pointer(slot, f"{slot}.row", row, "")
+        offset = self.f.entry(self.pointer(f"{slot}.rows"), self.f.add(self.f.named["row"], row))
+        return self.f.at(self.pointer(slot), offset)
 
     def number(self, node: Expr, row: int) -> Value:
         """A number of a row, in all lanes."""
@@ -129,14 +117,10 @@ class Tile:
         assert isinstance(node, Name)
         return self.f.load(self.row_pointer(f"row.{node.name}", "ld", row, "cur"))
 
+    @once
     def multiple(self, stride: str, count: int) -> Argument:
         """``count`` times a stride."""
-        if count == 0:
-            return 0
-        key = ("multiple", stride, count)
-        if key not in self.offsets:
-            self.offsets[key] = self.f.mul(self.slot(stride), count)
-        return self.offsets[key]
+        return self.f.mul(self.slot(stride), count) if count else 0
 
     def bias(self, chain: Chain, vector: int) -> Argument:
         """The sum of a chain's biases, zero if there are none."""
@@ -145,108 +129,88 @@ class Tile:
         parts = [self.vector_weight(weight, vector) for weight in chain.biases]
         return reduce(lambda total, part: self.f.let("add", total, part), parts)
 
+    @once
     def vector_weight(self, weight: Weight, vector: int) -> Value:
         """A learned vector at these units, as it was packed."""
-        key: object = ("weight", weight, vector)
-        if key not in self.cached:
-            at = self.f.at(self.pointer(f"vector.{weight.name}"), self.column(vector))
-            self.cached[key] = self.f.load(at)
-        return self.cached[key]
+        return self.f.load(self.f.at(self.pointer(f"vector.{weight.name}"), self.column(vector)))
 
     def products(self, number: int, row_pointers: list[Value], accumulators: Accumulators) -> None:
         """Add one group's products: one loop over k, every operand element read once."""
-        f, t = self.f, self.f.target
-        operand, members = groups(self.plan)[number]
-        count = self.slot(size_slot(operand_axis(self.plan, operand)))
+        f, t, loop_of = self.f, self.f.target, self.plan.k_loops[number]
+        count = self.slot(size_slot(loop_of.depth))
         tile_bytes = self.slot(f"panel.{number}.tile")
         panels = [
             f.at(self.pointer(f"panel.{number}"), f.mul(f.add(f.named["tile"], v), tile_bytes))
             for v in range(self.width)
         ]
-        chains = [c for c, _, _ in members]
+        chains = [chain for chain, _, _ in loop_of.members]
         used = sorted(product(range(self.rows), range(self.width), {*chains}))
         if t.narrow:
             bfloat16.products(f, count, panels, row_pointers, chains, used, accumulators)
             return
 
-        step = len(members) * self.vector_bytes
+        steps = [m * self.vector_bytes for m in range(len(chains))]
         # Offsets in bytes are carried, not the index.
         with f.loop(0, count, 1, [0, 0, *(accumulators[k] for k in used)]) as loop:
             koff, poff, *totals = loop.carried
             now = dict(zip(used, totals, strict=True))
             places = [f.at(base, poff) for base in panels]
-            steps = [m * self.vector_bytes for m in range(len(members))]
             panel = [[f.load(f.at(place, m)) for m in steps] for place in places]
             for i, pointer in enumerate(row_pointers):
                 element = f.broadcast(f.at(pointer, koff))
-                for v in range(self.width):
-                    for m, (c, _, _) in enumerate(members):
-                        now[i, v, c] = f.multiply_add(element, panel[v][m], now[i, v, c])
-            loop.next(f.add(koff, t.item), f.add(poff, step), *(now[key] for key in used))
+                for v, (m, c) in product(range(self.width), enumerate(chains)):
+                    now[i, v, c] = f.multiply_add(element, panel[v][m], now[i, v, c])
+            after = f.add(koff, t.item), f.add(poff, len(chains) * self.vector_bytes)
+            loop.next(*after, *(now[key] for key in used))
         accumulators.update(zip(used, loop.carried[2:], strict=True))
 
 
 class StageTile(Tile):
-    """A tile of a stage of the time loop, at row %row and vector %tile."""
+    """A tile of a stage of the time loop, at row %row and vector %tile. Its equations are applied
+    in it, or by the stage's `EquationsTile`."""
 
-    more = ""
-
-    def __init__(
-        self,
-        target: Target,
-        plan: Plan,
-        slots: Slots,
-        at: int,
-        rows: int,
-        width: int,
-        stores: tuple[str, ...],
-        sums: tuple[str, ...],
-    ) -> None:
-        name = f"stage{at}.{self.shape(rows, width)}"
-        self.stage, self.at = plan.stages[at], at
-        places = f"row, tile{self.more}"
-        super().__init__(target, plan, slots, name, places, rows, width, self.stage.axis)
-        self.stores, self.sums = stores, sums
+    def __init__(self, module: Module, at: int, rows: int, width: int) -> None:
+        self.stage, self.at = module.plan.stages[at], at
         self.accumulators: Accumulators = {}
+        name, parameters = self.head(rows, width)
+        super().__init__(module, f"stage{at}.{name}", parameters, rows, width, self.stage.axis)
         self.print()
 
-    def shape(self, rows: int, width: int) -> str:
-        """What the function's name ends in."""
-        return f"{rows}x{width}"
+    def head(self, rows: int, width: int) -> tuple[str, str]:
+        """What the function's name ends in, and its parameters."""
+        return f"{rows}x{width}", "row, tile"
 
     def print(self) -> None:
         """Start the accumulators, add the products, apply the equations."""
-        share = bool(self.stage.chains) and shared(self.rows, self.width)
-        size = self.rows * self.width * len(self.stage.chains) * self.vector_bytes
+        chains = self.stage.chains
+        share = bool(chains) and shared(self.rows, self.width)
+        size = self.rows * self.width * len(chains) * self.vector_bytes
         sums = self.f.local(size, self.vector_bytes) if share else None
-        for v in range(self.width):
-            for i in range(self.rows):
-                for c, chain in enumerate(self.stage.chains):
-                    self.accumulators[i, v, c] = self.start(chain, i, v)
-        before = sum(len(s.groups) for s in self.plan.stages[: self.at])
-        before += 1 if self.plan.hoisted else 0
-        for k, group in enumerate(self.stage.groups):
+        places = [*product(range(self.width), range(self.rows))]
+        for v, i in places:
+            for c, chain in enumerate(chains):
+                self.accumulators[i, v, c] = self.start(chain, i, v)
+        before = sum(len(s.groups) for s in self.plan.stages[: self.at]) + bool(self.plan.hoisted)
+        for k, group in enumerate(self.stage.groups, before):
             slot = operand_slot(group.operand)
             pointers = [self.row_pointer(slot, "ld", i, "cur") for i in range(self.rows)]
-            self.products(before + k, pointers, self.accumulators)
+            self.products(k, pointers, self.accumulators)
         if sums:
-            self.hand_over(sums)
-            return
-        for v in range(self.width):
-            for i in range(self.rows):
+            self.hand_over(sums, places)
+        else:
+            for v, i in places:
                 Equations(self, i, v).print()
 
-    def hand_over(self, sums: Value) -> None:
+    def hand_over(self, sums: Value, places: list[tuple[int, int]]) -> None:
         """Store all accumulators, and have the equations applied to each row and vector."""
         f, chains = self.f, len(self.stage.chains)
-        places = [(i, v) for v in range(self.width) for i in range(self.rows)]
         parts = [f.at(sums, k * chains * self.vector_bytes) for k in range(len(places))]
-        for (i, v), part in zip(places, parts, strict=True):
+        for (v, i), part in zip(places, parts, strict=True):
             for c in range(chains):
                 f.store(self.accumulators[i, v, c], f.at(part, c * self.vector_bytes))
-        for (i, v), part in zip(places, parts, strict=True):
+        for (v, i), part in zip(places, parts, strict=True):
             where = f.add(f.named["row"], i), f.add(f.named["tile"], v), part
-            f.call(f"stage{self.at}.equations", f.named["ctx"], *where)
+            f.call(f"stage{self.at}.equations", f.ctx, *where)
 
     def start(self, chain: Chain, row: int, vector: int) -> Argument:
         """What an accumulator starts from."""
@@ -256,21 +220,18 @@ class StageTile(Tile):
 
     def hoisted(self, chain: Chain, row: int, vector: int) -> Value:
         """A chain as far as it was computed before the time loop."""
-        f = self.f
-        base = self.row_pointer("P.now", "P.row", row)
-        return f.load(f.at(base, self.place(self.plan.hoisted.index(chain), vector)))
+        base = self.row_pointer("P.now", "P.row", row, "")
+        return self.f.load(self.f.at(base, self.place(self.plan.hoisted.index(chain), vector)))
 
 
 class EquationsTile(StageTile):
     """The equations for one row and one vector, whose accumulators stand at %sums: printed once
     for all shapes of tiles that are large."""
 
-    more = ", sums: pointer"
-
-    def shape(self, rows: int, width: int) -> str:
-        """What the function's name ends in."""
+    def head(self, rows: int, width: int) -> tuple[str, str]:
+        """What the function's name ends in, and its parameters."""
         del rows, width
-        return "equations"
+        return "equations", "row, tile, sums: pointer"
 
     def print(self) -> None:
         """Load the accumulators, apply the equations."""
@@ -310,21 +271,15 @@ class Equations:
             return tile.vector_weight(node, self.vector)
         if tile.plan.axis_of(node) == ONE:
             return tile.number(node, self.row)
-        if isinstance(node, Input):
-            return self.input(node)
-        if isinstance(node, State):
-            return self.f.load(self.padded(f"state.{node.name}", "cur"))
-        assert isinstance(node, Name)
+        if isinstance(node, Input) and node.keep is None:
+            place = self.strided(f"in.{node.name}")
+            return self.f.load_masked(place, tile.mask(self.vector))
+        assert isinstance(node, (Input, State, Name))
         chain = next((c for c in tile.plan.hoisted if c.name == node.name), None)
-        if chain:
+        if isinstance(node, Name) and chain:
             return tile.hoisted(chain, self.row, self.vector)
-        return self.f.load(self.padded(f"row.{node.name}", "cur"))
-
-    def input(self, node: Input) -> Value:
-        """Load what arrives, or what was drawn."""
-        if node.keep is not None:
-            return self.f.load(self.padded(f"mask.{node.name}", ""))
-        return self.f.load_masked(self.strided(f"in.{node.name}"), self.tile.mask(self.vector))
+        buffer, parity = BUFFERS[node.__class__]
+        return self.f.load(self.padded(f"{buffer}.{node.name}", parity))
 
     def keep(self, name: str, value: Argument) -> None:
         """Store a value wherever somebody will look for it."""
@@ -345,56 +300,40 @@ class Equations:
 
     def add_up(self, at: int, value: Argument) -> None:
         """Add to a sum over time and batch."""
-        tile, f = self.tile, self.f
-        address = f.at(tile.pointer("sums.now"), tile.place(at, self.vector))
-        total = f.let("add", f.load(address), value)
-        f.store(total, address)
+        address = self.f.at(self.tile.pointer("sums.now"), self.tile.place(at, self.vector))
+        self.f.store(self.f.let("add", self.f.load(address), value), address)
 
     def padded(self, slot: str, parity: str) -> Value:
         """The address in one of our own buffers: aligned, padded to whole vectors."""
-        tile = self.tile
-        row = tile.row_pointer(slot, "ld", self.row, parity)
-        return self.f.at(row, tile.column(self.vector))
+        row = self.tile.row_pointer(slot, "ld", self.row, parity)
+        return self.f.at(row, self.tile.column(self.vector))
 
     def strided(self, slot: str) -> Value:
         """The address in a caller's array, at the present step."""
-        tile = self.tile
-        return self.f.at(tile.array_row(slot, self.row), tile.column(self.vector))
+        return self.f.at(self.tile.array_row(slot, self.row), self.tile.column(self.vector))
 
 
 class HoistedTile(Tile):
     """A tile of the products with x: rows are steps or batch rows, whichever are more.
 
-    The rows of x follow each other at one stride, or stand where ``%table`` says if ``ragged``.
+    The rows of x follow each other at one stride, or stand where ``%table`` says if the program is
+    ragged.
     """
 
-    def __init__(
-        self,
-        target: Target,
-        plan: Plan,
-        slots: Slots,
-        rows: int,
-        width: int,
-        *,
-        ragged: bool = False,
-    ) -> None:
-        table = "table: pointer, " if ragged else ""
-        parameters = f"x: pointer, {table}p: pointer, tile"
-        name, axis = f"hoisted.{rows}x{width}", plan.hoisted_axis
-        super().__init__(target, plan, slots, name, parameters, rows, width, axis)
-        chains = range(len(plan.hoisted))
-        places = [(i, v, c) for v in range(width) for c in chains for i in range(rows)]
-        accumulators = {(i, v, c): self.bias(plan.hoisted[c], v) for i, v, c in places}
-        x, p = self.f.named["x"], self.f.named["p"]
-        listed = self.listed if ragged else lambda i: self.f.at(x, self.multiple("nx", i))
-        pointers = [listed(i) for i in range(rows)]
+    def __init__(self, module: Module, rows: int, width: int) -> None:
+        plan, ragged = module.plan, module.slots.variant.ragged
+        parameters = f"x: pointer, {'table: pointer, ' if ragged else ''}p: pointer, tile"
+        name, chains = f"hoisted.{rows}x{width}", range(len(plan.hoisted))
+        super().__init__(module, name, parameters, rows, width, plan.hoisted_axis)
+        places = product(range(width), chains, range(rows))
+        accumulators = {(i, v, c): self.bias(plan.hoisted[c], v) for v, c, i in places}
+        f, x, p = self.f, self.f.named["x"], self.f.named["p"]
+        pointers = [
+            f.at(x, f.entry(f.named["table"], i) if ragged else self.multiple("nx", i))
+            for i in range(rows)
+        ]
         self.products(0, pointers, accumulators)
         for i in range(rows):
-            row = self.f.at(p, self.multiple("np", i))
+            row = f.at(p, self.multiple("np", i))
             for v, c in product(range(width), chains):
-                self.f.store(accumulators[i, v, c], self.f.at(row, self.place(c, v)))
-
-    def listed(self, row: int) -> Value:
-        """The address of a row of x that the table lists."""
-        f = self.f
-        return f.at(f.named["x"], f.entry(f.named["table"], row))
+                f.store(accumulators[i, v, c], f.at(row, self.place(c, v)))

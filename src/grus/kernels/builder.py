@@ -7,12 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from grus.kernels import (
     loops,
     loops_text,  # noqa: F401  gives programs their text
 )
-from grus.kernels.argument_block import MOVED, MOVING, Slots
+from grus.kernels.argument_block import (
+    MOVED,
+    MOVING,
+    CellSlots,
+    Slots,
+    Variant,
+    size_slot,
+    tiles_slot,
+)
 from grus.kernels.loops import (
     INDEX,
     INT32,
@@ -32,10 +41,12 @@ from grus.kernels.loops import (
 )
 from grus.kernels.machine import Target
 from grus.kernels.operations import allowed, signature
+from grus.kernels.plan import Plan
 
 Widths = tuple[int, ...]
 Shapes = tuple[tuple[int, Widths], ...]
-Tiles = Callable[[int, int, tuple[Argument, Argument], tuple[Argument, Argument]], None]
+Range = tuple[Argument, Argument]
+Tiles = Callable[[int, int, Range, Range], None]
 
 
 class Loop:
@@ -49,40 +60,24 @@ class Loop:
         self.after[:] = values
 
 
-class Function:
+class Builder:
     """One function being built. ``parameters`` is "name: type, name, ...": an index where no type
-    is written. ``named`` has them by name."""
+    is written. ``named`` has them by name; ``flags`` are those of `loops.Function`."""
 
-    def __init__(
-        self,
-        target: Target,
-        name: str,
-        parameters: str,
-        *,
-        once: bool = False,
-        nearest: bool = False,
-        alone: bool = False,
-    ) -> None:
-        self.target, self.name = target, name
-        self.once, self.nearest, self.alone = once, nearest, alone
+    def __init__(self, target: Target, name: str, parameters: str, **flags: bool) -> None:
+        self.target, self.name, self.flags = target, name, flags
         self.body = self.block = Block()
         self.count = 0
         self.named: dict[str, Value] = {}
-        for text in parameters.split(", "):
-            own, _, kind = text.partition(": ")
-            self.named[own] = Value(own, type_of(kind or "index"), self.body)
+        for parameter in parameters.split(", "):
+            called, _, kind = parameter.partition(": ")
+            self.named[called] = Value(called, type_of(kind or "index"), self.body)
         self.parameters = tuple(self.named.values())
 
     def finished(self) -> loops.Function:
         """The function."""
         self.body.open = False
-        flags = self.once, self.nearest, self.alone
-        return loops.Function(self.name, self.parameters, self.body, *flags)
-
-    def fresh(self, type_: Type, letter: str = "v") -> Value:
-        """A value with a name not used before in this function."""
-        self.count += 1
-        return Value(f"{letter}{self.count}", type_, self.block)
+        return loops.Function(self.name, self.parameters, self.body, **self.flags)
 
     def let(
         self,
@@ -256,23 +251,17 @@ class Function:
         return self.target.vector if isinstance(value, float) else INDEX
 
 
-class Code(Function):
-    """A function that knows the slots of its context, the first parameter."""
+class SlotBuilder(Builder):
+    """A function that knows the slots of its context, its first parameter; ``rest`` has the
+    others."""
 
     def __init__(
-        self,
-        target: Target,
-        name: str,
-        parameters: str,
-        slots: Slots,
-        *,
-        once: bool = False,
-        nearest: bool = False,
+        self, target: Target, name: str, parameters: str, slots: Slots, **flags: bool
     ) -> None:
-        given = f"ctx: pointer, {parameters}" if parameters else "ctx: pointer"
-        super().__init__(target, name, given, once=once, nearest=nearest)
+        rest = f", {parameters}" if parameters else ""
+        super().__init__(target, name, f"ctx: pointer{rest}", **flags)
         self.slots = slots
-        self.ctx, *self.given = self.parameters
+        self.ctx, *self.rest = self.parameters
 
     def place(self, name: str) -> Value:
         """Where a slot is."""
@@ -300,7 +289,7 @@ class Code(Function):
         self,
         first: Argument,
         end: Argument,
-        columns: tuple[Argument, Argument],
+        columns: Range,
         shapes: Shapes,
         body: Tiles,
     ) -> None:
@@ -316,6 +305,57 @@ class Code(Function):
                     begin = stop
             first = last
 
+    def span(self, axis: str) -> Range:
+        """The tiles of an axis that go with the tiles j0 to j1 of the hidden axis: all with all,
+        and neighbours' parts meet."""
+        j0, j1 = self.named["j0"], self.named["j1"]
+        if axis == "hidden":
+            return j0, j1
+        tiles, every = self.slot(tiles_slot(axis)), self.slot("tiles")
+        first, last = (self.let("div", self.mul(j, tiles), every) for j in (j0, j1))
+        return first, last
+
+    def real_units(self, axis: str, j: Value) -> Value:
+        """The mask of the lanes of the j-th vector of an axis that are units."""
+        size = self.slot(size_slot(axis))
+        return self.lanes_below(self.sub(size, self.mul(j, self.target.lanes)))
+
     def barrier(self, parties: Argument) -> None:
         """Wait for all parties."""
         self.do("barrier", self.pointer("barrier"), parties)
+
+
+SPAN = "r0, r1, j0, j1"
+"""A range of rows and of hidden tiles."""
+
+
+@dataclass
+class Module:
+    """A plan on its way to a program: what each step writes out (``stores``) and adds up over time
+    and batch (``sums``), and the functions built so far."""
+
+    plan: Plan
+    target: Target
+    stores: tuple[str, ...]
+    sums: tuple[str, ...]
+    variant: Variant
+    functions: list[Builder] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.slots = CellSlots(self.plan, self.stores, self.variant)
+
+    def function(self, name: str, parameters: str, **flags: bool) -> SlotBuilder:
+        """A new function of the context and more parameters."""
+        f = SlotBuilder(self.target, name, parameters, self.slots, **flags)
+        self.functions.append(f)
+        return f
+
+    def plain(self, name: str, parameters: str, **flags: bool) -> Builder:
+        """One that has no context."""
+        f = Builder(self.target, name, parameters, **flags)
+        self.functions.append(f)
+        return f
+
+    def program(self) -> loops.Program:
+        """All of them."""
+        return loops.Program(tuple(f.finished() for f in self.functions))
