@@ -12,7 +12,6 @@ import pytest
 
 from cells import ALL_CELLS
 from grus.kernels import several_calls, show, terms
-from grus.kernels.add import loops as sum_loops
 from grus.kernels.arithmetic import fma
 from grus.kernels.builder import Builder
 from grus.kernels.loops import LoopError
@@ -37,7 +36,7 @@ def test_a_program_is_read_back_as_it_was_printed(name: str) -> None:
         assert to_llvm(again, machine, threads=True) == to_llvm(program, machine, threads=True)
 
 
-@pytest.mark.parametrize("build", [terms.loops, several_calls.loops, sum_loops])
+@pytest.mark.parametrize("build", [terms.loops, several_calls.loops, terms.sum_loops])
 def test_so_are_the_programs_beside_the_cells(build: Any) -> None:
     program = build(Target(SSE2, "float64"))
     printed = to_llvm(program, SSE2, threads=True)

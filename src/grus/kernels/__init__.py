@@ -4,7 +4,6 @@ In: a cell. Out: compiled programs, and how their calls are laid out. Imports eq
 and numpy; `jit.py` alone imports llvmlite. Needs no torch.
 """
 
-from grus.kernels.add import add
 from grus.kernels.argument_block import DENSE, Clear, Frame, Sizes, Variant
 from grus.kernels.call import Kernel, Launcher, Source, kernel
 from grus.kernels.layout import Layout, axis_sizes, layout, output_size, saved_size, with_masks
@@ -15,7 +14,7 @@ from grus.kernels.plan import ONE, Plan, UnsupportedCellError, make_plan
 from grus.kernels.several_calls import Part, together
 from grus.kernels.split import ALONE, Split, Work, choose, pays, row_shares, wave_pays
 from grus.kernels.steps import PLAIN, Narrow, Steps, part, windows
-from grus.kernels.terms import Side, Term, Terms
+from grus.kernels.terms import Side, Term, Terms, add
 
 # fmt: off
 __all__ = [

@@ -165,8 +165,8 @@ def lay_out(
         depth //= 2 if target.narrow else 1
         panels.append((depth * len(loop.members) * wide, tiles[loop.axis]))
     buffers = {"barrier": 2 * ALIGN, "sums": slices * sums, "P": chunk * rows * row * slices}
-    own = [*(f"state.{s}" for s in plan.cell.states), *(f"row.{v}" for v in plan.rows)]
-    buffers |= dict.fromkeys(own, 2 * batch * ld)
+    per_row = [*(f"state.{s}" for s in plan.cell.states), *(f"row.{v}" for v in plan.rows)]
+    buffers |= dict.fromkeys(per_row, 2 * batch * ld)
     buffers |= {f"mask.{mask.name}": batch * ld for mask in plan.masks}
     buffers |= {f"panel.{k}": tile * count for k, (tile, count) in enumerate(panels)}
     buffers |= {f"vector.{w.name}": wide * tiles[plan.axis_of(w)] for w in plan.vectors}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator as op
 from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache
@@ -47,8 +48,8 @@ def fma(a: Any, b: Any, c: Any) -> Any:
     if np.asarray(a).dtype == np.float32:
         return _fma_single(a, b, c)
     parts = np.broadcast_arrays(a, b, c)
-    found = [_fma_double(*map(float, p)) for p in zip(*map(np.ravel, parts), strict=True)]
-    return np.reshape(np.array(found), np.shape(a))
+    rounded = [_fma_double(*map(float, p)) for p in zip(*map(np.ravel, parts), strict=True)]
+    return np.reshape(np.array(rounded), np.shape(a))
 
 
 def _fma_single(a: Any, b: Any, c: Any) -> Any:
@@ -117,21 +118,10 @@ WHOLE: dict[str, Meaning] = {
     "shl": lambda a, b: _signed(a << b),
 }
 """Of one integer, which is Python's."""
-EITHER: dict[str, Meaning] = {
-    "and": lambda a, b: a & b,
-    "or": lambda a, b: a | b,
-    "xor": lambda a, b: a ^ b,
-    "less": lambda a, b: a < b,
-    "at_most": lambda a, b: a <= b,
-    "more": lambda a, b: a > b,
-    "at_least": lambda a, b: a >= b,
-    "equal": lambda a, b: a == b,
-    "differ": lambda a, b: a != b,
-    "nan": lambda a: a != a,  # noqa: PLR0124
-    "first": lambda a: a[0],
-    "address": lambda a: a,
-    "at": lambda a, b: a + b,
-}
+EITHER: dict[str, Meaning] = {"and": op.and_, "or": op.or_, "xor": op.xor, "at": op.add}
+EITHER |= {"less": op.lt, "at_most": op.le, "more": op.gt, "at_least": op.ge}
+EITHER |= {"equal": op.eq, "differ": op.ne, "nan": lambda a: a != a}  # noqa: PLR0124
+EITHER |= {"first": op.itemgetter(0), "address": lambda a: a}
 
 
 @lru_cache(maxsize=4096)

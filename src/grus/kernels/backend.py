@@ -55,14 +55,14 @@ def executable_memory() -> bool:
     if os.name != "posix":
         return True
     page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
-    here = ctypes.c_char.from_buffer(page)
+    first = ctypes.c_char.from_buffer(page)
     libc = ctypes.CDLL(None, use_errno=True)
     libc.mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
     wanted = mmap.PROT_READ | mmap.PROT_EXEC
-    allowed = libc.mprotect(ctypes.addressof(here), mmap.PAGESIZE, wanted) == 0
+    allowed = libc.mprotect(ctypes.addressof(first), mmap.PAGESIZE, wanted) == 0
     if allowed:
-        libc.mprotect(ctypes.addressof(here), mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_WRITE)
-    del here
+        libc.mprotect(ctypes.addressof(first), mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_WRITE)
+    del first
     page.close()
     return bool(allowed)
 

@@ -59,9 +59,9 @@ class Kernel:
         self.at = {name: k for k, name in enumerate(self.names)}
         # A plan names its axes after its own output: the caller's names are those of its cell.
         prefix = "d" if cell is not stacked_as else ""
-        theirs = {f"{prefix}{s}": axis for s, axis in stacked_as.shapes.states.items()}
-        ours = self.plan.cell.shapes.states
-        self.swapped = any(theirs[s] != axis for s, axis in ours.items())
+        asked_axes = {f"{prefix}{s}": axis for s, axis in stacked_as.shapes.states.items()}
+        plan_axes = self.plan.cell.shapes.states
+        self.swapped = any(asked_axes[s] != axis for s, axis in plan_axes.items())
         streams = [mask.name for mask in stacked_as.masks]
         self.streams = {f"mask.{m.name}.stream": streams.index(m.name) for m in self.plan.masks}
         program = cell_program(self.plan, target, stores, sums, variant)
@@ -122,8 +122,8 @@ class Kernel:
         """A frame, the block with its constants and offsets, and the slots that are offsets."""
         kept = (split.threads, split.by_hidden)
         frame = lay_out(self.plan, self.target, len(self.sums), sizes, kept, ahead)
-        given = frame.constants | frame.offsets
-        return frame, [given.get(n, 0) for n in self.names], [self.at[n] for n in frame.offsets]
+        numbers = frame.constants | frame.offsets
+        return frame, [numbers.get(n, 0) for n in self.names], [self.at[n] for n in frame.offsets]
 
 
 class Launcher:

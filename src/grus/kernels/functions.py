@@ -269,10 +269,10 @@ def compute(f: Builder, expr: Expr, values: Mapping[Expr, Argument]) -> Argument
 
 def _computed(f: Builder, expr: Apply, values: Mapping[Expr, Argument]) -> list[Argument]:
     """An operator's arguments. Constants alone have no type: one of them becomes a vector."""
-    found = [compute(f, arg, values) for arg in expr.args]
-    if not any(isinstance(argument, Value) for argument in found):
-        found[0] = f.let("splat", found[0], type=f.target.vector)
-    return found
+    arguments = [compute(f, arg, values) for arg in expr.args]
+    if not any(isinstance(argument, Value) for argument in arguments):
+        arguments[0] = f.let("splat", arguments[0], type=f.target.vector)
+    return arguments
 
 
 def _fused(f: Builder, expr: Apply, values: Mapping[Expr, Argument]) -> Value | None:

@@ -64,13 +64,13 @@ def _axes(cell: Cell, derived: Backward) -> dict[str, str]:
     # Where x is used unit by unit its axis and the states' are one size, told apart by the
     # backward step, which does not read x.
     joined = {"projection": "hidden"} if cell.shapes.equal else {}
-    found: dict[str, str] = {}
-    for prefix, own in (("", derived.forward), ("d", derived.cell)):
-        called = {own.shapes.states[f"{prefix}{s}"]: a for s, a in cell.shapes.states.items()}
-        values = {**own.shapes.values, **(own.shapes.states if not prefix else {})}
+    axes: dict[str, str] = {}
+    for prefix, step in (("", derived.forward), ("d", derived.cell)):
+        called = {step.shapes.states[f"{prefix}{s}"]: a for s, a in cell.shapes.states.items()}
+        values = {**step.shapes.values, **(step.shapes.states if not prefix else {})}
         called = joined | called
-        found |= {name: called.get(axis, axis) if axis else ONE for name, axis in values.items()}
-    return found
+        axes |= {name: called.get(axis, axis) if axis else ONE for name, axis in values.items()}
+    return axes
 
 
 def with_masks(cell: Cell, steps: Steps) -> Cell:
@@ -101,13 +101,13 @@ def views(
 ) -> dict[str, Array]:
     """The kept values by name: [time, batch, axis], or [valid steps, axis] with lengths."""
     lead = tuple(shape[:2]) if steps.lengths is None else (int(steps.lengths.sum()),)
-    kept, found, first = layout(cell), {}, 0
+    kept, arrays, first = layout(cell), {}, 0
     for name in kept.saved:
         size = axes[kept.axes[name]]
         length = math.prod(lead) * size
-        found[name] = saved[first : first + length].reshape(*lead, size)
+        arrays[name] = saved[first : first + length].reshape(*lead, size)
         first += length
-    return found
+    return arrays
 
 
 def axis_sizes(
@@ -115,14 +115,14 @@ def axis_sizes(
 ) -> dict[str, int]:
     """The size of each axis that the weights have, and of a single number; axes that no weight has
     are as long as the ``states`` say, arrays of [batch, axis]."""
-    found = {ONE: 1}
+    sizes = {ONE: 1}
     for family, gates in cell.families.items():
         first, *rest = cell.family_axes(family)
-        found[first] = weights[family].shape[0] // len(gates)
-        found |= dict(zip(rest, weights[family].shape[1:], strict=True))
+        sizes[first] = weights[family].shape[0] // len(gates)
+        sizes |= dict(zip(rest, weights[family].shape[1:], strict=True))
     for axis, state in zip(map(cell.shapes.states.get, cell.states), states, strict=False):
-        found.setdefault(str(axis), state.shape[-1])
-    return found
+        sizes.setdefault(str(axis), state.shape[-1])
+    return sizes
 
 
 def output_size(cell: Cell, weights: Mapping[str, Array], states: tuple[Array, ...] = ()) -> int:

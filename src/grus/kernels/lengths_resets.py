@@ -14,8 +14,8 @@ from __future__ import annotations
 from typing import cast
 
 from grus.kernels.builder import SPAN, Module, SlotBuilder
-from grus.kernels.drivers import hoisted_tiles
 from grus.kernels.loops import BYTE, INDEX, Argument, Reference, Value
+from grus.kernels.tile import hoisted_tiles
 
 GROUPS = "x: pointer, p: pointer, r0, t0, count, groups, flag"
 """What `hoist` says to the functions below it."""
@@ -78,19 +78,19 @@ def _groups(module: Module) -> None:
     x, p, r0, t0, limit, groups, flag, tile, before, rows, j0, j1, width = f.rest
     by_row = f.let("differ", flag, 0)
     table, active = f.pointer("x.rows"), f.pointer("active")
-    own, lengths = f.at(table, f.mul(r0, 8)), f.at(f.pointer("lengths"), f.mul(r0, 8))
+    rows_of_x, lengths = f.at(table, f.mul(r0, 8)), f.at(f.pointer("lengths"), f.mul(r0, 8))
     steps = f.pointer("steps")
-    lines = f.let("select", by_row, own, steps)
+    lines = f.let("select", by_row, rows_of_x, steps)
     counts = f.let("select", by_row, active, lengths)
     time, gp, np = f.slot("x.time"), f.slot("gp"), f.slot("np")
     done, covered = f.sub(0, before), f.sub(0, rows)
     with f.each(j0, j1, width) as j, f.each(0, groups, 1) as g:
-        there = f.entry(counts, g)
-        left = f.smaller(f.sub(there, t0), limit)
-        n = f.let("select", by_row, there, left)
+        under_way = f.entry(counts, g)
+        left = f.smaller(f.sub(under_way, t0), limit)
+        n = f.let("select", by_row, under_way, left)
         n = f.let("select", f.let("less", n, 0), 0, n)
         step = f.mul(g, time)
-        row = f.entry(own, f.let("select", by_row, 0, g))
+        row = f.entry(rows_of_x, f.let("select", by_row, 0, g))
         offset = f.let("select", by_row, step, row)
         begin, into = f.at(x, offset), f.at(p, f.mul(g, gp))
         first, last = (f.let("and", n, whole) for whole in (done, covered))
@@ -132,9 +132,9 @@ def _put_back(module: Module, f: SlotBuilder, state: str, r: Value) -> None:
         vector = f.at(row, column)
         if base:
             place, mask = f.at(base, column), f.real_units(axis, j)
-            there = f.load_masked(place, mask)
+            before = f.load_masked(place, mask)
             if way == "copy":
-                new = there
+                new = before
             else:
-                f.store_masked(f.let("add", there, f.load(vector)), place, mask)
+                f.store_masked(f.let("add", before, f.load(vector)), place, mask)
         f.store(new, vector)

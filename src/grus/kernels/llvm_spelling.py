@@ -7,20 +7,12 @@ generation. Who waits spins for a bounded time, then yields.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable
 from functools import lru_cache
 
-from grus.kernels.loops import (
-    BYTES,
-    FLOATS,
-    INDEX,
-    Argument,
-    Form,
-    Lanes,
-    Reference,
-    Type,
-)
+from grus.kernels.loops import BYTES, FLOATS, INDEX, Argument, Form, Lanes, Reference, Type
 from grus.kernels.machine import Machine
 
 KINDS = {"index": "i64", "int32": "i32", "byte": "i8", "bit": "i1", "bfloat16": "bfloat"}
@@ -60,30 +52,30 @@ def constant(value: Argument, of: Type) -> str:
     return f"splat ({KINDS[of.kind]} {text})" if of.lanes else text
 
 
-# Operations: (the value's type, the arguments' type) -> text of "{n}", the name, and the arguments.
+# Operations: a form -> text of "{n}", the name, and "{0}", "{1}", ..., the arguments.
 
 Spelling = Callable[[Form], str]
-COMPARISONS = {
-    "less": ("olt", "slt"),
-    "at_most": ("ole", "sle"),
-    "more": ("ogt", "sgt"),
-    "at_least": ("oge", "sge"),
-    "equal": ("oeq", "eq"),
-    "differ": ("une", "ne"),
-    "below": ("", "ult"),
+BINARY = {
+    "add": ("fadd", "add"),
+    "sub": ("fsub", "sub"),
+    "mul": ("fmul", "mul"),
+    "div": ("fdiv", "sdiv"),
+    "rem": ("", "srem"),
+    "shr": ("", "lshr"),
+    **{name: ("", name) for name in ("shl", "and", "or", "xor")},
+    "less": ("fcmp olt", "icmp slt"),
+    "at_most": ("fcmp ole", "icmp sle"),
+    "more": ("fcmp ogt", "icmp sgt"),
+    "at_least": ("fcmp oge", "icmp sge"),
+    "equal": ("", "icmp eq"),
+    "differ": ("", "icmp ne"),
+    "below": ("", "icmp ult"),
 }
-WHOLE = {"div": "sdiv", "rem": "srem", "shr": "lshr"}
+"""What stands before two floats, and before two integers."""
 
 
-def _arithmetic(s: Form) -> str:
-    name = f"f{s.operation}" if s.of.kind in FLOATS else WHOLE.get(s.operation, s.operation)
-    return f"{name} {spelled(s.of)} {{0}}, {{1}}"
-
-
-def _compare(s: Form) -> str:
-    of_floats, of_integers = COMPARISONS[s.operation]
-    name = f"fcmp {of_floats}" if s.of.kind in FLOATS else f"icmp {of_integers}"
-    return f"{name} {spelled(s.of)} {{0}}, {{1}}"
+def _binary(s: Form) -> str:
+    return f"{BINARY[s.operation][s.of.kind not in FLOATS]} {spelled(s.of)} {{0}}, {{1}}"
 
 
 def _intrinsic(name: str) -> Spelling:
@@ -93,6 +85,11 @@ def _intrinsic(name: str) -> Spelling:
         return f"call {kind} @llvm.{name}.{suffix(s.of)}({arguments})"
 
     return spell
+
+
+def _select(s: Form) -> str:
+    kind = spelled(s.type)
+    return f"select {spelled(s.of)} {{0}}, {kind} {{1}}, {kind} {{2}}"
 
 
 def _splat(s: Form) -> str:
@@ -125,30 +122,26 @@ def _load(s: Form) -> str:
 
 
 def _round_pairs(s: Form) -> str:
-    one, two = spelled(s.of), spelled(s.type)
+    single, pairs = spelled(s.of), spelled(s.type)
     name = "@llvm.x86.avx512bf16.cvtne2ps2bf16.512"
-    return f"call {two} {name}({one} {{0}}, {one} {{1}})"
+    return f"call {pairs} {name}({single} {{0}}, {single} {{1}})"
 
 
 def _dot_pairs(s: Form) -> str:
-    one, two = spelled(s.of), f"<{2 * s.of.lanes} x bfloat>"
+    single, pairs = spelled(s.of), f"<{2 * s.of.lanes} x bfloat>"
     name = "@llvm.x86.avx512bf16.dpbf16ps.512"
-    return f"call {one} {name}({one} {{0}}, {two} {{1}}, {two} {{2}})"
+    return f"call {single} {name}({single} {{0}}, {pairs} {{1}}, {pairs} {{2}})"
 
 
 OPERATIONS: dict[str, Spelling] = {
-    **dict.fromkeys(("add", "sub", "mul", "div", "rem", "and", "or", "xor"), _arithmetic),
-    **dict.fromkeys(("shl", "shr"), _arithmetic),
-    **dict.fromkeys(COMPARISONS, _compare),
+    **dict.fromkeys(BINARY, _binary),
     "fma": _intrinsic("fma"),
     "sqrt": _intrinsic("sqrt"),
     "abs": _intrinsic("fabs"),
     "copysign": _intrinsic("copysign"),
     "neg": lambda s: f"fneg {spelled(s.of)} {{0}}",
     "nan": lambda s: f"fcmp uno {spelled(s.of)} {{0}}, {{0}}",
-    "select": lambda s: "select {3} {0}, {4} {1}, {4} {2}".replace("{3}", spelled(s.of)).replace(
-        "{4}", spelled(s.type)
-    ),
+    "select": _select,
     "splat": _splat,
     "first": lambda s: f"extractelement {spelled(s.of)} {{0}}, i64 0",
     "shuffle": _shuffle,
@@ -165,19 +158,13 @@ OPERATIONS: dict[str, Spelling] = {
 """How each operation is spelled."""
 
 
-def declaration(text: str) -> str:
-    """What an intrinsic that a line calls is declared as."""
-    if "@llvm." not in text:
+def declaration(line: str) -> str:
+    """What an intrinsic that a line calls is declared as; nothing where it calls none."""
+    if "@llvm." not in line:
         return ""
-    head, _, arguments = text.removeprefix("call ").partition("(")
-    kinds = [_kind(a) for a in arguments.rstrip(")").split(", ")]
+    head, _, arguments = line.partition("call ")[2].partition("(")
+    kinds = re.findall(r"(<[^>]*>|\w+) [^,]+", arguments)
     return f"declare {head}({', '.join(kinds)})"
-
-
-def _kind(argument: str) -> str:
-    """The type in front of an argument."""
-    end = argument.index(">") + 1 if argument[0] == "<" else argument.index(" ")
-    return argument[:end]
 
 
 TEAM = ("omp_get_thread_num", "omp_get_num_threads")
@@ -260,21 +247,9 @@ def float_mode(machine: Machine) -> tuple[list[str], list[str]]:
     if not machine.x86:
         enter = ["%mode.old = call i64 @llvm.aarch64.get.fpcr()"]
         enter += ["call void @llvm.aarch64.set.fpcr(i64 0)"]
-        leave = ["call void @llvm.aarch64.set.fpcr(i64 %mode.old)"]
-    else:
-        enter = ["%mode.old = alloca i32, align 4", "%mode.new = alloca i32, align 4"]
-        enter += ["call void @llvm.x86.sse.stmxcsr(ptr %mode.old)"]
-        enter += ["store i32 8064, ptr %mode.new, align 4"]
-        enter += ["call void @llvm.x86.sse.ldmxcsr(ptr %mode.new)"]
-        leave = ["call void @llvm.x86.sse.ldmxcsr(ptr %mode.old)"]
-    return [f"  {line}" for line in enter], [f"  {line}" for line in leave]
-
-
-def mode_declarations(machine: Machine) -> set[str]:
-    """What `float_mode` calls."""
-    if not machine.x86:
-        return {
-            "declare i64 @llvm.aarch64.get.fpcr()",
-            "declare void @llvm.aarch64.set.fpcr(i64)",
-        }
-    return {f"declare void @llvm.x86.sse.{name}(ptr)" for name in ("stmxcsr", "ldmxcsr")}
+        return enter, ["call void @llvm.aarch64.set.fpcr(i64 %mode.old)"]
+    enter = ["%mode.old = alloca i32, align 4", "%mode.new = alloca i32, align 4"]
+    enter += ["call void @llvm.x86.sse.stmxcsr(ptr %mode.old)"]
+    enter += ["store i32 8064, ptr %mode.new, align 4"]
+    enter += ["call void @llvm.x86.sse.ldmxcsr(ptr %mode.new)"]
+    return enter, ["call void @llvm.x86.sse.ldmxcsr(ptr %mode.old)"]

@@ -48,8 +48,10 @@ Program.__str__ = show  # type: ignore[method-assign, assignment]
 
 
 def _function(f: Function) -> Iterator[str]:
-    given = ", ".join(f"{p.name}: {p.type}" for p in f.parameters)
-    yield " ".join([f"function {f.name}({given})", *(flag for flag in FLAGS if getattr(f, flag))])
+    parameters = ", ".join(f"{p.name}: {p.type}" for p in f.parameters)
+    yield " ".join(
+        [f"function {f.name}({parameters})", *(flag for flag in FLAGS if getattr(f, flag))]
+    )
     yield from _block(f.body, STEP)
 
 
@@ -133,10 +135,11 @@ class _Reader:
 
     def function(self) -> Function:
         """The function."""
-        name, given, flags = self.match(HEAD, self.lines[0])
+        name, listed, flags = self.match(HEAD, self.lines[0])
         body = Block()
         parameters = tuple(
-            self.define(own, kind, body) for own, kind in (p.split(": ") for p in given.split(", "))
+            self.define(called, kind, body)
+            for called, kind in (p.split(": ") for p in listed.split(", "))
         )
         unknown = {*flags.split()} - {*FLAGS}
         if unknown:
@@ -150,10 +153,10 @@ class _Reader:
 
     def match(self, pattern: re.Pattern[str], line: str) -> tuple[str, ...]:
         """The parts of a line."""
-        found = pattern.fullmatch(line.strip())
-        if not found:
+        match = pattern.fullmatch(line.strip())
+        if not match:
             raise LoopError(f"cannot read {line!r}")
-        return tuple(part or "" for part in found.groups())
+        return tuple(part or "" for part in match.groups())
 
     def type(self, text: str) -> Type:
         """A type."""
@@ -230,19 +233,19 @@ class _Reader:
 
     def loop(self, block: Block, line: str, indent: int) -> None:
         """A loop."""
-        name, *ends, given = self.match(LOOP, line)
+        name, *ends, listed = self.match(LOOP, line)
         start, stop, step = map(self.argument, ends)
-        parts = [self.match(CARRIED, c) for c in given.split(", ")] if given else []
+        parts = [self.match(CARRIED, c) for c in listed.split(", ")] if listed else []
         first = tuple(self.argument(value) for _, _, value in parts)
         kinds((start, stop, step, *first))
         body = Block()
-        carried = tuple(self.define(own, kind, block) for own, kind, _ in parts)
-        found = For(self.define(name, INDEX, body), start, stop, step, carried, first, body, [])
-        block.append(found)
-        found.after[:] = self.block(body, indent + len(STEP))
-        kinds(found.after)
-        if len(found.after) != len(carried):
-            raise LoopError(f"{line.strip()!r} goes on with {len(found.after)} values")
+        carried = tuple(self.define(called, kind, block) for called, kind, _ in parts)
+        loop = For(self.define(name, INDEX, body), start, stop, step, carried, first, body, [])
+        block.append(loop)
+        loop.after[:] = self.block(body, indent + len(STEP))
+        kinds(loop.after)
+        if len(loop.after) != len(carried):
+            raise LoopError(f"{line.strip()!r} goes on with {len(loop.after)} values")
         body.open = False
 
     def effect(self, block: Block, line: str) -> None:

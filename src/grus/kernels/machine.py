@@ -44,7 +44,7 @@ class Machine:
         operands.
         """
         room = self.registers * 3 // 4
-        found = []
+        shapes = []
         for rows in ROW_TILES:
             if rows > 1 and rows * max(chains, 1) > room:
                 continue
@@ -60,8 +60,8 @@ class Machine:
                 widths.append(width)
                 # Two narrow tiles do for a middle one where each has sums enough by itself.
                 width = 1 if rows > 1 and width > 2 and rows * chains >= LEAST else width // 2
-            found.append((rows, tuple(widths)))
-        return tuple(found)
+            shapes.append((rows, tuple(widths)))
+        return tuple(shapes)
 
 
 def item_bytes(dtype: DType) -> int:
@@ -138,7 +138,7 @@ def choose(architecture: str, features: dict[str, bool]) -> Machine:
     return SSE2
 
 
-def restrict(own: Machine, wanted: str) -> Machine:
+def restrict(widest: Machine, wanted: str) -> Machine:
     """The entry called ``wanted``, for a processor whose own entry is ``own``.
 
     Raises InputError for a name that is not in the table or that the processor does not have.
@@ -147,6 +147,8 @@ def restrict(own: Machine, wanted: str) -> Machine:
         known = ", ".join(MACHINES)
         raise InputError(f"{VARIABLE} must be one of {known}, got {wanted!r}")
     machine = MACHINES[wanted]
-    if machine.x86 != own.x86 or machine.vector_bytes > own.vector_bytes:
-        raise InputError(f"{VARIABLE} is {wanted}, which this processor ({own.name}) does not have")
+    if machine.x86 != widest.x86 or machine.vector_bytes > widest.vector_bytes:
+        raise InputError(
+            f"{VARIABLE} is {wanted}, which this processor ({widest.name}) does not have"
+        )
     return machine

@@ -126,14 +126,14 @@ def _draw(module: Module, f: SlotBuilder, mask: Input, keys: Keys) -> None:
         number = w.splat(f.entry(rows, r))
         time = f.add(f.entry(firsts, r), now)
         when = w.splat(time if mask.per == "step" else ALWAYS)
-        own = f.at(buffer, f.mul(r, ld))
+        row = f.at(buffer, f.mul(r, ld))
         with f.each(first, last, 1) as b:
             counter = (w.count(f.mul(b, w.lanes)), number, when, stream)
             for k, bits in enumerate(in_units(f, philox(f, counter, keys))):
                 value = values(f, mask, bits)
                 j = f.add(f.mul(b, several), k)
                 inside = f.let("and", f.let("at_least", j, begin), f.let("less", j, end))
-                place = f.at(own, f.mul(j, t.machine.vector_bytes))
+                place = f.at(row, f.mul(j, t.machine.vector_bytes))
                 # A neighbour's vectors are the neighbour's: it may be at another step.
                 with f.when(inside):
                     f.store(value, place)

@@ -93,8 +93,8 @@ def _tile(blocks: Blocks, width: int) -> Builder:
     last = f.sub(n, 1)
     starts = []
     for i in range(rows):
-        own = f.add(first, f.smaller(i, last))
-        at, inside = f.let("div", own, t.lanes), f.let("rem", own, t.lanes)
+        line = f.add(first, f.smaller(i, last))
+        at, inside = f.let("div", line, t.lanes), f.let("rem", line, t.lanes)
         starts.append(f.at(f.at(a, f.mul(at, panel)), f.mul(inside, unit)))
     # Offsets in bytes are carried, not the index.
     with f.loop(0, depth, 1, [0, 0, *[0.0] * (rows * width)]) as loop:
@@ -120,14 +120,14 @@ def _put(blocks: Blocks) -> Builder:
     f = Builder(t, "put", "sums: pointer, width, n, c: pointer, row, columns, adds")
     sums, width, n, c, row, columns, adds = f.parameters
     with f.each(0, width, 1) as v:
-        left, own = f.sub(columns, f.mul(v, t.lanes)), f.at(sums, f.mul(v, blocks.vector))
+        left, part = f.sub(columns, f.mul(v, t.lanes)), f.at(sums, f.mul(v, blocks.vector))
         # What C holds counts where the term adds: a mask of no lane reads zeros.
         before, mask = f.lanes_below(f.mul(left, adds)), f.lanes_below(left)
         into = f.at(c, f.mul(v, t.lanes * t.item))
         with f.loop(0, n, 1, [0, 0]) as loop:
             source, place = loop.carried
             held = f.load_masked(f.at(into, place), before)
-            total = f.let("add", held, f.load(f.at(own, source)))
+            total = f.let("add", held, f.load(f.at(part, source)))
             f.store_masked(total, f.at(into, place), mask)
             loop.next(f.add(source, f.mul(width, blocks.vector)), f.add(place, row))
     return f
@@ -172,11 +172,11 @@ def _matrices(blocks: Blocks) -> Builder:
             f.call("pack", f.at(b_j, f.mul(k, b_k)), b_k, deep, count, scratch)
             start = f.at(a, f.mul(k, a_k))
             with f.each(i0, i1, high) as i:
-                n, own = f.smaller(f.sub(i1, i), high), f.at(start, f.mul(i, a_i))
+                n, lines = f.smaller(f.sub(i1, i), high), f.at(start, f.mul(i, a_i))
                 # Packed vectors, or the rows themselves.
                 with f.when(beside):
-                    f.call("pack", own, a_k, deep, n, packed)
-                block = f.let("select", beside, packed, own)
+                    f.call("pack", lines, a_k, deep, n, packed)
+                block = f.let("select", beside, packed, lines)
                 panel = f.let("select", beside, blocks.panel, f.mul(a_i, t.lanes))
                 step = f.let("select", beside, blocks.vector, a_k)
                 into = f.at(c_j, f.mul(i, c_i))

@@ -187,8 +187,8 @@ class Thread:
         lanes = type_.lanes or 1
         if mask is None:
             self.touch(address, lanes * BYTES[type_.kind], "reads")
-            found = self.get(address, type_, lanes)
-            return found if type_.lanes else _number(found[0], type_)
+            numbers = self.get(address, type_, lanes)
+            return numbers if type_.lanes else _number(numbers[0], type_)
         result = np.zeros(lanes, dtype_of(type_))
         for first, end in _runs(mask):
             at = address + first * BYTES[type_.kind]
@@ -318,9 +318,9 @@ def _runs(mask: Array) -> Iterator[tuple[int, int]]:
         first = lanes.find(1, end)
 
 
-def _number(found: Any, type_: Type) -> Any:
+def _number(number: Any, type_: Type) -> Any:
     """One number: integers are Python's."""
-    return found if type_.kind in ("float32", "float64") else int(found)
+    return number if type_.kind in ("float32", "float64") else int(number)
 
 
 class Meaning:

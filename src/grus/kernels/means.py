@@ -69,8 +69,8 @@ class NumbersTile(Tile):
                 self.each(name, argument)  # the mean of a number
             else:
                 by_axis.setdefault(axis, []).append((name, argument))
-        for axis, found in by_axis.items():
-            for name, row, value in self.sweep(axis, found):
+        for axis, averaged in by_axis.items():
+            for name, row, value in self.sweep(axis, averaged):
                 self.keep(name, row, value)
 
     def axis_of(self, expr: Expr) -> str:
@@ -81,12 +81,14 @@ class NumbersTile(Tile):
                 return axis
         return ONE
 
-    def sweep(self, axis: str, found: Sequence[tuple[str, Expr]]) -> list[tuple[str, int, Value]]:
+    def sweep(
+        self, axis: str, averaged: Sequence[tuple[str, Expr]]
+    ) -> list[tuple[str, int, Value]]:
         """The means of some expressions over an axis: (name, row, mean in all lanes)."""
         f, t = self.f, self.f.target
-        places = [(name, row) for name, _ in found for row in range(self.rows)]
+        places = [(name, row) for name, _ in averaged for row in range(self.rows)]
         for row in range(self.rows):  # before the loop, so that they are known in all of it
-            for _, expr in found:
+            for _, expr in averaged:
                 self.constants(expr, row)
         for name in ("cur", self.slots.widest):
             self.slot(name)
@@ -97,7 +99,7 @@ class NumbersTile(Tile):
             vectors: list[dict[Expr, Argument]] = [dict(values) for values in self.values]
             after = []
             for (_, expr), row, total in (
-                (found[k // self.rows], k % self.rows, totals[k]) for k in range(len(places))
+                (averaged[k // self.rows], k % self.rows, totals[k]) for k in range(len(places))
             ):
                 for node in walk(expr):
                     if node not in vectors[row] and not parts(node) and not isinstance(node, Const):

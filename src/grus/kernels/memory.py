@@ -31,8 +31,8 @@ single operations, and a block that two of them lose is freed."""
 
 def address(array: Array) -> int:
     """Where an array begins."""
-    found: int = array.__array_interface__["data"][0]
-    return found
+    first: int = array.__array_interface__["data"][0]
+    return first
 
 
 def take(size: int) -> Memory:

@@ -29,8 +29,8 @@ from grus.kernels.loops import (
 
 
 def _refuse(operation: str, kinds: tuple[object, ...]) -> NoReturn:
-    given = ", ".join(k.__name__ if isinstance(k, type) else str(k) for k in kinds)
-    raise LoopError(f"{operation} does not take ({given})")
+    listed = ", ".join(k.__name__ if isinstance(k, type) else str(k) for k in kinds)
+    raise LoopError(f"{operation} does not take ({listed})")
 
 
 def _common(operation: str, kinds: tuple[object, ...]) -> Type:

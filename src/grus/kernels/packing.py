@@ -51,7 +51,7 @@ def _pack_part(module: Module) -> None:
     f = module.plain("pack.vector", parameters, once=True)
     packed, first, second, size, j0, j1 = f.parameters
     has_first, has_second = (f.let("differ", place, 0) for place in (first, second))
-    one, two = f.let("address", first), f.let("address", second)
+    one_part, other_part = f.let("address", first), f.let("address", second)
     with f.each(j0, j1, 1) as j:
         column = f.mul(j, t.machine.vector_bytes)
         mask = f.lanes_below(f.sub(size, f.mul(j, t.lanes)))
@@ -59,7 +59,7 @@ def _pack_part(module: Module) -> None:
         def part(place: Value, bit: Value) -> Value:
             return f.load_masked(f.at(place, column), f.let("select", bit, mask, False))
 
-        alone, more = part(one, has_first), part(two, has_second)
+        alone, more = part(one_part, has_first), part(other_part, has_second)
         total = f.let("add", alone, more)
         # Not a sum with zeros, which would turn -0 into 0.
         f.store(f.let("select", has_second, total, alone), f.at(packed, column))
@@ -105,10 +105,10 @@ def _copy_pairs(f: Builder) -> None:
     mask = f.lanes_below(units)
     with f.each(0, depth, 2) as k:
         odd = f.add(k, 1)
-        there = f.let("select", f.let("less", odd, depth), mask, False)
+        second = f.let("select", f.let("less", odd, depth), mask, False)
         pair = [
             f.load_masked(f.at(source, f.mul(at, stride)), inside)
-            for at, inside in ((k, mask), (odd, there))
+            for at, inside in ((k, mask), (odd, second))
         ]
         place = f.mul(f.let("shr", k, 1), kbytes)
         f.store(bfloat16.pair(f, *pair), f.at(panel, place))

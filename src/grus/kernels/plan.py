@@ -68,11 +68,11 @@ class Stage:
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """The k-loops of this stage."""
-        found: dict[Expr, list[tuple[int, Product]]] = {}
+        by_operand: dict[Expr, list[tuple[int, Product]]] = {}
         for k, chain in enumerate(self.chains):
             for product in chain.products:
-                found.setdefault(product.operand, []).append((k, product))
-        return tuple(Group(operand, tuple(members)) for operand, members in found.items())
+                by_operand.setdefault(product.operand, []).append((k, product))
+        return tuple(Group(operand, tuple(members)) for operand, members in by_operand.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,14 +226,14 @@ class _Scheduling:
         self.delay_copies()
         # Values of two axes are never read together, so one level of both is two stages; what is
         # one number for each row comes first and may be read by both.
-        found: dict[tuple[int, bool, str], tuple[list[Chain], list[tuple[str, Expr]]]] = {}
+        parts: dict[tuple[int, bool, str], tuple[list[Chain], list[tuple[str, Expr]]]] = {}
         for at, chain in self.chains:
-            found.setdefault((at, True, chain_axis(self.cell, chain)), ([], []))[0].append(chain)
+            parts.setdefault((at, True, chain_axis(self.cell, chain)), ([], []))[0].append(chain)
         for at, name, expr in self.equations:
             axis = self.axis(name)
-            found.setdefault((at, axis != ONE, axis), ([], []))[1].append((name, expr))
+            parts.setdefault((at, axis != ONE, axis), ([], []))[1].append((name, expr))
         return tuple(
-            Stage(tuple(found[key][0]), tuple(found[key][1]), key[2]) for key in sorted(found)
+            Stage(tuple(parts[key][0]), tuple(parts[key][1]), key[2]) for key in sorted(parts)
         )
 
     def delay_copies(self) -> None:

@@ -1,16 +1,22 @@
-"""A plan as a whole program of the loop language: the time loop over its stages, and the threads
-around it."""
+"""A plan as a whole program of the loop language: drivers, which cover a range of rows and hidden
+tiles with tile functions, the time loop over its stages, and the threads around it."""
 
 from __future__ import annotations
 
 from grus.equations import Name, State
-from grus.kernels import drivers, lengths_resets, masks
+from grus.kernels import lengths_resets, masks, means
 from grus.kernels.argument_block import DENSE, Variant
-from grus.kernels.builder import SPAN, Module, SlotBuilder
-from grus.kernels.loops import Argument, Program, Value
+from grus.kernels.builder import SPAN, Module, Range, SlotBuilder
+from grus.kernels.loops import Argument, Program, Reference, Value
 from grus.kernels.machine import Target
 from grus.kernels.packing import pack
-from grus.kernels.plan import Plan
+from grus.kernels.plan import ONE, Plan
+from grus.kernels.tile import EquationsTile, StageTile, hoisted_tiles
+
+ELEMENTWISE_TILES = ((1, (2, 1)),)
+"""A stage without products has nothing to share between rows."""
+SHAPED = "r0, r1, rows, j0, j1, width"
+"""A range, and the shape of the tiles that cover it."""
 
 
 def cell_program(
@@ -25,20 +31,120 @@ def cell_program(
     module = Module(plan, target, stores, sums, variant)
     pack(module)
     if plan.hoisted:
-        (lengths_resets if variant.ragged else drivers).hoisted(module)
-    drivers.stage_tiles(module)
+        (lengths_resets.hoisted if variant.ragged else _hoisted)(module)
+    _stage_tiles(module)
     for at in range(len(plan.stages)):
-        drivers.stage(module, at)
+        _stage(module, at)
         lengths_resets.clear(module, at)
     for per in dict.fromkeys(mask.per for mask in plan.masks):
         masks.draw(module, per)
-    drivers.copy_states(module, final=False)
-    drivers.copy_states(module, final=True)
+    _copy_states(module, final=False)
+    _copy_states(module, final=True)
     _work(module)
     _member(module)
     entry = module.function("run", "", once=True)
     entry.do("parallel", entry.ctx, entry.slot("threads"), detail="member")
     return module.program()
+
+
+def _hoisted(module: Module) -> None:
+    """``hoisted(ctx, x, p, n, g, j0, j1)``: n rows along one axis, g along the other.
+
+    The hidden tile is the outer loop, so that its panel stays in the cache.
+    """
+    shapes = hoisted_tiles(module)
+    f = module.function("hoisted.tiles", f"tile: function, x: pointer, p: pointer, g, {SHAPED}")
+    tile, x, p, count, r0, r1, rows, j0, j1, width = f.rest
+    gx, gp, nx, np = (f.slot(name) for name in ("gx", "gp", "nx", "np"))
+    with f.each(j0, j1, width) as j, f.each(0, count, 1) as g:
+        xg, pg = f.at(x, f.mul(g, gx)), f.at(p, f.mul(g, gp))
+        with f.each(r0, r1, rows) as r:
+            f.call(tile, f.ctx, f.at(xg, f.mul(r, nx)), f.at(pg, f.mul(r, np)), j)
+    f = module.function("hoisted", "x: pointer, p: pointer, n, g, j0, j1", once=True)
+    x, p, n, g, *_ = f.rest
+
+    def tiles(rows: int, width: int, lines: Range, columns: Range) -> None:
+        name = Reference(f"hoisted.{rows}x{width}")
+        f.call("hoisted.tiles", f.ctx, name, x, p, g, *lines, rows, *columns, width)
+
+    f.tiled(0, n, f.span(module.plan.hoisted_axis), shapes, tiles)
+
+
+def _stage(module: Module, at: int) -> None:
+    """``stage<at>(ctx, r0, r1, j0, j1)``: one stage at the present step."""
+    if module.plan.stages[at].axis == ONE:
+        _numbers(module, at)
+        return
+    chains, axis = len(module.plan.stages[at].chains), module.plan.stages[at].axis
+    shapes = module.target.machine.tiles(chains) if chains else ELEMENTWISE_TILES
+    for rows, widths in shapes:
+        for width in widths:
+            StageTile(module, at, rows, width)
+    if chains:
+        EquationsTile(module, at, 1, 1)
+    f = module.function(f"stage{at}", SPAN)
+
+    def tiles(rows: int, width: int, lines: Range, columns: Range) -> None:
+        tile = Reference(f"stage{at}.{rows}x{width}")
+        f.call("tiles" if chains else "lines", f.ctx, tile, *lines, rows, *columns, width)
+
+    f.tiled(f.named["r0"], f.named["r1"], f.span(axis), shapes, tiles)
+
+
+def _stage_tiles(module: Module) -> None:
+    """``tiles(ctx, tile, r0, r1, rows, j0, j1, width)``: tiles of one shape of any stage with
+    products; ``lines`` are for one without. The hidden tile is the outer loop, so that its panel
+    stays in the cache; ``lines`` read no panel, and arrays in their order."""
+    ways = {bool(stage.chains) for stage in module.plan.stages if stage.axis != ONE}
+    for name in ("tiles", "lines"):
+        if (name == "tiles") not in ways:
+            continue
+        f = module.function(name, f"tile: function, {SHAPED}")
+        tile, r0, r1, rows, j0, j1, width = f.rest
+        if name == "tiles":
+            with f.each(j0, j1, width) as j, f.each(r0, r1, rows) as r:
+                f.call(tile, f.ctx, r, j)
+        else:
+            with f.each(r0, r1, rows) as r, f.each(j0, j1, width) as j:
+                f.call(tile, f.ctx, r, j)
+
+
+def _numbers(module: Module, at: int) -> None:
+    """The same for numbers: whole rows, whatever the tiles."""
+    for rows in means.ROWS:
+        means.NumbersTile(module, at, rows)
+    f = module.function(f"stage{at}", SPAN)
+    first: Argument
+    first, end, *_ = f.rest
+    for rows in means.ROWS:
+        last = f.cover(first, end, rows)
+        with f.each(first, last, rows) as r:
+            f.call(f"stage{at}.{rows}x1", f.ctx, r)
+        first = last
+
+
+def _copy_states(module: Module, *, final: bool) -> None:
+    """``begin``: h0 into the state buffers; ``finish``: the state buffers into the results."""
+    f = module.function("finish" if final else "begin", SPAN, once=True)
+    for state, axis in module.plan.cell.shapes.states.items():
+        _copy_state(f, state, axis, final=final)
+
+
+def _copy_state(f: SlotBuilder, state: str, axis: str, *, final: bool) -> None:
+    part = f"hn.{state}" if final else f"h0.{state}"
+    outer, stride = f.pointer(part), f.slot(f"{part}.row")
+    buffer, ld = f.at(f.pointer(f"state.{state}"), f.slot("cur")), f.slot("ld")
+    first, last = f.span(axis)
+    with f.each(f.named["r0"], f.named["r1"], 1) as r:
+        outside, inside = f.at(outer, f.mul(r, stride)), f.at(buffer, f.mul(r, ld))
+        with f.each(first, last, 1) as j:
+            column = f.mul(j, f.target.machine.vector_bytes)
+            mask = f.real_units(axis, j)
+            a, b = f.at(outside, column), f.at(inside, column)
+            if final:
+                f.store_masked(f.load(b), a, mask)
+            else:
+                f.store(f.load_masked(a, mask), b)
 
 
 def _work(module: Module) -> None:
@@ -139,11 +245,11 @@ def _hoist_ragged(f: SlotBuilder, t0: Value, count: Value) -> None:
 
 def guarded(plan: Plan, at: int) -> bool:
     """True when a product somewhere reads whole rows of what this stage writes."""
-    made = {name for name, _ in plan.stages[at].equations}
+    written = {name for name, _ in plan.stages[at].equations}
     read = {
         f"{o.name}_next" if isinstance(o, State) else getattr(o, "name", "") for o in plan.operands
     }
-    return bool(made & read)
+    return bool(written & read)
 
 
 def _member(module: Module) -> None:
@@ -151,7 +257,7 @@ def _member(module: Module) -> None:
     slices are dealt out over it, so that a smaller team than asked for still does all."""
     f = module.function("member", "tid, team", once=True, nearest=True)
     tid, team = f.rest
-    own = f.local(8 * len(module.slots), 64)
+    slots = f.local(8 * len(module.slots), 64)
     tiles, rows, slices = f.slot("tiles"), f.slot("B"), f.slot("slices")
     j0 = f.let("div", f.mul(tid, tiles), team)
     j1 = f.let("div", f.mul(f.add(tid, 1), tiles), team)
@@ -162,8 +268,8 @@ def _member(module: Module) -> None:
     whole = f.let("xor", hidden, True)
 
     def work(s: Argument, r0: Argument, r1: Argument, *rest: Argument) -> None:
-        f.do("copy", own, f.ctx, 8 * len(module.slots.names))
-        f.call("work", own, s, r0, r1, *rest)
+        f.do("copy", slots, f.ctx, 8 * len(module.slots.names))
+        f.call("work", slots, s, r0, r1, *rest)
 
     with f.when(hidden):
         work(0, 0, rows, j0, j1, team)

@@ -52,20 +52,20 @@ def loops(target: Target) -> Program:
     f = SlotBuilder(target, "member", "tid, team", Slots(HEAD))
     count, over, taken = f.slot("count"), f.pointer("over"), f.place("taken")
     with f.each(0, count, 1):
-        own = f.let("take", taken)
-        with f.when(f.let("less", own, count)):
-            _run(f, own, over)
+        number = f.let("take", taken)
+        with f.when(f.let("less", number, count)):
+            _run(f, number, over)
     entry = SlotBuilder(target, "run", "", Slots(HEAD))
     entry.do("parallel", entry.ctx, entry.slot("threads"), detail="member")
     return Program((f.finished(), entry.finished()))
 
 
-def _run(f: SlotBuilder, own: Value, over: Value) -> None:
+def _run(f: SlotBuilder, number: Value, over: Value) -> None:
     """Wait for what comes before a call, run it, mark it."""
-    place = f.at(f.ctx, f.add(8 * len(HEAD), f.mul(own, 8 * len(FIELDS))))
+    place = f.at(f.ctx, f.add(8 * len(HEAD), f.mul(number, 8 * len(FIELDS))))
     function, block, *before = (f.entry(place, k) for k in range(len(FIELDS)))
     for call in before:
         with f.when(f.let("at_least", call, 0)):
             f.do("await", f.at(over, f.mul(call, 8)))
     f.call(f.let("address", function, type=FUNCTION), f.let("address", block))
-    f.do("post", f.at(over, f.mul(own, 8)))
+    f.do("post", f.at(over, f.mul(number, 8)))

@@ -102,8 +102,8 @@ class Work:
 
     def step(self, rows: int, threads: int = 1) -> float:
         """Microseconds of a step of so many rows on one thread, or of its share of the units."""
-        own = self.panels / threads
-        slow = next((speed for size, speed in CACHES if own <= size), MEMORY)
+        panels = self.panels / threads
+        slow = next((speed for size, speed in CACHES if panels <= size), MEMORY)
         single = self.inside * (1 / slow - 1 / FAST) if rows % 2 else 0.0
         return rows * (self.inside / FAST + self.units * UNIT) + single
 
@@ -190,7 +190,7 @@ def row_shares(work: Work, most: int | None) -> int:
     """In how many shares of its rows a call goes to Python's threads, where OpenMP has none."""
     if most == 1 or work.alone < 2 * SHARE or forced is not None:
         return 1
-    available = min(threads.own(), work.batch, most or work.batch)
+    available = min(threads.python_threads(), work.batch, most or work.batch)
     if available < 2:
         return 1
 
@@ -214,10 +214,10 @@ def choose(work: Work, most: int | None) -> Split:
     available = threads.limit() if most is None else min(threads.limit(), most)
     if available == 1:
         return ALONE
-    best = work.best(available)
-    if best.threads == 1:
+    split = work.best(available)
+    if split.threads == 1:
         return ALONE
     # Somebody else's barriers may be under way: two such regions could starve each other.
-    if not best.by_hidden or threads.hidden_split.acquire(blocking=False):
-        return best
+    if not split.by_hidden or threads.hidden_split.acquire(blocking=False):
+        return split
     return ALONE

@@ -46,8 +46,8 @@ PLAIN = Steps()
 def windows(steps: Steps, time: int) -> list[tuple[int, int]]:
     """First step and end of each window, in the order in which they are run."""
     size = max(SHORTEST, math.isqrt(max(time - 1, 0)) + 1)
-    found = [(first, min(first + size, time)) for first in range(0, time, size)]
-    return found[::-1] if steps.reverse else found
+    pieces = [(first, min(first + size, time)) for first in range(0, time, size)]
+    return pieces[::-1] if steps.reverse else pieces
 
 
 def part(steps: Steps, first: int, end: int) -> Steps:

@@ -137,8 +137,8 @@ def loops(target: Target) -> Program:
     """All terms as a program: each thread works out rows of its own of every result."""
     member = SlotBuilder(target, "member", "tid, team", Slots(HEAD), nearest=True)
     tid, _ = member.rest
-    own = member.mul(tid, matrices.Blocks(target).scratch)
-    scratch = member.at(member.pointer("scratch"), own)
+    offset = member.mul(tid, matrices.Blocks(target).scratch)
+    scratch = member.at(member.pointer("scratch"), offset)
     with member.each(0, member.slot("count"), 1) as index:
         at = member.add(8 * len(HEAD), member.mul(index, 8 * len(FIELDS)))
         _term(member, member.at(member.ctx, at), scratch)
@@ -168,3 +168,33 @@ def _term(f: SlotBuilder, place: Value, scratch: Value) -> None:
         f.call("matrices", *(term[name] for name in matrices.FIELDS), scratch, first, end)
     with f.when(f.let("xor", large, True)):
         matrices.small(f, term, first, end)
+
+
+ADDED = ("first", "second", "sum", "count")
+"""Two addresses to read, one to write, how many numbers."""
+
+
+def add(first: Array, second: Array) -> Array:
+    """``first + second``, elementwise: two contiguous arrays of one shape, both float32 or both
+    float64. The result is new.
+
+    Rounded to nearest, denormals kept in any thread: a gate whose bias is kept in two parts gets
+    their sum before a kernel runs, and NumPy and torch would add in the calling thread's mode,
+    where ``torch.set_flush_denormal`` makes small sums 0.
+    """
+    total = np.empty(first.shape, first.dtype)
+    block = array.array("q", [*(address(a) for a in (first, second, total)), first.size])
+    jit.compiled(sum_loops, cast("DType", first.dtype.name)).call(block.buffer_info()[0])
+    return total
+
+
+def sum_loops(target: Target) -> Program:
+    """The addition as a program of one thread."""
+    f = SlotBuilder(target, "run", "", Slots(ADDED), nearest=True)
+    first, second, total = (f.pointer(name) for name in ADDED[:3])
+    count = f.slot("count")
+    with f.each(0, count, target.lanes) as k:
+        at, mask = f.mul(k, target.item), f.lanes_below(f.sub(count, k))
+        a, b = (f.load_masked(f.at(p, at), mask) for p in (first, second))
+        f.store_masked(f.let("add", a, b), f.at(total, at), mask)
+    return Program((f.finished(),))

@@ -95,7 +95,7 @@ def limit() -> int:
     return max(1, min(int(_Process.max_threads()), cpus()))
 
 
-def own() -> int:
+def python_threads() -> int:
     """The most of Python's threads that may share a call: 1 where OpenMP's do, and after fork."""
     if _Process.forked or openmp():
         return 1

@@ -337,3 +337,12 @@ class HoistedTile(Tile):
             row = f.at(p, self.multiple("np", i))
             for v, c in product(range(width), chains):
                 f.store(accumulators[i, v, c], f.at(row, self.place(c, v)))
+
+
+def hoisted_tiles(module: Module) -> tuple[tuple[int, tuple[int, ...]], ...]:
+    """The tiles of the products with x; gives their shapes."""
+    shapes = module.target.machine.tiles(len(module.plan.hoisted))
+    for rows, widths in shapes:
+        for width in widths:
+            HoistedTile(module, rows, width)
+    return shapes

@@ -80,18 +80,16 @@ class _Printer:
 
     def function(self, function: Function) -> str:
         """The text of a function."""
-        alone = " noalias" if function.alone else ""
         kinds = [spelled(p.type) for p in function.parameters]
-        kinds[0] += alone
+        kinds[0] += " noalias" if function.alone else ""
         parameters = zip(kinds, function.parameters, strict=True)
-        given = ", ".join(f"{kind} %{p.name}" for kind, p in parameters)
+        listed = ", ".join(f"{kind} %{p.name}" for kind, p in parameters)
         link = "" if function.name == "run" else "internal "
-        head = f"define {link}void @{function.name}({given}) #{int(function.once)} {{\nentry:"
+        head = f"define {link}void @{function.name}({listed}) #{int(function.once)} {{\nentry:"
         enter, leave = llvm_spelling.float_mode(self.machine) if function.nearest else ([], [])
-        self.declared |= llvm_spelling.mode_declarations(self.machine) if enter else set()
-        self.lines += enter
+        self.emit(*enter)
         self.print(function.body)
-        self.lines += leave
+        self.emit(*leave)
         return "\n".join([head, *self.lines, "  ret void", "}"])
 
     def print(self, block: Block) -> None:
@@ -140,9 +138,12 @@ class _Printer:
             return f"{spelled(a.type)} %{a.name}"
         return f"ptr @{a.name}" if isinstance(a, Reference) else f"i64 {a}"
 
-    def emit(self, line: str) -> None:
-        """A line."""
-        self.lines.append(f"  {line}")
+    def emit(self, *lines: str) -> None:
+        """Lines; what they call is declared."""
+        for line in lines:
+            self.lines.append(f"  {line}")
+            if "@llvm." in line:
+                self.declared.add(declaration(line))
 
     def begin(self, label: str) -> None:
         """A new block."""
@@ -191,18 +192,14 @@ class _Printer:
             self.emit(f"store {kind} {text}, ptr {place}, align {s.detail}")
             return
         bits = f"<{s.of.lanes} x i1>"
-        name = f"@llvm.masked.store.{suffix(s.of)}.p0"
-        self.declared.add(f"declare void {name}({kind}, ptr, i32, {bits})")
-        given = f"{kind} {text}, ptr {place}, i32 {s.detail}, {bits} {self.text(mask[0])}"
-        self.emit(f"call void {name}({given})")
+        arguments = f"{kind} {text}, ptr {place}, i32 {s.detail}, {bits} {self.text(mask[0])}"
+        self.emit(f"call void @llvm.masked.store.{suffix(s.of)}.p0({arguments})")
 
     def copy(self, s: Do) -> None:
         """Copy bytes."""
-        to, source, count = s.arguments
-        name = "@llvm.memcpy.p0.p0.i64"
-        self.declared.add(f"declare void {name}(ptr, ptr, i64, i1)")
-        given = f"ptr {self.text(to)}, ptr {self.text(source)}, i64 {self.text(count)}, i1 false"
-        self.emit(f"call void {name}({given})")
+        to, source, count = map(self.text, s.arguments)
+        arguments = f"ptr {to}, ptr {source}, i64 {count}, i1 false"
+        self.emit(f"call void @llvm.memcpy.p0.p0.i64({arguments})")
 
     def call(self, s: Do) -> None:
         """Call a function by its name, or one that is a value."""
@@ -222,9 +219,11 @@ class _Printer:
         self.declared.add("declare void @GOMP_parallel(ptr, ptr, i32, i32)")
         self.declared |= {f"declare i32 @{name}()" for name in llvm_spelling.TEAM}
         self.besides["region"] = llvm_spelling.region(str(s.detail))
-        self.emit(f"%several = icmp sgt i64 {count}, 1")
-        self.emit(f"%count = trunc i64 {count} to i32")
-        self.emit("br i1 %several, label %share, label %alone")
+        self.emit(
+            f"%several = icmp sgt i64 {count}, 1",
+            f"%count = trunc i64 {count} to i32",
+            "br i1 %several, label %share, label %alone",
+        )
         self.begin("share")
         self.emit(f"call void @GOMP_parallel(ptr @region, ptr {context}, i32 %count, i32 0)")
         self.emit("br label %joined")
