@@ -159,7 +159,7 @@ def tanh(f: Builder, v: Argument) -> Value:
     return f.let("copysign", f.let("neg", ratio), v)
 
 
-def twice_artanh(f: Function, s: Value, terms: int) -> Value:
+def twice_artanh(f: Builder, s: Value, terms: int) -> Value:
     """2 (s + s^3/3 + ...), so many terms; the first is added last."""
     square = f.let("mul", s, s)
     series: Argument = 2 / (2 * terms - 1)
@@ -169,7 +169,7 @@ def twice_artanh(f: Function, s: Value, terms: int) -> Value:
     return f.multiply_add(series, cube, f.let("add", s, s))
 
 
-def log(f: Function, v: Argument) -> Value:
+def log(f: Builder, v: Argument) -> Value:
     """The natural logarithm; -infinite at 0, NaN below it."""
     t, k = f.target, precision(f)
     small = f.let("less", v, k.smallest)
@@ -199,7 +199,7 @@ def dtype_max(k: Precision) -> float:
     return (2 - 2.0**-k.mantissa) * 2.0**k.bias
 
 
-def softplus(f: Function, v: Argument) -> Value:
+def softplus(f: Builder, v: Argument) -> Value:
     """log(1 + e^v), as exact far below 0, where it is e^v, as above."""
     e = exp(f, f.let("neg", f.let("abs", v)))
     s = f.let("div", e, f.let("add", e, 2.0))
