@@ -9,7 +9,7 @@ import pytest
 from looped_gru import MISTAKES, make
 
 from grus.check import Answer, Backend, Case, Judge, answer, cases, check, failed, report
-from grus.check.judge import SEARCHED, Given, bound, off_by
+from grus.check.judge import SEARCHED, Response, bound, off_by
 from grus.dialects.activation import activated
 from grus.equations import CELLS, Cell, CellError, text
 from grus.mistakes import Mistake
@@ -49,7 +49,7 @@ def shared() -> dict[tuple[str, str], Answer]:
 
 @pytest.mark.parametrize("mistake", EVERY, ids=lambda h: h.name)
 def test_no_mistake_is_taken_for_another(mistake: Mistake, shared: dict) -> None:
-    given = tuple(Given(c, shared[mistake.name, c.name]) for c in VECTORS)
+    given = tuple(Response(c, shared[mistake.name, c.name]) for c in VECTORS)
     assert causes(Judge(GRU, "float32", given, _cache=shared)) == {mistake.name}
 
 
@@ -75,7 +75,7 @@ def test_every_mistake_is_seen_far_above_rounding(mistake: Mistake, shared: dict
 def test_two_mistakes_at_once_are_found(one: str, other: str) -> None:
     first, second = (next(h for h in EVERY if h.name == name) for name in (one, other))
     case = next(c for c in VECTORS if c.name == "biases")
-    given = Given(case, (first & second).run(GRU, case))
+    given = Response(case, (first & second).run(GRU, case))
     (cause,) = causes(Judge(GRU, "float32", (given,)))
     assert set(cause.split(", and ")) == {one, other}
 
@@ -84,7 +84,7 @@ def test_what_no_mistake_explains_is_called_unknown() -> None:
     case = next(c for c in VECTORS if c.name == "biases")
     right = answer(GRU, case)
     noise = np.random.default_rng(1).normal(0, 0.1, right.output.shape)
-    judge = Judge(GRU, "float32", (Given(case, Answer(right.output + noise, right.h_n)),))
+    judge = Judge(GRU, "float32", (Response(case, Answer(right.output + noise, right.h_n)),))
     assert judge.causes == {}
     (row,) = judge.rows()
     tried = f"unknown: {len(EVERY)} mistakes tried, singly and in pairs; nearest"
@@ -97,9 +97,9 @@ def test_pairs_are_claimed_only_for_the_rows_that_they_were_tried_for() -> None:
     for case in VECTORS[: SEARCHED + 2]:
         right = answer(GRU, case)
         given.append(
-            Given(case, Answer(right.output + rng.normal(size=right.output.shape), right.h_n))
+            Response(case, Answer(right.output + rng.normal(size=right.output.shape), right.h_n))
         )
-    given[0] = Given(VECTORS[0], Answer(given[0].answer.output * np.nan, given[0].answer.h_n))
+    given[0] = Response(VECTORS[0], Answer(given[0].answer.output * np.nan, given[0].answer.h_n))
     causes = [row.forward.cause for row in Judge(GRU, "float32", tuple(given)).rows()]
     assert [", singly and in pairs;" in cause for cause in causes] == [
         False,
@@ -156,7 +156,7 @@ def test_every_pair_of_mistakes_of_the_equations_has_both() -> None:
 def test_nan_is_a_failure() -> None:
     case = VECTORS[1]
     right = answer(GRU, case)
-    judge = Judge(GRU, "float32", (Given(case, Answer(right.output * np.nan, right.h_n)),))
+    judge = Judge(GRU, "float32", (Response(case, Answer(right.output * np.nan, right.h_n)),))
     assert failed(judge)
 
 
@@ -213,7 +213,7 @@ def test_other_grus_are_asked_for_as_well(name: str) -> None:
 
     assert not failed(check(cell, Backend(right)))
     swap = next(h for h in EVERY if h.name == "gates read in the order z, r, n")
-    given = tuple(Given(c, swap.run(cell, c)) for c in cases(cell))
+    given = tuple(Response(c, swap.run(cell, c)) for c in cases(cell))
     assert causes(Judge(cell, "float32", given)) == {swap.name}
 
 

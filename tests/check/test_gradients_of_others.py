@@ -10,7 +10,7 @@ from looped_gru import make
 
 from grus.check import Backend, Case, cases, check, failed
 from grus.check.cases import again
-from grus.check.judge import Given, Judge
+from grus.check.judge import Judge, Response
 from grus.equations import CELLS
 from grus.mistakes import Mistake
 from grus.mistakes.meaning import answer, gradients
@@ -77,7 +77,7 @@ def test_right_gradients_pass() -> None:
 def test_a_wrong_gradient_is_explained(mistake: Mistake) -> None:
     found = []
     for case in VECTORS:
-        given = Given(case, answer(GRU, case), gradients=mistake.gradients(GRU, case))
+        given = Response(case, answer(GRU, case), gradients=mistake.gradients(GRU, case))
         (row,) = Judge(GRU, "float32", (given,)).rows()
         assert row.forward.status == "ok"
         found += [row.gradients.cause] if row.gradients.status == "fails" else []
@@ -111,13 +111,13 @@ def test_what_no_mistake_explains_is_unknown() -> None:
     judge = check(GRU, Backend(make(), theirs(noisy)))
     rows = [row.gradients for row in judge.rows() if row.gradients.status == "fails"]
     assert rows
-    assert {(part.cause, part.said) for part in rows} == {("unknown", "weight_hh_l0")}
+    assert {(part.cause, part.reason) for part in rows} == {("unknown", "weight_hh_l0")}
 
 
 def test_a_missing_gradient_is_said() -> None:
     judge = check(GRU, Backend(make(), lambda *given, **options: {"x": given[0]}))
     assert failed(judge)
-    assert any(row.gradients.said.startswith("no gradient of") for row in judge.rows())
+    assert any(row.gradients.reason.startswith("no gradient of") for row in judge.rows())
 
 
 def test_the_derivative_causes_have_names_of_their_own() -> None:

@@ -14,7 +14,7 @@ from grus.comparison.contestants import (
     match_params,
     match_time,
     remembering,
-    work,
+    step_cost,
 )
 from grus.comparison.tasks import TaskCourse
 from grus.equations import CELLS, Cell
@@ -116,10 +116,10 @@ def test_a_size_that_is_never_enough_is_refused() -> None:
 def test_work_is_that_of_all_steps_and_rows() -> None:
     """rnn by hand: 2 H I + 2 H H for products, 2 H sums, H tanh forward; its output is kept."""
     rnn = Contestant("rnn", CELLS["rnn"], 5)
-    one, many = work(rnn, 2, 1, 1, False), work(rnn, 2, 7, 3, False)
+    one, many = step_cost(rnn, 2, 1, 1, False), step_cost(rnn, 2, 7, 3, False)
     assert (many.operations, many.saved) == (21 * one.operations, 21 * one.saved)
     assert one.operations > 2 * 5 * 2 + 2 * 5 * 5 + 3 * 5
-    assert work(rnn, 2, 1, 1, True).operations == one.operations + 2 * 5 * 2
-    assert work(replace(rnn, cell=Cell.parse(str(CELLS["gru"]), "gru")), 2, 1, 1, False).saved > (
-        one.saved
-    )
+    assert step_cost(rnn, 2, 1, 1, True).operations == one.operations + 2 * 5 * 2
+    assert step_cost(
+        replace(rnn, cell=Cell.parse(str(CELLS["gru"]), "gru")), 2, 1, 1, False
+    ).saved > (one.saved)

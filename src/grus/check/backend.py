@@ -43,10 +43,10 @@ def load(place: str) -> Function:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
-        found = importlib.import_module(module)
+        loaded = importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise InputError(f"there is no module {error.name!r} for the backend {place!r}") from None
-    function = getattr(found, name, None)
+    function = getattr(loaded, name, None)
     if not callable(function):
         raise InputError(f"module {module!r} has no function {name!r}")
     return function  # type: ignore[no-any-return]
@@ -83,35 +83,32 @@ class Backend:
         """Its gradients. Raises NotOfferedError or WrongAnswerError."""
         if self.gradients is None or case.stepwise:
             raise NotOfferedError
-        sent = (self._own(case.dy), self._own(case.dh_n))
-        given = _ask(self.gradients, (*self._inputs(case), *sent), case.options)
-        if not isinstance(given, Mapping):
-            raise WrongAnswerError(f"gradients gave {type(given).__name__}, wanted a mapping")
+        sent = (self._copied(case.dy), self._copied(case.dh_n))
+        returned = _ask(self.gradients, (*self._inputs(case), *sent), case.options)
+        if not isinstance(returned, Mapping):
+            raise WrongAnswerError(f"gradients gave {type(returned).__name__}, wanted a mapping")
         wanted = {"x": case.x, **case.weights}
         if case.h0 is not None:
             wanted["h0"] = case.h0
-        missing = [name for name in wanted if name not in given]
+        missing = [name for name in wanted if name not in returned]
         if missing:
             raise WrongAnswerError(f"no gradient of {', '.join(missing)}")
-        return {n: _array(f"the gradient of {n}", given[n], w.shape) for n, w in wanted.items()}
+        return {n: _array(f"the gradient of {n}", returned[n], w.shape) for n, w in wanted.items()}
 
     def _call(self, case: Case) -> tuple[Array, Array]:
-        given = _ask(self.forward, self._inputs(case), case.options)
-        if not isinstance(given, (tuple, list)) or len(given) != 2:
+        returned = _ask(self.forward, self._inputs(case), case.options)
+        if not isinstance(returned, (tuple, list)) or len(returned) != 2:
             raise WrongAnswerError("wanted (output, h_n)")
-        steps, batch = case.x.shape[:2]
-        size = case.directions * case.hidden
-        rows = case.num_layers * case.directions
-        output = _array("output", given[0], (steps, batch, size))
-        return output, _array("h_n", given[1], (rows, batch, case.hidden))
+        output, h_n = _shapes(case)
+        return _array("output", returned[0], output), _array("h_n", returned[1], h_n)
 
-    def _own(self, array: Array) -> Array:
-        """A copy in the requested dtype, so that ours cannot be changed."""
+    def _copied(self, array: Array) -> Array:
+        """A copy in the requested dtype, which the function may change."""
         return np.array(array, self.dtype)
 
     def _inputs(self, case: Case) -> tuple[Any, ...]:
-        weights = {name: self._own(w) for name, w in case.weights.items()}
-        return self._own(case.x), weights, None if case.h0 is None else self._own(case.h0)
+        weights = {name: self._copied(w) for name, w in case.weights.items()}
+        return self._copied(case.x), weights, None if case.h0 is None else self._copied(case.h0)
 
 
 def _ask(function: Function, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
@@ -142,14 +139,16 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:120]
 
 
-def _array(name: str, value: Any, shape: tuple[int, ...]) -> Array:
+def _array(
+    name: str, value: Any, shape: tuple[int, ...], error: type[Exception] = WrongAnswerError
+) -> Array:
     try:
-        found = np.asarray(value, np.float64)
+        array = np.asarray(value, np.float64)
     except (TypeError, ValueError):
-        raise WrongAnswerError(f"{name} is no array of numbers") from None
-    if found.shape != shape:
-        raise WrongAnswerError(f"{name} has shape {found.shape}, wanted {shape}")
-    return found
+        raise error(f"{name} is no array of numbers") from None
+    if array.shape != shape:
+        raise error(f"{name} has shape {array.shape}, wanted {shape}")
+    return array
 
 
 FORMAT = "grus check 1"
@@ -172,11 +171,12 @@ def write_vectors(path: Path, cell: Cell, seed: int = 0) -> None:
     if path.suffix == ".json":
         whole = {
             "format": FORMAT, "cell": cell.name, "equations": str(cell), "seed": seed,
-            "cases": [_lists(one) for one in every],
+            "cases": [_lists(described) for described in every],
         }  # fmt: skip
         replace(path, (json.dumps(whole, indent=1, allow_nan=False) + "\n").encode())
     elif path.suffix == ".npz":
-        arrays = dict(item for one in every for item in _flat(one["name"], one).items())
+        named = {described["name"]: described for described in every}
+        arrays = {k: a for name, case in named.items() for k, a in _flat(name, case).items()}
         replace_by(path, lambda file: npz.write(file, arrays))
     else:
         raise InputError(f"vectors are written as .json or .npz, got {path}")
@@ -203,9 +203,9 @@ def _described(cell: Cell, case: Case) -> dict[str, Any]:
 def _lists(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         if value.dtype.kind == "f" and np.isnan(value).any():
-            found = value.astype(object)
-            found[np.isnan(value)] = None
-            return found.tolist()
+            objects = value.astype(object)
+            objects[np.isnan(value)] = None
+            return objects.tolist()
         return value.tolist()
     if isinstance(value, Mapping):
         return {name: _lists(inner) for name, inner in value.items()}
@@ -231,22 +231,22 @@ def read_answers(path: Path, cell: Cell, seed: int = 0) -> dict[str, Answer]:
     if path.stat().st_size > LARGEST:
         raise InputError(f"{path} is larger than answers can be ({LARGEST} bytes)")
     known = {case.name: case for case in cases(cell, seed)}
-    given = _json(path) if path.suffix == ".json" else _npz(path)
-    unknown = [name for name in given if name not in known]
+    answers = _json(path) if path.suffix == ".json" else _npz(path)
+    unknown = [name for name in answers if name not in known]
     if unknown:
         raise InputError(f"{path}: no case is called {str(unknown[0])[:60]!r}")
-    return {name: _answer(f"{path}: {name}", known[name], one) for name, one in given.items()}
+    return {n: _answer(f"{path}: {n}", known[n], content) for n, content in answers.items()}
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        given = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is no JSON: {error}") from None
-    found = given.get("cases") if isinstance(given, dict) else None
-    if not isinstance(found, dict):
+    answers = content.get("cases") if isinstance(content, dict) else None
+    if not isinstance(answers, dict):
         raise InputError(f'{path} must be {{"cases": {{NAME: {{"output": ..., "h_n": ...}}}}}}')
-    return found
+    return answers
 
 
 def _npz(path: Path) -> dict[str, Any]:
@@ -256,39 +256,37 @@ def _npz(path: Path) -> dict[str, Any]:
         arrays = npz.read(path).tensors
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    found: dict[str, Any] = {}
+    answers: dict[str, Any] = {}
     for name, array in arrays.items():
         case, _, rest = name.partition("/")
-        place = found.setdefault(case, {})
+        place = answers.setdefault(case, {})
         if rest.startswith("gradients/"):
             place = place.setdefault("gradients", {})
             rest = rest.removeprefix("gradients/")
         place[rest] = array
-    return found
+    return answers
 
 
-def _answer(where: str, case: Case, given: Any) -> Answer:
-    if not isinstance(given, Mapping) or not {"output", "h_n"} <= set(given):
+def _answer(where: str, case: Case, content: Any) -> Answer:
+    if not isinstance(content, Mapping) or not {"output", "h_n"} <= set(content):
         raise InputError(f"{where}: an answer needs output and h_n")
-    steps, batch = case.x.shape[:2]
-    rows = case.num_layers * case.directions
-    output = _written(f"{where}: output", given["output"],
-                    (steps, batch, case.directions * case.hidden))  # fmt: skip
-    h_n = _written(f"{where}: h_n", given["h_n"], (rows, batch, case.hidden))
     wanted = {"x": case.x, **case.weights} | ({} if case.h0 is None else {"h0": case.h0})
-    gradients = given.get("gradients") or {}
+    gradients = content.get("gradients") or {}
     if not isinstance(gradients, Mapping) or not set(gradients) <= set(wanted):
         raise InputError(f"{where}: gradients are of {', '.join(wanted)}")
-    found = {n: _written(f"{where}: gradient of {n}", g, wanted[n].shape)
-             for n, g in gradients.items()}  # fmt: skip
-    return Answer(output, h_n, found)
+    output, h_n = (
+        _array(f"{where}: {name}", content[name], shape, InputError)
+        for name, shape in zip(("output", "h_n"), _shapes(case), strict=True)
+    )
+    arrays = {
+        name: _array(f"{where}: gradient of {name}", gradient, wanted[name].shape, InputError)
+        for name, gradient in gradients.items()
+    }
+    return Answer(output, h_n, arrays)
 
 
-def _written(where: str, value: Any, shape: tuple[int, ...]) -> Array:
-    try:
-        found = np.asarray(value, np.float64)
-    except (TypeError, ValueError):
-        raise InputError(f"{where} is no array of numbers") from None
-    if found.shape != shape:
-        raise InputError(f"{where} has shape {found.shape}, wanted {shape}")
-    return found
+def _shapes(case: Case) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Of the output and of the final state."""
+    steps, batch = case.x.shape[:2]
+    rows = case.num_layers * case.directions
+    return (steps, batch, case.directions * case.hidden), (rows, batch, case.hidden)

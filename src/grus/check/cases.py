@@ -29,14 +29,14 @@ class Drawer:
 
     def weights(self, inputs: int, hidden: int, layers: int, both: bool, bias: bool) -> Weights:
         """Weights by PyTorch's names, for every layer and direction."""
-        found: dict[str, Array] = {}
+        weights: dict[str, Array] = {}
         for k in range(layers):
             width = inputs if k == 0 else hidden * (2 if both else 1)
             shapes = TorchRecord(self.cell).shapes({"input": width, "hidden": hidden}, bias)
             for end in ("", "_reverse") if both else ("",):
                 for name, shape in shapes.items():
-                    found[f"{name}_l{k}{end}"] = self.normal(*shape, scale=0.6)
-        return found
+                    weights[f"{name}_l{k}{end}"] = self.normal(*shape, scale=0.6)
+        return weights
 
     def case(
         self,

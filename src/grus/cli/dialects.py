@@ -13,12 +13,13 @@ import typer
 from grus.dialects import DIALECTS, SECOND, Dialect, sense
 from grus.dialects.activation import USUAL
 from grus.dialects.records import of_name
+from grus.equations.text import columns
 from grus.errors import InputError
 from grus.files.layers import ending, find_layers
 from grus.files.reading import load
 from grus.identification import identify as find
 from grus.weight_file import Contents
-from grus.worksheet import columns, read_numbers, written_decimals
+from grus.worksheet import read_numbers, written_decimals
 
 HEAD = ("dialect", "cell", "gates", "stand in", "biases", "run by the tests")
 

@@ -12,10 +12,9 @@ import typer
 from grus.cli.output import PICTURE, TRACE
 from grus.equations import named, separate
 from grus.equations.hold import read_values
-from grus.equations.text import counted
+from grus.equations.text import columns, counted
 from grus.errors import InputError
 from grus.traces import Trace, summaries
-from grus.worksheet import columns
 
 if TYPE_CHECKING:
     from grus.page import Session

@@ -1,4 +1,4 @@
-"""The cells that are compared: what each is, how large it is made, what it costs."""
+"""The cells that are compared, their sizes, and the cost of a training step."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Contestant:
 
 
 @dataclass(frozen=True)
-class Work:
-    """The work of the recurrent layer in one training step, counted in the equations.
+class StepCost:
+    """The cost of the recurrent layer in one training step, counted in the equations.
 
     ``operations`` of the forward and the backward pass (FLOPs), ``saved`` bytes that the forward
     pass keeps for the backward pass.
@@ -41,15 +41,18 @@ class Work:
     saved: int
 
 
-def work(one: Contestant, inputs: int, length: int, batch: int, input_gradient: bool) -> Work:
-    """The work of a step on ``batch`` sequences of ``length`` steps in float32."""
-    counts = cost(one.cell)
-    sizes = sizes_for(one.cell, inputs, one.hidden, one.hidden)
+def step_cost(
+    contestant: Contestant, inputs: int, length: int, batch: int, input_gradient: bool
+) -> StepCost:
+    """The cost of a step on ``batch`` sequences of ``length`` steps in float32."""
+    cell, hidden = contestant.cell, contestant.hidden
+    counts = cost(cell)
+    sizes = sizes_for(cell, inputs, hidden, hidden)
     operations = counts.forward.at(sizes) + counts.backward.at(sizes)
     if input_gradient:
         operations += counts.dx.at(sizes)
     steps = length * batch
-    return Work(steps * operations, steps * ITEM_BYTES["float32"] * counts.saved.at(sizes))
+    return StepCost(steps * operations, steps * ITEM_BYTES["float32"] * counts.saved.at(sizes))
 
 
 def contestants(
@@ -66,12 +69,12 @@ def contestants(
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if twice or not names:
         raise InputError(f"--cells must name cells, each once, got {cells[:200]!r}")
-    found = {name: find_cell(name) for name in names}
+    named = {name: find_cell(name) for name in names}
     if gate_biases:
-        biases = _given(found, gate_biases)
+        biases = _asked_biases(named, gate_biases)
     else:
-        biases = {name: remembering(cell, memory) for name, cell in found.items()}
-    return [Contestant(name, cell, hidden, biases[name]) for name, cell in found.items()]
+        biases = {name: remembering(cell, memory) for name, cell in named.items()}
+    return [Contestant(name, cell, hidden, biases[name]) for name, cell in named.items()]
 
 
 def remembering(cell: Cell, memory: float) -> dict[str, float]:
@@ -86,7 +89,7 @@ def remembering(cell: Cell, memory: float) -> dict[str, float]:
     if mixing is not None:
         signed = memory if mixing[1] == "keep" else -memory
         return {mixing[0]: signed} if mixing[0] in biased else {}
-    found: dict[str, float] = {}
+    biases: dict[str, float] = {}
     for state in cell.states:
         terms = _products(cell[f"{state}_next"])
         kept = [g for g in biased for term in terms if {Name(g), State(state)} == set(term)]
@@ -95,8 +98,8 @@ def remembering(cell: Cell, memory: float) -> dict[str, float]:
                 g for g in biased for term in terms if State(state) not in term and Name(g) in term
             ]
             gates = [g for g in others if is_gate(cell[g])]
-            found |= {gate: memory, **dict.fromkeys(gates, -memory)}
-    return found
+            biases |= {gate: memory, **dict.fromkeys(gates, -memory)}
+    return biases
 
 
 def _products(expr: Expr) -> list[tuple[Expr, ...]]:
@@ -108,7 +111,7 @@ def _products(expr: Expr) -> list[tuple[Expr, ...]]:
     return [expr.args] if expr.op == "mul" else []
 
 
-def _given(cells: Mapping[str, Cell], texts: Sequence[str]) -> dict[str, dict[str, float]]:
+def _asked_biases(cells: Mapping[str, Cell], texts: Sequence[str]) -> dict[str, dict[str, float]]:
     biases: dict[str, dict[str, float]] = {name: {} for name in cells}
     for text in texts:
         if text == "none" and len(texts) == 1:
@@ -136,7 +139,7 @@ def _number(text: str) -> float | None:
 
 
 def match_params(
-    found: Sequence[Contestant], parameters: Callable[[Cell, int], int]
+    contestants: Sequence[Contestant], parameters: Callable[[Cell, int], int]
 ) -> list[Contestant]:
     """The contestants with hidden sizes that give them about as many parameters as each other.
 
@@ -144,21 +147,20 @@ def match_params(
     parameters is nearest. ``parameters`` of (cell, hidden) counts those of the whole model and
     grows with hidden.
     """
-    most = max(parameters(one.cell, one.hidden) for one in found)
-    sized = []
-    for one in found:
 
-        def as_many(hidden: int, cell: Cell = one.cell) -> bool:
-            return parameters(cell, hidden) >= most
+    def size(contestant: Contestant) -> int:
+        def count(hidden: int) -> int:
+            return parameters(contestant.cell, hidden)
 
-        above = first_size(as_many, one.hidden)
-        near = min((max(1, above - 1), above), key=lambda n: abs(parameters(one.cell, n) - most))
-        sized.append(replace(one, hidden=near))
-    return sized
+        above = first_size(lambda hidden: count(hidden) >= most, contestant.hidden)
+        return min((max(1, above - 1), above), key=lambda hidden: abs(count(hidden) - most))
+
+    most = max(parameters(contestant.cell, contestant.hidden) for contestant in contestants)
+    return [replace(contestant, hidden=size(contestant)) for contestant in contestants]
 
 
 def match_time(
-    found: Sequence[Contestant], seconds: Callable[[Contestant], float], multiple: int = 4
+    contestants: Sequence[Contestant], seconds: Callable[[Contestant], float], multiple: int = 4
 ) -> list[Contestant]:
     """The contestants with hidden sizes that make their training steps about as long.
 
@@ -166,20 +168,19 @@ def match_time(
     steps take as long. ``seconds`` measures a contestant's training step, so the sizes differ from
     machine to machine and from run to run.
     """
-    times = {one.name: seconds(one) for one in found}
+
+    def as_slow(contestant: Contestant) -> Contestant:
+        def larger(blocks: int) -> Contestant:
+            return replace(contestant, hidden=contestant.hidden + multiple * blocks)
+
+        if times[contestant.name] == longest:
+            return contestant
+        most = MAX_HIDDEN // multiple
+        return larger(first_size(lambda blocks: seconds(larger(blocks)) >= longest, 1, most) - 1)
+
+    times = {contestant.name: seconds(contestant) for contestant in contestants}
     longest = max(times.values())
-    sized = []
-    for one in found:
-        if times[one.name] == longest:
-            sized.append(one)
-            continue
-
-        def as_slow(blocks: int, one: Contestant = one) -> bool:
-            return seconds(replace(one, hidden=one.hidden + multiple * blocks)) >= longest
-
-        blocks = first_size(as_slow, 1, MAX_HIDDEN // multiple) - 1
-        sized.append(replace(one, hidden=one.hidden + multiple * blocks))
-    return sized
+    return [as_slow(contestant) for contestant in contestants]
 
 
 def first_size(enough: Callable[[int], bool], low: int, limit: int = MAX_HIDDEN) -> int:

@@ -1,4 +1,4 @@
-"""A comparison: what it will do, and every cell trained with every seed."""
+"""A comparison announced, and every cell trained with every seed."""
 
 from __future__ import annotations
 
@@ -27,21 +27,23 @@ MATCHED = {
 }
 
 
-def announcement(course: Course, found: Sequence[Contestant], seeds: int, match: str) -> list[str]:
+def announcement(
+    course: Course, contestants: Sequence[Contestant], seeds: int, match: str
+) -> list[str]:
     """The lines that announce a comparison."""
     settings = course.settings
-    runs = len(found) * seeds
+    runs = len(contestants) * seeds
     budget = counted(settings.steps, "step") if settings.steps else f"{settings.seconds:g} s"
-    said = [
+    lines = [
         f"{course.title}; loss: {course.unit}",
         _nothing(course),
-        f"{counted(runs, 'run')} ({counted(len(found), 'cell')}, {counted(seeds, 'seed')})"
+        f"{counted(runs, 'run')} ({counted(len(contestants), 'cell')}, {counted(seeds, 'seed')})"
         f" of {budget}, batch {settings.batch},"
         f" {settings.optimizer} {settings.lr:g}, clip {settings.clip:g},"
         f" {counted(settings.threads, 'thread')}",
         f"{MATCHED[match]}:",
     ]
-    return said + [f"  {_introduced(one, found)}" for one in found]
+    return lines + [f"  {_introduced(contestant, contestants)}" for contestant in contestants]
 
 
 def _nothing(course: Course) -> str:
@@ -49,26 +51,27 @@ def _nothing(course: Course) -> str:
     return f"knowing nothing ({course.nothing}): {course.baseline:.4g}{known}"
 
 
-def _introduced(one: Contestant, found: Sequence[Contestant]) -> str:
-    most = max(each.parameters for each in found)
-    share = f" ({one.parameters / most - 1:+.1%})" if one.parameters != most else ""
-    biases = ", ".join(f"{gate} {value:.3g}" for gate, value in one.gate_bias.items())
+def _introduced(contestant: Contestant, contestants: Sequence[Contestant]) -> str:
+    most = max(each.parameters for each in contestants)
+    share = f" ({contestant.parameters / most - 1:+.1%})" if contestant.parameters != most else ""
+    biases = ", ".join(f"{gate} {value:.3g}" for gate, value in contestant.gate_bias.items())
     begins = f", gate bias {biases}" if biases else ""
-    return f"{one.name}: {one.hidden} hidden, {counted(one.parameters, 'parameter')}{share}{begins}"
+    size = f"{contestant.hidden} hidden, {counted(contestant.parameters, 'parameter')}"
+    return f"{contestant.name}: {size}{share}{begins}"
 
 
-def expected_seconds(course: Course, found: Sequence[Contestant], seeds: int) -> float:
+def expected_seconds(course: Course, contestants: Sequence[Contestant], seeds: int) -> float:
     """How long it will take, from a few steps and one validation of each cell, on spare models."""
     settings = course.settings
     if settings.seconds:
-        return settings.seconds * len(found) * seeds
+        return settings.seconds * len(contestants) * seeds
     if not settings.steps or not settings.report_every:
         raise InputError("a budget in steps needs steps, and reports every so many of them")
     total = 0.0
-    for one in found:
-        total += settings.steps * step_seconds(course, one)
+    for contestant in contestants:
+        total += settings.steps * step_seconds(course, contestant)
         with TemporaryDirectory() as folder:
-            spare = course.start(one, 0, Path(folder))
+            spare = course.start(contestant, 0, Path(folder))
             course.validate(spare)  # compiles
             began = time.perf_counter()
             course.validate(spare)
@@ -132,7 +135,7 @@ class Outcome:
 
 
 class Audience(Protocol):
-    """Who is shown the comparison while it goes on."""
+    """What shows the comparison while it runs."""
 
     def progress(self, name: str, seed: int, done: float) -> None:
         """Which run goes on, and the share of all runs that is done."""
@@ -142,10 +145,10 @@ class Audience(Protocol):
 
 
 class _Record:
-    """A watch that keeps what a trial is made of."""
+    """A watch that keeps the steps, losses and times of a trial."""
 
-    def __init__(self, course: Course, told: Callable[[float], None]) -> None:
-        self.course, self.told = course, told
+    def __init__(self, course: Course, shown: Callable[[float], None]) -> None:
+        self.course, self.shown = course, shown
         self.steps: list[int] = []
         self.losses: list[float] = []
         self.times: list[float] = []
@@ -156,7 +159,7 @@ class _Record:
         now = time.perf_counter()
         self.times.append(now - self.at)
         self.at = now
-        self.told(min(1.0, run.done))
+        self.shown(min(1.0, run.done))
 
     def report(self, run: Trainable, metrics: Any) -> None:
         """Keep the validation loss."""
@@ -164,22 +167,22 @@ class _Record:
         self.losses.append(self.course.loss(metrics))
 
 
-def sized(course: Course, found: Sequence[Contestant], match: str) -> tuple[Contestant, ...]:
+def sized(course: Course, contestants: Sequence[Contestant], match: str) -> tuple[Contestant, ...]:
     """The contestants with their sizes and parameters. ``match`` "time" measures."""
     if match == "params":
-        found = match_params(found, course.parameters)
+        contestants = match_params(contestants, course.parameters)
     elif match == "time":
-        found = match_time(found, lambda one: step_seconds(course, one))
-    return tuple(replace(c, parameters=course.parameters(c.cell, c.hidden)) for c in found)
+        contestants = match_time(contestants, lambda contestant: step_seconds(course, contestant))
+    return tuple(replace(c, parameters=course.parameters(c.cell, c.hidden)) for c in contestants)
 
 
-def step_seconds(course: Course, one: Contestant) -> float:
+def step_seconds(course: Course, contestant: Contestant) -> float:
     """The median time of a few training steps, measured here and now on a model of its own."""
     from grus.models import learn, threads
 
     times = []
     with TemporaryDirectory() as folder, threads(course.settings.threads):
-        run = course.start(one, 0, Path(folder))
+        run = course.start(contestant, 0, Path(folder))
         x, y = run.chunk()
         for _ in range(WARM_UP + MEASURED):
             began = time.perf_counter()
@@ -190,7 +193,7 @@ def step_seconds(course: Course, one: Contestant) -> float:
 
 def compare(
     course: Course,
-    found: Sequence[Contestant],
+    contestants: Sequence[Contestant],
     seeds: Sequence[int],
     audience: Audience,
     stop: Callable[[], bool],
@@ -200,14 +203,15 @@ def compare(
     A run that ``stop()`` breaks off is left out of the outcome, since it did not have its budget.
     A run that diverged keeps what it reached before.
     """
-    outcome = Outcome(tuple(found), tuple(seeds))
-    pairs = [(one, seed) for seed in seeds for one in found]
-    for done, (one, seed) in enumerate(pairs):
+    outcome = Outcome(tuple(contestants), tuple(seeds))
+    pairs = [(contestant, seed) for seed in seeds for contestant in contestants]
+    for done, (contestant, seed) in enumerate(pairs):
 
-        def told(share: float, one: Contestant = one, seed: int = seed, done: int = done) -> None:
-            audience.progress(one.name, seed, (done + share) / len(pairs))
+        def shown(share: float, done: int = done) -> None:
+            running, its_seed = pairs[done]
+            audience.progress(running.name, its_seed, (done + share) / len(pairs))
 
-        trial = _trial(course, one, seed, told, stop)
+        trial = _trial(course, contestant, seed, shown, stop)
         if trial is None:
             return outcome
         outcome.trials.append(trial)
@@ -218,9 +222,9 @@ def compare(
 
 def _trial(
     course: Course,
-    one: Contestant,
+    contestant: Contestant,
     seed: int,
-    told: Callable[[float], None],
+    shown: Callable[[float], None],
     stop: Callable[[], bool],
 ) -> Trial | None:
     """One run to the end of its budget; None where it was stopped before."""
@@ -228,9 +232,9 @@ def _trial(
 
     diverged, began = "", time.perf_counter()
     with TemporaryDirectory() as folder:
-        run = course.start(one, seed, Path(folder))
+        run = course.start(contestant, seed, Path(folder))
         before = _flow(course, run)
-        record = _Record(course, told)
+        record = _Record(course, shown)
         try:
             train.train(run, record, stop)
         except DivergedError as error:
@@ -239,7 +243,7 @@ def _trial(
             return None
         after = () if diverged else _flow(course, run)
     return Trial(
-        name=one.name,
+        name=contestant.name,
         seed=seed,
         steps=tuple(record.steps),
         losses=tuple(record.losses),
@@ -256,5 +260,5 @@ def _flow(course: Course, run: Trainable) -> tuple[float, ...]:
     from grus.traces import gradient_flow
 
     layer, x = course.layer(run)
-    found = gradient_flow(layer, lags=len(x) - 1, x=x.numpy())
-    return tuple(map(float, found.norms))
+    flow = gradient_flow(layer, lags=len(x) - 1, x=x.numpy())
+    return tuple(map(float, flow.norms))

@@ -11,10 +11,10 @@ from statistics import median
 from typing import Any
 
 from grus import __version__
-from grus.comparison.contestants import Contestant, Work, work
+from grus.comparison.contestants import Contestant, StepCost, step_cost
 from grus.comparison.run import Outcome, Trial
 from grus.comparison.tasks import Course
-from grus.equations.text import counted
+from grus.equations.text import columns, counted
 from grus.errors import InputError
 from grus.pictures import learning_curves, style
 from grus.traces import share
@@ -54,21 +54,22 @@ def verdict(losses: Mapping[str, Sequence[float]], baseline: float) -> Verdict:
         return Verdict(None, tuple(losses), (), "One cell: nothing to compare.")
     few = min(map(len, losses.values()))
     if few < FEWEST:
-        said = f"No winner: {counted(few, 'seed')} each are too few to tell, {FEWEST} are needed."
-        return Verdict(None, tuple(losses), (), said)
+        seeds = counted(few, "seed")
+        sentence = f"No winner: {seeds} each are too few to tell, {FEWEST} are needed."
+        return Verdict(None, tuple(losses), (), sentence)
     first = min(losses, key=lambda name: median(losses[name]))
     behind = tuple(name for name in losses if max(losses[first]) < min(losses[name]))
     leaders = tuple(name for name in losses if name not in behind)
     if leaders == (first,) and first in failing(losses, baseline):
-        said = f"No winner: {first} has the lowest loss, but learned next to nothing as well."
-        return Verdict(None, leaders, behind, said)
+        sentence = f"No winner: {first} has the lowest loss, but learned next to nothing as well."
+        return Verdict(None, leaders, behind, sentence)
     if leaders == (first,):
-        said = f"{first} wins: its worst seed is better than the best seed of {_and(behind)}."
-        return Verdict(first, leaders, behind, said)
-    said = f"No winner: the spreads of {_and(leaders)} overlap."
+        sentence = f"{first} wins: its worst seed is better than the best seed of {_and(behind)}."
+        return Verdict(first, leaders, behind, sentence)
+    sentence = f"No winner: the spreads of {_and(leaders)} overlap."
     if behind:
-        said += f" Behind {first} on every seed: {_and(behind)}."
-    return Verdict(None, leaders, behind, said)
+        sentence += f" Behind {first} on every seed: {_and(behind)}."
+    return Verdict(None, leaders, behind, sentence)
 
 
 def _and(names: Sequence[str]) -> str:
@@ -116,23 +117,19 @@ def table(course: Course, outcome: Outcome) -> list[str]:
     """The table and the verdict.
 
     A step is a training step; its time is the median over the seeds of their medians, - where no
-    seed came through one. The loss is
-    the best validation loss of a run: median, lowest and highest over the seeds. "Gradient left" is
-    what share of the gradient in the last state reaches the state of the longest lag, before
-    training and after, the median over the seeds (`traces.flow`).
+    seed completed one. The loss is the best validation loss of a run: median, lowest and highest
+    over the seeds. "gradient" is the share of the gradient in the last state that reaches the state
+    of the longest lag, before training and after, the median over the seeds (`traces.flow`).
     """
     losses = outcome.best()
     if not losses:
         return ["no run was finished"]
-    named = {one.name: one for one in outcome.contestants}
+    named = {contestant.name: contestant for contestant in outcome.contestants}
     rows = [*zip(*TITLES, strict=True)]
     rows += [_row(course, named[name], outcome.of(name)) for name in losses]
     if course.solved is None:
         rows = [row[:-1] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(_cell(k, text, widths[k]) for k, text in enumerate(row)).rstrip() for row in rows
-    ]
+    lines = columns(rows, right=range(1, len(rows[0])))
     lag = counted(_lag(outcome), "step")
     caption = f"gradient: what share of it reaches the state of {lag} before"
     return [*lines, caption, "", *sentences(course, outcome)]
@@ -142,22 +139,19 @@ def _lag(outcome: Outcome) -> int:
     return max(len(trial.flow_before) for trial in outcome.trials) - 1
 
 
-def _cell(column: int, text: str, width: int) -> str:
-    return text.rjust(width) if column else text.ljust(width)
-
-
-def _row(course: Course, one: Contestant, trials: Sequence[Trial]) -> tuple[str, ...]:
-    found, losses = _work(course, one), [trial.best for trial in trials]
+def _row(course: Course, contestant: Contestant, trials: Sequence[Trial]) -> tuple[str, ...]:
+    cost, losses = _cost(course, contestant), [trial.best for trial in trials]
     count = solved(losses, course.solved)
     return (
-        one.name,
-        str(one.hidden),
-        f"{one.parameters:,}",
-        short(found.operations),
-        short(found.saved) + "B",
+        contestant.name,
+        str(contestant.hidden),
+        f"{contestant.parameters:,}",
+        short(cost.operations),
+        short(cost.saved) + "B",
         _time(trials),
         *(_loss(of(losses)) for of in (median, min, max)),
-        *(_left([of(trial) for trial in trials]) for of in (_before, _after)),
+        _left([trial.flow_before for trial in trials]),
+        _left([trial.flow for trial in trials]),
         "" if count is None else f"{count}/{len(losses)}",
     )
 
@@ -167,14 +161,6 @@ def _time(trials: Sequence[Trial]) -> str:
     return f"{median(times) * 1e3:.2f} ms" if times else "-"
 
 
-def _before(trial: Trial) -> Sequence[float]:
-    return trial.flow_before
-
-
-def _after(trial: Trial) -> Sequence[float]:
-    return trial.flow
-
-
 def _left(flows: Sequence[Sequence[float]]) -> str:
     """The median share of the gradient that reaches the state of the longest lag."""
     shares = [share(flow) for flow in flows if flow]
@@ -182,28 +168,28 @@ def _left(flows: Sequence[Sequence[float]]) -> str:
     return f"{median(known):.1e}" if known else "none"
 
 
-def _work(course: Course, one: Contestant) -> Work:
+def _cost(course: Course, contestant: Contestant) -> StepCost:
     batch = course.settings.batch
-    return work(one, course.inputs, course.length, batch, course.input_gradient)
+    return step_cost(contestant, course.inputs, course.length, batch, course.input_gradient)
 
 
 def sentences(course: Course, outcome: Outcome) -> list[str]:
     """The conclusions that the table supports, as sentences."""
     losses = outcome.best()
-    said = [verdict(losses, course.baseline).sentence]
+    lines = [verdict(losses, course.baseline).sentence]
     for name in failing(losses, course.baseline):
         best, part = min(losses[name]), min(losses[name]) / course.baseline
         if not isfinite(best):
-            said.append(f"{name} fails: every seed diverged.")
+            lines.append(f"{name} fails: every seed diverged.")
             continue
-        said.append(
+        lines.append(
             f"{name} fails: its best seed reaches {_loss(best)}, {part:.2f} of what knowing"
             f" nothing gives ({course.baseline:.4g})."
         )
     if not outcome.finished:
         runs = len(outcome.contestants) * len(outcome.seeds)
-        said.append(f"Stopped after {len(outcome.trials)} of {counted(runs, 'run')}.")
-    return said
+        lines.append(f"Stopped after {len(outcome.trials)} of {counted(runs, 'run')}.")
+    return lines
 
 
 def short(number: float) -> str:
@@ -221,18 +207,18 @@ def _loss(loss: float) -> str:
 def as_json(course: Course, outcome: Outcome, match: str) -> str:
     """Everything, run by run. A loss that is not finite, and a time not taken, is null."""
     losses = outcome.best()
-    found = verdict(losses, course.baseline) if losses else None
+    judged = verdict(losses, course.baseline) if losses else None
     entries = []
-    for one in outcome.contestants:
+    for contestant in outcome.contestants:
         entry: dict[str, Any] = {
-            "name": one.name,
-            "equations": str(one.cell),
-            "hidden": one.hidden,
-            "gate_bias": dict(one.gate_bias),
-            "parameters": one.parameters,
-            **asdict(_work(course, one)),
-            "solved": solved(losses.get(one.name, []), course.solved),
-            "trials": [_plain(trial) for trial in outcome.of(one.name)],
+            "name": contestant.name,
+            "equations": str(contestant.cell),
+            "hidden": contestant.hidden,
+            "gate_bias": dict(contestant.gate_bias),
+            "parameters": contestant.parameters,
+            **asdict(_cost(course, contestant)),
+            "solved": solved(losses.get(contestant.name, []), course.solved),
+            "trials": [_plain(trial) for trial in outcome.of(contestant.name)],
         }
         entries.append(entry)
     content = {
@@ -245,7 +231,7 @@ def as_json(course: Course, outcome: Outcome, match: str) -> str:
         "seeds": outcome.seeds,
         "finished": outcome.finished,
         "contestants": entries,
-        "verdict": asdict(found) if found else None,
+        "verdict": asdict(judged) if judged else None,
         "failing": failing(losses, course.baseline),
     }
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
@@ -273,8 +259,8 @@ def draw_curves(course: Course, outcome: Outcome, path: Path) -> None:
     has one.
     """
     curves = {
-        one.name: [(t.steps, t.losses) for t in outcome.of(one.name) if t.steps]
-        for one in outcome.contestants
+        contestant.name: [(t.steps, t.losses) for t in outcome.of(contestant.name) if t.steps]
+        for contestant in outcome.contestants
     }
     curves = {name: seeds for name, seeds in curves.items() if seeds}
     if not curves:

@@ -60,12 +60,12 @@ class TaskCourse:
 
         return _count(TaskModel(self.task, cell, hidden, device="meta"))
 
-    def start(self, one: Contestant, seed: int, folder: Path) -> Trainable:
+    def start(self, contestant: Contestant, seed: int, folder: Path) -> Trainable:
         """A run in memory; ``folder`` is not used."""
         from grus.models import TaskRun
 
-        settings = replace(self.settings, seed=seed, gate_bias=dict(one.gate_bias))
-        return TaskRun(self.task, one.cell, one.hidden, settings, self.validation)
+        settings = replace(self.settings, seed=seed, gate_bias=dict(contestant.gate_bias))
+        return TaskRun(self.task, contestant.cell, contestant.hidden, settings, self.validation)
 
     def loss(self, metrics: Any) -> float:
         """As the task measures it."""
@@ -124,12 +124,12 @@ class TextCourse:
 
         return Architecture(cell, self.text.vocabulary, hidden, embedding=self.embedding)
 
-    def start(self, one: Contestant, seed: int, folder: Path) -> Trainable:
+    def start(self, contestant: Contestant, seed: int, folder: Path) -> Trainable:
         """A run of `grus train` in ``folder``."""
         from grus.models import run
 
-        settings = replace(self.settings, seed=seed, gate_bias=dict(one.gate_bias))
-        architecture = self._architecture(one.cell, one.hidden)
+        settings = replace(self.settings, seed=seed, gate_bias=dict(contestant.gate_bias))
+        architecture = self._architecture(contestant.cell, contestant.hidden)
         return run.start(folder, self.source, self.text, architecture, settings)
 
     def loss(self, metrics: Any) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from grus.equations.checks import check_size, unknown
 from grus.equations.expr import Apply, CellError, Const, Expr, Input, Name, State, Weight
@@ -33,6 +33,18 @@ def number(value: float) -> str:
 def counted(number: int, word: str) -> str:
     """``1 step``, ``2 steps``, ``2,000 steps``."""
     return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def columns(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
+    """Lines of a table, columns as wide as needed; those in ``right`` are aligned to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            word.rjust(wide) if k in right else word.ljust(wide)
+            for k, (word, wide) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def show(expr: Expr, number: Callable[[float], str] = number, first: bool = True) -> str:

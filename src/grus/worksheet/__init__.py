@@ -14,7 +14,7 @@ from grus.worksheet.notation import spoken
 from grus.worksheet.pasted_numbers import read_numbers, read_steps, written_decimals
 from grus.worksheet.pasted_weights import PastedWeights, explain_pasted
 from grus.worksheet.preamble import ROLES, Context
-from grus.worksheet.stages import columns, cost_text, equations_text, gradient_text
+from grus.worksheet.stages import cost_text, equations_text, gradient_text
 from grus.worksheet.worksheet import Equation, Worksheet, worksheet
 
 __all__ = [
@@ -26,7 +26,6 @@ __all__ = [
     "PastedWeights",
     "TextPage",
     "Worksheet",
-    "columns",
     "cost_text",
     "equations_text",
     "explain_pasted",

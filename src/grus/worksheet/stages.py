@@ -27,7 +27,7 @@ def equations_text(cell: Cell, asked: str = "") -> str:
         rows.append((family, ", ".join(gates), f"[{gate_shape}]", f"[{all_gates}]"))
     ends = [f"state {states}; output {cell.output} [{cell.shapes.values[cell.output]}]"]
     ends += [f"{axis} must equal {other}: x is used as it is" for axis, other in cell.shapes.equal]
-    parts = ["\n".join(head), _indented(str(cell)), "\n".join(columns(rows)), "\n".join(ends)]
+    parts = ["\n".join(head), _indented(str(cell)), "\n".join(text.columns(rows)), "\n".join(ends)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -93,7 +93,7 @@ def cost_text(
         "A product with an m x n matrix counts 2 m n operations, other operators one an element.\n"
         "Counted in the equations as they stand; what the kernels move or repeat, the plan shows."
     )
-    return "\n\n".join([head, "\n".join(columns(rows, right=(2, 3))), notes]) + "\n"
+    return "\n\n".join([head, "\n".join(text.columns(rows, right=(2, 3))), notes]) + "\n"
 
 
 def stored(dialect: Dialect) -> Count:
@@ -127,18 +127,6 @@ def _cost_rows(
         row("read, x and states", counted.read, True, size),
         row("kept for backward", counted.saved, True, size),
         ("kept with recompute", f"{counted.states} a window", "", f"{cut:,} bytes"),
-    ]
-
-
-def columns(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
-    """Lines of a table, columns as wide as needed; those in ``right`` are aligned to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            text.rjust(wide) if k in right else text.ljust(wide)
-            for k, (text, wide) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
     ]
 
 
