@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 
 import grus  # noqa: E402
 from grus.kernels import split, threads  # noqa: E402
-from grus.layers import both  # noqa: E402
+from grus.layers import stack  # noqa: E402
 
 CELLS = ("gru", "lstm", "gru_reset_before", "rnn", "lstm_projected")
 OPTIONS = {"lstm_projected": {"proj_size": 4}}
@@ -20,18 +20,18 @@ OPTIONS = {"lstm_projected": {"proj_size": 4}}
 def way(request: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Both ways of calling the kernels; notes how many calls ran at once."""
     seen: list[int] = []
-    real = both.together
+    real = stack.together
 
     def noted(parts: Any, count: int) -> None:
         seen.append(len(parts))
         real(parts, count)
 
-    monkeypatch.setattr(both, "together", noted)
+    monkeypatch.setattr(stack, "together", noted)
     monkeypatch.setattr(threads, "limit", lambda: 2)
     if request.param == "at once":
-        monkeypatch.setattr(both, "pays", lambda works: True)
+        monkeypatch.setattr(stack, "pays", lambda works: True)
     else:
-        monkeypatch.setattr(both, "pays", lambda works: False)
+        monkeypatch.setattr(stack, "pays", lambda works: False)
     return seen
 
 
@@ -44,7 +44,7 @@ def made(cell: str, layers: int = 1, **options: Any) -> Any:
 def separately(monkeypatch: pytest.MonkeyPatch, run: Any) -> Any:
     """What comes of one direction after the other."""
     with monkeypatch.context() as patch:
-        patch.setattr(both, "sequence", lambda *_: None)
+        patch.setattr(stack, "sequence", lambda *_: None)
         return run()
 
 
@@ -76,8 +76,8 @@ def test_bits_are_those_of_one_after_the_other(
 def test_they_run_at_once_where_the_model_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is forced but that there is a second thread, which costs nothing."""
     seen: list[int] = []
-    real = both.together
-    monkeypatch.setattr(both, "together", lambda p, n: (seen.append(len(p)), real(p, n)))
+    real = stack.together
+    monkeypatch.setattr(stack, "together", lambda p, n: (seen.append(len(p)), real(p, n)))
     monkeypatch.setattr(threads, "limit", lambda: 2)
     for cost in ("WAKE", "PIECE"):
         monkeypatch.setattr(split, cost, 0.0)

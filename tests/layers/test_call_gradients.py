@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 import grus  # noqa: E402
 from cells import ALL_CELLS  # noqa: E402
 from grus.kernels.terms import Term  # noqa: E402
-from grus.layers.kernel import backwards  # noqa: E402
+from grus.layers.kernel_calls import backwards  # noqa: E402
 from grus.runtime.gradients import GradientTerms  # noqa: E402
 
 pytestmark = pytest.mark.torch

@@ -21,7 +21,7 @@ from cells import ALL_CELLS, draw_states, draw_weights, sizes  # noqa: E402
 from grus.dialects import TorchRecord  # noqa: E402
 from grus.equations import Cell  # noqa: E402
 from grus.kernels import Steps, UnsupportedCellError, make_plan  # noqa: E402
-from grus.layers import doors  # noqa: E402
+from grus.layers import dispatch  # noqa: E402
 
 pytestmark = pytest.mark.torch
 TIME, BATCH = 3, 2
@@ -67,7 +67,7 @@ def call(cell: Cell, names: tuple[str, ...], steps: Steps) -> Any:
     def run(*tensors: Tensor) -> tuple[Tensor, ...]:
         named = dict(zip(names, tensors[count:], strict=True))
         start = tensors[1:count]
-        output, final = doors.sequence(record, tensors[0], start, named, steps, asked)
+        output, final = dispatch.sequence(record, tensors[0], start, named, steps, asked)
         return output, *final
 
     return run

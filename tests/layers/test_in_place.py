@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 import grus  # noqa: E402
-from grus.layers import kernel  # noqa: E402
+from grus.layers import kernel_calls  # noqa: E402
 from torch_version import since  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -178,11 +178,11 @@ def test_hooks_of_saved_tensors(layer: str) -> None:
 def test_what_is_not_changed_costs_no_second_call(
     layer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from grus.layers import both
+    from grus.layers import stack
     from grus.runtime.forward_calls import Forwards
 
     made, calls = LAYERS[layer](), list[int]()
-    for place, name in ((kernel, "forward"), (both, "_forward"), (Forwards, "again")):
+    for place, name in ((kernel_calls, "forward"), (stack, "_forward"), (Forwards, "again")):
         real = getattr(place, name)
 
         def counted(*arguments: Any, _real: Any = real, **options: Any) -> Any:

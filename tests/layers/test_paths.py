@@ -22,7 +22,8 @@ import grus  # noqa: E402
 from grus.equations import CELLS  # noqa: E402
 from grus.kernels import Steps  # noqa: E402
 from grus.kernels.steps import PLAIN  # noqa: E402
-from grus.layers import native, path  # noqa: E402
+from grus.layers import dispatch, native  # noqa: E402
+from grus.layers.torch_state import NARROW, WIDE  # noqa: E402
 
 pytestmark = pytest.mark.torch
 T, B, I, H = 5, 2, 3, 4  # noqa: E741
@@ -151,7 +152,7 @@ def fake(device: str, dtype: Any = torch.float32) -> Tensor:
 
 DROP = Steps(lengths=torch.tensor([5, 2]).numpy())
 CHOICES: list[tuple[str, Any, str, Steps, str]] = [
-    *(("cpu", d, c, Steps(), "kernels") for d, c in product(path.WIDE + path.NARROW, CELLS)),
+    *(("cpu", d, c, Steps(), "kernels") for d, c in product(WIDE + NARROW, CELLS)),
     ("cpu", torch.float32, "gru", DROP, "kernels"),
     ("cuda", torch.float32, "gru", Steps(), "torch"),
     ("cuda", torch.float16, "lstm", Steps(reverse=True), "torch"),
@@ -171,8 +172,8 @@ def test_the_path_follows_device_dtype_and_cell(
     device: str, dtype: Any, cell: str, steps: Steps, want: str
 ) -> None:
     x = fake(device, dtype)
-    assert path.choose(x, None, CELLS[cell], steps) == want
-    assert path.choose(x, "composite", CELLS[cell], steps) == "composite"
+    assert dispatch.choose(x, None, CELLS[cell], steps) == want
+    assert dispatch.choose(x, "composite", CELLS[cell], steps) == "composite"
 
 
 def test_a_layer_tells_its_path() -> None:
@@ -221,14 +222,14 @@ PEERS: dict[str, Callable[..., nn.Module]] = {
 @pytest.fixture
 def on_torchs_path(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every layer that torch could run on a GPU runs there by torch's functions."""
-    from grus.layers import both, doors, ready, wave
+    from grus.layers import stack
 
     def choose(x: Tensor, asked: Any, cell: Any, steps: Steps = PLAIN) -> str:
         return "torch" if native.has(cell, steps) else "composite"
 
-    for ways in (doors, both, wave):
+    for ways in (dispatch, stack):
         monkeypatch.setattr(ways, "choose", choose)
-    monkeypatch.setattr(ready, "sequence", lambda *_, **__: None)
+    monkeypatch.setattr(dispatch, "ready", lambda *_, **__: None)
 
 
 @pytest.mark.usefixtures("on_torchs_path")

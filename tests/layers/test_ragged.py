@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence  # noqa
 
 import grus  # noqa: E402
 from grus import InputError  # noqa: E402
-from grus.layers import stepping  # noqa: E402
+from grus.layers import inputs  # noqa: E402
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore:LSTM with projections")]
 T, B, I, H = 9, 6, 4, 5  # noqa: E741
@@ -159,7 +159,7 @@ def test_backward_in_time_the_same_resets_would_cross_an_episode(
     changed = x.clone()
     changed[4] += 1  # the first step of the second episode
     assert torch.equal(module(x, resets=resets)[0][:4], module(changed, resets=resets)[0][:4])
-    monkeypatch.setattr(stepping, "_ends", lambda begins: begins)
+    monkeypatch.setattr(inputs, "_ends", lambda begins: begins)
     assert not torch.equal(module(x, resets=resets)[0][:4], module(changed, resets=resets)[0][:4])
 
 

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves, tree_map  # noqa: E402
 import grus  # noqa: E402
 from cells import ALL_CELLS  # noqa: E402
 from grus.kernels import call, jit  # noqa: E402
-from grus.layers import ready  # noqa: E402
+from grus.layers import dispatch  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -37,7 +37,7 @@ def _seeded() -> None:
 
 def long_way(layer: Any, x: Any, hx: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     with monkeypatch.context() as patch, torch.no_grad():
-        patch.setattr(ready, "sequence", lambda *_, **__: None)
+        patch.setattr(dispatch, "ready", lambda *_, **__: None)
         return layer(x, hx)
 
 
@@ -51,14 +51,14 @@ def flat(result: Any) -> list[bytes]:
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Whether each call was ready."""
     found: list[bool] = []
-    real = ready.sequence
+    real = dispatch.ready
 
     def one(*given: Any, **options: Any) -> Any:
         result = real(*given, **options)
         found.append(result is not None)
         return result
 
-    monkeypatch.setattr(ready, "sequence", one)
+    monkeypatch.setattr(dispatch, "ready", one)
     return found
 
 
@@ -159,7 +159,7 @@ def test_a_recorded_call_has_the_gradients_of_the_long_way(
     counted.clear()
     found, again = run(), run()
     assert counted == [True, True]
-    monkeypatch.setattr(ready, "sequence", lambda *_, **__: None)
+    monkeypatch.setattr(dispatch, "ready", lambda *_, **__: None)
     assert found == again == run()
 
 
@@ -183,8 +183,8 @@ def test_calls_are_found_again_by_turns_and_with_one_tensor_twice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made_anew: list[int] = []
-    real = ready._prepare
-    monkeypatch.setattr(ready, "_prepare", lambda *a: made_anew.append(1) or real(*a))
+    real = dispatch._prepare
+    monkeypatch.setattr(dispatch, "_prepare", lambda *a: made_anew.append(1) or real(*a))
     layer, zeros = grus.LSTM(4, 6), torch.zeros(1, 3, 6)
     short, long, ones = torch.randn(2, 3, 4), torch.randn(5, 3, 4), torch.ones(1, 3, 6)
     with torch.no_grad():
@@ -216,7 +216,7 @@ def test_a_torch_without_guards_goes_the_long_way(
 ) -> None:
     layer, x = grus.GRU(4, 6), torch.randn(2, 3, 4)
     want = layer(x)[0]
-    monkeypatch.setattr(ready, "TORCH", replace(ready.TORCH, guards=None))
+    monkeypatch.setattr(dispatch, "TORCH", replace(dispatch.TORCH, guards=None))
     found = layer(x)[0]
     assert counted == [True, False]
     assert found.equal(want)
@@ -285,7 +285,7 @@ def test_where_kernels_must_not_run_nothing_is_compiled(monkeypatch: pytest.Monk
     # Every way to machine code leads through one of these.
     monkeypatch.setattr(jit, "Compiled", refused)
     monkeypatch.setattr(call, "kernel", refused)
-    monkeypatch.setattr(ready, "_prepare", refused)
+    monkeypatch.setattr(dispatch, "_prepare", refused)
     with torch.no_grad():
         grus.GRU(4, 6)(torch.randn(2, 3, 4))
         grus.GRU(4, 6)(torch.randn(2, 3, 4), torch.zeros(1, 3, 6), lengths=torch.tensor([1, 2, 2]))
@@ -295,7 +295,7 @@ def test_where_kernels_must_not_run_nothing_is_compiled(monkeypatch: pytest.Monk
 def test_the_zeros_where_calls_begin_are_kept_once_whatever_the_shapes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ready, "_zeros", {})
+    monkeypatch.setattr(dispatch, "_zeros", {})
     layer = grus.GRU(2, 5)
     with torch.no_grad():
         for batch in range(1, 200):
@@ -303,7 +303,7 @@ def test_the_zeros_where_calls_begin_are_kept_once_whatever_the_shapes(
     with torch.inference_mode():
         layer(torch.randn(2, 999, 2))
     layer(torch.randn(2, 999, 2))[0].sum().backward()
-    kept = ready._zeros[torch.float32]
+    kept = dispatch._zeros[torch.float32]
     assert 999 * 5 <= kept.numel() <= 2 * 1024 * 5
     assert not kept.any()
     assert not kept.is_inference()

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 
 import grus  # noqa: E402
 from grus.kernels import split, threads  # noqa: E402
-from grus.layers import wave  # noqa: E402
+from grus.layers import stack  # noqa: E402
 
 CELLS = ("gru", "lstm", "gru_reset_before", "rnn_relu", "lstm_projected")
 
@@ -20,15 +20,15 @@ CELLS = ("gru", "lstm", "gru_reset_before", "rnn_relu", "lstm_projected")
 def waves(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Every call that may goes in pieces; notes of how many each was made."""
     seen: list[int] = []
-    real = wave.together
+    real = stack.together
 
     def noted(parts: Any, count: int) -> None:
         seen.append(len(parts))
         real(parts, count)
 
-    monkeypatch.setattr(wave, "together", noted)
+    monkeypatch.setattr(stack, "together", noted)
     monkeypatch.setattr(threads, "limit", lambda: 2)
-    monkeypatch.setattr(wave, "wave_pays", lambda works, pieces: True)
+    monkeypatch.setattr(stack, "wave_pays", lambda works, pieces: True)
     return seen
 
 
@@ -45,7 +45,7 @@ def leaves(result: Any) -> list[Any]:
 
 def in_turn(layer: Any, *given: Any) -> list[Any]:
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-        patch.setattr(wave, "sequence", lambda *_: None)
+        patch.setattr(stack, "sequence", lambda *_: None)
         return leaves(layer(*given))
 
 
@@ -90,9 +90,9 @@ def test_a_piece_that_does_not_wait_is_seen(
 ) -> None:
     layer, x = made(layers=6), torch.randn(256, 2, 5)
     want = in_turn(layer, x)[0]
-    real = wave.together
+    real = stack.together
     monkeypatch.setattr(
-        wave,
+        stack,
         "together",
         # Backwards in time: each reads what is not there yet.
         lambda parts, count: real([replace(p, after=()) for p in parts[::-1]], count),
@@ -104,7 +104,7 @@ def test_a_piece_that_does_not_wait_is_seen(
 def test_only_where_it_is_faster(waves: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     seen: list[int] = []
-    monkeypatch.setattr(wave, "_run", lambda laid, *_: seen.append(len(laid)))
+    monkeypatch.setattr(stack, "_run_wave", lambda laid, *_: seen.append(len(laid)))
     monkeypatch.setattr(threads, "limit", lambda: 2)
     small, large = grus.GRU(32, 32, 3), grus.GRU(16, 16, 3)
     with torch.no_grad():

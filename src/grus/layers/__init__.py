@@ -5,19 +5,17 @@ constructors; `GRUCell`, `LSTMCell` and `RNNCell` take one step. `accelerate` pu
 place of torch's in a model; the rest helps around them: states, episodes, directions.
 """
 
-from grus.layers import flops as _flops  # noqa: F401  torch counts by what it registers
-from grus.layers.carrying import InitialState, carry
 from grus.layers.cells import GRUCell, LSTMCell, RNNCell
 from grus.layers.exchange import accelerate, restore
 from grus.layers.modules import GRU, LSTM, RNN
 from grus.layers.recurrent import Recurrent
-from grus.layers.results import last_state, split_directions
 from grus.layers.rollout import (
     check_rollout,
     resets_from_dones,
     resets_from_episode_starts,
     resets_from_masks,
 )
+from grus.layers.states import InitialState, carry, last_state, split_directions
 
 __all__ = [
     "GRU",

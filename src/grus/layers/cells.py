@@ -10,15 +10,15 @@ from torch import Tensor
 from grus.dialects import TorchRecord
 from grus.equations import Cell, cell as find_cell
 from grus.errors import InputError, ShapeError
-from grus.layers import arguments, doors, parameters, ready, recorders
+from grus.layers import arguments, dispatch, parameters, surface
+from grus.layers.dispatch import Path
 from grus.layers.modules import rnn_cell
-from grus.layers.path import Path
 from grus.layers.states import State, as_tuple
 
 BIASES = ("bias_ih", "bias_hh")
 
 
-class StepCell(recorders.Recorded):
+class StepCell(surface.Recorded):
     """One step of a cell: x [batch, input] or [input] and its states in, the next states out.
 
     Parameters are torch's: ``weight_ih`` [gates * H, I], ``weight_hh``, ``bias_ih``, ``bias_hh``
@@ -75,11 +75,11 @@ class StepCell(recorders.Recorded):
         self.backend = backend
         shapes = self.record.shapes({"input": input_size, "hidden": hidden_size}, bias)
         self._names = {name: name for name in shapes}
-        self._calls = ready.Layer(self.record, tuple(shapes))
+        self._calls = dispatch.LayerCalls(self.record, tuple(shapes))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._calls = ready.Layer(self.record, tuple(self._names))
+        self._calls = dispatch.LayerCalls(self.record, tuple(self._names))
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew from U(-1/sqrt(H), 1/sqrt(H))."""
@@ -88,7 +88,7 @@ class StepCell(recorders.Recorded):
     def forward(self, input: Tensor, hx: State | None = None) -> State:
         """``hx`` holds the states, each [batch, hidden] ([hidden] for an unbatched input)."""
         if not isinstance(input, Tensor):
-            return recorders.leaf(self, input, hx, {})  # type: ignore[unreachable]
+            return surface.leaf(self, input, hx, {})  # type: ignore[unreachable]
         if input.dim() == 2:
             found = self._ready(input, hx)
             if found is not None:
@@ -104,7 +104,9 @@ class StepCell(recorders.Recorded):
         start = self._start(kind, x, hx, input.dim())
         named = parameters.read(self, self._names)
         x = x.unsqueeze(0)
-        _, final = doors.sequence(self.record, x, start, named, asked=self.backend, one_step=True)
+        _, final = dispatch.sequence(
+            self.record, x, start, named, asked=self.backend, one_step=True
+        )
         if input.dim() == 1:
             final = tuple(state.squeeze(0) for state in final)
         return final[0] if len(final) == 1 else final
@@ -118,7 +120,7 @@ class StepCell(recorders.Recorded):
             own = [held[name] for name in self._names]
         except KeyError:  # a parametrization or a hook has taken a parameter's place
             return None
-        result = ready.sequence(self._calls, self.input_size, own, x, hx)
+        result = dispatch.ready(self._calls, self.input_size, own, x, hx)
         if result is None:
             return None
         final = result[1]
@@ -179,7 +181,7 @@ class RNNCell(StepCell):
         *,
         backend: Path | None = None,
     ) -> None:
-        recorders.Recorded.__init__(self)
+        surface.Recorded.__init__(self)
         cell = rnn_cell(nonlinearity)
         self._begin(cell, input_size, hidden_size, bias, device, dtype, backend)
         self.nonlinearity = nonlinearity

@@ -2,7 +2,7 @@
 
 `_Ordinary` is what an ordinary call with gradients runs, as lean as torch allows. `_Sequence` does
 the same under functorch, whose rules it keeps: what backward needs is an output, vmap folds or
-loops (`folding`). A gradient that may itself be differentiated is the result of `_Gradients`,
+loops (`transforms`). A gradient that may itself be differentiated is the result of `_Gradients`,
 which runs the backward kernel and whose own derivatives are the composite's, at any depth.
 Tangents are the composite's, too; the values beside them stay the kernel's.
 """
@@ -18,11 +18,18 @@ from torch.autograd import forward_ad
 
 from grus.dialects import TorchRecord
 from grus.kernels import PLAIN, Steps
-from grus.layers import folding, kernel
-from grus.layers.binding import Binding, bind
-from grus.layers.derivatives import gradients, pullback, pushed, replayed, replayed_gradients
-from grus.layers.path import traced
-from grus.layers.profile import profiled, shown
+from grus.layers import kernel_calls
+from grus.layers.parameters import Binding, bind
+from grus.layers.torch_state import profiled, shown, traced
+from grus.layers.transforms import (
+    gradients,
+    pullback,
+    pushed,
+    replayed,
+    replayed_gradients,
+    vmapped,
+    vmapped_gradients,
+)
 from grus.runtime import Adjoint, Forward, Forwards
 
 _transformed = torch._C._are_functorch_transforms_active
@@ -59,7 +66,7 @@ def sequence(
     elif _recorded(tensors):
         output, *final = ordinary(bound, steps, None, *tensors)
     else:
-        output, state, _ = kernel.forward(bound, steps, tensors, keep=False)
+        output, state, _ = kernel_calls.forward(bound, steps, tensors, keep=False)
         return output, state
     return output, tuple(final)
 
@@ -92,7 +99,7 @@ class _Ordinary(torch.autograd.Function):
         *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
         if known is None:
-            output, final, saved = kernel.forward(bound, steps, tensors, keep=True)
+            output, final, saved = kernel_calls.forward(bound, steps, tensors, keep=True)
         else:
             calls, call = known
             output, final, saved = calls.again(call, tensors[: calls.count], steps, keep=True)
@@ -105,7 +112,7 @@ class _Ordinary(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *given: Tensor) -> tuple[Any, ...]:
         def again(_: Tensor, *tensors: Tensor) -> Tensor:
-            return kernel.forward(ctx.bound, ctx.steps, tensors, keep=False)[0]
+            return kernel_calls.forward(ctx.bound, ctx.steps, tensors, keep=False)[0]
 
         output, saved, *tensors = kept(ctx, given[0], again)
         needs = ctx.needs_input_grad[3:]
@@ -168,8 +175,8 @@ def gradients_of(bound: Binding, call: Adjoint) -> list[Tensor | None]:
     if not followed(given):
         if profiled():
             with shown("backward", bound.cell, tensors[0], tensors[1:]):
-                return kernel.backward(bound, call)
-        return kernel.backward(bound, call)
+                return kernel_calls.backward(bound, call)
+        return kernel_calls.backward(bound, call)
     if any(map(_batched, given)):
         return replayed(bound.composite, (steps,), tensors, given)
     if traced():
@@ -190,7 +197,7 @@ class _Sequence(torch.autograd.Function):
 
     @staticmethod
     def forward(bound: Binding, steps: Steps, *tensors: Tensor) -> tuple[Tensor, ...]:
-        output, final, saved = kernel.forward(bound, steps, tensors, keep=True)
+        output, final, saved = kernel_calls.forward(bound, steps, tensors, keep=True)
         assert saved is not None
         return output, read_back(bound, output), saved, *final
 
@@ -217,7 +224,7 @@ class _Sequence(torch.autograd.Function):
     def vmap(
         info: Any, dims: tuple[Any, ...], bound: Binding, steps: Steps, *tensors: Tensor
     ) -> Any:
-        return folding.sequence(_Sequence.apply, info.batch_size, dims[2:], bound, steps, tensors)
+        return vmapped(_Sequence.apply, info.batch_size, dims[2:], bound, steps, tensors)
 
 
 class _Gradients(torch.autograd.Function):
@@ -237,7 +244,7 @@ class _Gradients(torch.autograd.Function):
         *rest: Tensor,
     ) -> tuple[Tensor, ...]:
         given, tensors = rest[: 1 + bound.states], rest[1 + bound.states :]
-        found = kernel.backward(bound, Adjoint(steps, needs, output, saved, given, tensors))
+        found = kernel_calls.backward(bound, Adjoint(steps, needs, output, saved, given, tensors))
         return tuple(g for g in found if g is not None)
 
     @staticmethod
@@ -260,4 +267,4 @@ class _Gradients(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, dims: tuple[Any, ...], *inputs: Any) -> Any:
-        return folding.gradients(_Sequence.apply, _Gradients.apply, info.batch_size, dims, *inputs)
+        return vmapped_gradients(_Sequence.apply, _Gradients.apply, info.batch_size, dims, *inputs)

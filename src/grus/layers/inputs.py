@@ -1,12 +1,28 @@
-"""The input of a layer, in any of torch's layouts: checked, and turned to [time, batch, input]."""
+"""What a layer is given: an input in any of torch's layouts, packed sequences, ``lengths=`` and
+``resets=``; checked, and as the kernels' `Steps`."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
-from grus.arguments import Axes
+from grus.arguments import (
+    Axes,
+    ResetTo,
+    check_lengths,
+    check_reset_to,
+    check_resets,
+    check_shape,
+)
 from grus.errors import InputError, ShapeError
+from grus.kernels import PLAIN, Steps
+from grus.layers.states import State
+from grus.layers.torch_state import jit_state
 
 
 def axes(dims: int, batch_first: bool) -> Axes:
@@ -51,3 +67,123 @@ def check_dtype(x: Tensor, weight: Tensor) -> None:
             f"RNN input dtype ({x.dtype}) does not match weight dtype ({weight.dtype})."
             f" Convert input: input.to({weight.dtype}), or convert model: model.to({x.dtype})"
         )
+
+
+Directions = tuple[Steps, Steps]
+"""How the layer is stepped through forward in time, and backward."""
+
+BOTH: Directions = (PLAIN, Steps(reverse=True))
+
+
+def directions(x: Tensor, lengths: Any, resets: Any, reset_to: ResetTo, axes: Axes) -> Directions:
+    """Steps for ``x`` [time, batch, input], forward and backward in time.
+
+    ``lengths`` [batch] whole numbers in 0..time; ``resets`` of bool or 0 and 1, its ``axes`` those
+    of the caller's input: time, batch; batch, time; or time alone (``lengths`` then one number).
+    Backward in time a state must not cross the beginning of an episode either: what is cleared
+    before step t on the way forward is cleared after it on the way back.
+
+    Raises InputError (KindError, ShapeError) for what cannot be.
+    """
+    check_reset_to(reset_to)
+    sizes = {"time": x.shape[0], "batch": x.shape[1]}
+    rows: Axes = ("batch",) if "batch" in axes else ()
+    if torch.compiler.is_compiling() or jit_state() is not None:  # values are not known, shapes are
+        counts, begins = _traced(lengths), _traced(resets)
+        if begins is not None:
+            check_shape("resets", begins.shape, sizes, axes)
+            begins = begins.T if axes[0] == "batch" else begins.reshape(x.shape[0], -1)
+        if counts is not None:
+            check_shape("lengths", counts.shape, sizes, rows)
+            counts = counts.reshape(-1)
+    else:
+        counts = None if lengths is None else check_lengths(_on_cpu(lengths), sizes, rows)
+        begins = None if resets is None else check_resets(_on_cpu(resets), sizes, axes)
+        counts = counts if counts is not None and (counts < x.shape[0]).any() else None
+        begins = begins if begins is not None and begins.any() else None
+    if counts is None and begins is None:
+        return BOTH
+    one = Steps(lengths=counts, resets=begins, reset_to=reset_to)
+    return one, Steps(lengths=counts, resets=_ends(begins), reset_to=reset_to, reverse=True)
+
+
+def _on_cpu(value: Any) -> Any:
+    return value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+
+
+def _traced(value: Any) -> Any:
+    return value if value is None or isinstance(value, Tensor) else torch.as_tensor(value)
+
+
+def _ends(begins: Any) -> Any:
+    """[time, batch]: the last step of each episode, from the first one of each."""
+    if begins is None:
+        return None
+    if isinstance(begins, Tensor):
+        return torch.cat([begins[1:], torch.zeros_like(begins[:1])])
+    return np.concatenate([begins[1:], np.zeros_like(begins[:1])])
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Where each element of a packed sequence stands in the padded one, [time, batch] flattened.
+
+    Rows stay in the packed order, longest first.
+    """
+
+    packed: PackedSequence
+    steps: Directions
+    places: Tensor | None
+    """[elements]: the padded place of each packed element; None where nothing is padded."""
+    sources: Tensor | None
+    """[time * batch]: the packed element for each place; where there is none, any other one."""
+
+    @classmethod
+    def of(cls, packed: PackedSequence) -> Packing:
+        """The packing of ``packed``, whose data are [elements, input]."""
+        counts = packed.batch_sizes.numpy()
+        valid = counts[:, None] > np.arange(counts[0])
+        if valid.all():
+            return cls(packed, BOTH, None, None)
+        lengths = valid.sum(0)
+        flat, device = valid.ravel(), packed.data.device
+        return cls(
+            packed,
+            (Steps(lengths=lengths), Steps(lengths=lengths, reverse=True)),
+            torch.from_numpy(np.flatnonzero(flat)).to(device),
+            torch.from_numpy(np.cumsum(flat) - 1).to(device),
+        )
+
+    def pad(self, data: Tensor) -> Tensor:
+        """[elements, features] -> [time, batch, features]; padding repeats other elements."""
+        time, batch = len(self.packed.batch_sizes), int(self.packed.batch_sizes[0])
+        padded = data if self.sources is None else data.index_select(0, self.sources)
+        return padded.view(time, batch, data.shape[1])
+
+    def pack(self, padded: Tensor) -> Tensor:
+        """[time, batch, features] -> [elements, features]."""
+        flat = padded.reshape(-1, padded.shape[2])
+        return flat if self.places is None else flat.index_select(0, self.places)
+
+    def sorted(self, hx: State | None) -> State | None:
+        """Initial states [rows, batch, size] from the caller's order in the packed one."""
+        return _ordered(hx, self.packed.sorted_indices)
+
+    def unsorted(self, hx: State) -> State:
+        """Final states in the caller's order."""
+        found = _ordered(hx, self.packed.unsorted_indices)
+        assert found is not None
+        return found
+
+    def result(self, data: Tensor) -> PackedSequence:
+        """A packed sequence of ``data`` [elements, features] of the same lengths and order."""
+        given = self.packed
+        return PackedSequence(data, given.batch_sizes, given.sorted_indices, given.unsorted_indices)
+
+
+def _ordered(hx: State | None, order: Tensor | None) -> State | None:
+    if hx is None or order is None:
+        return hx
+    if isinstance(hx, Tensor):
+        return hx.index_select(1, order)
+    return tuple(state.index_select(1, order) for state in hx)

@@ -20,23 +20,20 @@ from grus.errors import InputError, KindError, ShapeError
 from grus.kernels import PLAIN, Narrow, Steps
 from grus.layers import (
     arguments,
-    both,
-    doors,
+    dispatch,
     inputs,
     onnx_nodes,
     parameters,
-    ready,
-    recorders,
     stack,
-    wave,
+    surface,
 )
-from grus.layers.packed import Packing
-from grus.layers.path import Path, choose, exporting, jit_state, onnx_exported
+from grus.layers.dispatch import Path, choose
+from grus.layers.inputs import BOTH, Packing, directions
 from grus.layers.regularised import PLAIN_CELL, Options, Regularised, drawn
 from grus.layers.states import Row, State, final, initial
 from grus.layers.stepper import Stepper
-from grus.layers.stepping import BOTH, directions
 from grus.layers.surface import TorchSurface
+from grus.layers.torch_state import exporting, jit_state, onnx_exported
 
 BLANK = "blank"
 """A buffer of no numbers: the dtype and device of a layer whose cell has no weights."""
@@ -54,7 +51,7 @@ class Recurrent(TorchSurface):
     where z keeps the state, ``{"z": 1.0}`` starts with a long memory; for "gru_admit" it starts
     with a short one.
 
-    ``backend`` picks the path ("kernels" or "composite"); None follows the rules of `layers.path`.
+    ``backend`` picks the path ("kernels" or "composite"); None follows `layers.dispatch`.
 
     ``recompute`` keeps the states of a few steps only and runs the others again in backward: a
     layer keeps less than half as much for about a third more time.
@@ -155,7 +152,7 @@ class Recurrent(TorchSurface):
         if cell.families and not own:
             raise InputError(f"cell {cell.name} has biases alone, which bias=False takes away")
         self._names, self._own = own, tuple(self._rows[0].values())
-        self._calls = ready.Layer(self.record, own)
+        self._calls = dispatch.LayerCalls(self.record, own)
         self._first = next(iter(self._own), BLANK)
         axes = self._axes(0)
         self._state_sizes = tuple(axes[cell.shapes.states[s]] for s in cell.states)
@@ -165,7 +162,7 @@ class Recurrent(TorchSurface):
         # Pickles of version 0.1.0 before these were kept.
         self._names, self._own = tuple(self._rows[0]), tuple(self._rows[0].values())
         self._random = self.regularised.draws or self._drawn is not None
-        self._calls = ready.Layer(self.record, self._names)
+        self._calls = dispatch.LayerCalls(self.record, self._names)
 
     def _axes(self, row: int) -> dict[str, int]:
         """The size of each axis in a row of h_n."""
@@ -237,7 +234,7 @@ class Recurrent(TorchSurface):
             steps = directions(x, lengths, resets, reset_to, inputs.axes(dims, self.batch_first))
         known = self._ready(input, hx, steps[0]) if len(self._rows) == 1 else None
         if known is None and jit_state() is not None and lengths is None and resets is None:
-            known = recorders.as_torch(self, input, hx)
+            known = surface.as_torch(self, input, hx)
         if known is not None:
             return known
         x = self._time_first(input)
@@ -260,7 +257,7 @@ class Recurrent(TorchSurface):
         if isinstance(input, Proxy):
             options = {"lengths": lengths, "resets": resets, "reset_to": reset_to}
             usual = lengths is None and resets is None
-            node: tuple[Any, State] = recorders.leaf(self, input, hx, {} if usual else options)
+            node: tuple[Any, State] = surface.leaf(self, input, hx, {} if usual else options)
             return node
         if not isinstance(input, PackedSequence):
             raise KindError(
@@ -272,7 +269,7 @@ class Recurrent(TorchSurface):
             raise InputError(
                 "torch.export has no packed sequences: give the padded input with lengths="
             )
-        run = recorders.packed if jit_state() is not None else type(self)._packed
+        run = surface.packed if jit_state() is not None else type(self)._packed
         found: tuple[PackedSequence, State] = run(self, input, hx)
         return found
 
@@ -290,7 +287,7 @@ class Recurrent(TorchSurface):
         except KeyError:  # a parametrization or a hook has taken a parameter's place
             return None
         x = input.transpose(0, 1) if self.batch_first else input
-        result = ready.sequence(self._calls, self.input_size, parameters, x, hx, steps, lead=(1,))
+        result = dispatch.ready(self._calls, self.input_size, parameters, x, hx, steps, lead=(1,))
         if result is None:
             return None
         y, states = result
@@ -320,7 +317,7 @@ class Recurrent(TorchSurface):
         )
         if ordinary and between is None and not self.bidirectional:
             named = [self._read(row) for row in range(len(start))]
-            found = wave.sequence(self.record, x, start, named, self.backend)
+            found = stack.wave(self.record, x, start, named, self.backend)
             if found is not None:
                 return found
         exported = compiled and onnx_exported() and self.backend != "composite"
@@ -341,12 +338,12 @@ class Recurrent(TorchSurface):
         named = (self._read(row), self._read(row + 1))
         if exported is not None:
             return onnx_nodes.both(self.record, x, start, named, exported)
-        return both.sequence(self.record, x, start, named, self.backend)
+        return stack.both(self.record, x, start, named, self.backend)
 
     def _drop(self, y: Tensor) -> Tensor:
         return torch.dropout(y, self.dropout, True)
 
-    @recorders.not_compiled
+    @surface.not_compiled
     def _packed(self, given: PackedSequence, hx: State | None) -> tuple[PackedSequence, State]:
         inputs.check_packed(given.data, parameters.one(self, self._first), self.input_size)
         packing = Packing.of(given)
@@ -369,7 +366,7 @@ class Recurrent(TorchSurface):
         named, record = self._read(row), self.record
         if steps is PLAIN and len(self._rows) > 1 and self._plain():
             own = tuple(named.values())
-            if known := ready.sequence(self._calls, x.shape[2], own, x, start):
+            if known := dispatch.ready(self._calls, x.shape[2], own, x, start):
                 return known
         if self.training and self._random:
             steps = drawn(steps)
@@ -377,7 +374,7 @@ class Recurrent(TorchSurface):
             record = self._drawn or record
         if self.recompute:
             steps = replace(steps, recompute=True)
-        return doors.sequence(record, x, start, named, steps, self.backend)
+        return dispatch.sequence(record, x, start, named, steps, self.backend)
 
     def step(self, x: Tensor, hx: State | None = None) -> tuple[Tensor, State]:
         """One time step: ``x`` [batch, input] -> (output [batch, hidden], next states).

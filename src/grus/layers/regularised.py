@@ -18,7 +18,8 @@ from torch import Tensor
 from grus.equations import Cell, CellError, regularised as equations
 from grus.errors import InputError
 from grus.kernels import Steps
-from grus.layers.path import Path, jit_traced
+from grus.layers.dispatch import Path
+from grus.layers.torch_state import jit_traced
 from grus.reference.masks import words
 
 INPUT, WEIGHT = 2**31, 2**31 + 1

@@ -1,15 +1,48 @@
-"""Layers upon layers, forward and backward in time, with dropout between them."""
+"""Layers upon layers and both directions of each: in turn, or as calls that run at once.
+
+- One layer in one direction after the other, with dropout between layers (`run`).
+- Both directions of a layer as one call (`both`): a thread each where the model of `kernels.split`
+  says so, and one output that neither copies.
+- Layers one behind the other in time (`wave`): while a layer is at one piece of the sequence, the
+  layer above it is at the piece before, on another thread. The bits are those of one layer after
+  the other, since a cut of the sequence changes none.
+
+What is an ordinary eager call on the kernels comes to `both`, with gradients or without, and to
+`wave` without; everything else goes through `dispatch` row by row, and so do derivatives of
+derivatives.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from grus.kernels import Steps
+from grus.dialects import TorchRecord
+from grus.errors import MemoryKindError
+from grus.kernels import (
+    ALONE,
+    DENSE,
+    PLAIN,
+    Part,
+    Steps,
+    Work,
+    give,
+    pays,
+    threads,
+    together,
+    wave_pays,
+)
+from grus.layers import function, kernel_calls
+from grus.layers.dispatch import Path, choose
+from grus.layers.inputs import BOTH, Directions
+from grus.layers.kernel_calls import backwards, by_rows, forwards
+from grus.layers.parameters import Binding, bind
 from grus.layers.states import Row
-from grus.layers.stepping import Directions
+from grus.layers.torch_state import WIDE, differentiated, shown, traced
+from grus.runtime import Adjoint, Forwards, Laid, Prepared
 
 RunRow = Callable[[int, Tensor, Row, Steps], tuple[Tensor, Row]]
 """One layer in one direction: (row of h_n, x [time, batch, input], its initial states, steps)."""
@@ -50,3 +83,204 @@ def run(
             y = torch.cat([y, back], dim=2)
         x = y
     return x, final
+
+
+DIRECTIONS = (0, 1)
+Call = tuple[Prepared, list[int], list[int]]
+"""A prepared call, its buffers and its results."""
+
+
+def both(
+    record: TorchRecord,
+    x: Tensor,
+    start: tuple[Row, Row],
+    named: tuple[dict[str, Tensor], dict[str, Tensor]],
+    asked: Path | None,
+) -> tuple[Tensor, tuple[Row, Row]] | None:
+    """(output [time, batch, 2 * axis], final states of each direction) for ``x`` [time, batch,
+    input]; None where this is not such a call, and nothing has happened then."""
+    if x.dtype not in WIDE or record.cell.masks or traced() or differentiated():
+        return None
+    if torch.is_autocast_enabled("cpu"):
+        return None
+    if choose(x, asked, record.cell) != "kernels":
+        return None
+    each = [(x, *start[k], *named[k].values()) for k in DIRECTIONS]
+    if not all(map(kernel_calls.usual, each)):
+        return None
+    bound = bind(record, tuple(named[0]))
+    try:
+        if torch.is_grad_enabled() and any(t.requires_grad for tensors in each for t in tensors):
+            found = _Both.apply(bound, *each[0], *each[1][1:])  # type: ignore[no-untyped-call]
+        else:
+            found = _forward(bound, each, keep=False)[0]
+    except MemoryKindError:
+        return None
+    output, *final = found
+    count = bound.states
+    return output, (tuple(final[:count]), tuple(final[count:]))
+
+
+def _forward(
+    bound: Binding, each: list[tuple[Tensor, ...]], *, keep: bool
+) -> tuple[tuple[Tensor, ...], list[Tensor | None]]:
+    """(output, *final states of both directions), what backward reads of each."""
+    x = each[0][0]
+    launch = forwards(bound, x.dtype)
+    size, name = launch.output_size(each[0]), bound.cell.output
+    output = x.new_empty((*x.shape[:2], 2 * size))
+    laid = [
+        launch.lay(each[k], BOTH[k], keep=keep, into={name: output[..., k * size : (k + 1) * size]})
+        for k in DIRECTIONS
+    ]
+    with shown("forward", bound.cell, x, each[0][1:], "2 directions"):
+        _at_once([(one.run, one.buffers, []) for one in laid])
+    return (output, *laid[0].final, *laid[1].final), [one.saved for one in laid]
+
+
+def _at_once(calls: list[Call]) -> None:
+    """Calls that do not wait for each other: at once where that is faster, else in turn."""
+    works = [prepared.kernel.work_of(prepared.sizes) for prepared, _, _ in calls]
+    if not pays(works):
+        for prepared, buffers, results in calls:
+            prepared(buffers, 0, results)
+        return
+    begun = [prepared.begin(ALONE, buffers) for prepared, buffers, _ in calls]
+    parts = [
+        Part(prepared.kernel.compiled.address, one.block)
+        for (prepared, _, _), one in zip(calls, begun, strict=True)
+    ]
+    together(parts, min(threads.limit(), len(parts)))
+    for one, (prepared, buffers, results) in zip(begun, calls, strict=True):
+        prepared.end(one, buffers, results)
+
+
+def _each(x: Tensor, rest: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
+    """The tensors of each direction."""
+    half = len(rest) // 2
+    return [(x, *rest[:half]), (x, *rest[half:])]
+
+
+class _Both(torch.autograd.Function):
+    """Inputs (binding, x, *states and parameters forward in time, *the same backward in time),
+    outputs (output, *final states of both)."""
+
+    @staticmethod
+    def forward(ctx: Any, bound: Binding, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        found, saved = _forward(bound, _each(x, rest), keep=True)
+        ctx.bound = bound
+        function.keep(ctx, found[0], *saved, x, *rest)
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor, *dfinal: Tensor) -> tuple[Any, ...]:
+        def again(_: Tensor, __: Tensor, x: Tensor, *rest: Tensor) -> Tensor:
+            return _forward(ctx.bound, _each(x, rest), keep=False)[0][0]
+
+        output, first, second, x, *rest = function.kept(ctx, dy, again)
+        half, count, size = len(rest) // 2, ctx.bound.states, output.shape[2] // 2
+        needs = ctx.needs_input_grad[1:]
+        own = (needs[: 1 + half], (needs[0], *needs[1 + half :]))
+        calls = [
+            Adjoint(
+                BOTH[k],
+                own[k],
+                output[..., k * size : (k + 1) * size],
+                (first, second)[k],
+                (dy[..., k * size : (k + 1) * size], *dfinal[k * count : (k + 1) * count]),
+                (x, *rest[k * half : (k + 1) * half]),
+            )
+            for k in DIRECTIONS
+        ]
+        if any(function.followed(call.given) for call in calls):
+            found = [function.gradients_of(ctx.bound, call) for call in calls]
+        else:
+            found = _gradients(ctx.bound, calls)
+        parts = [one[0] for one in found if one[0] is not None]
+        dx = None if not parts else parts[0] if len(parts) == 1 else parts[0] + parts[1]
+        return None, dx, *found[0][1:], *found[1][1:]
+
+
+def _gradients(bound: Binding, calls: list[Adjoint]) -> list[list[Tensor | None]]:
+    """The gradients of each direction's tensors, where nobody differentiates them again."""
+    x, *states = calls[0].tensors
+    laid = [backwards(bound, x.dtype).lay(call) for call in calls]
+    with shown("backward", bound.cell, x, states, "2 directions"):
+        _at_once([(one.run, one.buffers, one.results) for one in laid])
+    for one in laid:
+        give(one.adjoints)
+    return [one.gradients for one in laid]
+
+
+PIECES, LEAST = 8, 16
+"""Pieces of a sequence, and the fewest steps of one: fewer would not fill tiles of rows with x."""
+
+
+def wave(
+    record: TorchRecord,
+    x: Tensor,
+    start: Sequence[Row],
+    named: Sequence[dict[str, Tensor]],
+    asked: Path | None,
+) -> tuple[Tensor, list[Row]] | None:
+    """(the last layer's output, final states of each layer) for ``x`` [time, batch, input]; None
+    where this is not such a call, or where it would not be faster."""
+    time = len(x)
+    length = max(LEAST, -(-time // PIECES))
+    replaced = traced() or differentiated() or torch.is_autocast_enabled("cpu")
+    if length >= time or x.dtype not in WIDE or record.cell.masks or replaced:
+        return None
+    tensors = [t for k, row in enumerate(start) for t in (*row, *named[k].values())]
+    if not kernel_calls.usual((x, *tensors)) or choose(x, asked, record.cell) != "kernels":
+        return None
+    if torch.is_grad_enabled() and any(t.requires_grad for t in (x, *tensors)):
+        return None
+    launch = forwards(bind(record, tuple(named[0])), x.dtype)
+    every = (x, *start[0], *named[0].values())
+    width = launch.output_size(every)
+    pieces = range(0, time, length)
+    if not wave_pays(_works(launch, every, width, len(start)), len(pieces)):
+        return None
+    laid: list[Laid] = []
+    below = by_rows(x)
+    for row, own in zip(start, named, strict=True):
+        output = x.new_empty((time, x.shape[1], width))
+        every = (below[:length], *row, *own.values())
+        try:
+            into = {record.cell.output: output[:length]}
+            laid.append(launch.lay(every, PLAIN, keep=False, into=into))
+        except MemoryKindError:
+            return None
+        below = output
+    with shown("forward", record.cell, x, start[0], f"{len(start)} layers"):
+        _run_wave(laid, pieces, time)
+    return below, [one.final for one in laid]
+
+
+def _works(launch: Forwards, tensors: tuple[Tensor, ...], width: int, layers: int) -> list[Work]:
+    """What each layer has to do."""
+    kernel, size = launch.launcher((launch.cell.output,), DENSE).kernel, launch.sizes(tensors)
+    lead, own = tensors[0].shape[:2], (size["hidden"], size.get("projection", 0))
+    inputs = (size["input"], *[width] * (layers - 1))
+    return [kernel.work_of(kernel.sizes((*lead, count, *own))) for count in inputs]
+
+
+def _run_wave(laid: Sequence[Laid], pieces: range, time: int) -> None:
+    """Each piece of a layer after the piece before it and after that of the layer below."""
+    begun = [one.run.begin(ALONE, one.buffers) for one in laid]
+    place: dict[tuple[int, int], int] = {}
+    parts: list[Part] = []
+    for front in range(len(laid) + len(pieces) - 1):
+        for layer, (one, begin) in enumerate(zip(laid, begun, strict=True)):
+            piece = front - layer
+            if not 0 <= piece < len(pieces):
+                continue
+            before = [(layer, piece - 1), (layer - 1, piece)]
+            after = tuple(place[p] for p in before if p in place)
+            done = pieces[piece]
+            block = one.run.later(begin, done, min(pieces.step, time - done))
+            place[layer, piece] = len(parts)
+            parts.append(Part(one.run.kernel.compiled.address, block, after))
+    together(parts, min(threads.limit(), len(laid)))
+    for one, begin in zip(laid, begun, strict=True):
+        one.run.end(begin, one.buffers)

@@ -16,10 +16,10 @@ from grus.equations import expected
 from grus.errors import InputError
 from grus.kernels import Narrow, address
 from grus.kernels.backend import backend
-from grus.layers import addresses, parameters
-from grus.layers.binding import bind
-from grus.layers.kernel import TORCH
-from grus.layers.path import WIDE, differentiated
+from grus.layers import kernel_calls, parameters
+from grus.layers.kernel_calls import TORCH
+from grus.layers.parameters import bind
+from grus.layers.torch_state import WIDE, differentiated
 from grus.runtime import PackedStep, check_narrow
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class Stepper:
         if written and not _is_contiguous(value):
             raise InputError(f"{name} must be contiguous along its last axis")
         if isinstance(value, Tensor):
-            if type(value) not in addresses.PLAIN_TENSORS or not value.is_cpu or value.is_neg():
+            if type(value) not in kernel_calls.PLAIN_TENSORS or not value.is_cpu or value.is_neg():
                 value = _plain(name, value, written)
             if (torch.is_grad_enabled() and value.requires_grad) or differentiated():
                 raise InputError("a stepper is a snapshot without derivatives: call layer.step")
@@ -174,7 +174,7 @@ def _plain(name: str, value: Tensor, written: bool) -> Tensor:
     """An unusual tensor as the kernels read it. Raises InputError where they cannot."""
     if not value.is_cpu:
         raise InputError(f"{name} must be on the CPU, got {value.device}")
-    addresses.check([name], [value])
+    kernel_calls.check([name], [value])
     if written and value.is_neg():
         raise InputError(f"{name} is written where it lies, it may not be negated when it is read")
     return value.resolve_neg()
@@ -183,7 +183,7 @@ def _plain(name: str, value: Tensor, written: bool) -> Tensor:
 def _snapshot(layer: Recurrent, row: int) -> dict[str, Array]:
     """The weights of a layer by family, copied."""
     named = layer.layer_tensors(row)
-    addresses.check(tuple(named), tuple(named.values()))
+    kernel_calls.check(tuple(named), tuple(named.values()))
     families = bind(layer.record, tuple(named)).weights(tuple(named.values()))
     return {family: np.array(weights, order="C") for family, weights in families.items()}
 

@@ -1,13 +1,134 @@
-"""What torch's recurrent modules show beside `forward`: attributes, lists of weights, the repr."""
+"""What torch's tools and programs ask of a recurrent module beside calling it: recorders
+(``torch.jit.trace``, ``torch.jit.script``, ``torch.fx``), attributes, lists of weights, the repr.
+
+A recorder keeps what it sees, and a loop that it sees becomes a loop of that many steps. So it is
+given one thing for a whole sequence: torch's own module over the same parameters where torch has
+the cell, a node that names the layer in ``torch.fx``, else the operator of `torch_operator`.
+"""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 
 from grus.equations import Cell
+from grus.errors import InputError, KindError
+from grus.layers import native
 from grus.layers.parameters import Names
-from grus.layers.recorders import Recorded
 from grus.layers.regularised import Regularised
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def as_torch(layer: Any, input: Any, hx: Any) -> Any:
+    """What torch's own module gives over the layer's parameters; None where torch has no such
+    cell."""
+    twin = native.module(layer)
+    return None if twin is None else twin.forward(input, hx)
+
+
+def packed(layer: Any, input: Any, hx: Any) -> Any:
+    """As `as_torch` of a PackedSequence. Raises InputError where torch has no such cell."""
+    found = as_torch(layer, input, hx)
+    if found is None:
+        raise InputError(
+            "torch.jit.trace would keep a PackedSequence's lengths as constants, and torch has no"
+            f" {layer.cell.name}: give the padded input with lengths="
+        )
+    return found
+
+
+def leaf(layer: nn.Module, input: Any, hx: Any, options: Mapping[str, Any]) -> Any:
+    """The node of ``torch.fx.symbolic_trace`` that calls the layer, as it has for ``nn.GRU``.
+
+    Raises InputError where the layer is itself what is traced, and where it has hooks, which would
+    run here and in the graph; KindError where ``input`` is nothing that torch.fx made.
+    """
+    if not isinstance(input, Proxy):
+        raise KindError(f"input must be a Tensor, got {type(input).__name__}")
+    tracer: Any = input.tracer
+    if tracer.root is layer:
+        raise InputError(
+            "torch.fx has a recurrent layer as one node: trace the model that holds it"
+        )
+    if layer._forward_hooks or layer._forward_pre_hooks:
+        raise InputError("torch.fx would run this layer's hooks twice: remove them before tracing")
+    given = (input,) if hx is None else (input, hx)
+    return tracer.create_proxy("call_module", tracer.path_of_module(layer), given, dict(options))
+
+
+def not_compiled(method: Method) -> Method:
+    """A method that ``torch.compile`` leaves to Python: its graph breaks here, as at ``nn.GRU``."""
+    outside: Method = torch.compiler.disable(method)  # type: ignore[no-untyped-call]
+    return outside
+
+
+class _NotQuantized:
+    """Says what torch's quantization, which looks here first, will not do."""
+
+    def __get__(self, layer: nn.Module | None, kind: type[nn.Module]) -> Any:
+        if layer is None:
+            return self
+        warnings.warn(
+            f"torch's quantization finds modules by their class: this {kind.__name__} stays as it"
+            " is; call grus.restore(model) before",
+            stacklevel=3,
+        )
+        raise AttributeError(f"{kind.__name__} has no qconfig")
+
+
+class _Packaged:
+    """What ``torch.package`` asks of what it packs: grus stays outside, as torch does. A class is
+    asked, too, and has nothing to say."""
+
+    def __get__(self, layer: nn.Module | None, kind: type[nn.Module]) -> Any:
+        if layer is None:
+            raise AttributeError("__reduce_package__")
+
+        def reduce(exporter: Any) -> tuple[Any, ...]:
+            exporter.extern(["grus", "grus.**"])
+            return _unpackaged, (kind, layer.__getstate__())  # type: ignore[no-untyped-call]
+
+        return reduce
+
+
+class Recorded(nn.Module):
+    """What torch's tools ask a module for, beside calling it."""
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """torch's own module over the same parameters: what ``torch.jit.script`` compiles.
+
+        Raises InputError where torch has no such cell.
+        """
+        twin = native.module(self)
+        if twin is None:
+            raise InputError(
+                "torch.jit.script compiles the cells that torch has; trace a layer of"
+                f" {self.__dict__['cell'].name} (torch.jit.trace) or export it (torch.export)"
+            )
+        return twin
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_calls"}
+
+    __reduce_package__ = _Packaged()
+    qconfig = _NotQuantized()
+
+    def __dir__(self) -> list[str]:
+        """Without ``qconfig``: who looks at everything does not quantize."""
+        return [name for name in super().__dir__() if name != "qconfig"]  # type: ignore[no-untyped-call]
+
+
+def _unpackaged(importer: Any, kind: type[nn.Module], state: dict[str, Any]) -> nn.Module:
+    del importer
+    layer = kind.__new__(kind)
+    layer.__setstate__(state)  # type: ignore[no-untyped-call]
+    return layer
 
 
 class TorchSurface(Recorded):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from grus.arguments import ResetTo
-    from grus.layers.stepping import Directions
+    from grus.layers.inputs import Directions
 
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -57,9 +57,8 @@ def read(layer: Any) -> TracedStack:
     from grus.dialects import TorchRecord
     from grus.dialects.torch_record import current
     from grus.layers import Recurrent
-    from grus.layers.binding import bind
     from grus.layers.exchange import CELLS
-    from grus.layers.parameters import one, suffixes
+    from grus.layers.parameters import bind, one, suffixes
 
     base = _base(layer)
     cell = layer.cell if isinstance(layer, Recurrent) else CELLS[base](layer)
@@ -172,8 +171,7 @@ def both_ways(inputs: Inputs, resets: Any, reset_to: ResetTo) -> Directions:
     """The steps forward, and backward in time. Raises InputError."""
     import torch
 
-    from grus.layers.inputs import axes
-    from grus.layers.stepping import directions
+    from grus.layers.inputs import axes, directions
 
     like = torch.empty((*inputs.x.shape[:2], 0))
     stand = axes(inputs.dims, inputs.batch_first)

@@ -1,5 +1,5 @@
 """One layer on the kernels as an operator of torch's dispatcher: what ``torch.compile`` and
-``torch.export`` put into their graphs.
+``torch.export`` put into their graphs, and what ``FlopCounterMode`` counts of it.
 
 ``grus::sequence`` names its cell by the text of its equations, so that an exported program means
 the same in another process that has imported `grus.layers`. Its gradient is
@@ -9,7 +9,7 @@ run in forward mode, where torch would take its tangent for zero without a word.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -17,13 +17,15 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.utils.flop_counter import register_flop_formula
 
 from grus import kernels
 from grus.dialects import TorchRecord
+from grus.equations import Apply, Expr, Input, State, Weight, linear
 from grus.kernels import Steps
-from grus.layers import composite, function, kernel
-from grus.layers.binding import Binding, bind
-from grus.layers.path import constant, jit_traced
+from grus.layers import composite, function, kernel_calls
+from grus.layers.parameters import Binding, bind
+from grus.layers.torch_state import constant, jit_traced
 from grus.runtime import Adjoint, check_steps
 
 
@@ -124,7 +126,7 @@ def _sequence(
     _refuse_tangents()
     steps = _steps(tensors[0], lengths, resets, reset_to, reverse, seed, recompute)
     bound = bound_to(cell, names)
-    output, final, saved = kernel.forward(bound, steps, tuple(tensors), keep=keep)
+    output, final, saved = kernel_calls.forward(bound, steps, tuple(tensors), keep=keep)
     if saved is None:
         return [output, *final]
     # What is kept depends on the lengths; a graph knows only the most that it can be.
@@ -173,7 +175,7 @@ def _backward(
     bound = bound_to(cell, names)
     kept = saved[: _kept(bound, tensors, steps)]
     call = Adjoint(steps, tuple(needs), output, kept, tuple(given), tuple(tensors))
-    found = kernel.backward(bound, call)
+    found = kernel_calls.backward(bound, call)
     return [g for g in found if g is not None]
 
 
@@ -217,3 +219,54 @@ def _differentiate(ctx: Any, grads: list[Tensor | None]) -> tuple[Any, ...]:
 
 
 _sequence.register_autograd(_differentiate, setup_context=_setup)
+
+
+Shape = Sequence[int]
+
+
+@register_flop_formula(torch.ops.grus.sequence)
+def _flops(cell: str, names: str, keep: bool, tensors: Sequence[Shape], *_: Any, **__: Any) -> int:
+    """As it counts for ``nn.GRU``: two operations for each number of a matrix that a row meets in a
+    step, and nothing else. Tensors are given as their shapes."""
+    time, batch, _inputs = tensors[0]
+    products = _products(bound_to(cell, names), tensors)
+    return sum(2 * batch * time * size for _, _, size in products)
+
+
+@register_flop_formula(torch.ops.grus.sequence_backward)
+def _backward_flops(
+    cell: str,
+    names: str,
+    needs: Sequence[bool],
+    output: Shape,
+    saved: Shape,
+    given: Sequence[Shape],
+    tensors: Sequence[Shape],
+    *options: Any,
+    **__: Any,
+) -> int:
+    """Of ``grus::sequence_backward``: the weights' gradients, and what goes to the state of each
+    step but the first, which may be nobody's."""
+    bound, recompute = bound_to(cell, names), options[-1]
+    time, batch, _inputs = tensors[0]
+    flops = _flops(cell, names, True, tensors) if recompute else 0
+    for at, operand, size in _products(bound, tensors):
+        steps = time * needs[at] + time
+        if operand == Input("x"):
+            steps -= time * (not needs[0])
+        elif isinstance(operand, State):
+            steps -= not needs[1 + bound.cell.states.index(operand.name)]
+        flops += 2 * batch * size * steps
+    return int(flops)
+
+
+def _products(bound: Binding, tensors: Sequence[Shape]) -> Iterator[tuple[int, Expr, int]]:
+    """For each product of a step: the matrix' place among the tensors, what it is multiplied by,
+    and how many numbers of the matrix take part."""
+    for node in bound.cell.nodes:
+        if isinstance(node, Apply) and linear(node):
+            weight, operand = node.args
+            assert isinstance(weight, Weight)
+            at = 1 + bound.states + bound.names.index(bound.record.tensor(weight.family))
+            rows, columns = tensors[at]
+            yield at, operand, rows * columns // len(bound.cell.families[weight.family])

@@ -1,4 +1,5 @@
-"""Which tensors have an address: asked before a kernel is given one.
+"""One layer's sequence on the kernels, over torch's tensors: which of them a kernel may read, and
+the calls. No derivative is recorded here.
 
 Only plain, dense tensors in the CPU's memory reach a kernel. What else torch calls a tensor (a
 wrapper around others, one on another device, a sparse, nested or quantized one) takes the
@@ -9,11 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from grus.errors import InputError, MemoryKindError
+from grus.kernels import Steps
+from grus.layers.parameters import Binding
+from grus.runtime import Adjoint, Backwards, Forwards, Library, recompute
 
 PLAIN_TENSORS = (Tensor, torch.nn.Parameter)
 """The classes of nearly all tensors: no others need be looked at before the kernels are asked."""
@@ -119,3 +124,49 @@ def by_rows(tensor: Tensor) -> Tensor:
         once = tensor[tuple(leading)].clone(memory_format=torch.contiguous_format)
         return once.expand(tensor.shape)
     return tensor.contiguous()
+
+
+TORCH = Library(
+    Tensor.data_ptr,
+    check_storages,
+    check,
+    by_rows,
+    unusual,
+    guards,
+    torch.from_numpy,
+)
+
+
+def forward(
+    bound: Binding, steps: Steps, tensors: tuple[Tensor, ...], *, keep: bool
+) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None]:
+    """(output, final states, what `backward` needs or None)."""
+    calls = forwards(running(bound, steps), tensors[0].dtype)
+    if keep and steps.recompute:
+        return recompute.forward(calls, tensors, steps)
+    return calls.forward(tensors, steps, keep=keep)
+
+
+def backward(bound: Binding, call: Adjoint) -> list[Tensor | None]:
+    """The gradient of each of the tensors that needs one."""
+    bound, dtype = running(bound, call.steps), call.tensors[0].dtype
+    if call.steps.recompute:
+        return recompute.backward(backwards(bound, dtype), forwards(bound, dtype), call)
+    return backwards(bound, dtype).backward(call)
+
+
+def running(bound: Binding, steps: Steps) -> Binding:
+    """The binding as it runs: masks are drawn, or without a seed replaced by their means."""
+    return bound.expected if bound.cell.masks and steps.seed is None else bound
+
+
+@lru_cache(maxsize=512)
+def forwards(bound: Binding, dtype: torch.dtype) -> Forwards:
+    """The forward calls of a binding in a dtype, made once."""
+    return Forwards(bound.stacked, str(dtype).removeprefix("torch."), TORCH)
+
+
+@lru_cache(maxsize=512)
+def backwards(bound: Binding, dtype: torch.dtype) -> Backwards:
+    """The backward calls of a binding in a dtype, made once."""
+    return Backwards(bound.stacked, str(dtype).removeprefix("torch."), TORCH)
