@@ -107,7 +107,7 @@ LATE_ROOMS = {
 ONE_FILE = {"llvmlite": "kernels/jit.py"}
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 50
-BUDGET = {"files": 264, "lines": 42_753, "imports past a face": 193}
+BUDGET = {"files": 248, "lines": 42_343, "imports past a face": 190}
 DATA = {"zoo"}
 """Rooms of records, one after the other: the more the better."""
 STANDARD_NAMES = {"kernels", "layers"}
