@@ -54,9 +54,11 @@ BELOW = {
     " atomic_file",
     "pictures": "equations dialects worksheet traces atomic_file",
     "comparison": "equations reference gradients kernels dialects layers models traces pictures",
+    "search": "equations reference kernels comparison models",
     "page": "equations reference runtime dialects layers models worksheet traces pictures",
     "cli": "equations reference gradients kernels dialects layers models worksheet diagram sequence"
-    " check traces pictures comparison page zoo grus_benchmarks files identification atomic_file"
+    " check traces pictures comparison search page zoo"
+    " grus_benchmarks files identification atomic_file"
     " weight_file",
     "grus_benchmarks": "__init__ equations kernels dialects layers atomic_file",
     "sequence": "equations reference kernels runtime",
@@ -82,6 +84,7 @@ PACKAGES = {
     "traces": "numpy",
     "pictures": "numpy",
     "comparison": "numpy",
+    "search": "numpy",
     "page": "numpy",
     "cli": "typer rich numpy",
 }
@@ -92,6 +95,7 @@ LATE = {
     "traces": "torch",
     "pictures": "matplotlib plotly",
     "comparison": "torch matplotlib",
+    "search": "optuna",
     "page": "torch starlette uvicorn plotly",
     "cli": "torch",
 }
@@ -100,6 +104,7 @@ LATE_ROOMS = {
     "grus_benchmarks": "__init__ layers",
     "traces": "layers models",
     "comparison": "layers models",
+    "search": "models",
     "page": "layers models",
     "cli": "layers grus_benchmarks",
     "__init__": "layers sequence dialects identification traces zoo",
@@ -107,7 +112,7 @@ LATE_ROOMS = {
 ONE_FILE = {"llvmlite": "kernels/jit.py"}
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 50
-BUDGET = {"files": 248, "lines": 42_343, "imports past a face": 190}
+BUDGET = {"files": 252, "lines": 42_990, "imports past a face": 191}
 DATA = {"zoo"}
 """Rooms of records, one after the other: the more the better."""
 STANDARD_NAMES = {"kernels", "layers"}

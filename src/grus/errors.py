@@ -11,6 +11,7 @@ EXTRAS = {
     "h5py": "convert",
     "onnx": "convert",
     "matplotlib": "pictures",
+    "optuna": "search",
     "plotly": "pictures",
     "starlette": "page",
     "uvicorn": "page",

@@ -82,9 +82,10 @@ def compare(
         table,
     )
 
+    check_course(options)
     _check(options)
-    settings = _settings(options)
-    course = _course(options, settings)
+    settings = settings_of(options)
+    course = course_of(options, settings)
     memory = math.log(course.length) - 1 if task else 0.0
     unsized = contestants(cells, gate_bias or [], memory, options["hidden"])
     contest = sized(course, unsized, match)
@@ -107,29 +108,34 @@ def compare(
 
 
 def _check(options: dict[str, Any]) -> None:
-    """Raise InputError for options that cannot be, before anything is trained."""
+    """Raise InputError for options of a comparison that cannot be."""
     from grus.comparison import MATCHES, check_figure
 
+    check_choice("--match", options["match"], MATCHES)
+    for path in options["out"] or ():
+        if path.suffix.lower() != ".json":
+            check_figure(path)
+
+
+def check_course(options: dict[str, Any]) -> None:
+    """Raise InputError for options that cannot be, before anything is trained; fill in defaults."""
     file, task, lag = (options[n] for n in ("file", "task", "lag"))
     if (file is None) == (task is None):
         raise InputError("give a text FILE or --task, one of the two")
     if task is None and lag is not None:
         raise InputError("--lag is of a --task, not of a text")
-    check_choice("--match", options["match"], MATCHES)
     if not 1 <= options["seeds"] <= 1000:
         raise InputError(f"--seeds must lie in 1..1000, got {options['seeds']}")
     if options["seed"] < 0:
         raise InputError(f"--seed must be 0 or more, got {options['seed']}")
-    for path in options["out"] or ():
-        if path.suffix.lower() != ".json":
-            check_figure(path)
     for name, value in (OF_TEXT if task is None else OF_TASKS).items():
         options[name] = value if options.get(name) is None else options[name]
     if options["hidden"] < 1:
         raise InputError(f"--hidden must be at least 1, got {options['hidden']}")
 
 
-def _settings(options: dict[str, Any]) -> Settings:
+def settings_of(options: dict[str, Any]) -> Settings:
+    """How each run is trained."""
     import torch
 
     kept = {n: options[n] for n in ("seq_len", "batch", "lr", "clip", "dropout")}
@@ -141,7 +147,8 @@ def _settings(options: dict[str, Any]) -> Settings:
     return Settings(**kept, steps=steps, seconds=seconds, threads=threads, report_every=every)
 
 
-def _course(options: dict[str, Any], settings: Settings) -> Course:
+def course_of(options: dict[str, Any], settings: Settings) -> Course:
+    """The task or the text that cells are trained on."""
     from grus.comparison import TaskCourse, TextCourse
     from grus.models import TASKS
 

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from grus import __version__
-from grus.cli import cells, compare, convert, dialects, explain, inside, judge, show, train
+from grus.cli import cells, compare, convert, dialects, explain, inside, judge, search, show, train
 from grus.errors import InputError, missing_package
 
 PANELS = {
@@ -23,7 +23,7 @@ PANELS = {
     ),
     "Use weights": (dialects.identify, convert.convert, dialects.dialects),
     "Train a character model": (train.train, train.sample, train.curves),
-    "Judge": (compare.compare, judge.check, judge.bench),
+    "Judge": (compare.compare, search.search, judge.check, judge.bench),
 }  # fmt: skip
 PIPE_CLOSED = 141  # the code that a shell gives a program ended by SIGPIPE
 

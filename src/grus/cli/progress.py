@@ -132,7 +132,11 @@ class ComparisonLines:
         """A line."""
         from grus.comparison import trial_line
 
-        print(trial_line(trial), flush=True)
+        self.note(trial_line(trial))
+
+    def note(self, line: str) -> None:
+        """A line of something else."""
+        print(line, flush=True)
 
 
 class ComparisonBar:
@@ -149,4 +153,8 @@ class ComparisonBar:
         """A line above the bar."""
         from grus.comparison import trial_line
 
-        self.bar.console.print(trial_line(trial), markup=False, highlight=False)
+        self.note(trial_line(trial))
+
+    def note(self, line: str) -> None:
+        """A line of something else above the bar."""
+        self.bar.console.print(line, markup=False, highlight=False)

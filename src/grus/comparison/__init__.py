@@ -4,13 +4,15 @@ In: the names of cells, a task or a text. Out: trials, a table, a verdict, a fig
 rooms below; torch and matplotlib inside functions only.
 """
 
-from grus.comparison.contestants import MATCHES, contestants
+from grus.comparison.contestants import MATCHES, Contestant, contestants, first_size, remembering
 from grus.comparison.run import Trial, announcement, compare, expected_seconds, sized, spoken
-from grus.comparison.table import as_json, check_figure, draw_curves, table, trial_line
+from grus.comparison.table import FEWEST, as_json, check_figure, draw_curves, table, trial_line
 from grus.comparison.tasks import Course, TaskCourse, TextCourse
 
 __all__ = [
+    "FEWEST",
     "MATCHES",
+    "Contestant",
     "Course",
     "TaskCourse",
     "TextCourse",
@@ -22,6 +24,8 @@ __all__ = [
     "contestants",
     "draw_curves",
     "expected_seconds",
+    "first_size",
+    "remembering",
     "sized",
     "spoken",
     "table",
