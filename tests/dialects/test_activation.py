@@ -12,8 +12,7 @@ from grus.dialects.activation import KINDS, Activation, activated, factor
 from grus.dialects.records_run import ONNX_WORDS
 from grus.equations import CELLS, Cell, Name
 from grus.errors import InputError
-from grus.onnx.activations import KINDS as ONNX_KINDS, activations
-from grus.onnx.forms import Form, cell_of
+from grus.onnx.forms import NAMES, Form, activations, cell_of
 from grus.reference import evaluate, run
 from grus.runtime import run as compiled
 
@@ -115,10 +114,7 @@ def test_only_a_symmetric_activation_turns_the_sense_round(name: str) -> None:
         assert activation.symmetric == turned
 
 
-ONNX_NAMED = [kind.name for kind in ONNX_KINDS.values() if kind.name in ONNX_WORDS]
-
-
-@pytest.mark.parametrize("word", ONNX_NAMED)
+@pytest.mark.parametrize("word", ONNX_WORDS)
 def test_a_node_of_onnx_and_its_record_are_one_cell(word: str) -> None:
     """What a file says in attributes and what `activated` is told give the same equations."""
     node = activations([word] * 3, [0.7] * 3, [0.45] * 3, "")
@@ -133,7 +129,7 @@ def test_a_node_of_onnx_and_its_record_are_one_cell(word: str) -> None:
 
 
 def test_every_activation_of_onnx_but_softplus_has_a_word() -> None:
-    assert {kind.name for kind in ONNX_KINDS.values()} - set(ONNX_WORDS) == {"Softplus"}
+    assert set(NAMES) - {word.lower() for word in ONNX_WORDS} == {"softplus"}
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -10,8 +10,7 @@ import pytest
 from grus.equations import CELLS, Cell, x
 from grus.errors import InputError
 from grus.onnx import Node
-from grus.onnx.activations import KINDS, Activation
-from grus.onnx.forms import DEFAULTS, Form, cell_of
+from grus.onnx.forms import DEFAULTS, NAMES, Form, activations, cell_of
 from grus.onnx.node import runs_on_kernels
 from grus.onnx.tensors import ORDER
 from grus.reference import step_values
@@ -21,7 +20,7 @@ rng = np.random.default_rng(0)
 
 
 def usual(kind: str, **more: Any) -> Form:
-    return Form(kind, tuple(Activation(name) for name in DEFAULTS[kind]), **more)
+    return Form(kind, activations(DEFAULTS[kind], [], [], ""), **more)
 
 
 def tensors(kind: str, directions: int = 1, dtype: str = "float32") -> dict[str, np.ndarray]:
@@ -43,7 +42,7 @@ def tensors(kind: str, directions: int = 1, dtype: str = "float32") -> dict[str,
         (usual("GRU"), "gru_reset_before"),
         (usual("LSTM"), "lstm"),
         (usual("RNN"), "rnn"),
-        (Form("RNN", (Activation("Relu"),)), "rnn_relu"),
+        (Form("RNN", activations(["Relu"], [], [], "")), "rnn_relu"),
     ],
     ids=lambda v: v if isinstance(v, str) else "",
 )
@@ -70,7 +69,8 @@ MEANS = {
 @pytest.mark.parametrize("alpha", [0.7, -0.4])
 def test_an_activation_is_its_formula(name: str, alpha: float) -> None:
     a = np.concatenate([np.linspace(-40, 40, 801), [-700.0, 700.0, 1e-9, -1e-9]])
-    cell = Cell("one", tuple(Activation(name, alpha, 0.3).equations("h_next", x)))
+    (one,) = activations([name], [alpha], [0.3], "")
+    cell = Cell("one", tuple(one.equations("h_next", x)))
     found = step_values(cell, {}, {"x": a[:, None]}, (np.zeros((len(a), 1)),))["h_next"][:, 0]
     with np.errstate(over="ignore"):
         wanted = MEANS[name](a, alpha, 0.3)
@@ -79,13 +79,13 @@ def test_an_activation_is_its_formula(name: str, alpha: float) -> None:
 
 
 def test_every_activation_has_a_formula_here() -> None:
-    assert {kind.name for kind in KINDS.values()} == set(MEANS)
+    assert set(NAMES) == {name.lower() for name in MEANS}
 
 
 @pytest.mark.parametrize("name", MEANS)
 def test_the_kernels_run_every_activation(name: str) -> None:
-    one = Activation(name, 0.5, 0.5)
-    assert runs_on_kernels(cell_of(Form("LSTM", (one, one, one), clip=1.0, peepholes=True)))
+    three = activations([name] * 3, [0.5] * 3, [0.5] * 3, "")
+    assert runs_on_kernels(cell_of(Form("LSTM", three, clip=1.0, peepholes=True)))
 
 
 @pytest.mark.parametrize("kind", ORDER)

@@ -10,8 +10,7 @@ from sample_files import need, onnx_model, write
 
 from cells import draw_tensors
 from grus.dialects import DIALECTS, Dialect, convert, find
-from grus.dialects.packing import Incomplete
-from grus.dialects.storage import pack
+from grus.dialects.storage import Incomplete, pack
 from grus.errors import InputError
 from grus.files import npz, safetensors_file, torch_file
 from grus.files.layers import Layer, find_layers, same_network

@@ -41,7 +41,7 @@ from grus.equations import (  # noqa: E402
     x,
 )
 from grus.gradients import backward  # noqa: E402
-from grus.onnx import activations as onnx  # noqa: E402
+from grus.onnx import forms as onnx  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -182,7 +182,7 @@ def test_every_function_has_torchs_values(name: str, backend: str) -> None:
 def test_the_tables_here_have_every_activation_and_every_operator_with_a_kink() -> None:
     assert set(ACTIVATIONS) == set(KINDS)
     spelt = {name.replace("_", "") for name in ACTIVATIONS} | set(ONNX)
-    assert set(onnx.KINDS) <= spelt
+    assert set(onnx.NAMES) <= spelt
     tried = {node.op for name in EVERY for node in cell_of(name).nodes if isinstance(node, Apply)}
     smooth = {"log", "matmul_t", "mean", "softplus", "sqrt"}
     assert tried == set(OPERATORS) - smooth

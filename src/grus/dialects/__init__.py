@@ -8,7 +8,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from grus.dialects.activation import KINDS, Activation, Activations, activated, factor
+    from grus.dialects.activation import (
+        KINDS,
+        USUAL,
+        Activation,
+        Activations,
+        Factored,
+        activated,
+        factor,
+    )
     from grus.dialects.conversion import Converted, convert
     from grus.dialects.dialect import Biases, Dialect
     from grus.dialects.equivalence import Counterexample, Equivalence, equivalent
@@ -22,6 +30,7 @@ __all__ = [
     "DIALECTS",
     "KINDS",
     "SECOND",
+    "USUAL",
     "Activation",
     "Activations",
     "Biases",
@@ -29,6 +38,7 @@ __all__ = [
     "Counterexample",
     "Dialect",
     "Equivalence",
+    "Factored",
     "Layout",
     "Network",
     "Output",
@@ -47,7 +57,7 @@ __all__ = [
 
 # A name loads its own file alone: a layer of PyTorch needs a record, and none of the rest.
 _PLACES = {
-    "activation": "KINDS Activation Activations activated factor",
+    "activation": "KINDS USUAL Activation Activations Factored activated factor",
     "conversion": "Converted convert",
     "dialect": "Biases Dialect",
     "equivalence": "Counterexample Equivalence equivalent",

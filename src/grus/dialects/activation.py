@@ -31,6 +31,7 @@ from grus.equations.flat import has_product
 from grus.errors import InputError
 
 Make = Callable[[Expr, float | Expr, float | Expr], Expr]
+Equations = list[tuple[str, Expr]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,10 @@ class Kind:
     make: Make
     alpha: float | None = None
     beta: float | None = None
+    onnx: str = ""
+    """What ONNX calls it; "" where it has no such activation."""
+    defaults: bool = True
+    """False where an ONNX node must give the numbers."""
 
 
 def below(v: Expr) -> Expr:
@@ -48,22 +53,57 @@ def below(v: Expr) -> Expr:
     return minimum(v, 1) * (1 - positive(v))
 
 
+SERIES = 18
+"""Terms of the series of log1p in softplus: at s <= 1/3 the next one is below 1e-18."""
+
+
+def _softplus(stem: str, v: Expr) -> tuple[Equations, Expr]:
+    """log(1 + exp(v)) = relu(v) + 2 artanh(s), s = u / (2 + u), u = exp(-|v|).
+
+    |v| is relu(v) - below(v), whose derivative at 0 is -1: so softplus has 1/2 there.
+    """
+    u, s, q = (Name(f"{stem}_{letter}") for letter in "usq")
+    series: Expr = Const(1 / (2 * SERIES - 1))
+    for k in reversed(range(SERIES - 1)):
+        series = 1 / (2 * k + 1) + q * series
+    lines: Equations = [
+        (u.name, exp(below(v) - relu(v))),
+        (s.name, u / (2 + u)),
+        (q.name, s * s),
+    ]
+    return lines, relu(v) + 2 * s * series
+
+
 KINDS: dict[str, Kind] = {
-    "sigmoid": Kind(lambda v, a, b: sigmoid(v)),
-    "tanh": Kind(lambda v, a, b: tanh(v)),
-    "relu": Kind(lambda v, a, b: relu(v)),
+    "sigmoid": Kind(lambda v, a, b: sigmoid(v), onnx="Sigmoid"),
+    "tanh": Kind(lambda v, a, b: tanh(v), onnx="Tanh"),
+    "relu": Kind(lambda v, a, b: relu(v), onnx="Relu"),
     "linear": Kind(lambda v, a, b: v),
-    "hard_sigmoid": Kind(lambda v, a, b: minimum(maximum(a * v + b, 0), 1), 0.2, 0.5),
-    "softsign": Kind(lambda v, a, b: v / (1 + maximum(v, -v))),
-    "scaled_tanh": Kind(lambda v, a, b: a * tanh(b * v), 1.0, 1.0),
-    "leaky_relu": Kind(lambda v, a, b: relu(v) + a * below(v), 0.01),
+    "hard_sigmoid": Kind(
+        lambda v, a, b: minimum(maximum(a * v + b, 0), 1), 0.2, 0.5, "HardSigmoid"
+    ),
+    "softsign": Kind(lambda v, a, b: v / (1 + maximum(v, -v)), onnx="Softsign"),
+    "scaled_tanh": Kind(lambda v, a, b: a * tanh(b * v), 1.0, 1.0, "ScaledTanh", defaults=False),
+    "leaky_relu": Kind(lambda v, a, b: relu(v) + a * below(v), 0.01, onnx="LeakyRelu"),
     # Not v * positive(...): minus infinity times zero is no zero.
-    "thresholded_relu": Kind(lambda v, a, b: maximum(v, a) * positive(v - a), 1.0),
-    "elu": Kind(lambda v, a, b: relu(v) + a * (exp(below(v)) - 1), 1.0),
-    "affine": Kind(lambda v, a, b: a * v + b, 1.0, 0.0),
+    "thresholded_relu": Kind(
+        lambda v, a, b: maximum(v, a) * positive(v - a), 1.0, onnx="ThresholdedRelu"
+    ),
+    "elu": Kind(lambda v, a, b: relu(v) + a * (exp(below(v)) - 1), 1.0, onnx="Elu"),
+    "affine": Kind(lambda v, a, b: a * v + b, 1.0, 0.0, "Affine"),
     "exponential": Kind(lambda v, a, b: exp(v)),
     "silu": Kind(lambda v, a, b: v * sigmoid(v)),
 }
+"""What a framework may let its users choose; each is one expression."""
+SOFTPLUS = "softplus"
+"""ONNX' other activation: several equations, which no record of weights has."""
+
+
+def _no_expression(v: Expr, alpha: float | Expr, beta: float | Expr) -> Expr:
+    raise InputError(f"{SOFTPLUS} is several equations and no expression")
+
+
+EVERY = KINDS | {SOFTPLUS: Kind(_no_expression, onnx="Softplus")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +115,12 @@ class Activation:
     beta: float | None = None
 
     def __post_init__(self) -> None:
-        if self.name not in KINDS:
+        if self.name not in EVERY:
             raise InputError(
                 f"no activation is called {self.name[:60]!r}; there are {', '.join(KINDS)}"
             )
         for number in ("alpha", "beta"):
-            default = getattr(KINDS[self.name], number)
+            default = getattr(EVERY[self.name], number)
             if getattr(self, number) is None:
                 object.__setattr__(self, number, default)
             elif default is None:
@@ -88,7 +128,19 @@ class Activation:
 
     def __call__(self, v: Expr) -> Expr:
         """The equation."""
-        return KINDS[self.name].make(v, self.alpha or 0.0, self.beta or 0.0)
+        return EVERY[self.name].make(v, self.alpha or 0.0, self.beta or 0.0)
+
+    def equations(self, name: str, v: Expr) -> Equations:
+        """``name = act(v)``, after the equations that it needs; ``v`` gets a name of its own where
+        the activation reads it more than once."""
+        stem, before = name.removesuffix("_next"), Equations()
+        if isinstance(v, Apply) and (self.name == SOFTPLUS or _uses(self) > 1):
+            before.append((f"{stem}_in", v))
+            v = Name(f"{stem}_in")
+        if self.name == SOFTPLUS:
+            lines, last = _softplus(stem, v)
+            return [*before, *lines, (name, last)]
+        return [*before, (name, self(v))]
 
     def __str__(self) -> str:
         numbers = [f"{n:.6g}" for n in (self.alpha, self.beta) if n is not None]
@@ -177,10 +229,9 @@ def _replaced(expr: Expr, chosen: Activations, name: str, inside: list[tuple[str
     activation: Activation = getattr(chosen, role)
     if chosen.clip is not None and role != "output":
         v = clipped(v, chosen.clip)
-    if _uses(activation) > 1 and isinstance(v, Apply):
-        inside.append((f"{name.removesuffix('_next')}_in", v))
-        v = Name(inside[-1][0])
-    return activation(v)
+    *before, (_, found) = activation.equations(name, v)
+    inside += before
+    return found
 
 
 def _role(expr: Apply) -> str | None:
@@ -191,6 +242,7 @@ def _role(expr: Apply) -> str | None:
     return None
 
 
+@lru_cache(maxsize=1024)
 def _uses(activation: Activation) -> int:
     """How often the equation reads v."""
     return _count(activation(Name("v")), Name("v"))

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from grus.dialects.activation import USUAL, Activation, Activations, Factored
 from grus.dialects.network import Network
-from grus.dialects.packing import ADDED, Scheme, Tensor, parse
-from grus.dialects.storage import pack, read
+from grus.dialects.packing import ADDED, Packing, Tensor, parse
+from grus.dialects.storage import Scheme, pack, read
 from grus.dialects.transform import fit
 from grus.equations import CELLS, Cell, Weight
 from grus.errors import InputError
@@ -144,6 +144,11 @@ class Dialect:
     def tensors(self) -> tuple[Tensor, ...]:
         """The tensors of one layer in one direction, in the framework's order."""
         return tuple(parse(name, text) for name, text in self.holds.items())
+
+    @cached_property
+    def packing(self) -> Packing:
+        """The same with the way round that the matrices are."""
+        return Packing(self.tensors, self.columns, self.turned)
 
     @cached_property
     def blocks(self) -> frozenset[Weight]:

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from grus.equations import Cell
+from grus.dialects.packing import ADDED
+from grus.equations import Cell, Weight
 from grus.equations.axes import sizes
 from grus.errors import InputError
-from grus.reference import run
+from grus.reference import run, split
 from grus.runtime import run as compiled
 
 Array = Any
@@ -141,6 +142,17 @@ class Network:
                 finals.append(done.state)
             x = np.concatenate(outputs, axis=-1)
         return Output(x, tuple(np.stack(state) for state in zip(*finals, strict=True)))
+
+    def blocks(self, layer: int, direction: int) -> dict[Weight, Array]:
+        """The weights of one layer, gate by gate; where two biases were kept apart, b is the first
+        and `ADDED` the second."""
+        found = split(self.cell, self.layers[layer][direction])
+        pair = self.pairs[layer][direction] if self.pairs else None
+        gates = self.cell.families.get("b", ())
+        for family, bias in zip(("b", ADDED), pair or (), strict=False):
+            parts = np.split(bias, len(gates))
+            found |= {Weight(family, g): part for g, part in zip(gates, parts, strict=True)}
+        return found
 
     def float64(self, layer: int, direction: int) -> dict[str, Array]:
         """The weights of one layer in float64; two biases that were kept apart are added there."""

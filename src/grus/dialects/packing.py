@@ -1,5 +1,6 @@
-"""What a tensor of a framework holds, as a short text; how it is cut and put together, and how
-names tell layers and directions apart.
+"""How a record stores the weights of one layer in one direction, and the one way in and out of it.
+
+What a tensor holds is a short text:
 
     W.zrn               the blocks W.z, W.r, W.n, one below the other
     W.rz & U.rz         two such stacks side by side: a matrix for [x; h]
@@ -8,24 +9,30 @@ names tell layers and directions apart.
 
 Families are the cell's; ``a`` is a second bias of a gate, which is added to b. The text is for
 rows, W @ x; a framework with gates in its columns stores the matrices transposed.
+
+`Packing.cut` finds each block in its tensor, and `Packing.join` puts each block where `cut` finds
+it, so that one undoes the other whatever the text says.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from grus.equations import Weight
+from grus.equations import Cell, Weight
 from grus.errors import InputError
 
 Array = Any
+Sizes = tuple[int, int]
+"""(hidden, input)."""
 MATRICES = "WU"
 ADDED = "a"
+SECOND = "second"
+"""The family of a second bias of which it is not known yet what it is: see `second`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,46 +53,23 @@ class Tensor:
         """All that it holds, in its order."""
         return tuple(block for part in self.parts for block in part)
 
+    @property
+    def text(self) -> str:
+        """What it holds, in the language above."""
+        stacks = [" ".join(block.name for block in part) for part in self.parts]
+        return (" & " if self.matrix else " / ").join(stacks)
+
+    def widths(self, hidden: int, inputs: int) -> list[int]:
+        """How wide each stack of a matrix is."""
+        return [inputs if part[0].family == "W" else hidden for part in self.parts]
+
     def shape(self, hidden: int, inputs: int, columns: bool) -> tuple[int, ...]:
         """The shape for these sizes."""
         long = len(self.parts[0]) * hidden
         if self.matrix:
-            wide = sum(inputs if part[0].family == "W" else hidden for part in self.parts)
+            wide = sum(self.widths(hidden, inputs))
             return (wide, long) if columns else (long, wide)
         return (long,) if len(self.parts) == 1 else (len(self.parts), long)
-
-    def cut(self, array: Array, hidden: int, inputs: int, columns: bool) -> dict[Weight, Array]:
-        """Its blocks as arrays, rows first."""
-        if self.matrix:
-            widths = [inputs if part[0].family == "W" else hidden for part in self.parts]
-            rows = array.T if columns else array
-            sides = np.split(rows, np.cumsum(widths)[:-1], axis=1)
-        else:
-            sides = array.reshape(len(self.parts), -1)
-        found: dict[Weight, Array] = {}
-        for part, side in zip(self.parts, sides, strict=True):
-            found |= zip(part, np.split(side, len(part)), strict=True)
-        return found
-
-    def join(self, single: Mapping[Weight, Array], columns: bool) -> Array:
-        """The tensor made of these blocks; `cut` turned round."""
-        parts = [np.concatenate([single[block] for block in part]) for part in self.parts]
-        if self.matrix:
-            whole = np.concatenate(parts, axis=1)
-            return np.ascontiguousarray(whole.T if columns else whole)
-        return parts[0] if len(parts) == 1 else np.stack(parts)
-
-
-def turn(array: Array, gates: int, back: bool = False) -> Array:
-    """Blocks [I, H] that are the memory of matrices [H, I], as their transposes; and ``back``.
-
-    What Keras does between CuDNNGRU and GRU (tf_keras saving/legacy/hdf5_format.py,
-    `_convert_rnn_weights`): it transposes each gate's block from Fortran's order into C's.
-    """
-    blocks = np.split(array, gates, axis=1)
-    if back:
-        return np.concatenate([m.T.reshape(m.shape) for m in blocks], axis=1)
-    return np.concatenate([m.reshape(m.shape[::-1]).T for m in blocks], axis=1)
 
 
 @lru_cache(maxsize=1024)
@@ -101,119 +85,152 @@ def _stack(text: str) -> Iterable[Weight]:
         yield from (Weight(family, gate) for gate in gates)
 
 
-def measure(
-    specs: Iterable[Tensor], tensors: Mapping[str, Array], columns: bool, shown: Mapping[str, str]
-) -> tuple[int, int]:
-    """(hidden, input) sizes from the matrices; ``shown`` is each tensor's full name.
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """The tensors of one layer in one direction, and which way round their matrices are."""
 
-    Raises InputError when a tensor's shape does not fit its blocks or the other tensors.
-    """
-    hidden = inputs = 0
-    side = "columns" if columns else "rows"
-    for spec in (s for s in specs if s.matrix):
-        array, name = tensors[spec.name], shown[spec.name]
+    tensors: tuple[Tensor, ...]
+    columns: bool = False
+    turned: bool = False
+    """True where each gate's block is the memory of its matrix [H, I], under the shape [I, H]."""
+
+    def shape(self, tensor: Tensor, sizes: Sizes) -> tuple[int, ...]:
+        """The shape of one of the tensors for these sizes."""
+        return tensor.shape(*sizes, self.columns)
+
+    def cut(self, arrays: Mapping[str, Array], sizes: Sizes) -> dict[Weight, Array]:
+        """Every block of these tensors, by weight, rows first."""
+        found: dict[Weight, Array] = {}
+        for tensor in self.tensors:
+            if tensor.name in arrays:
+                found |= self._blocks(tensor, arrays[tensor.name], sizes)
+        return found
+
+    def join(self, single: Mapping[Weight, Array], sizes: Sizes) -> dict[str, Array]:
+        """The tensors with every block where `cut` finds it; a block that is not there is 0, and a
+        tensor of which nothing is there is left out."""
+        return {
+            tensor.name: self._joined(tensor, single, sizes)
+            for tensor in self.tensors
+            if any(block in single for block in tensor.blocks)
+        }
+
+    def _joined(self, tensor: Tensor, single: Mapping[Weight, Array], sizes: Sizes) -> Array:
+        shape = tensor.shape(*sizes, self.columns)
+        places = np.arange(np.prod(shape, dtype=np.int64)).reshape(shape)
+        held = [block for block in tensor.blocks if block in single]
+        whole = np.zeros(places.size, np.result_type(*(single[block] for block in held)))
+        found = self._blocks(tensor, places, sizes)
+        for block in held:
+            whole[found[block]] = single[block]
+        return whole.reshape(shape)
+
+    def _blocks(self, tensor: Tensor, array: Array, sizes: Sizes) -> dict[Weight, Array]:
+        if tensor.matrix:
+            array = _turn(array, len(tensor.parts[0])) if self.turned else array
+            rows = array.T if self.columns else array
+            stacks = np.split(rows, np.cumsum(tensor.widths(*sizes))[:-1], axis=1)
+        else:
+            stacks = array.reshape(len(tensor.parts), -1)
+        found: dict[Weight, Array] = {}
+        for part, stack in zip(tensor.parts, stacks, strict=True):
+            found |= zip(part, np.split(stack, len(part)), strict=True)
+        return found
+
+    def sizes(self, arrays: Mapping[str, Array], shown: Mapping[str, str]) -> Sizes:
+        """(hidden, input) sizes from the matrices; ``shown`` is each tensor's full name.
+
+        Raises InputError when a tensor's shape does not fit its blocks or the other tensors.
+        """
+        hidden = inputs = 0
+        for tensor in self.tensors:
+            if tensor.matrix and tensor.name in arrays:
+                array = arrays[tensor.name]
+                hidden, wide = self._measured(tensor, array, shown[tensor.name], hidden)
+                inputs = _inputs(tensor, array, shown[tensor.name], wide, (hidden, inputs))
+        return hidden, inputs
+
+    def _measured(self, tensor: Tensor, array: Array, name: str, hidden: int) -> tuple[int, int]:
+        """The hidden size that a matrix has, and its other axis."""
         if array.ndim != 2:
             raise InputError(f"{name} must be a matrix, got shape {array.shape}")
-        long, wide = array.shape[::-1] if columns else array.shape
-        size, rest = divmod(long, len(spec.parts[0]))
+        long, wide = array.shape[::-1] if self.columns else array.shape
+        size, rest = divmod(long, len(tensor.parts[0]))
         if rest or not size:
-            gates = ", ".join(block.name for block in spec.parts[0])
+            side = "columns" if self.columns else "rows"
+            gates = ", ".join(block.name for block in tensor.parts[0])
             raise InputError(f"{name} of shape {array.shape} does not hold {gates} in its {side}")
         if hidden and size != hidden:
             raise InputError(
                 f"{name} of shape {array.shape} makes the hidden size {size}, another weight"
                 f" makes it {hidden}"
             )
-        hidden = size
-        families = [part[0].family for part in spec.parts]
-        left = wide - hidden * families.count("U")
-        if "W" in families:
-            if left <= 0 or (inputs and inputs != left):
-                wanted = f"of {inputs}" if inputs else "at all"
-                raise InputError(f"{name} of shape {array.shape} leaves no input size {wanted}")
-            inputs = left
-        elif left:
-            raise InputError(
-                f"{name} of shape {array.shape} is not square for each gate: hidden size {hidden}"
-            )
-    return hidden, inputs
+        return size, wide
 
 
-Place = tuple[int, int]
-"""(layer, direction)."""
+def _inputs(tensor: Tensor, array: Array, name: str, wide: int, sizes: Sizes) -> int:
+    """The input size after a matrix that is so wide."""
+    hidden, inputs = sizes
+    families = [part[0].family for part in tensor.parts]
+    left = wide - hidden * families.count("U")
+    if "W" in families:
+        if left <= 0 or (inputs and inputs != left):
+            wanted = f"of {inputs}" if inputs else "at all"
+            raise InputError(f"{name} of shape {array.shape} leaves no input size {wanted}")
+        return left
+    if left:
+        raise InputError(
+            f"{name} of shape {array.shape} is not square for each gate: hidden size {hidden}"
+        )
+    return inputs
 
 
-class Incomplete(InputError):  # noqa: N818  the refusal is no failure
-    """Some tensors of a layer are there and others are not; the message names one of these."""
+def _turn(array: Array, gates: int) -> Array:
+    """Blocks [I, H] that are the memory of matrices [H, I], as their transposes.
+
+    What Keras does between CuDNNGRU and GRU (tf_keras saving/legacy/hdf5_format.py,
+    `_convert_rnn_weights`): it transposes each gate's block from Fortran's order into C's.
+    """
+    blocks = np.split(array, gates, axis=1)
+    return np.concatenate([m.reshape(m.shape[::-1]).T for m in blocks], axis=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Scheme:
-    """Names of tensors beside their own: what is said of layer and direction, and where."""
+# The weights of a cell, and the blocks that hold them.
 
-    layer: str = "{}/"
-    """What names a layer, {} its number from 0; left away where there is one layer alone."""
-    directions: tuple[str, str] = ("forward/", "backward/")
-    """What names a direction; left away where there is one alone."""
-    at: Literal["prefix", "suffix"] = "prefix"
-    always: bool = False
-    """The layer is named even if there is one alone."""
-    axis: bool = False
-    """Both directions are in one tensor, on a leading axis."""
-    turned: bool = False
-    """The direction stands before the layer, and always."""
 
-    def name(self, base: str, place: Place, layers: int, directions: int) -> str:
-        """The name of a tensor at a place."""
-        layer, direction = place
-        said = self.layer.format(layer) if layers > 1 or self.always else ""
-        side = self.directions[direction]
-        if self.turned:
-            said = side + said
-        elif directions > 1 and not self.axis:
-            said += side
-        return said + base if self.at == "prefix" else base + said
+def second(cell: Cell, gate: str) -> Weight:
+    """What a second bias of a gate is: the inner one where the cell has it, else added to b."""
+    return Weight("d" if gate in cell.families.get("d", ()) else ADDED, gate)
 
-    def places(
-        self, bases: Iterable[str], tensors: Mapping[str, Array]
-    ) -> dict[Place, dict[str, str]]:
-        """Place -> own name -> full name, for the tensors given.
 
-        Raises InputError for a name that is none of these, and for layers or directions that are
-        not there.
-        """
-        bases = tuple(bases)
-        pattern = self.pattern(bases)
-        found: dict[Place, dict[str, str]] = {}
-        for name in tensors:
-            match = pattern.fullmatch(name)
-            if match is None:
-                raise InputError(f"no tensor is called {name[:100]!r}; they are {', '.join(bases)}")
-            place = (
-                int(match["layer"] or 0),
-                self.directions.index(match["direction"] or self.directions[0]),
-            )
-            names = found.setdefault(place, {})
-            if match["base"] in names:
-                raise InputError(f"{names[match['base']]} and {name} are the same tensor")
-            names[match["base"]] = name
-        self._check(found)
-        return found
+def weights(cell: Cell, single: Mapping[Weight, Array], hidden: int) -> dict[Weight, Array]:
+    """Each weight of the cell: what is not there is 0, a bias that is added is added."""
+    single = {second(cell, w.gate) if w.family == SECOND else w: a for w, a in single.items()}
+    absent = np.zeros(hidden, np.result_type(*single.values()))
+    found = {weight: single.get(weight, absent) for weight in cell.weights}
+    for gate in cell.families.get("b", ()):
+        if (added := Weight(ADDED, gate)) in single:
+            found[Weight("b", gate)] = found[Weight("b", gate)] + single[added]
+    return found
 
-    def pattern(self, bases: tuple[str, ...]) -> re.Pattern[str]:
-        """What the names are, with the groups base, layer and direction."""
-        one = "|".join(map(re.escape, bases))
-        before, after = map(re.escape, self.layer.split("{}"))
-        sides = "|".join(re.escape(side) for side in self.directions if side)
-        number, side = rf"(?:{before}(?P<layer>\d{{1,4}}){after})?", rf"(?P<direction>{sides})?"
-        said = side + number if self.turned else number + side
-        base = f"(?P<base>{one})"
-        return re.compile(said + base if self.at == "prefix" else base + said)
 
-    def _check(self, found: Mapping[Place, object]) -> None:
-        layers = {layer for layer, _ in found}
-        directions = {direction for _, direction in found}
-        if layers != set(range(len(layers))) or not layers:
-            raise Incomplete(f"the layers must count from 0, got {sorted(layers) or 'none'}")
-        if 0 not in directions or len(found) != len(layers) * len(directions):
-            raise Incomplete("every layer needs the same directions, the forward one first")
+def stacked(cell: Cell, single: Mapping[Weight, Array]) -> dict[str, Array]:
+    """Weights by family, in the order of the equations."""
+    return {
+        family: np.concatenate([single[Weight(family, gate)] for gate in gates])
+        for family, gates in cell.families.items()
+    }
+
+
+def pair(cell: Cell, single: Mapping[Weight, Array], hidden: int) -> tuple[Array, Array] | None:
+    """The two biases of all gates whose sum is b, 0 where one is not there; None where no second
+    one is."""
+    gates = cell.families.get("b", ())
+    if not any(Weight(ADDED, gate) in single for gate in gates):
+        return None
+    absent = np.zeros(hidden, np.result_type(*single.values()))
+    first, added = (
+        np.concatenate([single.get(Weight(family, gate), absent) for gate in gates])
+        for family in ("b", ADDED)
+    )
+    return first, added

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from grus.dialects.dialect import Dialect, Runtime
-from grus.dialects.packing import Scheme
 from grus.dialects.records_run import AXIS, BY_LENGTH, CELL, KERAS, PACKED, torch
+from grus.dialects.storage import Scheme
 
 SEEN = "equations only"
 HELD = Runtime("repeat", "tensor", "time", "initial")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from grus.dialects.activation import Activation, Activations
+from grus.dialects.activation import KINDS, Activation, Activations
 from grus.dialects.dialect import Dialect, Runtime
-from grus.dialects.packing import Scheme
+from grus.dialects.storage import Scheme
 
 TORCH = Scheme("_l{}", ("", "_reverse"), "suffix", always=True)
 KERAS = Scheme("{}/", ("forward_layer/", "backward_layer/"))
@@ -28,20 +28,10 @@ KERAS_WORDS = {
 } | {"hard_sigmoid": Activation("hard_sigmoid", 1 / 6), "leaky_relu": Activation("leaky_relu", 0.2)}
 KERAS_2_WORDS = KERAS_WORDS | {"hard_sigmoid": Activation("hard_sigmoid", 0.2)}
 ONNX_WORDS = {
-    word: Activation(name)
-    for word, name in {
-        "Sigmoid": "sigmoid",
-        "Tanh": "tanh",
-        "Relu": "relu",
-        "HardSigmoid": "hard_sigmoid",
-        "Softsign": "softsign",
-        "ScaledTanh": "scaled_tanh",
-        "LeakyRelu": "leaky_relu",
-        "ThresholdedRelu": "thresholded_relu",
-        "Elu": "elu",
-        "Affine": "affine",
-    }.items()
-}
+    KINDS[name].onnx: Activation(name)
+    for name in ("sigmoid", "tanh", "relu", "hard_sigmoid", "softsign", "scaled_tanh", "leaky_relu",
+                 "thresholded_relu", "elu", "affine")
+}  # fmt: skip
 OPENVINO_WORDS = {name: Activation(name) for name in ("sigmoid", "tanh", "relu")}
 HARD = Activations(gates=KERAS_2_WORDS["hard_sigmoid"])
 

@@ -1,21 +1,103 @@
-"""A dialect's tensors taken apart into a network, and put together again."""
+"""A dialect's tensors taken apart into a network and put together again, layer by layer, and how
+their names tell layers and directions apart."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from grus.dialects.network import Network, Pair, Unrepresentable
-from grus.dialects.packing import ADDED, MATRICES, Incomplete, Place, measure, turn
-from grus.equations import Cell, Weight
+from grus.dialects.packing import ADDED, Sizes, Tensor, pair, stacked, weights
+from grus.equations import Weight
 from grus.errors import InputError
+from grus.reference import split
 
 if TYPE_CHECKING:
     from grus.dialects.dialect import Dialect
 
 Array = Any
+Place = tuple[int, int]
+"""(layer, direction)."""
+
+
+class Incomplete(InputError):  # noqa: N818  the refusal is no failure
+    """Some tensors of a layer are there and others are not; the message names one of these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """Names of tensors beside their own: what is said of layer and direction, and where."""
+
+    layer: str = "{}/"
+    """What names a layer, {} its number from 0; left away where there is one layer alone."""
+    directions: tuple[str, str] = ("forward/", "backward/")
+    """What names a direction; left away where there is one alone."""
+    at: Literal["prefix", "suffix"] = "prefix"
+    always: bool = False
+    """The layer is named even if there is one alone."""
+    axis: bool = False
+    """Both directions are in one tensor, on a leading axis."""
+    turned: bool = False
+    """The direction stands before the layer, and always."""
+
+    def name(self, base: str, place: Place, layers: int, directions: int) -> str:
+        """The name of a tensor at a place."""
+        layer, direction = place
+        said = self.layer.format(layer) if layers > 1 or self.always else ""
+        side = self.directions[direction]
+        if self.turned:
+            said = side + said
+        elif directions > 1 and not self.axis:
+            said += side
+        return said + base if self.at == "prefix" else base + said
+
+    def places(
+        self, bases: Iterable[str], tensors: Mapping[str, Array]
+    ) -> dict[Place, dict[str, str]]:
+        """Place -> own name -> full name, for the tensors given.
+
+        Raises InputError for a name that is none of these, and for layers or directions that are
+        not there.
+        """
+        bases = tuple(bases)
+        pattern = self.pattern(bases)
+        found: dict[Place, dict[str, str]] = {}
+        for name in tensors:
+            match = pattern.fullmatch(name)
+            if match is None:
+                raise InputError(f"no tensor is called {name[:100]!r}; they are {', '.join(bases)}")
+            place = (
+                int(match["layer"] or 0),
+                self.directions.index(match["direction"] or self.directions[0]),
+            )
+            names = found.setdefault(place, {})
+            if match["base"] in names:
+                raise InputError(f"{names[match['base']]} and {name} are the same tensor")
+            names[match["base"]] = name
+        self._check(found)
+        return found
+
+    def pattern(self, bases: tuple[str, ...]) -> re.Pattern[str]:
+        """What the names are, with the groups base, layer and direction."""
+        one = "|".join(map(re.escape, bases))
+        before, after = map(re.escape, self.layer.split("{}"))
+        sides = "|".join(re.escape(side) for side in self.directions if side)
+        number, side = rf"(?:{before}(?P<layer>\d{{1,4}}){after})?", rf"(?P<direction>{sides})?"
+        said = side + number if self.turned else number + side
+        base = f"(?P<base>{one})"
+        return re.compile(said + base if self.at == "prefix" else base + said)
+
+    def _check(self, found: Mapping[Place, object]) -> None:
+        layers = {layer for layer, _ in found}
+        directions = {direction for _, direction in found}
+        if layers != set(range(len(layers))) or not layers:
+            raise Incomplete(f"the layers must count from 0, got {sorted(layers) or 'none'}")
+        if 0 not in directions or len(found) != len(layers) * len(directions):
+            raise Incomplete("every layer needs the same directions, the forward one first")
 
 
 def read(dialect: Dialect, tensors: Mapping[str, Array], where: str, reverse: bool) -> Network:
@@ -37,7 +119,7 @@ def read(dialect: Dialect, tensors: Mapping[str, Array], where: str, reverse: bo
     both = range(1 + max(direction for _, direction in found))
     weights = tuple(tuple(found[k, d][0] for d in both) for k in range(layers))
     pairs = tuple(tuple(found[k, d][1] for d in both) for k in range(layers))
-    kept = pairs if any(pair is not None for one in pairs for pair in one) else ()
+    kept = pairs if any(both is not None for one in pairs for both in one) else ()
     return Network(dialect.cell, weights, reverse, kept)
 
 
@@ -129,23 +211,29 @@ def _whole(dialect: Dialect, places: Mapping[Place, Mapping[str, str]]) -> None:
 def _unpack(
     dialect: Dialect, arrays: Mapping[str, Array], names: Mapping[str, str]
 ) -> tuple[dict[str, Array], Pair | None]:
-    hidden, inputs = measure(dialect.tensors, arrays, dialect.columns, names)
-    single: dict[Weight, Array] = {}
-    for tensor in dialect.tensors:
-        if tensor.name in arrays:
-            array = arrays[tensor.name]
-            want = tensor.shape(hidden, inputs, dialect.columns)
-            if not tensor.matrix and _same_numbers(array, want):
-                array = array.reshape(want)
-            if array.shape != want:
-                raise InputError(f"{names[tensor.name]} must have shape {want}, got {array.shape}")
-            if dialect.turned and tensor.matrix:
-                array = turn(array, len(tensor.parts[0]))
-            single |= tensor.cut(array, hidden, inputs, dialect.columns)
+    """Weights by family, and the two biases where there are two."""
+    cell, sizes = dialect.cell, dialect.packing.sizes(arrays, names)
+    shaped = {
+        tensor.name: _shaped(dialect, tensor, arrays[tensor.name], sizes, names[tensor.name])
+        for tensor in dialect.tensors
+        if tensor.name in arrays
+    }
+    single = dialect.packing.cut(shaped, sizes)
     dtype = np.result_type(*single.values())
     for gate, more in dialect.shift.items():  # kept apart, so that it comes off again to the bit
-        single[Weight(ADDED, gate)] = np.full(hidden, more, dtype)
-    return _families(dialect.cell, single, hidden)
+        single[Weight(ADDED, gate)] = np.full(sizes[0], more, dtype)
+    found = stacked(cell, weights(cell, single, sizes[0]))
+    return found, pair(cell, single, sizes[0])
+
+
+def _shaped(dialect: Dialect, tensor: Tensor, array: Array, sizes: Sizes, name: str) -> Array:
+    """A tensor in its own shape; a bias may come flat, or with axes of length 1."""
+    want = dialect.packing.shape(tensor, sizes)
+    if not tensor.matrix and _same_numbers(array, want):
+        array = array.reshape(want)
+    if array.shape != want:
+        raise InputError(f"{name} must have shape {want}, got {array.shape}")
+    return array
 
 
 def _same_numbers(array: Array, want: tuple[int, ...]) -> bool:
@@ -154,72 +242,24 @@ def _same_numbers(array: Array, want: tuple[int, ...]) -> bool:
     return bool(array.size == np.prod(want)) and long in (wanted, [array.size])
 
 
-def _families(
-    cell: Cell, single: Mapping[Weight, Array], hidden: int
-) -> tuple[dict[str, Array], Pair | None]:
-    """Weights by family, and the two biases where there are two."""
-    dtype = np.result_type(*single.values())
-    zeros = np.zeros(hidden, dtype)
-
-    def stack(family: str, gates: tuple[str, ...]) -> Array:
-        return np.concatenate([single.get(Weight(family, g), zeros) for g in gates])
-
-    found = {f: stack(f, gates) for f, gates in cell.families.items()}
-    gates = cell.families.get("b", ())
-    if not any(Weight(ADDED, gate) in single for gate in gates):
-        return found, None
-    pair = (found["b"], stack(ADDED, gates))
-    return found | {"b": pair[0] + pair[1]}, pair
-
-
 def _pack(dialect: Dialect, network: Network, place: Place) -> dict[str, Array]:
-    single = _single(network, place)
-    for gate, more in dialect.shift.items():
-        outer, second = Weight("b", gate), single.get(Weight(ADDED, gate))
-        kept = second is not None and np.all(second == more)
-        single[outer] = single[Weight("first", gate)] if kept else single[outer] - more
-    biases = _place_biases(dialect, single)
-    found = {t.name: t.join(single | biases, dialect.columns) for t in dialect.tensors}
-    if dialect.turned:
-        matrices = {t.name: len(t.parts[0]) for t in dialect.tensors if t.matrix}
-        found |= {name: turn(found[name], n, back=True) for name, n in matrices.items()}
-    return found
-
-
-def _single(network: Network, place: Place) -> dict[Weight, Array]:
-    """The weights of one layer gate by gate; two biases as first and a where they were kept."""
     layer, direction = place
-    weights = dict(network.layers[layer][direction])
-    pair = network.pairs[layer][direction] if network.pairs else None
-    families = dict(network.cell.families)
-    if pair is not None:
-        weights |= {ADDED: pair[1], "first": pair[0]}
-        families |= {ADDED: families["b"], "first": families["b"]}
-    return {
-        Weight(family, gate): part
-        for family, gates in families.items()
-        for gate, part in zip(gates, np.split(weights[family], len(gates)), strict=True)
-    }
-
-
-def _place_biases(dialect: Dialect, single: Mapping[Weight, Array]) -> dict[Weight, Array]:
-    """Each bias where the dialect has a place for it."""
-    found: dict[Weight, Array] = {}
-    for weight, array in single.items():
-        outer, added = Weight("b", weight.gate), Weight(ADDED, weight.gate)
-        if weight.family == "d" and weight not in dialect.blocks:
+    found = network.layers[layer][direction]
+    single, kept = split(network.cell, found), network.blocks(layer, direction)
+    for gate, more in dialect.shift.items():
+        outer, added = Weight("b", gate), Weight(ADDED, gate)
+        same = added in kept and np.all(kept[added] == more)
+        single[outer] = kept[outer] if same else single[outer] - more
+    for weight, array in dict(single).items():
+        added, has_place = Weight(ADDED, weight.gate), weight in dialect.blocks
+        if weight.family == "b" and added in dialect.blocks:
+            if has_place and added in kept:
+                single[weight], single[added] = kept[weight], kept[added]
+            else:
+                single[added] = np.zeros_like(array) if has_place else array
+        elif weight.family in ("b", "d") and not has_place:
             _refuse_unless_zero(dialect, weight, array)
-        if weight.family != "b":
-            continue
-        if added not in dialect.blocks and outer not in dialect.blocks:
-            _refuse_unless_zero(dialect, weight, array)
-        elif outer not in dialect.blocks:
-            found[added] = array
-        elif added in dialect.blocks:
-            kept = added in single
-            found[outer] = single[Weight("first", weight.gate)] if kept else array
-            found[added] = single[added] if kept else np.zeros_like(array)
-    return found
+    return dialect.packing.join(single, (network.hidden_size, found["W"].shape[1]))
 
 
 def _refuse_unless_zero(dialect: Dialect, weight: Weight, array: Array) -> None:
@@ -229,12 +269,3 @@ def _refuse_unless_zero(dialect: Dialect, weight: Weight, array: Array) -> None:
             f"{dialect.title} has no place for {what} {weight.name}, whose largest entry is"
             f" {float(np.abs(array).max()):.6g}"
         )
-
-
-def missing_weights(dialect: Dialect) -> list[str]:
-    """The matrices of the cell for which the dialect has no tensor; none in a sound record."""
-    return [
-        weight.name
-        for weight in dialect.cell.weights
-        if weight.family in MATRICES and dialect.tensors and weight not in dialect.blocks
-    ]

@@ -10,13 +10,14 @@ comes last. Other families keep their letter: ``weight_p``.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from grus.equations import Cell
+from grus.dialects.packing import ADDED, Packing, Tensor as Packed, pair, second
+from grus.equations import Cell, Weight
 from grus.errors import InputError
 
 Array = Any
@@ -28,31 +29,6 @@ _TENSORS = {
     **{"gx": "gain_ih", "gh": "gain_hh", "ga": "gain", "gc": "gain_c", "sc": "shift_c"},
 }
 BIASES = ("bias_ih", "bias_hh")
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """Consecutive gates: their blocks begin here in bias_ih and in bias_hh (None: not there)."""
-
-    first: int | None
-    second: int | None
-    gates: int
-
-    def continues(self, first: int | None, second: int | None) -> bool:
-        return (self.first is None) == (first is None) and second == (
-            None if self.second is None else self.second + self.gates
-        )
-
-
-def _block(
-    run: _Run, tensors: Mapping[str, Array], size: int, add: Callable[[Array, Array], Array]
-) -> Array:
-    length = run.gates * size
-    parts = []
-    for at, name in ((run.first, "bias_ih"), (run.second, "bias_hh")):
-        if at is not None:
-            parts.append(tensors[name][at * size : at * size + length])
-    return parts[0] if len(parts) == 1 else add(*parts)
 
 
 @dataclass(frozen=True)
@@ -91,25 +67,35 @@ class TorchRecord:
         wanted = dict.fromkeys((*families.get("U", ()), *inner))
         return tuple(g for g in wanted if g in inner or g in outer)
 
+    @cached_property
+    def tensors(self) -> tuple[Packed, ...]:
+        """What each tensor holds, in torch's order."""
+        families = self.cell.families
+        order = sorted((f for f in families if f not in "bdV"), key=lambda f: "WU".find(f) % 9)
+        stacks = {self.tensor(f): [Weight(f, g) for g in families[f]] for f in (*order, "b")
+                  if f in families}  # fmt: skip
+        stacks["bias_hh"] = [second(self.cell, gate) for gate in self.gates_hh]
+        stacks[_TENSORS["V"]] = [Weight("V", gate) for gate in families.get("V", ())]
+        return tuple(Packed(name, (tuple(blocks),)) for name, blocks in stacks.items() if blocks)
+
+    @cached_property
+    def _blocks(self) -> dict[str, tuple[Weight, ...]]:
+        return {tensor.name: tensor.blocks for tensor in self.tensors}
+
     def shapes(self, sizes: Mapping[str, int], bias: bool = True) -> dict[str, tuple[int, ...]]:
         """Parameter name -> shape, in torch's order; ``sizes`` is the size of each axis.
 
         Raises InputError for a cell whose families this layout cannot hold.
         """
-        cell = self.cell
         self._check()
-        found = {
-            _TENSORS.get(f, f"weight_{f}"): cell.family_shape(f, dict(sizes))
-            for f in sorted(cell.families, key=lambda f: "WU".find(f) % 9)
-            if f not in "bdV"
-        }
-        if bias and "b" in cell.families:
-            found["bias_ih"] = cell.family_shape("b", dict(sizes))
-        if bias and self.gates_hh:
-            family = "b" if "b" in cell.families else "d"
-            found["bias_hh"] = (len(self.gates_hh) * sizes[cell.family_axes(family)[0]],)
-        if "V" in cell.families:
-            found[_TENSORS["V"]] = cell.family_shape("V", dict(sizes))
+        found = {}
+        for name, blocks in self._blocks.items():
+            family = blocks[0].family
+            if name == "bias_hh":
+                family = "b" if "b" in self.cell.families else "d"
+            rows, *columns = (sizes[axis] for axis in self.cell.family_axes(family))
+            if bias or name not in BIASES:
+                found[name] = (len(blocks) * rows, *columns)
         return found
 
     def _check(self) -> None:
@@ -141,39 +127,22 @@ class TorchRecord:
     ) -> dict[str, Array]:
         """Weights by family from a layer's tensors; ``size`` is the length of one gate's bias,
         absent biases are ``zeros``, two biases of one gate are one by ``add``."""
-        found = {
-            f: tensors[_TENSORS.get(f, f"weight_{f}")] for f in self.cell.families if f not in "bd"
-        }
-        for family in "bd":
-            if family in self.cell.families:
-                gates = len(self.cell.families[family])
-                if NAMES[family] not in tensors:
-                    found[family] = zeros(gates * size)
-                    continue
-                blocks = [_block(run, tensors, size, add) for run in self._runs[family]]
-                found[family] = blocks[0] if len(blocks) == 1 else cat(blocks)
+        every = self.cell.families
+        found = {family: tensors[self.tensor(family)] for family in every if family not in "bd"}
+        for family in (f for f in "bd" if f in every):
+            if NAMES[family] not in tensors:
+                found[family] = zeros(len(every[family]) * size)
+                continue
+            runs = [_read(run, tensors, size, add) for run in self._runs[family]]
+            found[family] = runs[0] if len(runs) == 1 else cat(runs)
         return found
 
-    def places(self, names: Sequence[str]) -> dict[tuple[str, str], tuple[int, int, int, int]]:
-        """(family, gate) -> where each weight lies among the tensors ``names``: the tensor and the
-        gate in it, and the same of a bias' second part; -1 is none."""
-        at = {name: k for k, name in enumerate(names)}
-        inner = self.cell.families.get("d", ())
-        found = {}
-        for family, gates in self.cell.families.items():
-            for k, gate in enumerate(gates):
-                own = at.get(self.tensor(family), -1)
-                second = -1
-                if family in "bd" and gate in self.gates_hh:
-                    second = at.get("bias_hh", -1)
-                hh = self.gates_hh.index(gate) if gate in self.gates_hh else -1
-                if family == "d":
-                    found[family, gate] = (second, hh, -1, -1)
-                elif family == "b" and gate not in inner and second >= 0:
-                    found[family, gate] = (own, k, second, hh)
-                else:
-                    found[family, gate] = (own, k, -1, -1)
-        return found
+    def pair(self, tensors: Mapping[str, Array], size: int) -> tuple[Array, Array] | None:
+        """The two biases of all gates whose sum is b; None where it has not both. Arrays alone."""
+        if not set(BIASES) <= set(tensors):
+            return None
+        biases = {name: tensors[name] for name in BIASES}
+        return pair(self.cell, Packing(self.tensors).cut(biases, (size, 0)), size)
 
     def tensor(self, family: str) -> str:
         """The name of the tensor of a family."""
@@ -181,13 +150,7 @@ class TorchRecord:
 
     def gates(self, name: str) -> int:
         """How many gates are stacked in a tensor."""
-        if name == "bias_hh":
-            return len(self.gates_hh)
-        return next(
-            len(gates)
-            for f, gates in self.cell.families.items()
-            if f != "d" and self.tensor(f) == name
-        )
+        return len(self._blocks[name])
 
     def bias_size(self, tensors: Mapping[str, Array]) -> int:
         """The length of one gate's bias: of the biases, else of a weight that has their axis; 0 for
@@ -209,19 +172,21 @@ class TorchRecord:
     @cached_property
     def _runs(self) -> dict[str, list[_Run]]:
         """For b and d: stretches of gates that are made in the same way."""
+        places: dict[Weight, dict[str, int]] = {}
+        for name in BIASES:
+            for k, block in enumerate(self._blocks.get(name, ())):
+                weight = Weight("b", block.gate) if block.family == ADDED else block
+                places.setdefault(weight, {})[name] = k
         found: dict[str, list[_Run]] = {}
-        inner = self.cell.families.get("d", ())
         for family in "bd":
             runs = found.setdefault(family, [])
-            for k, gate in enumerate(self.cell.families.get(family, ())):
-                second = self.gates_hh.index(gate) if gate in self.gates_hh else None
-                first = None if family == "d" else k
-                second = second if family == "d" or gate not in inner else None
-                last = runs[-1] if runs else None
-                if last and last.continues(first, second):
-                    runs[-1] = _Run(last.first, last.second, last.gates + 1)
+            for gate in self.cell.families.get(family, ()):
+                at = places[Weight(family, gate)]
+                first, gates = runs[-1] if runs else ({}, 0)
+                if runs and at == {name: k + gates for name, k in first.items()}:
+                    runs[-1] = first, gates + 1
                 else:
-                    runs.append(_Run(first, second, 1))
+                    runs.append((at, 1))
         return found
 
     def gradients(
@@ -231,18 +196,32 @@ class TorchRecord:
         cat: Callable[[list[Array]], Array],
     ) -> dict[str, Array]:
         """The gradient of each named tensor, from gradients by family: `families` turned round."""
-        found = {_TENSORS.get(f, f"weight_{f}"): g for f, g in families.items() if f != "d"}
-        if "bias_hh" in names:
-            inner = self.cell.families.get("d", ())
-            blocks = []
-            for gate in self.gates_hh:
-                family = "d" if gate in inner else "b"
-                gates, stacked = self.cell.families[family], families[family]
-                size = stacked.shape[0] // len(gates)
-                at = gates.index(gate)
-                blocks.append(stacked[at * size : (at + 1) * size])
-            found["bias_hh"] = cat(blocks)
-        return {name: found[name] for name in names}
+        found = {}
+        for name in names:
+            blocks = self._blocks[name]
+            if name == "bias_hh":
+                found[name] = cat([self._part(families, block) for block in blocks])
+            else:
+                found[name] = families[blocks[0].family]
+        return found
+
+    def _part(self, families: Mapping[str, Array], block: Weight) -> Array:
+        family = "b" if block.family == ADDED else block.family
+        gates, stacked = self.cell.families[family], families[family]
+        size, at = stacked.shape[0] // len(gates), gates.index(block.gate)
+        return stacked[at * size : (at + 1) * size]
+
+
+_Run = tuple[dict[str, int], int]
+"""Consecutive gates: where their blocks begin in bias_ih and in bias_hh, and how many they are."""
+
+
+def _read(
+    run: _Run, tensors: Mapping[str, Array], size: int, add: Callable[[Array, Array], Array]
+) -> Array:
+    first, gates = run
+    parts = [tensors[name][at * size : (at + gates) * size] for name, at in first.items()]
+    return parts[0] if len(parts) == 1 else add(*parts)
 
 
 def current(module: Any, names: Iterable[str]) -> dict[str, Any]:

@@ -95,13 +95,6 @@ def torch_layout(cell: Cell) -> Dialect:
     known = [one for one in (find("torch"), find("torch_lstm")) if one.cell == cell]
     if known:
         return known[0]
-    inner = cell.families.get("d", ())
-    second = " ".join(f"{'d' if g in inner else 'a'}.{g}" for g in TorchRecord(cell).gates_hh)
-    holds = {
-        "weight_ih": f"W.{''.join(cell.families['W'])}",
-        "weight_hh": f"U.{''.join(cell.families['U'])}",
-        "bias_ih": f"b.{''.join(cell.families['b'])}",
-        "bias_hh": second,
-    }
+    holds = {tensor.name: tensor.text for tensor in TorchRecord(cell).tensors}
     title = f"a checkpoint of the cell {cell.name}, in PyTorch's layout"
     return replace(find("torch"), title=title, cell_name=cell.name, holds=holds, named="")

@@ -10,9 +10,8 @@ import numpy as np
 
 from grus.dialects.dialect import Dialect, Said
 from grus.dialects.network import Network
-from grus.dialects.packing import Incomplete
 from grus.dialects.records import DIALECTS
-from grus.dialects.storage import check_order
+from grus.dialects.storage import Incomplete, check_order
 from grus.errors import InputError
 from grus.files import description, keras_config, keras_proof
 from grus.files.naming import places, spellings

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from grus.dialects.dialect import Dialect
-from grus.dialects.packing import ADDED, Tensor, turn
+from grus.dialects.packing import SECOND, Packing, Tensor, second, weights
 from grus.dialects.records import DIALECTS
-from grus.dialects.unpacking import SECOND
+from grus.dialects.unpacking import SECOND as SECOND_KEY
 from grus.equations import Cell, Weight
 from grus.errors import InputError
 from grus.identification.given import Given
@@ -27,9 +27,8 @@ from grus.identification.variants import Variant, gates_of
 
 Array = Any
 Parts = tuple[tuple[Weight, ...], ...]
-TWO = "second"  # the family of a second bias: d where the cell has that one, else a
 # What an array is called by one who knows its family and no more.
-FAMILIES = {"W": "W", "U": "U", "b": "b", SECOND: TWO}
+FAMILIES = {"W": "W", "U": "U", "b": "b", SECOND_KEY: SECOND}
 
 
 @dataclass(frozen=True)
@@ -67,42 +66,30 @@ class Fit:
 
     def cut(self, arrays: Sequence[Array]) -> dict[Weight, Array]:
         """Arrays of these shapes, cut up in the same way."""
-        found: dict[Weight, Array] = {}
-        for array, parts in zip(arrays, self.parts, strict=True):
-            tensor = Tensor("", parts)
-            shaped = array.reshape(tensor.shape(self.hidden, self.inputs, self.columns))
-            if self.turned and tensor.matrix:
-                shaped = turn(shaped, len(parts[0]))
-            found |= tensor.cut(shaped, self.hidden, self.inputs, self.columns)
-        return found
+        tensors = tuple(Tensor(str(k), parts) for k, parts in enumerate(self.parts))
+        packing, sizes = Packing(tensors, self.columns, self.turned), (self.hidden, self.inputs)
+        shaped = {
+            tensor.name: array.reshape(packing.shape(tensor, sizes))
+            for tensor, array in zip(tensors, arrays, strict=True)
+        }
+        return packing.cut(shaped, sizes)
 
     def weights(
         self, cell: Cell, blocks: Mapping[Weight, Array] | None = None
     ) -> dict[Weight, Array]:
         """The weights of a cell: absent biases are 0, two biases of one gate are added."""
-        found = dict(self.blocks if blocks is None else blocks)
-        nought = np.zeros(self.hidden)
-        inner = cell.families.get("d", ())
-        for gate in cell.families.get("b", ()):
-            outer = found.get(Weight("b", gate), nought)
-            second = found.get(Weight(TWO, gate), nought)
-            found[Weight("b", gate)] = outer if gate in inner else outer + second
+        found = weights(cell, self.blocks if blocks is None else blocks, self.hidden)
         for gate, more in self.shift:
             found[Weight("b", gate)] = found[Weight("b", gate)] + more
-        for gate in inner:
-            found[Weight("d", gate)] = found.get(Weight(TWO, gate), nought)
-        return {weight: found[weight] for weight in cell.weights}
+        return found
 
     def held(self, cell: Cell) -> tuple[Parts, ...]:
         """What each array holds, in the letters of this cell, as records write it."""
-        return tuple(tuple(tuple(_told(cell, w) for w in part) for part in p) for p in self.parts)
 
+        def of_cell(weight: Weight) -> Weight:
+            return second(cell, weight.gate) if weight.family == SECOND else weight
 
-def _told(cell: Cell, weight: Weight) -> Weight:
-    if weight.family != TWO:
-        return weight
-    inner = weight.gate in cell.families.get("d", ())
-    return Weight("d" if inner else ADDED, weight.gate)
+        return tuple(tuple(tuple(map(of_cell, part)) for part in parts) for parts in self.parts)
 
 
 @cache
@@ -241,7 +228,7 @@ def _sizes(
 
 def _family_fits(name: str, tensor: Tensor) -> bool:
     family = FAMILIES.get(name)
-    held = {w.family if w.family in "WUb" else TWO for w in tensor.blocks}
+    held = {w.family if w.family in "WUb" else SECOND for w in tensor.blocks}
     return family is None or name == "" or family in held
 
 
@@ -258,7 +245,7 @@ def _has(array: Array, tensor: Tensor, hidden: int, inputs: int, columns: bool) 
 def _generic(tensor: Tensor) -> Parts:
     """The blocks with a second bias called that, whether the cell has it inside the reset."""
     return tuple(
-        tuple(replace(w, family=TWO) if w.family in (ADDED, "d") else w for w in part)
+        tuple(replace(w, family=SECOND) if w.family not in "WUb" else w for w in part)
         for part in tensor.parts
     )
 
@@ -274,8 +261,8 @@ def _varied(fit: Fit) -> Iterator[Fit]:
         held.setdefault(weight.family, set()).add(weight.gate)
     full = {family for family, of in held.items() if of == fit.gates}
     swaps: list[dict[str, str]] = [{}]
-    if {"b", TWO} & set(held):
-        swaps.append({"b": TWO, TWO: "b"})
+    if {"b", SECOND} & set(held):
+        swaps.append({"b": SECOND, SECOND: "b"})
     for order in permutations(gates):
         to = dict(zip(gates, order, strict=True))
         for swap in swaps:

@@ -18,9 +18,8 @@ from grus.dialects.network import Unrepresentable
 from grus.equations import Cell
 from grus.kernels import Steps
 from grus.layers import composite
-from grus.onnx.forms import Written, written
-from grus.onnx.graph import attributes
-from grus.onnx.tensors import ORDER, PEEPHOLES
+from grus.onnx.forms import PEEPHOLES, Written, attributes, written
+from grus.onnx.tensors import ORDER
 from grus.reference.evaluate import split
 from grus.reference.sequence import advance
 
@@ -89,7 +88,7 @@ def _node(
         {
             "hidden_size": hidden,
             "direction": single if count == 1 else "bidirectional",
-            **attributes(form, count),
+            **attributes(form.form, count),
         },
         dtypes=[x.dtype] * (1 + len(initial)),
         shapes=[(time, count, batch, hidden), *[(count, batch, hidden)] * len(initial)],

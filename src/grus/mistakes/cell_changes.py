@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 
-from grus.dialects import Activation, activated, factor, sense
-from grus.dialects.activation import USUAL, Factored
+from grus.dialects import USUAL, Activation, Factored, activated, factor, sense
 from grus.equations import CELLS, Apply, Cell, CellError, Expr, Input, Name, State, text
 
 FRESH = Input("fresh_mask")

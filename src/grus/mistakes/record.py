@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from grus.dialects.packing import SECOND, stacked, weights
 from grus.equations import Cell, CellError, Weight
 from grus.mistakes.cell_changes import activation_slips, relative, relatives
 from grus.mistakes.meaning import Answer, Array, Case, How, Weights, answer
-from grus.reference import run
+from grus.reference import run, split
 
-SECOND = "second"
-"""The family of a second bias: the inner one, d, where the cell has that; else added to b."""
 TENSORS = {"weight_ih": "W", "weight_hh": "U", "bias_ih": "b", "bias_hh": SECOND}
 Blocks = dict[Weight, Any]
 """The weights of one layer and direction as they are stored: one array a family and gate."""
@@ -215,13 +214,16 @@ class Calculation:
 
     @classmethod
     def of(
-        cls, cell: Cell, weights: Mapping[str, Array], x: Array, h0: tuple[Array, ...] | None = None
+        cls,
+        cell: Cell,
+        families: Mapping[str, Array],
+        x: Array,
+        h0: tuple[Array, ...] | None = None,
     ) -> Calculation:
         """From weights by family, stacked in the order of the equations."""
         blocks = {
-            Weight(SECOND if family == "d" else family, gate): block
-            for family, gates in cell.families.items()
-            for gate, block in zip(gates, np.split(weights[family], len(gates)), strict=True)
+            Weight(SECOND, w.gate) if w.family == "d" else w: block
+            for w, block in split(cell, families).items()
         }
         return cls(cell, blocks, x, h0)
 
@@ -234,19 +236,11 @@ class Calculation:
     @property
     def weights(self) -> dict[str, Array]:
         """By family: absent biases are 0, two biases of one gate are added, but for inner ones."""
-        nought = np.zeros(len(next(a for w, a in self.blocks.items() if w.family == "W")))
-        inner, shift = self.cell.families.get("d", ()), dict(self.shift)
-
-        def block(family: str, gate: str) -> Array:
-            own: Array = self.blocks.get(Weight(SECOND if family == "d" else family, gate), nought)
-            if family == "b" and gate not in inner:
-                own = own + self.blocks.get(Weight(SECOND, gate), 0.0)
-            return own + shift[gate] if family == "b" and gate in shift else own
-
-        return {
-            family: np.concatenate([block(family, gate) for gate in gates])
-            for family, gates in self.cell.families.items()
-        }
+        hidden = len(next(a for w, a in self.blocks.items() if w.family == "W"))
+        found = weights(self.cell, self.blocks, hidden)
+        for gate, more in self.shift:
+            found[Weight("b", gate)] = found[Weight("b", gate)] + more
+        return stacked(self.cell, found)
 
     def final(self) -> Array:
         """The first state after the last step, [hidden], in float64."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from grus.dialects.packing import SECOND
 from grus.equations import Apply, Cell, Weight
 from grus.mistakes import cell_changes as cells
 from grus.mistakes.meaning import Answer, Array, Back, Case, How, answer, gradients, step_masks
@@ -16,7 +17,6 @@ from grus.mistakes.record import (
     BIAS_LEFT_OUT,
     NO_H0,
     REVERSED,
-    SECOND,
     TRANSPOSED,
     Blocks,
     Gradients,

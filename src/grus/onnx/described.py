@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from grus.dialects.activation import Activation
+from grus.dialects.activation import SOFTPLUS
 from grus.dialects.conversion import example, rounding
 from grus.dialects.dialect import RNN_RELU, Dialect, Said, cell_of
 from grus.dialects.network import Network
-from grus.dialects.records_run import ONNX_WORDS
 from grus.errors import InputError
 from grus.onnx import model_proto
+from grus.onnx.forms import ROLES
 from grus.onnx.node import OUTPUTS, Node
 from grus.onnx.others import QUIET, runtime
 from grus.onnx.stored import INPUTS, attributes
@@ -33,16 +33,16 @@ def by_onnx(dialect: Dialect, said: Mapping[str, Any]) -> Said | None:
     kind, beside = said["class_name"], ("class_name", "node", "notes")
     node = Node.read(kind, "", {name: value for name, value in said.items() if name not in beside})
     form = node.forms[0]
-    relu = form.activations[0].name == "Relu"
+    relu = form.activations[0].name == "relu"
     if dialect.cell_name != cell_of(kind, form.linear_before_reset, relu):
         return None
     if form.input_forget:
         raise InputError(f"an {kind} node with input_forget=1, which ties two gates")
     if any(other != form for other in node.forms):
         raise InputError("two directions with different activations")
-    roles = ("candidate",) if kind == "RNN" else ("gates", "candidate", "output")
-    named = map(_activation, form.activations)
-    chosen: dict[str, Any] = dict(zip(roles, named, strict=False))
+    if any(one.name == SOFTPLUS for one in form.activations):
+        raise InputError("the activation 'Softplus', which no dialect here has")
+    chosen: dict[str, Any] = dict(zip(ROLES[kind], form.activations, strict=True))
     if dialect.cell_name == RNN_RELU:
         chosen = {}
     notes: tuple[str, ...] = said.get("notes", ())
@@ -113,12 +113,3 @@ def _by_runtime(node: Any, given: Mapping[str, Array]) -> list[Array] | None:
 def _by_attributes(node: Any, given: Mapping[str, Array]) -> list[Array]:
     found = Node.read(node.op_type, "", attributes(node)).run(given)
     return [found[name] for name in OUTPUTS[node.op_type]]
-
-
-def _activation(one: Any) -> Activation:
-    """A node's activation as the dialects' own, with the numbers that it takes."""
-    usual = ONNX_WORDS.get(one.name)
-    if usual is None:
-        raise InputError(f"the activation {one.name!r}, which no dialect here has")
-    taken = {number: getattr(one, number) for number in one.numbers}
-    return Activation(usual.name, **taken)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from grus.onnx.evaluator import Evaluator
 from grus.onnx.forms import Written, written
 from grus.onnx.graph import Graph
 from grus.onnx.modules import Given, given
-from grus.onnx.tensors import ORDER
+from grus.onnx.tensors import PACKINGS
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -76,35 +75,14 @@ def _tensors(network: Network, form: Written, layer: int) -> dict[str, Array]:
 
 
 def _direction(network: Network, form: Written, layer: int, direction: int) -> dict[str, Array]:
-    cell, weights = network.cell, network.layers[layer][direction]
-    pair = network.pairs[layer][direction] if network.pairs else None
-    size = network.hidden_size
-    zeros = np.zeros(size, network.dtype)
-
-    def blocks(family: str, stacked: Array) -> dict[str, Array]:
-        gates = cell.families[family]
-        parts = dict(zip(gates, np.split(stacked, len(gates)), strict=True))
-        return {g: -p if g in form.mirrored else p for g, p in parts.items()}
-
-    own = {family: blocks(family, array) for family, array in weights.items()}
-    first = blocks("b", pair[0]) if pair else own.get("b", {})
-    second = (blocks("b", pair[1]) if pair else {}) | own.get("d", {})
-    order = ORDER[form.form.kind]
-    bias = [first.get(g, zeros) for g in order] + [second.get(g, zeros) for g in order]
-    found = {
-        "W": _stack(order, own["W"]),
-        "R": _stack(order, own["U"]),
-        "B": np.concatenate(bias).astype(network.dtype),
-    }
-    if "p" in own:
-        found["P"] = np.concatenate([own["p"][g] for g in "iof"])
-    return found
-
-
-def _stack(order: str, blocks: Mapping[str, Array]) -> Array:
     # An LSTM with input_forget has no weights of f; ONNX keeps a place that it never reads.
-    like = next(iter(blocks.values()))
-    return np.concatenate([blocks.get(g, np.zeros_like(like)) for g in order])
+    single = {
+        weight: (-array if weight.gate in form.mirrored else array).astype(network.dtype)
+        for weight, array in network.blocks(layer, direction).items()
+    }
+    inputs = network.layers[layer][direction]["W"].shape[1]
+    packing = PACKINGS[form.form.kind, "d" in network.cell.families]
+    return packing.join(single, (network.hidden_size, inputs))
 
 
 STEPS, BATCH = 3, 3

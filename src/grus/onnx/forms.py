@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
+from typing import Any
 
-from grus.dialects.activation import Activation as Chosen, factor
+from grus.dialects.activation import EVERY, KINDS, USUAL, Activation, activated, factor
 from grus.dialects.network import Unrepresentable
-from grus.dialects.records_run import ONNX_WORDS
-from grus.equations import CELLS, Cell, Expr, Name, State, U, W, Weight, b, clip, d, x
-from grus.onnx.activations import KINDS, Activation, Equations
+from grus.equations import CELLS, Cell, Name, State, Weight, sigmoid, x
+from grus.errors import InputError
 
 h, c = State("h"), State("c")
 
@@ -30,82 +30,97 @@ class Form:
     input_forget: bool = False
     peepholes: bool = False
 
-    def argument(self, sum: Expr) -> Expr:
-        """A sum of products as an activation receives it."""
-        return sum if self.clip is None else clip(sum, self.clip)
 
-
-DEFAULTS = {"GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh"), "RNN": ("Tanh",)}
+ROLES = {"GRU": ("gates", "candidate"), "LSTM": ("gates", "candidate", "output"),
+         "RNN": ("candidate",)}  # fmt: skip
+"""The activations of a node in ONNX' order: f, g, h."""
+DEFAULTS = {
+    kind: tuple(KINDS[getattr(USUAL, role).name].onnx for role in roles)
+    for kind, roles in ROLES.items()
+}
 """The activations of a node that names none."""
+BASES = {("GRU", False): "gru_reset_before", ("GRU", True): "gru", ("LSTM", False): "lstm",
+         ("RNN", False): "rnn"}  # fmt: skip
+"""The operator, and whether its reset comes after the product -> the cell of the house."""
+NAMES = {kind.onnx.lower(): name for name, kind in EVERY.items() if kind.onnx}
+"""ONNX' names, which are read in any case -> the house's."""
+PEEPHOLES = "iof"
+"""The gates that see the cell state, in the order of the tensor P."""
+
+
+def activations(
+    names: Sequence[str], alphas: Sequence[float], betas: Sequence[float], where: str
+) -> tuple[Activation, ...]:
+    """The activations of a node: each takes the next alpha, the next beta, if it has one.
+
+    Raises InputError for a name that ONNX does not know, and for a number that is missing and has
+    no default.
+    """
+    left = {"alpha": iter(alphas), "beta": iter(betas)}
+    found = []
+    for word in names:
+        name = NAMES.get(word.lower())
+        if name is None:
+            known = ", ".join(EVERY[one].onnx for one in NAMES.values())
+            raise InputError(f"{where}: no activation is called {word[:100]!r}; ONNX has {known}")
+        kind, numbers = EVERY[name], dict[str, float]()
+        for which, values in left.items():
+            default = getattr(kind, which)
+            value = None if default is None else next(values, default if kind.defaults else None)
+            if value is not None:
+                numbers[which] = float(value)
+            elif default is not None:
+                raise InputError(
+                    f"{where}: {kind.onnx} needs a number in activation_{which}; it has no default"
+                )
+        found.append(Activation(name, **numbers))
+    return tuple(found)
+
+
+def attributes(form: Form, directions: int) -> dict[str, Any]:
+    """The attributes that differ from ONNX's defaults, and where the reset stands."""
+    found: dict[str, Any] = {"activations": [EVERY[a.name].onnx for a in form.activations]}
+    for number in ("alpha", "beta"):
+        every = (getattr(a, number) for a in form.activations)
+        found[f"activation_{number}"] = [value for value in every if value is not None]
+    found = {name: values * directions for name, values in found.items() if values}
+    if form.clip is not None:
+        found["clip"] = form.clip
+    if form.kind == "GRU":
+        found["linear_before_reset"] = int(form.linear_before_reset)
+    if form.input_forget:
+        found["input_forget"] = 1
+    return found
 
 
 @lru_cache(maxsize=256)
 def cell_of(form: Form) -> Cell:
     """The cell in house letters: gates r, z, n; i, f, g, o; h. Equal to `CELLS`' own, and run by
     the same kernel, where the node is the usual one."""
-    equations = {"GRU": _gru, "LSTM": _lstm, "RNN": _rnn}[form.kind](form)
-    return Cell(f"onnx_{form.kind.lower()}", tuple(equations))
+    chosen = dict(zip(ROLES[form.kind], form.activations, strict=True))
+    found = activated(_base(form), **chosen, clip=form.clip)
+    return Cell(f"onnx_{form.kind.lower()}", found.equations)
 
 
-def _gru(form: Form) -> Equations:
-    f, g = form.activations
-    gates = [(gate, form.argument(_sum(gate))) for gate in ("r", "z")]
-    found = [line for gate, sum in gates for line in f.equations(gate, sum)]
-    if form.linear_before_reset:
-        found.append(("m", U.n @ h + d.n))
-        candidate = W.n @ x + b.n + Name("r") * Name("m")
-    else:
-        candidate = W.n @ x + U.n @ (Name("r") * h) + b.n
-    found += g.equations("n", form.argument(candidate))
-    return [*found, ("h_next", Name("z") * h + (1 - Name("z")) * Name("n"))]
-
-
-def _lstm(form: Form) -> Equations:
-    f, g, out = form.activations
-    found = f.equations("i", form.argument(_peep(form, "i", c)))
+def _base(form: Form) -> Cell:
+    """The cell with the usual activations."""
+    if form.kind != "LSTM":
+        return CELLS[BASES[form.kind, form.linear_before_reset]]
+    equations = dict(CELLS["lstm"].equations)
+    if form.peepholes:  # each unit its own; o sees the new cell state
+        for gate, state in {"i": c, "f": c, "o": Name("c_next")}.items():
+            w, u, bias, p = (Weight(family, gate) for family in "WUbp")
+            equations[gate] = sigmoid(w @ x + u @ h + bias + p * state)
+        equations |= {name: equations.pop(name) for name in ("c_next", "o", "h_next")}
     if form.input_forget:
-        found.append(("f", 1 - Name("i")))
-    else:
-        found += f.equations("f", form.argument(_peep(form, "f", c)))
-    found += g.equations("g", form.argument(_sum("g")))
-    output = f.equations("o", form.argument(_peep(form, "o", Name("c_next"))))
-    state: Equations = [("c_next", Name("f") * c + Name("i") * Name("g"))]
-    # With peepholes o sees the new cell state; without, it stands where the house's LSTM has it.
-    found += [*state, *output] if form.peepholes else [*output, *state]
-    *before, (name, squashed) = out.equations("h_out", Name("c_next"))
-    if before:
-        return [*found, *before, (name, squashed), ("h_next", Name("o") * Name(name))]
-    return [*found, ("h_next", Name("o") * squashed)]
-
-
-def _rnn(form: Form) -> Equations:
-    (f,) = form.activations
-    return f.equations("h_next", form.argument(_sum("h")))
-
-
-def _sum(gate: str) -> Expr:
-    return Weight("W", gate) @ x + Weight("U", gate) @ h + Weight("b", gate)
-
-
-def _peep(form: Form, gate: str, state: Expr) -> Expr:
-    """With peepholes the gate sees the cell state too, each unit its own."""
-    return _sum(gate) + Weight("p", gate) * state if form.peepholes else _sum(gate)
+        equations["f"] = 1 - Name("i")
+    return Cell("lstm", tuple(equations.items()))
 
 
 MIRRORED = {"gru_admit": "gru", "gru_reset_before_admit": "gru_reset_before"}
 """The same cell with the other sense of z: sigmoid(-a) = 1 - sigmoid(a)."""
-
-
-OPERATORS = {
-    "gru": "GRU",
-    "gru_reset_before": "GRU",
-    "lstm": "LSTM",
-    "rnn": "RNN",
-    "rnn_relu": "RNN",
-}
+OPERATORS = {base: kind for (kind, _), base in BASES.items()} | {"rnn_relu": "RNN"}
 """The cells of the house -> the operator; activations aside."""
-NAMES = {known.name: word for word, known in ONNX_WORDS.items()}
-"""Activations of `grus.dialects.activation` -> ONNX's names."""
 
 
 @dataclass(frozen=True)
@@ -144,46 +159,28 @@ def _factored(cell: Cell) -> Written | None:
     base, chosen = parts.base.name, parts.activations
     mirrored = ("z",) if base in MIRRORED and chosen.gates.symmetric else ()
     kind = OPERATORS.get(MIRRORED[base] if mirrored else base)
-    wanted = {
-        "GRU": (chosen.gates, chosen.candidate),
-        "LSTM": (chosen.gates, chosen.candidate, chosen.output),
-        "RNN": (chosen.candidate,),
-    }
-    if kind is None or any(one.name not in {*NAMES, "linear"} for one in wanted[kind]):
+    wanted = [getattr(chosen, role) for role in ROLES[kind]] if kind else []
+    if not kind or any(not KINDS[one.name].onnx and one.name != "linear" for one in wanted):
         return None
     after = MIRRORED.get(base, base) == "gru"
-    activations = tuple(map(_in_onnx, wanted[kind]))
-    return Written(Form(kind, activations, clip=chosen.clip, linear_before_reset=after), mirrored)
-
-
-def _in_onnx(one: Chosen) -> Activation:
-    if one.name == "linear":
-        return Activation("Affine", 1.0, 0.0)
-    return Activation(NAMES[one.name], one.alpha or 0.0, one.beta or 0.0)
+    affine = [Activation("affine") if one.name == "linear" else one for one in wanted]
+    return Written(Form(kind, tuple(affine), clip=chosen.clip, linear_before_reset=after), mirrored)
 
 
 def _forms(cell: Cell) -> Iterator[Form]:
     """What could be meant: the operators of the cell's states, with every activation at its
     default numbers."""
-    usual = [
-        Activation(k.name, _number(k.alpha), _number(k.beta))
-        for k in KINDS.values()
-        if "required" not in (k.alpha, k.beta)
-    ]
+    usual = [Activation(name) for name in NAMES.values() if EVERY[name].defaults]
     kinds = ["LSTM"] if cell.states == ("h", "c") else ["GRU", "RNN"]
     for kind in kinds:
-        for chosen in product(usual, repeat=len(DEFAULTS[kind])):
+        for chosen in product(usual, repeat=len(ROLES[kind])):
             yield Form(kind, chosen)
             if kind == "GRU":
                 yield Form(kind, chosen, linear_before_reset=True)
     if kinds == ["LSTM"]:
-        plain = tuple(Activation(name) for name in DEFAULTS["LSTM"])
+        plain = activations(DEFAULTS["LSTM"], (), (), "")
         for forget, peep in ((True, False), (False, True), (True, True)):
             yield Form("LSTM", plain, input_forget=forget, peepholes=peep)
-
-
-def _number(default: float | str | None) -> float:
-    return default if isinstance(default, float) else 0.0
 
 
 def _nearest(cell: Cell) -> str:

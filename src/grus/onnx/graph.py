@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from grus.onnx import model_proto
-from grus.onnx.forms import Written
+from grus.onnx.forms import Written, attributes
 from grus.onnx.modules import Given
 from grus.onnx.stored import INPUTS
 
@@ -100,7 +100,7 @@ class Graph:
             outputs,
             direction="bidirectional" if two else single,
             hidden_size=self.network.hidden_size,
-            **attributes(written, 2 if two else 1),
+            **attributes(form, 2 if two else 1),
         )
         last = k == len(self.network.layers) - 1
         plain = not (self.batch_first or self.turned)
@@ -157,21 +157,3 @@ def _trimmed(names: list[str]) -> list[str]:
     while names and not names[-1]:
         names.pop()
     return names
-
-
-def attributes(written: Written, directions: int) -> dict[str, Any]:
-    """The attributes that differ from ONNX's defaults, and where the reset stands."""
-    form = written.form
-    found: dict[str, Any] = {"activations": [a.name for a in form.activations] * directions}
-    takes = [a for a in form.activations if a.numbers]
-    if takes:
-        found["activation_alpha"] = [a.alpha for a in takes if "alpha" in a.numbers] * directions
-        found["activation_beta"] = [a.beta for a in takes if "beta" in a.numbers] * directions
-    found = {name: value for name, value in found.items() if value}
-    if form.clip is not None:
-        found["clip"] = form.clip
-    if form.kind == "GRU":
-        found["linear_before_reset"] = int(form.linear_before_reset)
-    if form.input_forget:
-        found["input_forget"] = 1
-    return found

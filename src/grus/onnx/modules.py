@@ -100,10 +100,4 @@ def _row(
     own = {name.removesuffix(end): t for name, t in tensors.items() if name.endswith(end)}
     dtype = next(iter(own.values())).dtype
     weights = record.families(own, size, lambda n: np.zeros(n, dtype), np.concatenate)
-    if "bias_hh" not in own or "bias_ih" not in own:
-        return weights, None
-    inner = record.cell.families.get("d", ())
-    blocks = dict(zip(record.gates_hh, np.split(own["bias_hh"], len(record.gates_hh)), strict=True))
-    zeros = np.zeros(size, dtype)
-    second = [zeros if g in inner else blocks.get(g, zeros) for g in record.cell.families["b"]]
-    return weights, (own["bias_ih"], np.concatenate(second))
+    return weights, record.pair(own, size)

@@ -13,8 +13,7 @@ from grus.equations import Cell
 from grus.errors import InputError
 from grus.kernels import UnsupportedCellError, make_plan
 from grus.kernels.backend import backend
-from grus.onnx.activations import activations
-from grus.onnx.forms import DEFAULTS, Form, cell_of
+from grus.onnx.forms import DEFAULTS, Form, activations, cell_of
 from grus.onnx.tensors import Shape, check, families
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -10,24 +10,22 @@ import numpy as np
 
 from grus.arguments import check_lengths
 from grus.dialects import find
-from grus.dialects.packing import ADDED, parse
-from grus.equations import Cell, Weight
+from grus.dialects.packing import Packing, parse, stacked, weights
+from grus.equations import Cell
 from grus.errors import InputError
+from grus.onnx.forms import BASES, PEEPHOLES
 from grus.onnx.stored import INPUTS
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-RECORDS = {
-    ("GRU", False): find("onnx_reset_before"),
-    ("GRU", True): find("onnx_reset_after"),
-    ("LSTM", False): find("onnx_lstm"),
-    ("RNN", False): find("onnx_rnn"),
-}
+RECORDS = {key: find("onnx", base) for key, base in BASES.items()}
 """The operator, and whether its candidate has an inner bias -> what its tensors hold."""
 ORDER = {kind: "".join(record.order) for (kind, _), record in RECORDS.items()}
 """The blocks of W, of R and of each half of B, in the letters of the house."""
-PEEPHOLES = "iof"
-PEEPHOLE = parse("P", f"p.{PEEPHOLES}")
+PACKINGS = {
+    key: Packing((*record.tensors, parse("P", f"p.{PEEPHOLES}"))) for key, record in RECORDS.items()
+}
+"""The same with an LSTM's peepholes, which no dialect of weights has."""
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -124,15 +122,6 @@ def families(kind: str, cell: Cell, tensors: Mapping[str, Array]) -> dict[str, A
     Of a gate's two biases only the sum counts, except for the inner bias d of the cell that
     resets after the product. Without B the biases are zero.
     """
-    hidden, inputs = tensors["R"].shape[1], tensors["W"].shape[1]
-    single: dict[Weight, Array] = {}
-    for one in (*RECORDS[kind, "d" in cell.families].tensors, PEEPHOLE):
-        if one.name in tensors:
-            single |= one.cut(tensors[one.name], hidden, inputs, columns=False)
-    for weight in [weight for weight in single if weight.family == ADDED]:
-        single[Weight("b", weight.gate)] = single[Weight("b", weight.gate)] + single[weight]
-    zeros = np.zeros(hidden, tensors["R"].dtype)
-    return {
-        family: np.concatenate([single.get(Weight(family, gate), zeros) for gate in gates])
-        for family, gates in cell.families.items()
-    }
+    sizes = tensors["R"].shape[1], tensors["W"].shape[1]
+    single = PACKINGS[kind, "d" in cell.families].cut(tensors, sizes)
+    return stacked(cell, weights(cell, single, sizes[0]))
