@@ -187,7 +187,8 @@ def lay_out(
 
 
 def _chunk(steps: int, rows: int, step_bytes: int, ahead: int) -> int:
-    """Steps whose hoisted products stay in the cache; enough of them to fill row tiles."""
+    """Steps whose hoisted products stay in the cache; enough of them to fill row tiles, which are
+    at most eight rows (`machine.ROW_TILES`)."""
     if not step_bytes:
         return max(steps, 1)
     fits = max(1, ahead // step_bytes)

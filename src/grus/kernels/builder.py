@@ -9,10 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from grus.kernels import (
-    loops,
-    loops_text,  # noqa: F401  gives programs their text
-)
+import grus.kernels.loops_text  # noqa: F401  gives programs their text
+from grus.kernels import loops
 from grus.kernels.argument_block import (
     MOVED,
     MOVING,

@@ -7,7 +7,6 @@ and torch call alike, and a call costs little more than its block.
 from __future__ import annotations
 
 import array
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -46,13 +45,15 @@ class Kernel:
     def __init__(
         self,
         cell: Cell,
-        target: Target,
+        dtype: DType,
         stores: tuple[str, ...],
         sums: tuple[str, ...],
         stacked_as: Cell,
-        variant: Variant = DENSE,
+        variant: Variant,
+        openmp: bool,
     ) -> None:
-        target = replace(target, narrow=variant.narrow)
+        del openmp  # part of the key: torch may be imported after a first call without it
+        target = Target(jit.host(), dtype, variant.narrow)
         self.target, self.sums, self.variant = target, sums, variant
         self.plan: Plan = make_plan(cell)
         self.names = CellSlots(self.plan, stores, variant).names
@@ -155,18 +156,7 @@ class Launcher:
         return frame, block, offsets
 
 
-@lru_cache(maxsize=256)
-def _kernel(
-    cell: Cell,
-    dtype: DType,
-    stores: tuple[str, ...],
-    sums: tuple[str, ...],
-    stacked_as: Cell,
-    variant: Variant,
-    openmp: bool,
-) -> Kernel:
-    del openmp  # part of the key: torch may be imported after a first call without it
-    return Kernel(cell, Target(jit.host(), dtype), stores, sums, stacked_as, variant)
+_kernel = lru_cache(maxsize=256)(Kernel)
 
 
 def kernel(

@@ -169,6 +169,8 @@ def declaration(line: str) -> str:
 
 TEAM = ("omp_get_thread_num", "omp_get_num_threads")
 SPINS = 4096
+"""Pauses before a waiting thread yields: far more than a meeting takes whose threads all run, far
+fewer than a time slice, for one that the system has set aside."""
 LINE = 64
 
 

@@ -4,14 +4,11 @@ A `Program` is functions; a function is statements: `Let` (a value of an operati
 effect), `For`, `If`. Every value has a type and one definition. Integers are 64 bits wide where
 nothing else is written; comparisons give bits, one for each lane of a vector.
 
-    value = operation ...     add sub mul div rem fma neg sqrt abs copysign · and or xor shl shr ·
-                              less at_most more at_least equal differ below nan · select ·
-                              splat first shuffle bits convert · address at ·
-                              local load take · round_pairs dot_pairs
+    value = operation ...     add mul fma · less · select · splat shuffle · at · load take · ...
     effect ...                store copy · call parallel · barrier post await
 
-`operations` has the types that each takes; `to_llvm` prints them. Types and names are checked
-where a statement is made, calls where a program is.
+`operations` lists all, with the types that each takes; `to_llvm` prints them. Types and names are
+checked where a statement is made, calls where a program is.
 """
 
 from __future__ import annotations

@@ -15,10 +15,12 @@ from grus.kernels.builder import Builder
 from grus.kernels.loops import Argument, Value
 from grus.kernels.machine import Target
 
+# These shapes give 185 to 207 GFLOP/s on two Zen 4 cores where torch.mm gives 107 to 181 (3,200
+# steps and rows, 128 to 1,024 units); packing with a mask for each vector gave 155 to 185.
 DEPTH = 256
 """Numbers along k in a block."""
 PANELS_B, PANELS_A = 32, 8
-"""Vectors of columns of B, and of rows of A, in a block."""
+"""Vectors of columns of B, and of rows of A, in a block: B's take half a megabyte of the cache."""
 WIDTHS = (3, 2, 1)
 """Vectors of columns in a tile."""
 FIELDS = ("a", "a.k", "a.i", "b", "b.k", "c", "c.i", "columns", "depth", "adds")

@@ -14,7 +14,8 @@ from grus.kernels.plan import ONE, Plan
 from grus.kernels.tile import EquationsTile, StageTile, hoisted_tiles
 
 ELEMENTWISE_TILES = ((1, (2, 1)),)
-"""A stage without products has nothing to share between rows."""
+"""A stage without products has nothing to share between rows: going along them took 8 % off the
+backward loop at 32 rows of 128 units; three vectors were no faster than two."""
 SHAPED = "r0, r1, rows, j0, j1, width"
 """A range, and the shape of the tiles that cover it."""
 

@@ -18,6 +18,8 @@ from grus.kernels.functions import compute
 from grus.kernels.loops import Argument, Value
 from grus.kernels.plan import ONE, Chain
 
+# Equations printed into every tile were 65 of the 246 ms that a GRU took to compile, called from
+# the large ones they are 5. Small tiles would feel the call, of more vectors than two none did.
 MOST_PRINTED = 2
 BUFFERS = {Input: ("mask", ""), State: ("state", "cur"), Name: ("row", "cur")}
 """Where leaves stand: masks that were drawn, states, values; and in which half."""
