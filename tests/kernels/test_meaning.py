@@ -13,10 +13,12 @@ from agreement import draw
 from cells import ALL_CELLS
 from evaluated import caches, evaluated
 from grus import kernels, runtime
-from grus.equations import Cell
+from grus.equations import Apply, Cell, b, p
+from grus.equations.operators import OPERATORS
 from grus.equations.regularised import recurrent_dropout, zoneout
 from grus.kernels import PLAIN, Steps, call, jit, split, terms, threads
 from grus.kernels.builder import SlotBuilder
+from grus.kernels.functions import SPELLINGS
 from grus.kernels.jit import host_features
 from grus.kernels.loops import Block, Do, For, If, LoopError, Program
 from grus.kernels.machine import AVX2, NEON, Machine
@@ -233,3 +235,27 @@ def test_another_machine_has_the_bits_of_this_one(machine: Machine) -> None:
     compiled = results(ALL_CELLS["gru"], SMALL)
     with evaluated(machine):
         same(results(ALL_CELLS["gru"], SMALL), compiled)
+
+
+def samples(dtype: str, seed: int) -> Array:
+    """Numbers of any bits, moderate ones and ends of ranges."""
+    rng = np.random.default_rng(seed)
+    ends = [0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0, -87.5, 88.5, -708.5, 709.5]
+    moderate = np.concatenate([ends, rng.normal(0, 8, 150)]).astype(dtype)
+    any_bits = np.frombuffer(rng.bytes(150 * np.dtype(dtype).itemsize), dtype)
+    return rng.permutation(np.concatenate([moderate, any_bits]))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("operator", SPELLINGS)
+def test_each_operator_has_the_bits_of_the_machine(operator: str, dtype: str) -> None:
+    arguments = (b.h, p.h)[: OPERATORS[operator].arity]
+    cell = Cell("applied", (("h_next", Apply(operator, arguments)),), "")
+    weights = {family: samples(dtype, k) for k, family in enumerate(cell.families)}
+    x = np.zeros((1, 1, 1), dtype)
+    compiled = runtime.run(cell, weights, x).output
+    with evaluated():
+        evaluation = runtime.run(cell, weights, x).output
+    number = ~np.isnan(compiled)  # which NaN it is nobody promises
+    assert (np.isnan(evaluation) == ~number).all()
+    same([evaluation[number]], [compiled[number]])
