@@ -7,6 +7,7 @@ error bound is carried through the steps by the same rules, from the values that
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -16,7 +17,7 @@ import bounds
 from bounds import UNITS, Bounded, bound, exact
 from grus import kernels, runtime
 from grus.equations import Cell, Expr, Input, Name, State, Weight
-from grus.kernels.layout import axis_sizes, views
+from grus.kernels.layout import axis_sizes
 from grus.reference import split
 
 Array = np.ndarray
@@ -72,8 +73,13 @@ class Run:
 
     @property
     def kept(self) -> dict[str, Array]:
-        p = self.problem
-        return {**views(p.cell, self.saved, p.x.shape, p.size), p.cell.output: self.output}
+        p, layout, first = self.problem, kernels.layout(self.problem.cell), 0
+        kept = {p.cell.output: self.output}
+        for name in layout.saved:
+            shape = (*p.x.shape[:2], p.size[layout.axes[name]])
+            kept[name] = self.saved[first : first + math.prod(shape)].reshape(shape)
+            first += math.prod(shape)
+        return kept
 
     def read(self, state: str) -> Array:
         """The state as each step found it, [time, batch, hidden]."""

@@ -82,6 +82,7 @@ PRODUCTS = (
     CODE.split("def call(", maxsplit=1)[0]
     + """
 from grus.kernels import matrices, terms
+from products import matmul
 
 def scratch(size):
     "Memory for packing that ends where it must not be left."
@@ -95,9 +96,9 @@ for dtype in ("float32", "float64"):
         for at_end in (True, False):
             a, b, c = (fenced(np.ones(shape, dtype), at_end)
                        for shape in ((depth, rows), (depth, columns), (rows, columns)))
-            terms.matmul(a.T, b, c)
+            matmul(a.T, b, c)
             assert (c == depth).all()
-            terms.matmul(fenced(np.ones((rows, depth), dtype), at_end), b, c, adds=True)
+            matmul(fenced(np.ones((rows, depth), dtype), at_end), b, c, adds=True)
             assert (c == 2 * depth).all()
 print("done")
 """

@@ -23,6 +23,7 @@ from grus.kernels.jit import host_features
 from grus.kernels.loops import Block, Do, For, If, LoopError, Program
 from grus.kernels.machine import AVX2, NEON, Machine
 from grus.kernels.program import cell_program
+from products import matmul
 
 Array = np.ndarray
 CELLS = [name for name in ALL_CELLS if name != "zoneout"]  # a mask per sequence: no kernels
@@ -166,7 +167,7 @@ def test_long_products_are_evaluated_block_by_block(dtype: str, size: tuple[int,
         results = []
         for left in (a.T, np.ascontiguousarray(a.T)):  # packed, and read where it stands
             results.append(np.ones((rows, columns), dtype))
-            terms.matmul(left, b, results[-1], adds=True)
+            matmul(left, b, results[-1], adds=True)
         return results
 
     compiled = run()

@@ -13,7 +13,8 @@ from grus.kernels.jit import compiled
 from grus.kernels.loops import Program
 from grus.kernels.loops_text import parse
 from grus.kernels.machine import Target
-from grus.kernels.terms import Term, Terms, loops, matmul
+from grus.kernels.terms import Term, Terms, loops
+from products import matmul
 
 both = pytest.mark.parametrize("dtype", ["float32", "float64"])
 SIZES = [(1, 1, 1), (3, 5, 2), (4, 16, 1), (2, 17, 7), (5, 33, 3), (24, 8, 1), (0, 4, 2), (2, 0, 3)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -90,24 +89,6 @@ def saved_size(
     valid = shape[0] * shape[1] if steps.lengths is None else int(steps.lengths.sum())
     kept = layout(cell)
     return valid * sum(axes[kept.axes[name]] for name in kept.saved)
-
-
-def views(
-    cell: Cell,
-    saved: Array,
-    shape: tuple[int, ...],
-    axes: Mapping[str, int],
-    steps: Steps = PLAIN,
-) -> dict[str, Array]:
-    """The kept values by name: [time, batch, axis], or [valid steps, axis] with lengths."""
-    lead = tuple(shape[:2]) if steps.lengths is None else (int(steps.lengths.sum()),)
-    kept, arrays, first = layout(cell), {}, 0
-    for name in kept.saved:
-        size = axes[kept.axes[name]]
-        length = math.prod(lead) * size
-        arrays[name] = saved[first : first + length].reshape(*lead, size)
-        first += length
-    return arrays
 
 
 def axis_sizes(

@@ -14,7 +14,6 @@ from typing import Any, cast
 
 import numpy as np
 
-from grus.errors import InputError
 from grus.kernels import jit, matrices, threads
 from grus.kernels.argument_block import Slots
 from grus.kernels.builder import SlotBuilder
@@ -112,25 +111,6 @@ class Terms:
         memory, block[1] = take(self.scratch * team)
         self.program.call(block.buffer_info()[0])
         give(memory)
-
-
-def matmul(
-    a: Array, b: Array, out: Array, *, adds: bool = False, most_threads: int | None = None
-) -> None:
-    """out = a @ b, or that added to it, for matrices of one dtype whose last axes, or a's first,
-    are contiguous."""
-    (rows, depth), columns, item = a.shape, b.shape[1], a.itemsize
-    if b.shape != (depth, columns) or out.shape != (rows, columns):
-        raise InputError(f"no product is {a.shape} @ {b.shape} into {out.shape}")
-    if not a.dtype == b.dtype == out.dtype:
-        raise InputError(f"a product of {a.dtype} and {b.dtype} into {out.dtype}: one is needed")
-    apart = columns > 1 and rows
-    if apart and (out.strides[1] != item or (depth and b.strides[1] != item)):
-        raise InputError("the last axes of a product's right side and result must be contiguous")
-    places = [address(m) for m in (a, b, out)]
-    left, right = (0, 0, a.strides[1], a.strides[0]), (1, 0, b.strides[0], 0)
-    term = Term(left, right, (2, 0, out.strides[0]), (rows, columns, depth), adds)
-    Terms(cast("DType", a.dtype.name), [term])(places, most_threads)
 
 
 def loops(target: Target) -> Program:
