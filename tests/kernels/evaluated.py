@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from grus.kernels import call, jit
+from grus.kernels.evaluation import Evaluation, Thread
 from grus.kernels.loops_text import parse
 from grus.kernels.machine import Machine
-from grus.kernels.meaning import Meaning, Thread
 from grus.runtime import arrays
 
 CACHED = ((call, "_kernel"), (jit, "_compiled"), (arrays, "forwards"), (arrays, "backwards"))
@@ -40,7 +40,7 @@ def evaluated(
     with pytest.MonkeyPatch.context() as patch:
         for cache, kept in zip(CACHED, remembered or caches(), strict=True):
             patch.setattr(*cache, kept)
-        patch.setattr(jit, "executable", lambda loops, _: Meaning(parse(str(loops))))
+        patch.setattr(jit, "executable", lambda loops, _: Evaluation(parse(str(loops))))
         if machine:
             patch.setattr(jit, "host", lambda: machine)
         patch.setattr(Thread, "parallel", counted)

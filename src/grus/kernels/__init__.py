@@ -1,7 +1,8 @@
 """What a cell runs as: stages, LLVM text, machine code in memory, threads.
 
 In: a cell. Out: compiled programs, and how their calls are laid out. Imports equations, gradients
-and numpy; `jit.py` alone imports llvmlite. Needs no torch.
+and numpy; `jit.py` alone imports llvmlite. Needs no torch. tanh is in `functions`, the barrier in
+`llvm_spelling`, what a reset does in `lengths_resets`; docs/architecture.md has the way through.
 """
 
 from grus.kernels.argument_block import DENSE, Clear, Frame, Sizes, Variant

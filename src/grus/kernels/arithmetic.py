@@ -128,8 +128,8 @@ EITHER |= {"first": op.itemgetter(0), "address": lambda a: a}
 def meaning(form: Form) -> Meaning:
     """What gives the value of an operation."""
     name, of, type_ = form.operation, form.of, form.type
-    if name in MADE:
-        return MADE[name](form)
+    if name in BY_FORM:
+        return BY_FORM[name](form)
     if name in EITHER:
         return EITHER[name]
     floats = of.kind in ("float32", "float64")
@@ -160,7 +160,7 @@ def _shr(form: Form) -> Meaning:
     return lambda a, b: (_unsigned(a, form.of) >> _unsigned(b, form.of)).view(dtype_of(form.of))
 
 
-MADE: dict[str, Callable[[Form], Meaning]] = {
+BY_FORM: dict[str, Callable[[Form], Meaning]] = {
     "select": _select,
     "shuffle": _shuffle,
     "convert": _convert,

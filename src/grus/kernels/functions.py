@@ -240,10 +240,8 @@ def _pick(relation: str) -> Spelling:
 
 
 SPELLINGS: dict[str, Spelling] = {
-    "add": _binary("add"),
-    "sub": _binary("sub"),
-    "mul": _binary("mul"),
-    "div": _binary("div"),
+    **{name: _binary(name) for name in ("add", "sub", "mul", "div")},
+    "sqrt": _unary("sqrt"),
     "neg": _neg,
     "sigmoid": sigmoid,
     "tanh": tanh,
@@ -251,7 +249,6 @@ SPELLINGS: dict[str, Spelling] = {
     "exp": exp,
     "log": log,
     "softplus": softplus,
-    "sqrt": _unary("sqrt"),
     "positive": _positive,
     "minimum": _pick("less"),
     "maximum": _pick("more"),

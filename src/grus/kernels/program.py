@@ -4,7 +4,7 @@ tiles with tile functions, the time loop over its stages, and the threads around
 from __future__ import annotations
 
 from grus.equations import Name, State
-from grus.kernels import lengths_resets, masks, means
+from grus.kernels import lengths_resets, masks, row_means
 from grus.kernels.argument_block import DENSE, Variant
 from grus.kernels.builder import SPAN, Module, Range, SlotBuilder
 from grus.kernels.loops import Argument, Program, Reference, Value
@@ -112,12 +112,12 @@ def _stage_tiles(module: Module) -> None:
 
 def _numbers(module: Module, at: int) -> None:
     """The same for numbers: whole rows, whatever the tiles."""
-    for rows in means.ROWS:
-        means.NumbersTile(module, at, rows)
+    for rows in row_means.ROWS:
+        row_means.NumbersTile(module, at, rows)
     f = module.function(f"stage{at}", SPAN)
     first: Argument
     first, end, *_ = f.rest
-    for rows in means.ROWS:
+    for rows in row_means.ROWS:
         last = f.cover(first, end, rows)
         with f.each(first, last, rows) as r:
             f.call(f"stage{at}.{rows}x1", f.ctx, r)

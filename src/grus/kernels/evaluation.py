@@ -42,7 +42,7 @@ Known = dict[Value, Any]
 GRAIN = 4
 """Bytes of memory that are watched together."""
 
-programs: dict[int, Meaning] = {}
+programs: dict[int, Evaluation] = {}
 """Programs by their addresses, as others call them."""
 
 
@@ -110,7 +110,7 @@ class Thread:
 
     def call(self, function: Any, arguments: Sequence[Any]) -> Running:
         """Run a function of this program, or another program."""
-        if isinstance(function, Meaning):
+        if isinstance(function, Evaluation):
             yield from Thread(function.program, self.number, self.watch).call(
                 function.program.by_name["run"], arguments
             )
@@ -323,7 +323,7 @@ def _number(number: Any, type_: Type) -> Any:
     return number if type_.kind in ("float32", "float64") else int(number)
 
 
-class Meaning:
+class Evaluation:
     """A program to be called as compiled code is: with the address of its block."""
 
     def __init__(self, program: Program) -> None:
