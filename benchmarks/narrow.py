@@ -20,7 +20,7 @@ from torch.nn import functional
 import grus
 from grus.kernels.steps import Narrow
 from grus.models.batches import split
-from grus.models.evaluate import bits
+from grus.models.evaluation import bits
 from grus_benchmarks.turns import measure
 
 KINDS: tuple[Narrow, ...] = ("", "weights", "products")
@@ -65,7 +65,7 @@ def report(name: str, calls: dict[str, Callable[[], object]], blocks: int) -> No
 def score(run: Path, length: int) -> None:
     """Bits per character of the held-out text, by option."""
     from grus.models.checkpoint import load
-    from grus.models.text import read
+    from grus.models.corpus import read
 
     checkpoint = load(run / "best.safetensors")
     model, every = checkpoint.model(), torch.from_numpy(read(checkpoint.source).ids)

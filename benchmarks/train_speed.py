@@ -18,10 +18,10 @@ import torch
 from torch import nn
 
 from grus.equations import cell
-from grus.models import run as runs, text
+from grus.models import corpus, run as runs
+from grus.models.corpus import Architecture
 from grus.models.run import Run
 from grus.models.settings import Settings
-from grus.models.text import Architecture
 from grus.models.train import characters_per_second
 
 LAYERS = {"grus": None, "torch.nn.GRU": nn.GRU}
@@ -30,8 +30,8 @@ WARM_UP = 5
 
 def start(options: argparse.Namespace, folder: Path) -> dict[str, Run]:
     """One run for each layer, a few steps old."""
-    source = text.Source(str(options.file))
-    read = text.read(source)
+    source = corpus.Source(str(options.file))
+    read = corpus.read(source)
     shape = Architecture(
         cell("gru"), read.vocabulary, hidden=options.hidden, embedding=options.embedding
     )

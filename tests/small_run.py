@@ -9,10 +9,10 @@ from typing import Any
 from torch import Tensor
 
 from grus.equations import cell as find_cell
-from grus.models import run as runs, text
+from grus.models import corpus, run as runs
+from grus.models.corpus import Architecture
 from grus.models.run import Metrics, Run
 from grus.models.settings import Settings
-from grus.models.text import Architecture
 from grus.models.train import train
 
 PROSE = "the quick brown fox jumps over the lazy dog; pack my box with five dozen jugs. " * 8
@@ -41,8 +41,8 @@ def prose_file(folder: Path) -> Path:
 
 def start(folder: Path, settings: Settings = SETTINGS, **model: Any) -> Run:
     """A new run in ``folder``/run on the prose, 12 hidden units unless said otherwise."""
-    source = text.Source(str(prose_file(folder)))
-    read = text.read(source)
+    source = corpus.Source(str(prose_file(folder)))
+    read = corpus.read(source)
     sizes: dict[str, Any] = {"hidden": 12, "embedding": 6, **model}
     cell = find_cell(sizes.pop("cell", "gru"))
     return runs.start(

@@ -29,16 +29,16 @@ import grus  # noqa: E402
 from grus import pictures  # noqa: E402
 from grus.cli.main import run as run_command  # noqa: E402
 from grus.comparison.contestants import Contestant  # noqa: E402
-from grus.comparison.run import step_seconds  # noqa: E402
-from grus.comparison.tasks import TaskCourse  # noqa: E402
+from grus.comparison.courses import TaskCourse  # noqa: E402
+from grus.comparison.trials import step_seconds  # noqa: E402
 from grus.equations import CELLS  # noqa: E402
 from grus.layers.held import hold_layer  # noqa: E402
 from grus.models import run as runs  # noqa: E402
-from grus.models.evaluate import sample  # noqa: E402
+from grus.models.evaluation import sample  # noqa: E402
 from grus.models.language import hold_model  # noqa: E402
 from grus.models.settings import Settings  # noqa: E402
 from grus.models.tasks import Adding  # noqa: E402
-from grus.page.network import from_model, small_model  # noqa: E402
+from grus.page.character_network import from_model, small_model  # noqa: E402
 from grus.page.server import application  # noqa: E402
 from grus.page.session import Session, parse  # noqa: E402
 from grus.traces.flow import gradient_flow  # noqa: E402

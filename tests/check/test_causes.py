@@ -9,7 +9,7 @@ import pytest
 from looped_gru import MISTAKES, make
 
 from grus.check import Answer, Backend, Case, Judge, answer, cases, check, failed, report
-from grus.check.judge import SEARCHED, Response, bound, off_by
+from grus.check.causes import SEARCHED, Response, bound, off_by
 from grus.dialects.activation import activated
 from grus.equations import CELLS, Cell, CellError, text
 from grus.mistakes import Mistake

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from grus.check import Answer, cases, failed, from_answers, report
-from grus.check.backend import read_answers, write_vectors
+from grus.check.answers import read_answers, write_vectors
 from grus.equations import CELLS
 from grus.errors import InputError
 

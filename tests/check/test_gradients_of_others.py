@@ -10,7 +10,7 @@ from looped_gru import make
 
 from grus.check import Backend, Case, cases, check, failed
 from grus.check.cases import again
-from grus.check.judge import Judge, Response
+from grus.check.causes import Judge, Response
 from grus.equations import CELLS
 from grus.mistakes import Mistake
 from grus.mistakes.meaning import answer, gradients

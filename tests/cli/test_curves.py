@@ -11,7 +11,7 @@ import pytest
 
 from grus import pictures
 from grus.cli.main import run
-from grus.models.storage import read_metrics
+from grus.models.run_files import read_metrics
 from small_run import SETTINGS, finish, start
 
 pytest.importorskip("matplotlib")

@@ -10,12 +10,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from grus.cli import train as command
+from grus.cli import training as command
 from grus.cli.main import run
-from grus.models import checkpoint, run as runs, text
-from grus.models.evaluate import sample
+from grus.models import checkpoint, corpus, run as runs
+from grus.models.corpus import Architecture
+from grus.models.evaluation import sample
 from grus.models.settings import Settings
-from grus.models.text import Architecture
 from small_run import finish, start
 
 GRUS = [sys.executable, "-c", "from grus.cli.main import run; run()"]
@@ -113,8 +113,8 @@ def test_a_byte_model_writes_bytes(
     """The prompt goes in as UTF-8 and comes out as it was."""
     file = tmp_path / "bytes"
     file.write_bytes("é und è und ".encode() * 40)
-    source = text.Source(str(file), unit="byte")
-    read = text.read(source)
+    source = corpus.Source(str(file), unit="byte")
+    read = corpus.read(source)
     model = Architecture(checkpoint.Cell.parse(RNN), read.vocabulary, hidden=8, embedding=4)
     settings = Settings(seq_len=5, batch=4, steps=200, lr=0.03)
     finish(runs.start(tmp_path / "run", source, read, model, settings))

@@ -8,7 +8,7 @@ import pytest
 
 from diagrams import read
 from grus.cli.main import run
-from grus.cli.show import STAGES
+from grus.cli.show_cell import STAGES
 from grus.equations import CELLS, KNOWN_AS, Cell
 from grus.gradients import backward
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from grus.cli import train as command
+from grus.cli import training as command
 from grus.cli.main import run
 from grus.models import run as runs
 from grus.models.checkpoint import load

@@ -16,7 +16,7 @@ from grus.comparison.contestants import (
     remembering,
     step_cost,
 )
-from grus.comparison.tasks import TaskCourse
+from grus.comparison.courses import TaskCourse
 from grus.equations import CELLS, Cell
 from grus.errors import InputError
 from grus.models.settings import Settings

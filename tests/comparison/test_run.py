@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from grus.comparison.contestants import contestants
-from grus.comparison.run import (
+from grus.comparison.courses import Course, TaskCourse, TextCourse
+from grus.comparison.trials import (
     Outcome,
     Trial,
     announcement,
@@ -21,12 +22,11 @@ from grus.comparison.run import (
     sized,
     step_seconds,
 )
-from grus.comparison.table import as_json, draw_curves, table
-from grus.comparison.tasks import Course, TaskCourse, TextCourse
+from grus.comparison.verdict import as_json, draw_curves, table
 from grus.errors import InputError
+from grus.models.corpus import Source, read
 from grus.models.settings import Settings
 from grus.models.tasks import Adding, Copying
-from grus.models.text import Source, read
 from small_run import prose_file
 
 QUICK: dict[str, Any] = {"batch": 4, "lr": 0.01, "dropout": 0.0, "report_every": 5, "seq_len": 5}

@@ -9,9 +9,9 @@ from math import inf
 import pytest
 
 from grus.comparison.contestants import Contestant
-from grus.comparison.run import Outcome, Trial
-from grus.comparison.table import as_json, short, table, trial_line
-from grus.comparison.tasks import TaskCourse
+from grus.comparison.courses import TaskCourse
+from grus.comparison.trials import Outcome, Trial
+from grus.comparison.verdict import as_json, short, table, trial_line
 from grus.equations import CELLS
 from grus.models.settings import Settings
 from grus.models.tasks import Adding

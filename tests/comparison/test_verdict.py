@@ -7,7 +7,7 @@ from math import comb, inf
 
 import pytest
 
-from grus.comparison.table import failing, solved, verdict
+from grus.comparison.verdict import failing, solved, verdict
 
 LOW, HIGH = [1.0, 1.1, 1.2, 1.3, 1.4], [1.5, 1.6, 1.7, 1.8, 1.9]
 

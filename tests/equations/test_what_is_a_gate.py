@@ -34,7 +34,7 @@ def test_a_cell_has_its_gates_everywhere(cell: Cell, names: tuple[str, ...]) -> 
 
 
 def test_the_page_offers_the_gates_of_a_hard_sigmoid_to_be_held() -> None:
-    from grus.page.network import CharacterNetwork
+    from grus.page.character_network import CharacterNetwork
 
     network = object.__new__(CharacterNetwork)
     object.__setattr__(network, "cell", HARD)

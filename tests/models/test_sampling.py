@@ -12,9 +12,9 @@ from torch import Tensor
 
 from grus.equations import CELLS
 from grus.errors import InputError
-from grus.models.evaluate import mean_loss, sample
+from grus.models.corpus import Architecture, Vocabulary
+from grus.models.evaluation import mean_loss, sample
 from grus.models.language import LanguageModel, State, hold_model
-from grus.models.text import Architecture, Vocabulary
 from small_run import PROSE, SETTINGS, finish, start
 
 

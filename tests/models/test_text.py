@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from grus.errors import InputError
-from grus.models.text import Source, Vocabulary, read
+from grus.models.corpus import Source, Vocabulary, read
 
 
 def write(folder: Path, content: bytes, name: str = "some.txt") -> str:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from grus.errors import InputError
-from grus.models import evaluate, run as runs
+from grus.models import evaluation, run as runs
 from grus.models.batches import IGNORED
 from grus.models.settings import Settings
 from grus.models.train import characters_per_second, learn
@@ -127,7 +127,7 @@ def test_the_best_model_is_kept_beside_the_last(tmp_path: Path) -> None:
     best, last = (runs.checkpoint.load(tmp_path / "run" / n) for n in (runs.BEST, runs.LAST))
     assert best.progress.step == last.progress.best_step == reports[at].step
     assert run.held_out is not None
-    measured = evaluate.bits(evaluate.mean_loss(best.model(), *run.held_out))
+    measured = evaluation.bits(evaluation.mean_loss(best.model(), *run.held_out))
     assert measured == pytest.approx(bits[at], rel=1e-6)
 
 
@@ -147,10 +147,10 @@ def test_validation_is_the_mean_surprise_however_it_is_cut(
     run.model.dropout = 0.9
     assert run.held_out is not None
     inputs, targets = run.held_out
-    whole = evaluate.mean_loss(run.model, inputs, targets)
+    whole = evaluation.mean_loss(run.model, inputs, targets)
     assert run.model.training
-    monkeypatch.setattr(evaluate, "MAX_SCORES", 1)
-    one_by_one = evaluate.mean_loss(run.model, inputs, targets)
+    monkeypatch.setattr(evaluation, "MAX_SCORES", 1)
+    one_by_one = evaluation.mean_loss(run.model, inputs, targets)
     # sums of some dozen float32 terms, grouped differently: some 1e-7 each
     assert one_by_one == pytest.approx(whole, rel=1e-5)
     with torch.no_grad():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from grus.equations import CELLS, Cell
-from grus.models.text import Vocabulary
-from grus.page.network import CharacterNetwork
+from grus.models.corpus import Vocabulary
+from grus.page.character_network import CharacterNetwork
 from grus.page.session import Session
 
 SYMBOLS = " abcdefghijklmnopqrstuvwxyz"

@@ -8,9 +8,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from grus.equations import CELLS  # noqa: E402
+from grus.models.corpus import Architecture, Vocabulary  # noqa: E402
 from grus.models.language import LanguageModel  # noqa: E402
-from grus.models.text import Architecture, Vocabulary  # noqa: E402
-from grus.page.network import TextReading, from_model, small_model  # noqa: E402
+from grus.page.character_network import TextReading, from_model, small_model  # noqa: E402
 
 pytestmark = pytest.mark.torch
 

@@ -7,7 +7,7 @@ import pytest
 from pages import network
 
 from grus.equations import CELLS
-from grus.page.network import TextReading
+from grus.page.character_network import TextReading
 from grus.reference import run
 
 

@@ -9,7 +9,7 @@ from pages import HIDDEN, network, session
 from grus.equations import CELLS, held_at, hold_weights
 from grus.errors import InputError
 from grus.page import notations
-from grus.page.network import TextReading
+from grus.page.character_network import TextReading
 from grus.page.session import MAX_TEXT, STEPS, Request, Session, parse
 from grus.reference import run
 

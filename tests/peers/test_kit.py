@@ -11,7 +11,7 @@ import pytest
 from grus_of_others import PEERS, Peer
 
 from grus.check import Backend, Judge, cases, check
-from grus.check.judge import Row
+from grus.check.causes import Row
 from grus.equations import CELLS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "check.md"

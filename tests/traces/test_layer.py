@@ -17,7 +17,7 @@ import grus  # noqa: E402
 from agreement import Problem, WrongKernelError  # noqa: E402
 from cells import ALL_CELLS  # noqa: E402
 from grus import InputError, runtime  # noqa: E402
-from grus.traces import Trace, layer as module, record  # noqa: E402
+from grus.traces import Trace, layer as module, recording  # noqa: E402
 from inside import Inside, check  # noqa: E402
 from test_agreement import KERNEL_CELLS  # noqa: E402
 
@@ -145,8 +145,8 @@ def test_no_value_depends_on_the_window_or_on_what_else_is_recorded(
     x, state = data(one)
     whole = grus.trace(one, x, state, values=everything(one), **arguments(cut))
     for window in (1, 2, 4, 7, 100):
-        monkeypatch.setattr(record, "SHORTEST", window)
-        monkeypatch.setattr(record, "WINDOW_BYTES", 0)
+        monkeypatch.setattr(recording, "SHORTEST", window)
+        monkeypatch.setattr(recording, "WINDOW_BYTES", 0)
         part = grus.trace(one, x, state, **asked, **arguments(cut))
         for name in part.names:
             want = whole[name][part.layers][:, part.directions][:, :, part.steps][..., part.units]
@@ -295,8 +295,8 @@ def _directions_swapped(patch: pytest.MonkeyPatch) -> None:
 
 
 def _windows_from_the_wrong_end(patch: pytest.MonkeyPatch) -> None:
-    right = record.windows
-    patch.setattr(record, "windows", lambda *a: list(right(*a))[::-1])
+    right = recording.windows
+    patch.setattr(recording, "windows", lambda *a: list(right(*a))[::-1])
 
 
 def _the_state_not_carried(patch: pytest.MonkeyPatch) -> None:
@@ -319,7 +319,7 @@ def _the_state_before_the_step(patch: pytest.MonkeyPatch) -> None:
 
 
 def _one_step_late(patch: pytest.MonkeyPatch) -> None:
-    run = record._LayerRun.run
+    run = recording._LayerRun.run
 
     def late(row, x, first, end, output=None, *, needed):
         found = run(row, x, first, end, output, needed=needed)
@@ -327,17 +327,17 @@ def _one_step_late(patch: pytest.MonkeyPatch) -> None:
             into[...] = np.roll(into, 1, 0)
         return found
 
-    patch.setattr(record._LayerRun, "run", late)
+    patch.setattr(recording._LayerRun, "run", late)
 
 
 def _the_layer_above_reads_x(patch: pytest.MonkeyPatch) -> None:
-    run = record._LayerRun.run
+    run = recording._LayerRun.run
 
     def wrong(row, x, first, end, output=None, *, needed):
         found = run(row, x, first, end, output, needed=needed)
         return found[:, ::-1] if needed else found
 
-    patch.setattr(record._LayerRun, "run", wrong)
+    patch.setattr(recording._LayerRun, "run", wrong)
 
 
 BREAKS: list[tuple[Callable[[pytest.MonkeyPatch], None], bool]] = [
@@ -360,8 +360,8 @@ def test_a_break_is_caught(
 ) -> None:
     one = layer("lstm", bidirectional=bidirectional)
     x, state = data(one)
-    monkeypatch.setattr(record, "SHORTEST", 4)
-    monkeypatch.setattr(record, "WINDOW_BYTES", 0)
+    monkeypatch.setattr(recording, "SHORTEST", 4)
+    monkeypatch.setattr(recording, "WINDOW_BYTES", 0)
     check_trace(one, x, state, grus.trace(one, x, state))
     broken(monkeypatch)
     with pytest.raises(WrongKernelError):

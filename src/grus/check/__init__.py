@@ -5,9 +5,9 @@ which mistake gives exactly these numbers. Imports equations, reference,
 gradients, dialects and mistakes.
 """
 
-from grus.check.backend import Backend, load, read_answers, write_vectors
+from grus.check.answers import Backend, load, read_answers, write_vectors
 from grus.check.cases import cases
-from grus.check.judge import Judge, check, failed, from_answers, report
+from grus.check.causes import Judge, check, failed, from_answers, report
 from grus.mistakes import Answer, Case, answer
 
 __all__ = [

@@ -10,7 +10,7 @@ import typer
 
 from grus.atomic_file import replace
 from grus.cli.output import RESULTS, check_choice
-from grus.cli.train import Clip, Threads, stopping
+from grus.cli.training import Clip, Threads, stopping
 from grus.errors import InputError
 from grus.models import Settings, Source, read
 

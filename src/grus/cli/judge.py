@@ -11,7 +11,7 @@ import typer
 
 from grus.atomic_file import replace
 from grus.cli.output import FOLDER, MEASURED, NUMBERS, VECTORS, check_choice
-from grus.cli.train import Threads
+from grus.cli.training import Threads
 from grus.equations import Cell, cell as find_cell
 from grus.errors import InputError
 

@@ -13,16 +13,27 @@ import typer
 from typer.core import TyperGroup
 
 from grus import __version__
-from grus.cli import cells, compare, convert, dialects, explain, inside, judge, search, show, train
+from grus.cli import (
+    cells,
+    compare,
+    convert,
+    dialects,
+    explain,
+    inside,
+    judge,
+    search,
+    show_cell,
+    training,
+)  # fmt: skip
 from grus.errors import InputError, missing_package
 
 PANELS = {
     "See a cell or a model at work": (
-        show.show, cells.cells, explain.explain,
+        show_cell.show, cells.cells, explain.explain,
         inside.trace, inside.measure, inside.flow, inside.serve,
     ),
     "Use weights": (dialects.identify, convert.convert, dialects.dialects),
-    "Train a character model": (train.train, train.sample, train.curves),
+    "Train a character model": (training.train, training.sample, training.curves),
     "Judge": (compare.compare, search.search, judge.check, judge.bench),
 }  # fmt: skip
 PIPE_CLOSED = 141  # the code that a shell gives a program ended by SIGPIPE

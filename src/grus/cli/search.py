@@ -13,7 +13,7 @@ import typer
 
 from grus.atomic_file import replace
 from grus.cli.compare import check_course, course_of, settings_of
-from grus.cli.train import Clip, Threads, stopping
+from grus.cli.training import Clip, Threads, stopping
 from grus.equations.text import counted
 from grus.errors import InputError
 from grus.models import Settings

@@ -5,9 +5,9 @@ rooms below; torch and matplotlib inside functions only.
 """
 
 from grus.comparison.contestants import MATCHES, Contestant, contestants, first_size, remembering
-from grus.comparison.run import Trial, announcement, compare, expected_seconds, sized, spoken
-from grus.comparison.table import FEWEST, as_json, check_figure, draw_curves, table, trial_line
-from grus.comparison.tasks import Course, TaskCourse, TextCourse
+from grus.comparison.courses import Course, TaskCourse, TextCourse
+from grus.comparison.trials import Trial, announcement, compare, expected_seconds, sized, spoken
+from grus.comparison.verdict import FEWEST, as_json, check_figure, draw_curves, table, trial_line
 
 __all__ = [
     "FEWEST",

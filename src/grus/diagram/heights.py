@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from math import inf
 
-from grus.diagram.rows import STRAIGHT, Layout, Row, Segment
+from grus.diagram.placement import STRAIGHT, Placement, Row, Segment
 
 ROOM = 14.0  # between two nodes of a column
 SLACK = 3.0  # of that room, for the sake of a straight line
@@ -13,7 +13,7 @@ RUN = 4  # neighbours of a column that move together
 SWEEPS = 24
 
 
-def heights(layout: Layout) -> None:
+def heights(layout: Placement) -> None:
     """Straighten lines: columns move to the medians of their neighbours, then rows in groups."""
     for column in layout.columns:
         y = 0.0
@@ -41,7 +41,7 @@ def heights(layout: Layout) -> None:
         row.y = y
 
 
-def _straighten(layout: Layout, longest: int) -> None:
+def _straighten(layout: Placement, longest: int) -> None:
     """Move groups of rows to where fewer corners are, if there is room.
 
     A group is up to ``longest`` neighbours of a column, a passing line, or rows that straight
@@ -66,15 +66,15 @@ def _runs(count: int, longest: int) -> list[tuple[int, int]]:
 
 def _joined(row: Row, segments: list[Segment]) -> list[Row]:
     """The rows that straight lines join to this one, itself included."""
-    found = [row]
-    for member in found:
+    joined = [row]
+    for member in joined:
         for s in segments:
             if member in (s.left, s.right) and abs(s.bend()) < STRAIGHT:
-                found += [r for r in (s.left, s.right) if r not in found]
-    return found
+                joined += [r for r in (s.left, s.right) if r not in joined]
+    return joined
 
 
-def _best_move(layout: Layout, rows: list[Row]) -> bool:
+def _best_move(layout: Placement, rows: list[Row]) -> bool:
     """Move ``rows`` together by what helps most; False when staying is best."""
     touching = [s for s in layout.segments if (s.left in rows) != (s.right in rows)]
     before = [row.y for row in rows]
@@ -125,8 +125,8 @@ def fit(wishes: list[list[tuple[float, float]]], gaps: list[float]) -> list[floa
         shifted = [(y - offset, weight) for y, weight in wish]
         pools.append((shifted, 1, median(shifted)))
         while len(pools) > 1 and pools[-2][2] > pools[-1][2]:
-            (one, n, _), (other, m, _) = pools[-2:]
-            pools[-2:] = [(one + other, n + m, median(one + other))]
+            (upper, n, _), (lower, m, _) = pools[-2:]
+            pools[-2:] = [(upper + lower, n + m, median(upper + lower))]
     flat = [value for _, count, value in pools for _ in range(count)]
     return [value + offset for value, offset in zip(flat, offsets, strict=True)]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from grus.diagram.graph import Use
-from grus.diagram.rows import LINE, LINK, Layout, Row, width
+from grus.diagram.cell_graph import Use
+from grus.diagram.placement import LINE, LINK, Placement, Row, width
 
 
 @dataclass(eq=False)
@@ -50,15 +50,15 @@ class Gap:
     tracks: list[Crossing]
 
 
-def gap(layout: Layout, bus: dict[str, float], column: int) -> Gap:
+def gap(layout: Placement, bus: dict[str, float], column: int) -> Gap:
     """The gap to the right of a column; ``bus`` gives the height of each input's line."""
-    found: dict[str, Crossing] = {}
+    crossings: dict[str, Crossing] = {}
     for use in layout.graph.uses:
         target = layout.row_of[use.target]
         ends_here = target.column == column + 1
         if use.source in bus:
             if ends_here:
-                crossing = found.setdefault(use.source, Crossing(use.source, None))
+                crossing = crossings.setdefault(use.source, Crossing(use.source, None))
                 crossing.right.append(target.y + target.ports[use])
                 crossing.below = bus[use.source]
             continue
@@ -66,12 +66,12 @@ def gap(layout: Layout, bus: dict[str, float], column: int) -> Gap:
         if source is target or not source.column <= column < target.column:
             continue
         left = layout.passing(use.source, column)
-        crossing = found.setdefault(use.source, Crossing(use.source, left.y))
+        crossing = crossings.setdefault(use.source, Crossing(use.source, left.y))
         right = target if ends_here else layout.passing(use.source, column + 1)
         height = right.y + (right.ports[use] if ends_here else 0.0)
         if height not in crossing.right:
             crossing.right.append(height)
-    return Gap(found, _ordered(list(found.values())))
+    return Gap(crossings, _ordered(list(crossings.values())))
 
 
 def _ordered(crossings: list[Crossing]) -> list[Crossing]:
@@ -134,7 +134,7 @@ class Routes:
     """Left, top, right, bottom of the cell's frame; states stand outside it."""
 
 
-def route(layout: Layout) -> Routes:
+def route(layout: Placement) -> Routes:
     """Give every row its place across the page and every use its line."""
     lowest = max(row.y + row.half for column in layout.columns for row in column)
     highest = min(row.y - row.half for column in layout.columns for row in column)
@@ -157,7 +157,7 @@ def route(layout: Layout) -> Routes:
     return Routes(lines, _branches(lines), begins, frame)
 
 
-def _across(layout: Layout, gaps: list[Gap]) -> tuple[float, float]:
+def _across(layout: Placement, gaps: list[Gap]) -> tuple[float, float]:
     """Set x of every row and the true x of every track; return the frame's left and right."""
     x, starts, ends = 0.0, [], []
     for g, column in enumerate(layout.columns):
@@ -175,7 +175,7 @@ def _across(layout: Layout, gaps: list[Gap]) -> tuple[float, float]:
     return ends[0] + EDGE / 2, starts[-1] - EDGE / 2
 
 
-def _tracks(layout: Layout, within: Gap, x: float) -> float:
+def _tracks(layout: Placement, within: Gap, x: float) -> float:
     """Set x of the tracks of one gap that begins at ``x``; return where it ends.
 
     Inputs stand further apart, since their names stand below their tracks.
@@ -191,7 +191,7 @@ def _tracks(layout: Layout, within: Gap, x: float) -> float:
     return x + GAP / 2 - (TRACK if within.tracks else 0.0)
 
 
-def _line(layout: Layout, gaps: list[Gap], starts: dict[str, Point], use: Use) -> list[Point]:
+def _line(layout: Placement, gaps: list[Gap], starts: dict[str, Point], use: Use) -> list[Point]:
     """The corners of one use's line, from its source to its target."""
     target = layout.row_of[use.target]
     if use.source in starts:

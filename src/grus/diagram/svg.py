@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from html import escape
 
-from grus.diagram.graph import Graph, Label, Node, Use, build
+from grus.diagram.cell_graph import CellGraph, GraphNode, Label, Use, build
 from grus.diagram.heights import heights
+from grus.diagram.placement import LINK, NODE_HEIGHT, Row, order, place, width
 from grus.diagram.routes import Point, Routes, route
-from grus.diagram.rows import LINK, NODE_HEIGHT, Row, order, place, width
 from grus.equations import Cell
 
 MARGIN = 14.0
@@ -110,7 +110,7 @@ def _row(row: Row) -> list[str]:
     return drawn
 
 
-def _node(node: Node, x: float, y: float, high: float, text: str) -> str:
+def _node(node: GraphNode, x: float, y: float, high: float, text: str) -> str:
     terms = " ".join(f"{term.path}={term.token}" for term in node.terms)
     data = f'data-key="{escape(node.key)}"'
     data += f' data-terms="{escape(terms)}"' if terms else ""
@@ -137,12 +137,12 @@ def _text(label: Label, x: float, y: float) -> str:
     return f'<text x="{x:g}" y="{y + BASELINE:g}">{main}{index}</text>'
 
 
-def _class(graph: Graph, net: str) -> str:
+def _class(graph: CellGraph, net: str) -> str:
     kind = graph.nodes[net].kind
     return f" {kind}" if kind in ("state", "input") else ""
 
 
-def _use(graph: Graph, use: Use, line: list[Point], routes: Routes) -> str:
+def _use(graph: CellGraph, use: Use, line: list[Point], routes: Routes) -> str:
     """One arrow; its data say which term it carries, from where to where."""
     kind = _class(graph, use.source)
     data = (
@@ -180,11 +180,11 @@ def _towards(corner: Point, other: Point, by: float) -> Point:
     return x + by * step_x, y + by * step_y
 
 
-def _dot(graph: Graph, net: str, at: Point) -> str:
+def _dot(graph: CellGraph, net: str, at: Point) -> str:
     return f'<circle class="dot{_class(graph, net)}" cx="{at[0]:g}" cy="{at[1]:g}" r="3"/>'
 
 
-def _legend(graph: Graph, left: float, right: float, y: float) -> tuple[list[str], float]:
+def _legend(graph: CellGraph, left: float, right: float, y: float) -> tuple[list[str], float]:
     """A legend of the shapes in the picture; and where it ends."""
     kinds = {node.kind for node in graph.nodes.values()}
     parts, x = [], left

@@ -94,8 +94,8 @@ class _Derivation:
         for name, expr in reversed(self.forward.equations):
             self.equation(name, expr)
         for state in self.states:
-            given = self.adjoints.get(State(state), [0 * State("d" + state)])
-            self.equations.append((f"d{state}_next", self.spread(_total(given))))
+            terms = self.adjoints.get(State(state), [0 * State("d" + state)])
+            self.equations.append((f"d{state}_next", self.spread(_total(terms))))
         dx = tuple(self.input_term(k, term) for k, term in enumerate(self.input_terms()))
         name = f"{self.forward.name}_backward"
         cell = Cell(name, tuple(self.equations), f"Backward step of {self.forward.name}.")
@@ -109,16 +109,16 @@ class _Derivation:
         return tuple(dict.fromkeys(n for n in [*read, *operands] if n in known))
 
     def equation(self, name: str, expr: Expr) -> None:
-        given = list(self.adjoints.get(Name(name), []))
+        adjoints = list(self.adjoints.get(Name(name), []))
         state = name.removesuffix("_next")
         if name.endswith("_next") and state in self.states:
-            given.insert(0, State("d" + state))
+            adjoints.insert(0, State("d" + state))
         if name == self.output:
-            given.append(DY)
-        if not given:
+            adjoints.append(DY)
+        if not adjoints:
             return
         short = state if state in self.states else name
-        total = _total(given)
+        total = _total(adjoints)
         if self.forward.shapes.values[name] is not None:
             total = self.spread(total)
         elif not self.is_number(total):

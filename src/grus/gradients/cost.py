@@ -1,8 +1,8 @@
-"""What a cell costs: parameters, operations and bytes, counted in its equations.
+"""The cost of a cell: parameters, operations and bytes, counted in its equations.
 
 A product with an m x n matrix counts 2 m n operations; every other operator, functions included,
 counts one for each element. The counts are those of the equations as they stand: what a plan
-moves out of the time loop or computes again changes where the work is done, not what is asked.
+moves out of the time loop or computes again does not change them.
 """
 
 from __future__ import annotations
@@ -58,15 +58,12 @@ def _product(axes: tuple[str, ...], times: int) -> str:
 
 def total(counts: Iterable[Count]) -> Count:
     """The sum of counts."""
-    found = Count()
-    for count in counts:
-        found += count
-    return found
+    return sum(counts, Count())
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one step costs for one row of a batch; parameters once."""
+    """The cost of one step for one row of a batch; parameters once."""
 
     parameters: Count
     forward: Count
@@ -188,21 +185,21 @@ def _operations(
     leaf: Leaf,
     known: frozenset[str] = frozenset(),
 ) -> Count:
-    """What a step does; what is made of numbers alone (``known`` are such) is worked out before."""
+    """The operations of a step; those on numbers alone (``known`` are such) are done beforehand."""
     numbers = _numbers(equations, known)
 
-    def count(expr: Expr) -> Count:
+    def inside(expr: Expr) -> Count:
         if not isinstance(expr, Apply) or _is_number(expr, numbers):
             return Count()
         if linear(expr):
-            own = Count.of(*_matrix(expr, leaf), times=2)
+            count = Count.of(*_matrix(expr, leaf), times=2)
         elif OPERATORS[expr.op].kind == "reduction":
-            own = Count.of(_axis(expr.args[0], axes, leaf))
+            count = Count.of(_axis(expr.args[0], axes, leaf))
         else:
-            own = Count.of(_axis(expr, axes, leaf))
-        return own + total(map(count, expr.args))
+            count = Count.of(_axis(expr, axes, leaf))
+        return count + total(map(inside, expr.args))
 
-    return total(count(expr) for _, expr in equations)
+    return total(inside(expr) for _, expr in equations)
 
 
 def _weight_sums(cell: Cell, back: Backward) -> Count:
@@ -240,10 +237,10 @@ def sizes_for(cell: Cell, inputs: int | None, hidden: int, projection: int) -> d
     wide = hidden if inputs is None else inputs
     sizes = {"hidden": hidden, "input": wide, "projection": projection}
     check_counts(**sizes)
-    for one, other in cell.shapes.equal:
-        if sizes[one] != sizes[other]:
+    for axis, other in cell.shapes.equal:
+        if sizes[axis] != sizes[other]:
             raise InputError(
-                f"cell {cell.name} uses x element by element: {one} must equal {other},"
-                f" got {sizes[one]} and {sizes[other]}"
+                f"cell {cell.name} uses x element by element: {axis} must equal {other},"
+                f" got {sizes[axis]} and {sizes[other]}"
             )
     return sizes

@@ -12,9 +12,8 @@ from grus.dialects import TorchRecord
 from grus.equations import OPERATORS, Cell, expected
 from grus.equations.axes import sizes
 from grus.kernels import PLAIN, Steps
-from grus.reference.evaluate import split
+from grus.reference import Operations, split
 from grus.reference.masks import draw
-from grus.reference.operations import Operations
 from grus.reference.sequence import loop
 
 TORCH = Operations(

@@ -1,9 +1,9 @@
 """Small finished models built on the layers. In: text. Out: trained models. Imports torch.
 
-`settings` and `text` say what a model is, how it is trained and on what, and need no torch;
-`language` is the model, `train` the loop, `run` what the loop changes, `checkpoint` and `storage`
-its files, `evaluate` what it is good for, `tasks` two tasks of memory. Each name is loaded when it
-is first asked for, so that what needs no torch loads none.
+`settings` and `corpus` hold the settings, the text and the architecture, and need no torch;
+`language` is the model, `train` the loop, `run` the state that the loop changes, `checkpoint` and
+`run_files` its files, `evaluation` measures it and writes text with it, `tasks` has two tasks of
+memory. Each name is loaded when it is first asked for, so that torch is loaded only where needed.
 """
 
 from importlib import import_module
@@ -12,25 +12,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from grus.models.batches import Streams
     from grus.models.checkpoint import Checkpoint
-    from grus.models.evaluate import bits, mean_loss, readable, sample
+    from grus.models.corpus import BUILT_IN, Architecture, Source, Text, Vocabulary, decoded, read
+    from grus.models.evaluation import bits, mean_loss, readable, sample
     from grus.models.language import LanguageModel, hold_model
     from grus.models.run import BEST, LAST, DivergedError, Metrics, Run, make_optimizer
+    from grus.models.run_files import read_metrics
     from grus.models.settings import LEARNING_RATES, Settings
-    from grus.models.storage import read_metrics
     from grus.models.tasks import TASKS, Task, TaskModel, TaskRun, held_out
-    from grus.models.text import BUILT_IN, Architecture, Source, Text, Vocabulary, decoded, read
     from grus.models.train import Trainable, learn, threads
 
 _NAMES = {
     "batches": "Streams",
     "checkpoint": "Checkpoint",
-    "evaluate": "bits mean_loss readable sample",
+    "evaluation": "bits mean_loss readable sample",
     "language": "LanguageModel hold_model",
     "run": "BEST LAST DivergedError Metrics Run make_optimizer",
     "settings": "LEARNING_RATES Settings",
-    "storage": "read_metrics",
+    "run_files": "read_metrics",
     "tasks": "TASKS Task TaskModel TaskRun held_out",
-    "text": "BUILT_IN Architecture Source Text Vocabulary decoded read",
+    "corpus": "BUILT_IN Architecture Source Text Vocabulary decoded read",
     "train": "Trainable learn threads",
 }
 _FILES = {name: file for file, names in _NAMES.items() for name in names.split()}
@@ -58,6 +58,7 @@ __all__ = [
     "batches",
     "bits",
     "checkpoint",
+    "corpus",
     "decoded",
     "held_out",
     "hold_model",
@@ -69,7 +70,6 @@ __all__ = [
     "readable",
     "run",
     "sample",
-    "text",
     "threads",
     "train",
 ]

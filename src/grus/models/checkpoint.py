@@ -25,9 +25,9 @@ from torch import Tensor
 from grus import __version__
 from grus.equations import Cell
 from grus.errors import InputError
+from grus.models.corpus import Architecture, Source, Vocabulary
 from grus.models.language import LanguageModel
 from grus.models.settings import Progress, Settings, check, from_json
-from grus.models.text import Architecture, Source, Vocabulary
 
 FORMAT = "grus language model"
 VERSION = 1
@@ -86,8 +86,8 @@ class Checkpoint:
 
 def step(path: Path) -> int:
     """At which step a checkpoint file was saved. Raises InputError as `load` does."""
-    with _opened(path) as (found, _):
-        return int(found["progress"].step)
+    with _opened(path) as (described, _):
+        return int(described["progress"].step)
 
 
 def load(path: Path) -> Checkpoint:
@@ -96,12 +96,12 @@ def load(path: Path) -> Checkpoint:
     Raises InputError in one sentence for a file that is missing, cut short, not a checkpoint of
     this program, or inconsistent in itself.
     """
-    with _opened(path) as (found, file):
-        _check_tensors(found, file)
+    with _opened(path) as (described, file):
+        _check_tensors(described, file)
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         for name, tensor in tensors.items():
             check(bool(tensor.isfinite().all()), f"{name} holds NaN or infinity")
-    return Checkpoint(**found, tensors=tensors)
+    return Checkpoint(**described, tensors=tensors)
 
 
 @contextmanager
@@ -190,19 +190,19 @@ def expected(
     """Every tensor a checkpoint holds: name -> (shape, dtype). Allocates nothing."""
     dtype = architecture.dtype
     blank = LanguageModel(architecture, device="meta").named_weights()
-    found = {name: (tuple(weight.shape), dtype) for name, weight in blank.items()}
+    tensors = {name: (tuple(weight.shape), dtype) for name, weight in blank.items()}
     if settings.optimizer == "adam":
-        moments = [(f"adam.{m}.{n}", kind) for m in ADAM for n, kind in found.items()]
-        found |= dict(moments)
+        moments = [(f"adam.{m}.{n}", kind) for m in ADAM for n, kind in tensors.items()]
+        tensors |= dict(moments)
     if progress.chunk:
         shape = (architecture.layers, settings.batch, architecture.hidden)
-        found |= {f"state.{name}": (shape, dtype) for name in architecture.cell.states}
-    found["random"] = ((torch.Generator().get_state().numel(),), "uint8")
-    return found
+        tensors |= {f"state.{name}": (shape, dtype) for name in architecture.cell.states}
+    tensors["random"] = ((torch.Generator().get_state().numel(),), "uint8")
+    return tensors
 
 
-def _check_tensors(found: Mapping[str, Any], file: Any) -> None:
-    wanted = expected(found["architecture"], found["settings"], found["progress"])
+def _check_tensors(described: Mapping[str, Any], file: Any) -> None:
+    wanted = expected(described["architecture"], described["settings"], described["progress"])
     names = set(file.keys())
     if names != set(wanted):
         missing, extra = sorted(set(wanted) - names), sorted(names - set(wanted))

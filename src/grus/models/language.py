@@ -13,7 +13,7 @@ from torch.nn import functional
 from grus.equations import held_at
 from grus.layers import Recurrent
 from grus.layers.held import hold_layer
-from grus.models.text import Architecture
+from grus.models.corpus import Architecture
 
 LayerState = Tensor | tuple[Tensor, ...]
 State = list[LayerState]

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from grus.errors import InputError
-from grus.models import batches, checkpoint, evaluate, storage, text
+from grus.models import batches, checkpoint, corpus, evaluation, run_files
 from grus.models.checkpoint import ADAM, Checkpoint
+from grus.models.corpus import Architecture
 from grus.models.language import LanguageModel, MakeLayer, State
 from grus.models.settings import Progress, Settings, check
-from grus.models.text import Architecture
 
 LAST, BEST, METRICS = "last.safetensors", "best.safetensors", "metrics.jsonl"
 MIN_STEPS_BETWEEN_REPORTS = 100
@@ -65,8 +65,8 @@ class Run:
     def __init__(
         self,
         folder: Path,
-        source: text.Source,
-        read: text.Text,
+        source: corpus.Source,
+        read: corpus.Text,
         settings: Settings,
         model: LanguageModel,
     ) -> None:
@@ -141,7 +141,7 @@ class Run:
         """Measure, add a line to the metrics, keep the best model, save."""
         self._check_sound()
         now, loss = self.progress, self.train_loss
-        held = evaluate.mean_loss(self.model, *self.held_out) if self.held_out else None
+        held = evaluation.mean_loss(self.model, *self.held_out) if self.held_out else None
         self._check_loss("validation", held)
         characters = now.loss_steps * self.settings.batch * self.settings.seq_len
         metrics = Metrics(
@@ -151,10 +151,10 @@ class Run:
             characters_per_second=characters / max(now.seconds - self._reported_at, 1e-9),
             lr=self.settings.lr,
             train_loss=loss,
-            train_bits=evaluate.bits(loss),
+            train_bits=evaluation.bits(loss),
             train_perplexity=math.exp(loss),
             validation_loss=held,
-            validation_bits=None if held is None else evaluate.bits(held),
+            validation_bits=None if held is None else evaluation.bits(held),
             validation_perplexity=None if held is None else math.exp(held),
         )
         self._keep(metrics)
@@ -165,7 +165,7 @@ class Run:
         """Write a report down. The metrics go first and ``last`` goes last: a kill in between is
         a run that stands before the report, and resuming cuts the metrics back to there."""
         now, bits = self.progress, metrics.validation_bits
-        storage.append_line(self.folder / METRICS, vars(metrics))
+        run_files.append_line(self.folder / METRICS, vars(metrics))
         now.loss_steps = 0
         self.loss_sum.zero_()
         self._reported_at = now.seconds
@@ -174,14 +174,14 @@ class Run:
             now.best_bits, now.best_step = bits, now.step
         content = self.snapshot().content()
         if better:
-            storage.replace(self.folder / BEST, content)
-        storage.replace(self.folder / LAST, content)
+            run_files.replace(self.folder / BEST, content)
+        run_files.replace(self.folder / LAST, content)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
         """The folder is this run's alone. Raises InputError where another process has it or has
         gone on with it since."""
-        with storage.only_writer(self.folder):
+        with run_files.only_writer(self.folder):
             _check_step(self.folder, self.progress.step)
             yield
 
@@ -192,7 +192,7 @@ class Run:
         loss, the mean since the last report, of more than ten times ln(symbols).
         """
         self._check_sound()
-        storage.replace(self.folder / LAST, self.snapshot().content())
+        run_files.replace(self.folder / LAST, self.snapshot().content())
 
     def _check_sound(self) -> None:
         advice = f": lower --lr or --clip; what was saved last is in {self.folder}"
@@ -226,9 +226,9 @@ class Run:
             for n, w in self.weights.items()
         }
 
-    def restore(self, found: Checkpoint) -> None:
+    def restore(self, saved: Checkpoint) -> None:
         """Take over a checkpoint's progress, state, and optimiser; the model has its weights."""
-        self.progress = replace(found.progress)
+        self.progress = replace(saved.progress)
         self.loss_sum.fill_(self.progress.loss_sum)
         self._reported_at = self.progress.seconds
         fits = self.progress.offset < self.streams.offsets
@@ -236,18 +236,18 @@ class Run:
         check(fits, f"{self.folder / LAST}: its place in the text is beyond the text")
         self._load_epoch()
         try:
-            self.generator.set_state(found.tensors["random"].clone())
+            self.generator.set_state(saved.tensors["random"].clone())
         except RuntimeError:
             raise InputError(f"{self.folder / LAST}: not a random generator's state") from None
         if self.progress.chunk:
-            self.state = _by_layer(self.model.architecture, found.tensors)
+            self.state = _by_layer(self.model.architecture, saved.tensors)
         if self.settings.optimizer == "adam" and self.progress.step:
-            self.optimizer.load_state_dict(self._adam_state(found))
+            self.optimizer.load_state_dict(self._adam_state(saved))
 
-    def _adam_state(self, found: Checkpoint) -> dict[str, Any]:
+    def _adam_state(self, saved: Checkpoint) -> dict[str, Any]:
         step = torch.tensor(float(self.progress.step))
         state = {
-            k: {"step": step.clone(), **{m: found.tensors[f"adam.{m}.{n}"].clone() for m in ADAM}}
+            k: {"step": step.clone(), **{m: saved.tensors[f"adam.{m}.{n}"].clone() for m in ADAM}}
             for k, n in enumerate(self.weights)
         }
         return {"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]}
@@ -255,8 +255,8 @@ class Run:
 
 def start(
     folder: Path,
-    source: text.Source,
-    read: text.Text,
+    source: corpus.Source,
+    read: corpus.Text,
     architecture: Architecture,
     settings: Settings,
     make_layer: MakeLayer | None = None,
@@ -274,7 +274,7 @@ def start(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder} cannot be made: {error.strerror}") from None
-    with storage.only_writer(folder):
+    with run_files.only_writer(folder):
         check_free(folder)  # two may have begun at once
         run.save()
     return run
@@ -291,8 +291,8 @@ def check_free(folder: Path) -> None:
     )
 
 
-def resume(found: Checkpoint, folder: Path, source: text.Source, settings: Settings) -> Run:
-    """Go on from the checkpoint ``found`` of the run in ``folder``.
+def resume(saved: Checkpoint, folder: Path, source: corpus.Source, settings: Settings) -> Run:
+    """Go on from the checkpoint ``saved`` of the run in ``folder``.
 
     ``source`` and ``settings`` are the checkpoint's, changed where the caller asks for it. The
     metrics are cut back to the checkpoint's step.
@@ -300,15 +300,15 @@ def resume(found: Checkpoint, folder: Path, source: text.Source, settings: Setti
     Raises InputError when the text is not the one that the run was trained on, and while another
     process trains it.
     """
-    read = text.read(source)
-    same = read.sha256 == found.sha256 and read.vocabulary == found.architecture.vocabulary
+    read = corpus.read(source)
+    same = read.sha256 == saved.sha256 and read.vocabulary == saved.architecture.vocabulary
     check(same, f"{source.name} is not the text that the run in {folder} was trained on")
-    model = found.model()
+    model = saved.model()
     model.dropout = settings.dropout
     run = Run(folder, source, read, settings, model)
-    run.restore(found)
+    run.restore(saved)
     with run.writing():
-        storage.cut_back(folder / METRICS, run.progress.step)
+        run_files.cut_back(folder / METRICS, run.progress.step)
     return run
 
 

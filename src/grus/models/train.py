@@ -1,4 +1,4 @@
-"""The training loop, in the order in which it happens; for text and for whatever else trains."""
+"""The training loop, for text and for other tasks."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ R = TypeVar("R", bound=Trainable)
 R_contra = TypeVar("R_contra", contravariant=True)
 
 
-class Watch(Protocol[R_contra]):
-    """Who is shown the run while it goes on."""
+class RunWatch(Protocol[R_contra]):
+    """What shows the run while it trains."""
 
     def step(self, run: R_contra) -> None:
         """A step was taken."""
@@ -81,7 +81,7 @@ class Watch(Protocol[R_contra]):
         """A report was made: `Metrics` of a text, or what another task measures."""
 
 
-def train(run: R, watch: Watch[R], stop: Callable[[], bool]) -> None:
+def train(run: R, watch: RunWatch[R], stop: Callable[[], bool]) -> None:
     """Train until the budget is spent or ``stop()`` says so; either way the run is saved.
 
     Raises DivergedError, an InputError, when the weights are no longer finite or the loss exploded
@@ -91,7 +91,7 @@ def train(run: R, watch: Watch[R], stop: Callable[[], bool]) -> None:
         _train(run, watch, stop)
 
 
-def _train(run: R, watch: Watch[R], stop: Callable[[], bool]) -> None:
+def _train(run: R, watch: RunWatch[R], stop: Callable[[], bool]) -> None:
     every, saved, began = run.report_every, time.monotonic(), time.perf_counter()
     while run.done < 1 and not stop():
         x, y = run.chunk()  # [time, batch]

@@ -5,7 +5,7 @@ below; torch and the server's packages inside functions only.
 """
 
 from grus.page import server
-from grus.page.network import SECONDS, from_model, small_model
+from grus.page.character_network import SECONDS, from_model, small_model
 from grus.page.session import Session
 
 __all__ = ["SECONDS", "Session", "from_model", "server", "small_model"]

@@ -11,10 +11,10 @@ from grus.dialects import DIALECTS, Dialect, Network, Unrepresentable, sense
 from grus.dialects.transform import OtherKind
 from grus.equations import Cell, text
 from grus.errors import InputError
-from grus.page.network import CharacterNetwork, TextReading
+from grus.page.character_network import CharacterNetwork, TextReading
 from grus.worksheet import Equation, TextPage, spoken, worksheet
 
-OWN = ""
+HOUSE = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class NotatedNetwork:
     letters: Mapping[str, str]
     """Value in house letters -> in this notation's; all of those that both have."""
     mirrored: frozenset[str]
-    """Gates, in house letters, that are 1 minus what they were: the sense of z is another."""
+    """Gates, in house letters, that are 1 minus their house value: the sense of z is the other."""
     notes: tuple[str, ...] = ()
 
     def held(self, values: Mapping[str, float]) -> CharacterNetwork:
@@ -36,80 +36,78 @@ class NotatedNetwork:
     def held_values(self, values: Mapping[str, float]) -> dict[str, float]:
         """The held values in this notation. Raises InputError for a name that is no gate."""
         known = set(self.network.gates)
-        own: dict[str, float] = {}
+        held: dict[str, float] = {}
         for name, number in values.items():
             letter = self.letters.get(name, "")
             if letter not in known:
                 raise InputError(f"cell {self.network.cell.name} has no gate {name[:40]!r}")
-            own[letter] = 1 - number if name in self.mirrored else number
-        return own
+            held[letter] = 1 - number if name in self.mirrored else number
+        return held
 
 
 def written(cell: Cell) -> tuple[tuple[str, str], ...]:
-    """The equations of a cell: what stands left and right of the equals sign."""
+    """The equations of a cell: the name and the right side of each."""
     return tuple((name, text.show(expr)) for name, expr in cell)
 
 
 class Notations:
-    """Every dialect that could speak a network, and why some cannot."""
+    """A network in every dialect that can express it, and why the others cannot."""
 
-    def __init__(self, own: CharacterNetwork) -> None:
-        names = {name: name for name, _ in own.cell}
-        self.own = NotatedNetwork(OWN, own, names, frozenset())
-        self._made = {OWN: self.own}
+    def __init__(self, network: CharacterNetwork) -> None:
+        names = {name: name for name, _ in network.cell}
+        self.house = NotatedNetwork(HOUSE, network, names, frozenset())
+        self._notated = {HOUSE: self.house}
 
     @cached_property
     def refused(self) -> dict[str, str]:
-        """Dialect -> why it cannot say this network. Other kinds of cell are left out."""
+        """Dialect -> why it cannot express this network. Other kinds of cell are left out."""
         self._try_all()
         return self._refused
 
     @cached_property
     def titles(self) -> tuple[str, ...]:
-        """The dialects that can say this network."""
+        """The dialects that can express this network."""
         self._try_all()
-        return tuple(title for title in self._made if title != OWN)
+        return tuple(title for title in self._notated if title != HOUSE)
 
     def __getitem__(self, title: str) -> NotatedNetwork:
         """The network in a dialect. Raises InputError where it has no place there."""
-        if title not in (OWN, *self.titles):
+        if title not in (HOUSE, *self.titles):
             why = self.refused.get(title, f"there is no dialect {title[:80]!r} for this cell")
             raise InputError(why)
-        return self._made[title]
+        return self._notated[title]
 
     def _try_all(self) -> None:
         self._refused: dict[str, str] = {}
         for dialect in DIALECTS:
             try:
-                self._made[dialect.title] = self._voice(dialect)
+                self._notated[dialect.title] = self._in_dialect(dialect)
             except OtherKind:
                 continue
             except Unrepresentable as error:
                 self._refused[dialect.title] = str(error)
 
-    def _voice(self, dialect: Dialect) -> NotatedNetwork:
-        own = self.own.network
-        said = spoken(Network(own.cell, tuple((one,) for one in own.layers)), dialect)
-        values = said.notation.values
-        there = {name for name, _ in said.cell}
-        letters = {
-            name: values.get(name, name)
-            for name in self.own.letters
-            if values.get(name, name) in there
-        }
-        dtype = own.features.dtype
+    def _in_dialect(self, dialect: Dialect) -> NotatedNetwork:
+        house = self.house.network
+        notated = spoken(
+            Network(house.cell, tuple((weights,) for weights in house.layers)), dialect
+        )
+        names = {name for name, _ in notated.cell}
+        letters = {name: notated.notation.values.get(name, name) for name in self.house.letters}
+        letters = {name: letter for name, letter in letters.items() if letter in names}
+        dtype = house.features.dtype
         layers = tuple(
-            {f: w.astype(dtype) for f, w in one[0].items()} for one in said.network.layers
+            {f: w.astype(dtype) for f, w in forward.items()}
+            for forward, *_ in notated.network.layers
         )
-        network = replace(own, cell=said.cell, layers=layers)
-        return NotatedNetwork(
-            dialect.title, network, letters, _mirrored(own.cell, said.cell), said.notes
-        )
+        network = replace(house, cell=notated.cell, layers=layers)
+        mirrored = _mirrored(house.cell, notated.cell)
+        return NotatedNetwork(dialect.title, network, letters, mirrored, notated.notes)
 
 
-def _mirrored(own: Cell, other: Cell) -> frozenset[str]:
+def _mirrored(house: Cell, other: Cell) -> frozenset[str]:
     """The update gate, where it keeps in one cell and admits in the other."""
-    first, second = sense(own), sense(other)
+    first, second = sense(house), sense(other)
     differ = first is not None and second is not None and first[1] != second[1]
     return frozenset({first[0]} if differ and first else ())
 
@@ -118,7 +116,7 @@ DIGITS = 4
 
 
 def sheet(reading: TextReading, symbols: str, layer: int, step: int, unit: int) -> dict[str, Any]:
-    """The equations of a step for one unit, in the notation that the reading was made in.
+    """The equations of a step for one unit, in the notation of the reading.
 
     Values are the kernels' own; numbers in the answer count from 1, as in the worksheet.
     """
@@ -131,15 +129,15 @@ def sheet(reading: TextReading, symbols: str, layer: int, step: int, unit: int) 
         steps=[step],
         units=[unit],
     )
-    (found,) = work.steps
+    (worked,) = work.steps
     page = _Unwrapped(DIGITS)
     return {
         "title": f"Step {step + 1}, unit {unit + 1}",
         "symbol": symbols[step],
         "layer": layer + 1,
-        "before": {name: page.number(state[unit]) for name, state in found.before.items()},
-        "after": {name: page.number(state[unit]) for name, state in found.after.items()},
-        "equations": [_lines(page, equation) for equation in found.equations],
+        "before": {name: page.number(state[unit]) for name, state in worked.before.items()},
+        "after": {name: page.number(state[unit]) for name, state in worked.after.items()},
+        "equations": [_lines(page, equation) for equation in worked.equations],
         "by": work.by,
         "digits": DIGITS,
     }

@@ -1,4 +1,4 @@
-"""The page's application and server: fixed files and three questions, on 127.0.0.1 until Ctrl-C."""
+"""The page's application and server: fixed files and three requests, on 127.0.0.1 until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class Guard:
     """An ASGI application in front of another one.
 
     A request must name this server in its Host header, so that no foreign name that points at
-    127.0.0.1 gets an answer. Whatever asks for data (every POST) must come from the page
-    itself: its Origin is this server's, which a browser states with every POST and no foreign page
+    127.0.0.1 gets an answer. A request for data (every POST) must come from the page itself: its
+    Origin is this server's, which a browser states with every POST and no foreign page
     can forge.
     Bodies are JSON of at most 64 KiB. What is refused gets one sentence.
     """
@@ -80,18 +80,18 @@ class Guard:
 
     def refusal(self, scope: Scope) -> tuple[int, str] | None:
         """The status and the sentence for a request that must not be answered."""
-        given = [(k.decode("latin-1").lower(), v.decode("latin-1")) for k, v in scope["headers"]]
-        hosts = [v for k, v in given if k == "host"]
+        headers = [(k.decode("latin-1").lower(), v.decode("latin-1")) for k, v in scope["headers"]]
+        hosts = [v for k, v in headers if k == "host"]
         if len(hosts) != 1 or hosts[0].lower() not in self.hosts:
             return 421, "this page answers only to its own name, 127.0.0.1 or localhost"
         if scope["method"] not in ("GET", "HEAD", "POST"):
             return 405, "the page knows GET and POST only"
         if scope["method"] != "POST":
             return None
-        origins = [v for k, v in given if k == "origin"]
+        origins = [v for k, v in headers if k == "origin"]
         if origins != [f"http://{hosts[0].lower()}"]:
             return 403, "only the page itself may ask for data: the Origin is another one"
-        kinds = [v.split(";")[0].strip().lower() for k, v in given if k == "content-type"]
+        kinds = [v.split(";")[0].strip().lower() for k, v in headers if k == "content-type"]
         if kinds != ["application/json"]:
             return 415, "a request must be JSON: Content-Type: application/json"
         return None
@@ -187,10 +187,10 @@ def _question(ask: Callable[[Request], Answer]) -> Callable[[Asked], Any]:
 
     async def answer(asked: Asked) -> Response:
         try:
-            given = json.loads(await asked.body())
+            content = json.loads(await asked.body())
         except (ValueError, RecursionError):
             raise InputError("a request must be JSON") from None
-        return JSONResponse(await run_in_threadpool(ask, parse(given)))
+        return JSONResponse(await run_in_threadpool(ask, parse(content)))
 
     return answer
 
@@ -262,4 +262,4 @@ def serve(session: Session, listening: socket.socket, *, browser: bool) -> None:
     try:
         uvicorn.Server(config).run(sockets=[listening])
     except KeyboardInterrupt:
-        return  # the way to end it
+        return

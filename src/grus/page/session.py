@@ -13,8 +13,9 @@ import numpy as np
 
 from grus.equations import CELLS
 from grus.errors import InputError
-from grus.page.network import CharacterNetwork, TextReading
-from grus.page.notations import OWN, NotatedNetwork, Notations, sheet, written
+from grus.page.character_network import CharacterNetwork, TextReading
+from grus.page.notations import HOUSE, NotatedNetwork, Notations, sheet, written
+from grus.traces import state_name
 from grus.worksheet import ROLES
 
 MAX_TEXT = 2000
@@ -23,13 +24,13 @@ MAX_GATES = 20
 
 @dataclass(frozen=True)
 class Request:
-    """What the page asks for. Numbers count from 0; names are the cell's, in our own notation."""
+    """A request of the page. Numbers count from 0; names are the cell's, in the house notation."""
 
     text: str = ""
     hold: Mapping[str, float] = field(default_factory=dict)
     """Gate -> the number that it is held at, 0 to 1."""
     dialect: str = ""
-    """The title of the dialect that speaks; "" is the cell as it was written."""
+    """The title of the dialect shown; "" is the cell as it was written."""
     layer: int = 0
     value: str = ""
     """The value of the picture; "" or one that is not there is the first state."""
@@ -52,28 +53,28 @@ class Request:
                 raise InputError(f"{name} must be 0 or more, got {number}")
 
 
-def parse(given: object) -> Request:
-    """A request from decoded JSON. Raises InputError naming what does not belong."""
-    if not isinstance(given, dict):
+def parse(content: object) -> Request:
+    """A request from decoded JSON. Raises InputError naming the field that is wrong."""
+    if not isinstance(content, dict):
         raise InputError("a request must be a JSON object")
     known = {f.name: f.type for f in fields(Request)}
-    for name, value in given.items():
+    for name, value in content.items():
         if name not in known:
             raise InputError(f"a request has no field {str(name)[:40]!r}")
         kind: Any = {"int": int, "str": str}.get(str(known[name]))
         if kind and type(value) is not kind:
             raise InputError(f"{name} must be {'text' if kind is str else 'a whole number'}")
-    return Request(**{**given, "hold": _hold(given.get("hold", {}))})
+    return Request(**{**content, "hold": _hold(content.get("hold", {}))})
 
 
-def _hold(given: object) -> dict[str, float]:
-    if not isinstance(given, dict) or len(given) > MAX_GATES:
+def _hold(content: object) -> dict[str, float]:
+    if not isinstance(content, dict) or len(content) > MAX_GATES:
         raise InputError(f"hold must be an object of at most {MAX_GATES} gates")
-    for number in given.values():
+    for number in content.values():
         if type(number) not in (int, float):
             raise InputError("hold must give each gate a number")
     try:
-        return {name: float(number) for name, number in given.items()}
+        return {name: float(number) for name, number in content.items()}
     except OverflowError:
         raise InputError("each gate must be held between 0 and 1") from None
 
@@ -100,17 +101,19 @@ class Session:
 
     def model(self) -> Answer:
         """The choices that the page offers; they never change."""
-        own = self.notations.own.network
+        network = self.notations.house.network
         with self._lock:
             titles, refused = self.notations.titles, self.notations.refused
         return {
             "about": self.about,
-            "cell": own.cell.name,
-            "doc": next((known.doc for known in CELLS.values() if known == own.cell), own.cell.doc),
-            "layers": len(own.layers),
-            "hidden": own.hidden,
-            "symbols": own.vocabulary.symbols,
-            "gates": own.gates,
+            "cell": network.cell.name,
+            "doc": next(
+                (known.doc for known in CELLS.values() if known == network.cell), network.cell.doc
+            ),
+            "layers": len(network.layers),
+            "hidden": network.hidden,
+            "symbols": network.vocabulary.symbols,
+            "gates": network.gates,
             "most": MAX_TEXT,
             "page": UNITS,
             "dialects": titles,
@@ -120,8 +123,8 @@ class Session:
     def look(self, asked: Request) -> Answer:
         """The picture, the predictions and the equations for a text."""
         with self._lock:
-            shown, house = self._read(asked.dialect, asked), self._read(OWN, asked)
-            free = self._read(OWN, asked, held={}) if asked.hold else house
+            shown, house = self._read(asked.dialect, asked), self._read(HOUSE, asked)
+            free = self._read(HOUSE, asked, held={}) if asked.hold else house
             return self._answer(asked, shown, house, free)
 
     def worksheet(self, asked: Request) -> Answer:
@@ -148,7 +151,7 @@ class Session:
         return reading
 
     def _symbols(self, asked: Request) -> str:
-        return self.notations.own.network.vocabulary.split(asked.text)
+        return self.notations.house.network.vocabulary.split(asked.text)
 
     def _step(self, asked: Request, reading: TextReading) -> int:
         count = len(reading.ids)
@@ -208,10 +211,14 @@ class Session:
         steps = len(shown.ids)
         values = {
             **{g: np.full((steps, hidden), v) for g, v in held.items()},
-            **{_state(cell, n): v for n, v in shown.values[layer].items() if v.shape[1] == hidden},
+            **{
+                state_name(cell, n): v
+                for n, v in shown.values[layer].items()
+                if v.shape[1] == hidden
+            },
         }
         notated = self.notations[asked.dialect]
-        house = {own: name for name, own in notated.letters.items()}
+        house = {letter: name for name, letter in notated.letters.items()}
         asked_for = notated.letters.get(asked.value, asked.value)
         name = asked_for if asked_for in values else cell.states[0]
         first = _within("units", asked.units, hidden) // UNITS * UNITS
@@ -230,23 +237,17 @@ class Session:
         }
 
     def _roles(self, notated: NotatedNetwork) -> dict[str, str]:
-        """Value in a notation's letters -> what it is, for the cells that we know."""
-        cell = self.notations.own.network.cell
+        """Value in a notation's letters -> its role, for the cells of the library."""
+        cell = self.notations.house.network.cell
         if cell not in CELLS.values():
             return {}
-        gates = {own: ROLES[name] for name, own in notated.letters.items() if name in ROLES}
+        gates = {letter: ROLES[name] for name, letter in notated.letters.items() if name in ROLES}
         return gates | dict.fromkeys(cell.states, "state")
 
 
-def _state(cell: Any, name: str) -> str:
-    """A next state under the state's own name."""
-    own = name.removesuffix("_next")
-    return own if own in cell.states else name
-
-
-def _within(what: str, number: int, size: int) -> int:
+def _within(name: str, number: int, size: int) -> int:
     if not 0 <= number < size:
-        raise InputError(f"{what} must lie in 0..{size - 1}, got {number}")
+        raise InputError(f"{name} must lie in 0..{size - 1}, got {number}")
     return number
 
 
@@ -280,5 +281,5 @@ def _bits(reading: TextReading, step: int) -> float | None:
 
 def _apart(shown: TextReading, house: TextReading) -> float:
     """How far two readings of a text are apart: the largest difference of a probability."""
-    one, other = (r.network.probabilities(r.output()) for r in (shown, house))
-    return float(np.abs(one - other).max())
+    first, second = (r.network.probabilities(r.output()) for r in (shown, house))
+    return float(np.abs(first - second).max())

@@ -79,16 +79,16 @@ def together(label: str, seeds: Sequence[Seed]) -> tuple[Array, Array]:
 
 
 def _checked(label: str, steps: Any, losses: Any) -> tuple[Array, Array]:
-    found = np.asarray(steps, np.float64), np.array(losses, np.float64)
-    if found[0].ndim != 1 or found[0].shape != found[1].shape or not len(found[0]):
+    pair = np.asarray(steps, np.float64), np.array(losses, np.float64)
+    if pair[0].ndim != 1 or pair[0].shape != pair[1].shape or not len(pair[0]):
         raise InputError(
             f"{label}: steps and losses must be two lists of one length, got shapes"
-            f" {found[0].shape} and {found[1].shape}"
+            f" {pair[0].shape} and {pair[1].shape}"
         )
-    if not (np.diff(found[0]) > 0).all():
+    if not (np.diff(pair[0]) > 0).all():
         raise InputError(f"{label}: steps must go up")
-    found[1][~np.isfinite(found[1])] = np.nan
-    return found
+    pair[1][~np.isfinite(pair[1])] = np.nan
+    return pair
 
 
 FAR = 1e3  # a thousand times smaller or larger than at lag 0
@@ -123,7 +123,9 @@ def gradient_flow(
     if not flows:
         raise InputError("there is no gradient flow to draw")
     norms = {label: _norms(label, flow) for label, flow in flows.items()}
-    shares = {label: (lags, found / found[0]) for label, (lags, found) in norms.items() if found[0]}
+    shares = {
+        label: (lags, values / values[0]) for label, (lags, values) in norms.items() if values[0]
+    }
     if not shares:
         raise InputError(f"{', '.join(norms)}: the norm at the first lag must be positive, got 0.0")
     ax = style.axes(ax, 8.0, 4.4)
@@ -183,9 +185,9 @@ def _zones(ax: Axes, low: float, high: float) -> None:
     zones = [("vanishing: below 1/1000", low, 1 / FAR)]
     if high > FAR:
         zones.append(("exploding: above 1000", FAR, high))
-    for said, bottom, top in zones:
+    for label, bottom, top in zones:
         ax.axhspan(bottom, top, color=style.PALE, zorder=0)
         # At the left, where every curve is still near 1.
         at, side = (bottom, "bottom") if top <= 1 else (top, "top")
         look: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "color": style.GREY}
-        ax.text(0.01, at, said, va=side, fontsize=style.SMALL, **look)
+        ax.text(0.01, at, label, va=side, fontsize=style.SMALL, **look)

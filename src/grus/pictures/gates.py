@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from grus.pictures import style
-from grus.pictures.view import View, see
+from grus.pictures.view import TraceView, see
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -142,34 +142,34 @@ def gates(
     heights = [LINE_PANEL if few else PANEL] * len(view.names)
     heights[-1] += EDGE / 2
     width = min(max(STEP * len(view.steps) + 2.2, NARROWEST), WIDEST)
-    found = style.panels(ax, heights, width)
-    for panel, name in zip(found, view.names, strict=True):
+    panels = style.panels(ax, heights, width)
+    for panel, name in zip(panels, view.names, strict=True):
         (_lines if len(view.units(name)) <= LINES else _map)(panel, view, name)
         panel.set_title(_title(view, name), loc="left", fontsize=10.5, fontfamily=FONT)
         panel.title.set_parse_math(False)
-    _steps(found, view)
+    _steps(panels, view)
     if ax is None:
         title = view.title + (f": units, {view.sorted_by}" if view.sorted_by else "")
-        found[0].figure.suptitle(title, fontsize=12, x=0.01, ha="left")
-    return tuple(found)
+        panels[0].figure.suptitle(title, fontsize=12, x=0.01, ha="left")
+    return tuple(panels)
 
 
-def _steps(found: list[Axes], view: View) -> None:
+def _steps(panels: list[Axes], view: TraceView) -> None:
     """Labels of steps under the last of panels that share x, under each of others."""
-    shared = [a for a in found[:-1] if found[-1] in a.get_shared_x_axes().get_siblings(a)]
-    for panel in found:
+    shared = [a for a in panels[:-1] if panels[-1] in a.get_shared_x_axes().get_siblings(a)]
+    for panel in panels:
         if panel in shared:
             panel.tick_params(axis="x", length=0, labelbottom=False)
         else:
             label_steps(panel, view.steps.tolist(), view.tokens)
 
 
-def _title(view: View, name: str) -> str:
+def _title(view: TraceView, name: str) -> str:
     equation = view.equation(name)
     return equation if len(equation) <= 72 else equation[:71] + "…"
 
 
-def _map(ax: Axes, view: View, name: str) -> None:
+def _map(ax: Axes, view: TraceView, name: str) -> None:
     """Units down, steps along, value as colour."""
     import matplotlib
 
@@ -192,7 +192,7 @@ def _map(ax: Axes, view: View, name: str) -> None:
     bar.outline.set_visible(False)
 
 
-def _ends(view: View, name: str) -> tuple[list[float], list[str]]:
+def _ends(view: TraceView, name: str) -> tuple[list[float], list[str]]:
     """The colour bar's ticks, saying what a gate's ends do."""
     low, high = view.limits(name)
     if view.is_gate(name):
@@ -201,7 +201,7 @@ def _ends(view: View, name: str) -> tuple[list[float], list[str]]:
     return [low, 0.0, high], [f"{low:.3g}", "0", f"{high:.3g}"]
 
 
-def _lines(ax: Axes, view: View, name: str) -> None:
+def _lines(ax: Axes, view: TraceView, name: str) -> None:
     """A line for each unit."""
     values, numbers = view.value(name), view.units(name)
     low, high = view.limits(name)

@@ -16,7 +16,7 @@ from grus.equations import Name, walk
 from grus.errors import InputError, needed_for
 from grus.pictures import style
 from grus.pictures.gates import visible
-from grus.pictures.view import View, see
+from grus.pictures.view import TraceView, see
 
 if TYPE_CHECKING:
     from grus.traces import Trace
@@ -58,7 +58,7 @@ def collect(trace: Trace, limit: int) -> dict[str, Any]:
     }
 
 
-def _name(view: View, name: str, units: int) -> dict[str, Any]:
+def _name(view: TraceView, name: str, units: int) -> dict[str, Any]:
     low, high = view.limits(name)
     shut, open_ = view.meaning(name) if view.is_gate(name) else ("", "")
     return {
@@ -155,8 +155,8 @@ def _summary(trace: Trace) -> str:
         "step": len(trace.steps),
         "unit": len(trace.units),
     }
-    said = [f"{n:,} {word}{'s' * (n != 1)}" for word, n in counts.items()]
-    return f"{', '.join(said)} of the cell {trace.cell.name}: {trace.cell.doc}".rstrip(": ")
+    texts = [f"{n:,} {word}{'s' * (n != 1)}" for word, n in counts.items()]
+    return f"{', '.join(texts)} of the cell {trace.cell.name}: {trace.cell.doc}".rstrip(": ")
 
 
 def _measures(trace: Trace) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 BLUE, AMBER, INK = "#0072B2", "#E69F00", "#1a1a1a"
 SKY, RED, PURPLE = "#56B4E9", "#D55E00", "#CC79A7"
 COLOURS = (BLUE, AMBER, INK, SKY, RED, PURPLE)
-# Said a second time without colour.
+# The same distinction without colour.
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (6, 2, 1, 2)), (0, (3, 1)), "-")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 GREY, PALE = "#5f6368", "#e4e6e8"
@@ -39,15 +39,15 @@ def axes(ax: Axes | None, width: float, height: float) -> Axes:
     return panels(None, [height], width)[0] if ax is None else ax
 
 
-def panels(given: Iterable[Axes] | None, heights: list[float], width: float) -> list[Axes]:
-    """One axes for each height, below each other with a common x; ``given`` must be as many."""
-    if given is not None:
-        found = list(given)
-        if len(found) != len(heights):
+def panels(axes: Iterable[Axes] | None, heights: list[float], width: float) -> list[Axes]:
+    """One axes for each height, below each other with a common x; ``axes`` must be as many."""
+    if axes is not None:
+        several = list(axes)
+        if len(several) != len(heights):
             raise InputError(
-                f"ax must be {len(heights)} axes, one for each value, got {len(found)}"
+                f"ax must be {len(heights)} axes, one for each value, got {len(several)}"
             )
-        return found
+        return several
     figure = new_figure(width, sum(heights))
     grid = figure.subplots(
         len(heights), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
@@ -128,5 +128,5 @@ def figure_of(drawn: Axes | Figure | Iterable[Axes]) -> Figure:
     figures = {id(ax.figure.canvas.figure): ax.figure.canvas.figure for ax in several}
     if len(figures) != 1:
         raise InputError(f"one figure is saved at a time, got axes of {len(figures)}")
-    (found,) = figures.values()
-    return found
+    (figure,) = figures.values()
+    return figure

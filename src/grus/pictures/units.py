@@ -31,11 +31,11 @@ def saturation(
     right always open; none can be beyond the diagonal. Returns the axes. Raises InputError for a
     cell without gates.
     """
-    found = measures.saturation()
-    if not found:
+    shares = measures.saturation()
+    if not shares:
         raise InputError(f"cell {measures.cell.name} has no gates that could be saturated")
     ax = style.axes(ax, 6.5, 4.0)
-    for k, (label, (left, right)) in enumerate(found.items()):
+    for k, (label, (left, right)) in enumerate(shares.items()):
         look: dict[str, Any] = {n: v for n, v in style.series(k).items() if n != "linestyle"}
         ax.scatter(right, left, s=26, alpha=0.65, linewidths=0, label=label, **look)
     ax.plot([0, 1], [1, 0], color=style.GREY, linewidth=1, linestyle=(0, (2, 3)))
@@ -71,7 +71,7 @@ def half_lives(
     ax: Axes | None = None,
     title: str = "Memory half-life of the units",
 ) -> Axes:
-    """How many units have which half-life, in steps, on a scale of doublings.
+    """A histogram of the units' half-lives, in steps, on a scale of doublings.
 
     ``lives`` is what `traces.measures.measures` found, or maps a label ("layer 0") to its units'
     half-lives: the steps after which half of a state is left, ``ln 2 / -mean(ln kept)``. Infinite
@@ -80,8 +80,8 @@ def half_lives(
 
     Raises InputError where there is no half-life, or a negative one.
     """
-    given = lives if isinstance(lives, Mapping) else lives.half_lives()
-    checked = {label: _checked(label, values) for label, values in given.items()}
+    by_label = lives if isinstance(lives, Mapping) else lives.half_lives()
+    checked = {label: _checked(label, values) for label, values in by_label.items()}
     every = np.concatenate([v[~np.isnan(v)] for v in checked.values()] or [np.empty(0)])
     if not len(every):
         raise InputError("there are no half-lives to draw")
@@ -106,10 +106,10 @@ def half_lives(
 
 
 def _checked(label: str, values: Any) -> Array:
-    found = np.asarray(values, np.float64).ravel()
-    if (found < 0).any():
-        raise InputError(f"{label}: a half-life cannot be negative, got {found.min()}")
-    return found
+    numbers = np.asarray(values, np.float64).ravel()
+    if (numbers < 0).any():
+        raise InputError(f"{label}: a half-life cannot be negative, got {numbers.min()}")
+    return numbers
 
 
 def _edges(every: Array) -> Array:
@@ -125,10 +125,10 @@ def _edges(every: Array) -> Array:
 def _label(label: str, values: Array, middle: float) -> str:
     known = values[~np.isnan(values)]
     without = len(values) - len(known)
-    said = f"{label}: {counted(len(known), 'unit')}, median {middle:.3g} steps"
+    text = f"{label}: {counted(len(known), 'unit')}, median {middle:.3g} steps"
     endless = int(np.isinf(known).sum())
-    said += f"\n{endless} without end" if endless else ""
-    return said + (f"\n{without} unknown" if without else "")
+    text += f"\n{endless} without end" if endless else ""
+    return text + (f"\n{without} unknown" if without else "")
 
 
 def _scale(ax: Axes, edges: Array, most: float, lives: Array) -> None:
@@ -161,15 +161,15 @@ def state_norms(
     The key says how many units are dead. Returns the axes. Raises InputError where no state was
     recorded.
     """
-    found = measures.norms()
-    if not found:
+    states = measures.norms()
+    if not states:
         raise InputError(f"no state of the cell {measures.cell.name} was recorded")
     ax = style.axes(ax, 7.0, 4.0)
     steps = np.asarray(measures.steps)
     every = max(1, len(steps) // 8)
-    for k, (label, (norms, dead, units)) in enumerate(found.items()):
-        said = f"{label}: {dead} of {counted(units, 'unit')} dead"
-        ax.plot(steps, norms, label=said, markevery=every, markersize=5, **style.series(k))
+    for k, (label, (norms, dead, units)) in enumerate(states.items()):
+        key = f"{label}: {dead} of {counted(units, 'unit')} dead"
+        ax.plot(steps, norms, label=key, markevery=every, markersize=5, **style.series(k))
     style.plain(ax)
     ax.set_ylim(bottom=0)
     ax.set_xlabel("step")

@@ -22,7 +22,7 @@ DIRECTIONS = ("forward", "backward")
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class TraceView:
     """The content of a `gates` figure; ``places`` [unit] has the hidden units in drawn order."""
 
     trace: Trace
@@ -90,23 +90,25 @@ def see(
     batch: int = 0,
     units: Sequence[int] | None = None,
     order: str | None = "memory",
-) -> View:
+) -> TraceView:
     """The part of a trace that is drawn. Raises InputError for what was not recorded."""
     if isinstance(names, str):
         raise InputError(f"names must be a list of names, got the text {names[:80]!r}")
-    found = tuple(trace.names if names is None else names)
-    if not found or not len(trace.layers) or not len(trace.directions):
+    chosen = tuple(trace.names if names is None else names)
+    if not chosen or not len(trace.layers) or not len(trace.directions):
         raise InputError("there is nothing to draw: no value was asked for or recorded")
     layer = int(trace.layers[0]) if layer is None else layer
     direction = int(trace.directions[0]) if direction is None else direction
-    for name in found:
+    for name in chosen:
         trace.select(name, layer=layer, direction=direction, batch=batch)
     count = int((trace.steps < trace.lengths[batch]).sum())
     if not count:
         raise InputError(f"row {batch} ended before the recorded steps began")
     labels = None if trace.tokens is None else list(trace.tokens[:count])
     places = _places(trace, units)
-    view = View(trace, found, layer, direction, batch, trace.steps[:count], labels, places, "")
+    view = TraceView(
+        trace, chosen, layer, direction, batch, trace.steps[:count], labels, places, ""
+    )
     return _sorted(view, order)
 
 
@@ -120,8 +122,8 @@ def _places(trace: Trace, units: Sequence[int] | None) -> Array:
     return np.array([at[unit] for unit in units], dtype=np.int64)
 
 
-def _sorted(view: View, order: str | None) -> View:
-    """The view with its units in that order, and what the order is in words."""
+def _sorted(view: TraceView, order: str | None) -> TraceView:
+    """The view with its units in that order, which ``sorted_by`` names."""
     cell = view.trace.cell
     keeper = memory_gate(cell) if order == "memory" else None
     known = view.trace.names
@@ -135,8 +137,8 @@ def _sorted(view: View, order: str | None) -> View:
     means = np.nanmean(view.value(str(name)), axis=1)
     admits = keeper is not None and not keeper[1]
     ranks = np.argsort(means if admits else -means, kind="stable")
-    said = "longest memory on top" if keeper else f"largest mean {name} on top"
-    return replace(view, places=view.places[ranks], sorted_by=said)
+    words = "longest memory on top" if keeper else f"largest mean {name} on top"
+    return replace(view, places=view.places[ranks], sorted_by=words)
 
 
 def root(cell: Cell, name: str) -> Expr:

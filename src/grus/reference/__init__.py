@@ -1,11 +1,10 @@
-"""What a cell means: one evaluator over its equations, slow and readable.
+"""The meaning of a cell: one evaluator over its equations, slow and readable.
 
 In: a cell, weights by family, arrays. Out: values and states in float64. Imports equations and
 numpy; the operators are a table, so other array libraries can stand in for NumPy.
 """
 
-from grus.reference.evaluate import evaluate, split, step, step_values
-from grus.reference.operations import NUMPY, Operations
+from grus.reference.evaluate import NUMPY, Operations, evaluate, split, step, step_values
 from grus.reference.sequence import Sequence, run
 
 __all__ = [

@@ -1,16 +1,41 @@
-"""One step of a cell, evaluated equation by equation."""
+"""One step of a cell, evaluated equation by equation.
+
+A vector is an array [..., axis]; a weight matrix is [rows, columns], so W @ v is ``v @ W.T``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from grus.equations import Apply, Cell, Const, Expr, Name, State, Weight
+import numpy as np
+
+from grus.equations import OPERATORS, Apply, Cell, Const, Expr, Name, State, Weight
 from grus.equations.simplify import simplify
 from grus.errors import InputError
-from grus.reference.operations import NUMPY, Operations
 
 Array = Any
+
+
+@dataclass(frozen=True)
+class Operations:
+    """An array library as the evaluator sees it: operators by name, and what sequences need."""
+
+    name: str
+    table: Mapping[str, Callable[..., Array]]
+    where: Callable[[Array, Array, Array], Array]
+    stack: Callable[[list[Array]], Array]
+    zeros_like: Callable[[Array], Array]
+
+
+NUMPY = Operations(
+    name="numpy",
+    table={name: op.on(np) for name, op in OPERATORS.items()},
+    where=np.where,
+    stack=np.stack,
+    zeros_like=np.zeros_like,
+)
 
 
 def split(cell: Cell, weights: Mapping[str, Array]) -> dict[Weight, Array]:
@@ -23,7 +48,7 @@ def split(cell: Cell, weights: Mapping[str, Array]) -> dict[Weight, Array]:
         raise InputError(
             f"cell {cell.name} has weight families {sorted(cell.families)}, got {sorted(weights)}"
         )
-    found: dict[Weight, Array] = {}
+    single: dict[Weight, Array] = {}
     for family, gates in cell.families.items():
         stacked = weights[family]
         want = len(cell.family_axes(family))
@@ -36,8 +61,8 @@ def split(cell: Cell, weights: Mapping[str, Array]) -> dict[Weight, Array]:
                 f" {'matrix' if want == 2 else 'vector'}, got shape {tuple(stacked.shape)}"
             )
         for k, gate in enumerate(gates):
-            found[Weight(family, gate)] = stacked[k * rows : (k + 1) * rows]
-    return found
+            single[Weight(family, gate)] = stacked[k * rows : (k + 1) * rows]
+    return single
 
 
 def evaluate(expr: Expr, values: Mapping[Expr, Array], ops: Operations = NUMPY) -> Array:

@@ -31,9 +31,9 @@ def philox(counter: tuple[Array, ...], key: tuple[int, int]) -> tuple[Array, ...
     for k in range(ROUNDS):
         k0, k1 = ((part + k * step) & LOW for part, step in zip(key, WEYL, strict=True))
         # A product of two words needs 64 bits; in int64 it wraps, which keeps all of them.
-        one, two = c0 * MULTIPLIERS[0], c2 * MULTIPLIERS[1]
-        high = (one >> 32) & LOW, (two >> 32) & LOW
-        c0, c1, c2, c3 = high[1] ^ c1 ^ k0, two & LOW, high[0] ^ c3 ^ k1, one & LOW
+        even, odd = c0 * MULTIPLIERS[0], c2 * MULTIPLIERS[1]
+        high = (even >> 32) & LOW, (odd >> 32) & LOW
+        c0, c1, c2, c3 = high[1] ^ c1 ^ k0, odd & LOW, high[0] ^ c3 ^ k1, even & LOW
     return c0, c1, c2, c3
 
 
@@ -46,8 +46,8 @@ def words(shape: tuple[int, int, int], seed: int, stream: int, time: int | None)
     when = np.arange(steps, dtype=np.int64)[:, None, None] + (ALWAYS if time is None else time)
     full = np.zeros((steps, rows, counts), np.int64)
     key = (seed & LOW, seed >> 32 & LOW)
-    found = philox((full + unit, full + row, full + when, full + stream), key)
-    return np.stack(found, axis=-1).reshape(steps, rows, 4 * counts)[:, :, :units]
+    drawn = philox((full + unit, full + row, full + when, full + stream), key)
+    return np.stack(drawn, axis=-1).reshape(steps, rows, 4 * counts)[:, :, :units]
 
 
 def draw(
@@ -69,7 +69,7 @@ def draw(
     }
 
 
-def _values(mask: Input, found: Array) -> Array:
+def _values(mask: Input, words: Array) -> Array:
     assert mask.keep is not None
-    values = np.where(found < round(mask.keep * 2**32), mask.value, 0.0)
+    values = np.where(words < round(mask.keep * 2**32), mask.value, 0.0)
     return values if mask.per == "step" else values[0]

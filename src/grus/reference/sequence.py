@@ -11,16 +11,15 @@ import numpy as np
 from grus.arguments import check_lengths, check_resets, check_states
 from grus.equations import Cell, expected, sizes
 from grus.errors import InputError
-from grus.reference.evaluate import split, step_values
+from grus.reference.evaluate import NUMPY, Operations, split, step_values
 from grus.reference.masks import draw
-from grus.reference.operations import NUMPY, Operations
 
 Array = Any
 
 
 @dataclass(frozen=True)
 class Sequence:
-    """What a sequence gives. Time comes first everywhere."""
+    """The results of a sequence. Time comes first everywhere."""
 
     output: Array
     """[time, batch, axis of the output]; 0 past a row's length."""
@@ -148,7 +147,7 @@ def _select(
 ) -> tuple[Array, ...]:
     """Row by row one array or the other; never a product, so that NaN does not leak."""
     pairs = zip(chosen, otherwise, strict=True)
-    return tuple(ops.where(rows[:, None], one, other) for one, other in pairs)
+    return tuple(ops.where(rows[:, None], first, second) for first, second in pairs)
 
 
 def _float64(name: str, value: Array) -> Array:
@@ -177,14 +176,14 @@ def _initial(
 def _masks(
     cell: Cell, size: Mapping[str, int], steps: int, batch: int, masks: Mapping[str, Array]
 ) -> dict[str, Array]:
-    given = [node for node in cell.inputs if node.name != "x" and node.keep is None]
-    wanted = {node.name: node for node in given}
+    nodes = [node for node in cell.inputs if node.name != "x" and node.keep is None]
+    wanted = {node.name: node for node in nodes}
     if set(masks) != set(wanted):
         raise InputError(f"cell {cell.name} has masks {sorted(wanted)}, got {sorted(masks)}")
-    found = {name: _float64(f"mask {name}", value) for name, value in masks.items()}
+    arrays = {name: _float64(f"mask {name}", value) for name, value in masks.items()}
     for name, node in wanted.items():
         axes = (batch,) if node.per == "sequence" else (steps, batch)
         shape = (*axes, 1 if node.per == "number" else size[cell.shapes.inputs[node]])
-        if found[name].shape != shape:
-            raise InputError(f"mask {name} must have shape {shape}, got {found[name].shape}")
-    return found
+        if arrays[name].shape != shape:
+            raise InputError(f"mask {name} must have shape {shape}, got {arrays[name].shape}")
+    return arrays

@@ -8,8 +8,8 @@ from grus.traces.flow import Flow, gradient_flow, share, table
 from grus.traces.layer import trace
 from grus.traces.measures import HEAD, Measures, measures
 from grus.traces.parts import keeps
-from grus.traces.record import state_name
 from grus.traces.recorded import Trace
+from grus.traces.recording import state_name
 from grus.traces.runs import flow_run, open_run, trace_text
 from grus.traces.summary import summaries
 

@@ -11,8 +11,8 @@ import numpy as np
 from grus.equations import Cell
 from grus.errors import InputError, needed_for
 from grus.kernels.backend import backend
-from grus.traces.record import Chosen, Recording, Selection, StackedLayers, record, state_name
 from grus.traces.recorded import Trace
+from grus.traces.recording import Chosen, Recording, Selection, StackedLayers, record, state_name
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

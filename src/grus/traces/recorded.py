@@ -17,7 +17,7 @@ from grus.atomic_file import replace_by
 from grus.equations import Cell
 from grus.errors import InputError
 from grus.files import npz
-from grus.traces.record import state_name
+from grus.traces.recording import state_name
 
 Array = np.ndarray[Any, np.dtype[Any]]
 AXES = ("layer", "direction", "time", "batch", "unit")

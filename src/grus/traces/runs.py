@@ -15,8 +15,8 @@ from grus.errors import InputError, needed_for
 from grus.runtime import values
 from grus.traces.flow import Flow, through
 from grus.traces.layer import TracedStack, follow, joined, read
-from grus.traces.record import Chosen, Selection
 from grus.traces.recorded import Trace
+from grus.traces.recording import Chosen, Selection
 
 if TYPE_CHECKING:
     from grus.models import Checkpoint, LanguageModel
@@ -69,9 +69,9 @@ def _held_out(path: str | os.PathLike[str], saved: Checkpoint) -> str:
     """The first symbols of the tail of the text that the run was not trained on."""
     import torch
 
-    from grus.models import batches, text
+    from grus.models import batches, corpus
 
-    whole = text.read(saved.source)
+    whole = corpus.read(saved.source)
     if whole.sha256 != saved.sha256:
         raise InputError(f"{saved.source.name} is not the text that {path} was trained on any more")
     _, tail = batches.split(torch.from_numpy(whole.ids), saved.settings.holdout)

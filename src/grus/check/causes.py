@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from grus.check.backend import Backend, NotOfferedError, WrongAnswerError
+from grus.check.answers import Backend, NotOfferedError, WrongAnswerError
 from grus.check.cases import cases
 from grus.equations import Cell, CellError
 from grus.equations.text import columns, counted

@@ -75,8 +75,8 @@ def _up_to(line: bytes, step: int) -> bool:
         record = json.loads(line)
     except (ValueError, RecursionError):
         return False
-    found = record.get("step") if isinstance(record, dict) else None
-    return isinstance(found, int) and found <= step
+    number = record.get("step") if isinstance(record, dict) else None
+    return isinstance(number, int) and number <= step
 
 
 NAME = "metrics.jsonl"
@@ -109,13 +109,13 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 def _report(line: bytes, where: str) -> dict[str, Any]:
     try:
-        found = json.loads(line)
+        report = json.loads(line)
     except (ValueError, RecursionError):
         raise InputError(f"{where}: not a report of a run") from None
-    known = isinstance(found, dict) and type(found.get("step")) is int
+    known = isinstance(report, dict) and type(report.get("step")) is int
     for name in NUMBERS if known else ():
-        number = found.get(name, "missing")
+        number = report.get(name, "missing")
         held_out = name.startswith("validation") and number is None
         known = known and (type(number) in (int, float) or held_out)
     check(known, f"{where}: not a report of a run")
-    return dict(found)
+    return dict(report)

@@ -12,8 +12,8 @@ from typing import Any
 
 from grus import __version__
 from grus.comparison.contestants import Contestant, StepCost, step_cost
-from grus.comparison.run import Outcome, Trial
-from grus.comparison.tasks import Course
+from grus.comparison.courses import Course
+from grus.comparison.trials import Outcome, Trial
 from grus.equations.text import columns, counted
 from grus.errors import InputError
 from grus.pictures import learning_curves, style

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from grus.diagram.graph import Graph, Node, Use
+from grus.diagram.cell_graph import CellGraph, GraphNode, Use
 
 SWEEPS = 24
 
 
-def order(layout: Layout) -> None:
+def order(layout: Placement) -> None:
     """Sort each column by the mean place of its neighbours, to and fro; keep the best order."""
     best, fewest = [list(c) for c in layout.columns], _crossings(layout)
     for sweep in range(SWEEPS):
@@ -27,7 +27,7 @@ def order(layout: Layout) -> None:
     _as_written(layout)
 
 
-def _as_written(layout: Layout) -> None:
+def _as_written(layout: Placement) -> None:
     """Put neighbours in the order of the equations where that crosses no more lines."""
     written = {key: k for k, key in enumerate(layout.graph.nodes)}
     fewest = _crossings(layout)
@@ -44,7 +44,7 @@ def _as_written(layout: Layout) -> None:
     _sort_ports(layout)
 
 
-def _sort_column(layout: Layout, column: list[Row], from_left: bool) -> None:
+def _sort_column(layout: Placement, column: list[Row], from_left: bool) -> None:
     place = _places(layout)
     wanted: dict[Row, float] = {}
     for k, row in enumerate(column):
@@ -58,12 +58,12 @@ def _sort_column(layout: Layout, column: list[Row], from_left: bool) -> None:
     column.sort(key=lambda row: wanted[row])
 
 
-def _places(layout: Layout) -> Callable[[Row], float]:
+def _places(layout: Placement) -> Callable[[Row], float]:
     at = {row: (k + 0.5) / len(c) for c in layout.columns for k, row in enumerate(c)}
     return at.__getitem__
 
 
-def _sort_ports(layout: Layout) -> None:
+def _sort_ports(layout: Placement) -> None:
     """Let arrows into a node enter in the order of where they come from; a quotient's may not."""
     place = _places(layout)
     coming = {s.use: place(s.left) for s in layout.segments if s.use}
@@ -73,7 +73,7 @@ def _sort_ports(layout: Layout) -> None:
             spread(row, sorted(row.ports, key=lambda use: coming.get(use, 2.0)))
 
 
-def _crossings(layout: Layout) -> int:
+def _crossings(layout: Placement) -> int:
     place = _places(layout)
     by_column: dict[int, list[tuple[float, float]]] = {}
     for s in layout.segments:
@@ -102,7 +102,7 @@ STRAIGHT = 0.01  # a bend below this is none
 class Row:
     """Nodes one behind the other, or (no nodes) the place of a line that passes a column."""
 
-    nodes: tuple[Node, ...]
+    nodes: tuple[GraphNode, ...]
     net: str = ""
     """The source whose line passes here."""
     column: int = 0
@@ -128,7 +128,7 @@ class Row:
         return sum(map(width, self.nodes)) + LINK * max(0, len(self.nodes) - 1)
 
 
-def width(node: Node) -> float:
+def width(node: GraphNode) -> float:
     """The width of a node, by the letters that it shows."""
     small = max(len(node.label.below), len(node.label.above)) * 0.65
     least = 22.0 if node.kind in ("state", "input", "out") else MIN_WIDTH
@@ -136,10 +136,10 @@ def width(node: Node) -> float:
 
 
 @dataclass
-class Layout:
+class Placement:
     """Rows by column from left to right, each column from top to bottom, and who is where."""
 
-    graph: Graph
+    graph: CellGraph
     columns: list[list[Row]]
     row_of: dict[str, Row]
     segments: list[Segment] = field(default_factory=list)
@@ -150,9 +150,9 @@ class Layout:
 
     def passing(self, net: str, column: int) -> Row:
         """Where the line of a source is in a column: its own row, or the place kept for it."""
-        own = self.row_of[net]
-        if own.column == column:
-            return own
+        row = self.row_of[net]
+        if row.column == column:
+            return row
         return next(r for r in self.columns[column] if r.net == net)
 
 
@@ -184,7 +184,7 @@ class Segment:
         return 1.0 if self.left.is_weight or self.right.is_weight else 2.0 + 3.0 * passing
 
 
-def place(graph: Graph) -> Layout:
+def place(graph: CellGraph) -> Placement:
     """Give every row a column: as late as its uses allow, by longest path."""
     rows = _rows(graph)
     row_of = {node.key: row for row in rows for node in row.nodes}
@@ -192,21 +192,21 @@ def place(graph: Graph) -> Layout:
     columns: list[list[Row]] = [[] for _ in range(1 + max(row.column for row in rows))]
     for row in rows:
         columns[row.column].append(row)
-    layout = Layout(graph, columns, row_of)
+    layout = Placement(graph, columns, row_of)
     for use in graph.uses:
         _keep_places(layout, use)
     layout.segments = _segments(layout)
     return layout
 
 
-def is_input(graph: Graph, use: Use) -> bool:
+def is_input(graph: CellGraph, use: Use) -> bool:
     """True for the use of an input, which comes from below."""
     return graph.nodes[use.source].kind == "input"
 
 
-def _rows(graph: Graph) -> list[Row]:
+def _rows(graph: CellGraph) -> list[Row]:
     """Join a node to the one before it where that one goes nowhere else."""
-    chains: dict[str, list[Node]] = {}
+    chains: dict[str, list[GraphNode]] = {}
     for node in graph.nodes.values():
         if node.kind != "input":
             chains[node.key] = [node]
@@ -234,7 +234,7 @@ def spread(row: Row, uses: Sequence[Use]) -> None:
         row.ports[use] = (k - (len(uses) - 1) / 2) * PORT
 
 
-def _columns(graph: Graph, rows: list[Row], row_of: dict[str, Row]) -> None:
+def _columns(graph: CellGraph, rows: list[Row], row_of: dict[str, Row]) -> None:
     """States in column 0, ways out in the last; everything else as late as its uses allow."""
     users: dict[Row, list[Row]] = {row: [] for row in rows}
     for use in graph.uses:
@@ -255,7 +255,7 @@ def _columns(graph: Graph, rows: list[Row], row_of: dict[str, Row]) -> None:
         row.column = 0 if row in states else last - to_the_end(row)
 
 
-def _keep_places(layout: Layout, use: Use) -> None:
+def _keep_places(layout: Placement, use: Use) -> None:
     if is_input(layout.graph, use):
         return
     source, target = layout.row_of[use.source], layout.row_of[use.target]
@@ -264,8 +264,8 @@ def _keep_places(layout: Layout, use: Use) -> None:
             layout.columns[column].append(Row((), use.source, column))
 
 
-def _segments(layout: Layout) -> list[Segment]:
-    found: dict[tuple[Row, Row, Use | None], Segment] = {}
+def _segments(layout: Placement) -> list[Segment]:
+    segments: dict[tuple[Row, Row, Use | None], Segment] = {}
     for use in layout.graph.uses:
         target = layout.row_of[use.target]
         if is_input(layout.graph, use) or layout.row_of[use.source] is target:
@@ -274,6 +274,6 @@ def _segments(layout: Layout) -> list[Segment]:
         for column in range(left.column + 1, target.column + 1):
             right = target if column == target.column else layout.passing(use.source, column)
             enters = use if right is target else None
-            found[left, right, enters] = Segment(left, right, enters)
+            segments[left, right, enters] = Segment(left, right, enters)
             left = right
-    return list(found.values())
+    return list(segments.values())

@@ -51,7 +51,7 @@ class CharacterNetwork:
         if not values:
             return self
         cell = held_at(self.cell, values)
-        layers = tuple(hold_weights(self.cell, cell, one) for one in self.layers)
+        layers = tuple(hold_weights(self.cell, cell, weights) for weights in self.layers)
         return replace(self, cell=cell, layers=layers)
 
     @property
@@ -126,21 +126,21 @@ class TextReading:
         return self.values[layer][self.network.cell.output]
 
     def _cut(self, steps: int) -> None:
-        self.inputs = [one[:steps] for one in self.inputs]
+        self.inputs = [x[:steps] for x in self.inputs]
         self.values = [{n: v[:steps] for n, v in values.items()} for values in self.values]
 
     def _extend(self, ids: Array) -> None:
         network = self.network
         x = network.features[ids]
         for k, weights in enumerate(network.layers):
-            found = self.values[k]
+            values = self.values[k]
             start = tuple(state[None] for state in self.state(k, len(self.inputs[k])))
             new, _ = runtime.values(network.cell, weights, x[:, None], start, threads=1)
             rows = {name: value[:, 0] for name, value in new.items()}
             had = len(self.inputs[k]) > 0
             self.inputs[k] = np.concatenate([self.inputs[k], x]) if had else x
             self.values[k] = {
-                name: np.concatenate([found[name], value]) if had else value
+                name: np.concatenate([values[name], value]) if had else value
                 for name, value in rows.items()
             }
             x = rows[network.cell.output]

@@ -42,7 +42,7 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
+class DrawnTerm:
     """One operator, weight or number of an equation: where it stands and what it is."""
 
     path: str
@@ -50,13 +50,13 @@ class Term:
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class GraphNode:
     """A drawn thing. ``carries`` is the name of the value that leaves it, where it has one."""
 
     key: str
     kind: Kind
     label: Label
-    terms: tuple[Term, ...] = ()
+    terms: tuple[DrawnTerm, ...] = ()
     carries: str = ""
 
 
@@ -77,10 +77,10 @@ class Use:
 
 
 @dataclass
-class Graph:
+class CellGraph:
     """All nodes by key, in the order of the equations, and all uses."""
 
-    nodes: dict[str, Node] = field(default_factory=dict)
+    nodes: dict[str, GraphNode] = field(default_factory=dict)
     uses: list[Use] = field(default_factory=list)
 
     def into(self, key: str) -> list[Use]:
@@ -92,7 +92,7 @@ class Graph:
         return [u for u in self.uses if u.source == key]
 
 
-def build(cell: Cell) -> Graph:
+def build(cell: Cell) -> CellGraph:
     """The graph of a cell."""
     builder = _Builder(cell)
     for name, expr in cell.equations:
@@ -110,18 +110,18 @@ def shown_name(cell: Cell, name: str) -> Label:
 
 class _Builder:
     def __init__(self, cell: Cell) -> None:
-        self.cell, self.graph = cell, Graph()
+        self.cell, self.graph = cell, CellGraph()
         self.at: dict[Expr, str] = {}
         read = {n.name for n in cell.nodes if isinstance(n, State)}
         for state in (s for s in cell.states if s in read):
             label = Label(state, "t−1")
-            self.at[State(state)] = self.add(Node(f"state {state}", "state", label, (), state))
-        for one in cell.inputs:
-            label = Label(one.name, "t" if one.per == "step" else "")
-            key = f"input {one.name}"
-            self.at[one] = self.add(Node(key, "input", label, (), text.show(one)))
+            self.at[State(state)] = self.add(GraphNode(f"state {state}", "state", label, (), state))
+        for node in cell.inputs:
+            label = Label(node.name, "t" if node.per == "step" else "")
+            key = f"input {node.name}"
+            self.at[node] = self.add(GraphNode(key, "input", label, (), text.show(node)))
 
-    def add(self, node: Node) -> str:
+    def add(self, node: GraphNode) -> str:
         self.graph.nodes[node.key] = node
         return node.key
 
@@ -132,11 +132,11 @@ class _Builder:
         if out and isinstance(expr, Apply):
             carrier = self.term(expr, name, carries=name)
         else:
-            self.add(Node(carrier, "value", shown_name(self.cell, name), (), name))
+            self.add(GraphNode(carrier, "value", shown_name(self.cell, name), (), name))
             self.use(expr, name, carrier, 0)
         self.at[Name(name)] = carrier
         if out:
-            port = self.add(Node(f"out {name}", "out", shown_name(self.cell, name)))
+            port = self.add(GraphNode(f"out {name}", "out", shown_name(self.cell, name)))
             self.graph.uses.append(Use(carrier, port, 0, f"{name}="))
 
     def use(self, expr: Expr, path: str, target: str, place: int, minus: bool = False) -> None:
@@ -151,10 +151,10 @@ class _Builder:
         """Draw a term that is no reference; its node's key is its path."""
         if isinstance(expr, Const):
             label = Label(text.number(expr.value), upright=True)
-            return self.add(Node(path, "constant", label, (Term(path, label.text),)))
+            return self.add(GraphNode(path, "constant", label, (DrawnTerm(path, label.text),)))
         if isinstance(expr, Weight):
             label = Label(expr.family, expr.gate)
-            return self.add(Node(path, "vector", label, (Term(path, expr.name),)))
+            return self.add(GraphNode(path, "vector", label, (DrawnTerm(path, expr.name),)))
         assert isinstance(expr, Apply)
         if how := linear(expr):
             return self.product(expr, how, path, carries)
@@ -164,8 +164,8 @@ class _Builder:
         weight, operand = expr.args
         assert isinstance(weight, Weight)
         label = Label(weight.family, weight.gate, "⊤" if how.turned else "")
-        terms = (Term(path, expr.op), Term(f"{path}.0", weight.name))
-        key = self.add(Node(path, "product", label, terms, carries))
+        terms = (DrawnTerm(path, expr.op), DrawnTerm(f"{path}.0", weight.name))
+        key = self.add(GraphNode(path, "product", label, terms, carries))
         self.use(operand, f"{path}.1", key, 0)
         return key
 
@@ -175,13 +175,13 @@ class _Builder:
         numbers = [o for o in operands if isinstance(o.expr, Const)]
         if len(operands) == 2 and len(numbers) == 1:
             label = _with_number(expr, operands)
-            terms.append(Term(numbers[0].path, label[1]))
+            terms.append(DrawnTerm(numbers[0].path, label[1]))
             operands = [o for o in operands if o not in numbers]
             shown = label[0]
         else:
             shown = _plain(expr, operands)
         kind: Kind = "elementwise" if OPERATORS[expr.op].symbol else "function"
-        key = self.add(Node(path, kind, shown, tuple(terms), carries))
+        key = self.add(GraphNode(path, kind, shown, tuple(terms), carries))
         signs = expr.op in ("add", "sub") and len(operands) > 1
         for place, operand in enumerate(operands):
             self.use(operand.expr, operand.path, key, place, signs and operand.minus)
@@ -195,7 +195,7 @@ class _Operand:
     minus: bool = False
 
 
-def _chain(expr: Apply, path: str) -> tuple[list[Term], list[_Operand]]:
+def _chain(expr: Apply, path: str) -> tuple[list[DrawnTerm], list[_Operand]]:
     """The operators of a + b - c or a * b * c, and what they join."""
     same = {"add": ("add", "sub"), "sub": ("add", "sub"), "mul": ("mul",)}.get(expr.op, ())
     first = expr.args[0]
@@ -204,7 +204,7 @@ def _chain(expr: Apply, path: str) -> tuple[list[Term], list[_Operand]]:
     else:
         terms, operands = [], [_Operand(first, f"{path}.0")]
     rest = [_Operand(a, f"{path}.{k}", expr.op == "sub") for k, a in enumerate(expr.args) if k]
-    return [*terms, Term(path, expr.op)], [*operands, *rest]
+    return [*terms, DrawnTerm(path, expr.op)], [*operands, *rest]
 
 
 def _plain(expr: Apply, operands: list[_Operand]) -> Label:

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
 
 from grus.comparison.contestants import Contestant, match_params, match_time
-from grus.comparison.tasks import Course
+from grus.comparison.courses import Course
 from grus.equations.text import counted
 from grus.errors import InputError
 
