@@ -11,17 +11,6 @@ from grus.check.causes import Judge, check, failed, from_answers, report
 from grus.mistakes import Answer, Case, answer
 
 __all__ = [
-    "Answer",
-    "Backend",
-    "Case",
-    "Judge",
-    "answer",
-    "cases",
-    "check",
-    "failed",
-    "from_answers",
-    "load",
-    "read_answers",
-    "report",
-    "write_vectors",
-]
+    "Answer", "Backend", "Case", "Judge", "answer", "cases", "check", "failed", "from_answers",
+    "load", "read_answers", "report", "write_vectors",
+]  # fmt: skip

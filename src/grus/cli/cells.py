@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from grus.cli.output import check_choice
+from grus.equations import Cell, Input, linear, nearest, plain, structure
+from grus.equations.text import columns, counted
 from grus.errors import InputError
 
 if TYPE_CHECKING:
-    from grus.equations import Cell
     from grus.zoo import Published
 
 PROPERTIES = ("affine", "diagonal", "dense", "scan", "normalised", "several-states")
@@ -30,8 +32,7 @@ def cells(
 ) -> None:
     """List the published cells: year, states, products inside the loop, structure."""
     for word in property or ():
-        if word not in PROPERTIES:
-            raise InputError(f"--property must be one of {', '.join(PROPERTIES)}, got {word!r}")
+        check_choice("--property", word, PROPERTIES)
     chosen = [_find(name)] if name else _search(search, set(property or ()))
     if as_json:
         typer.echo(json.dumps([_record(known) for known in chosen], indent=2))
@@ -42,7 +43,6 @@ def cells(
 
 
 def _find(name: str) -> Published:
-    from grus.equations import nearest, plain
     from grus.zoo import PUBLISHED
 
     known = PUBLISHED.get(plain(name))
@@ -64,8 +64,6 @@ def _search(text: str, wanted: set[str]) -> list[Published]:
 
 
 def _properties(cell: Cell) -> set[str]:
-    from grus.equations import structure
-
     of = structure(cell)
     holds = {
         "affine": of.affine,
@@ -77,13 +75,6 @@ def _properties(cell: Cell) -> set[str]:
     return {word for word, true in holds.items() if true}
 
 
-def _kind(cell: Cell) -> str:
-    from grus.equations import structure
-
-    of = structure(cell)
-    return "scan" if of.scan else of.jacobian
-
-
 def _table(chosen: list[Published]) -> str:
     rows = [
         (
@@ -91,31 +82,24 @@ def _table(chosen: list[Published]) -> str:
             str(known.year),
             " ".join(known.cell.states),
             str(_products(known.cell)),
-            _kind(known.cell),
+            "scan" if structure(known.cell).scan else structure(known.cell).jacobian,
             known.special,
         )
         for known in chosen
     ]
-    widths = [max(len(row[k]) for row in [HEAD, *rows]) for k in range(len(HEAD) - 1)]
-    lines = []
-    for row in [HEAD, *rows]:
-        columns = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        lines.append("  ".join([*columns, row[-1]]))
-    noun = "cell" if len(rows) == 1 else "cells"
-    return "\n".join([*lines, "", f"{len(rows)} {noun}; `grus cells NAME` tells all about one"])
+    count = counted(len(rows), "cell")
+    return "\n".join(
+        [*columns([HEAD, *rows]), "", f"{count}; `grus cells NAME` tells all about one"]
+    )
 
 
 def _products(cell: Cell) -> int:
     """Products with a matrix that stay inside the loop over time: not those of x alone."""
-    from grus.equations import Input, linear
-
     inside = [node for node in cell.nodes if linear(node)]
     return sum(node.args[1] != Input("x") for node in inside)  # type: ignore[attr-defined]
 
 
 def _page(known: Published) -> str:
-    from grus.equations import structure
-
     cell = known.cell
     initial = ", ".join(f"{weight} = {value:g}" for weight, value in known.initial.items())
     lines = [
@@ -137,8 +121,6 @@ def _page(known: Published) -> str:
 
 
 def _record(known: Published) -> dict[str, Any]:
-    from grus.equations import structure
-
     cell = known.cell
     of = structure(cell)
     return {

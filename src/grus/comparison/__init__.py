@@ -10,24 +10,7 @@ from grus.comparison.trials import Trial, announcement, compare, expected_second
 from grus.comparison.verdict import FEWEST, as_json, check_figure, draw_curves, table, trial_line
 
 __all__ = [
-    "FEWEST",
-    "MATCHES",
-    "Contestant",
-    "Course",
-    "TaskCourse",
-    "TextCourse",
-    "Trial",
-    "announcement",
-    "as_json",
-    "check_figure",
-    "compare",
-    "contestants",
-    "draw_curves",
-    "expected_seconds",
-    "first_size",
-    "remembering",
-    "sized",
-    "spoken",
-    "table",
-    "trial_line",
-]
+    "FEWEST", "MATCHES", "Contestant", "Course", "TaskCourse", "TextCourse", "Trial",
+    "announcement", "as_json", "check_figure", "compare", "contestants", "draw_curves",
+    "expected_seconds", "first_size", "remembering", "sized", "spoken", "table", "trial_line",
+]  # fmt: skip

@@ -17,16 +17,6 @@ from grus.gradients.cost import (
 )
 
 __all__ = [
-    "ITEM_BYTES",
-    "LETTERS",
-    "Backward",
-    "Cost",
-    "Count",
-    "WeightGradient",
-    "backward",
-    "check_counts",
-    "cost",
-    "simplify",
-    "sizes_for",
-    "total",
-]
+    "ITEM_BYTES", "LETTERS", "Backward", "Cost", "Count", "WeightGradient", "backward",
+    "check_counts", "cost", "simplify", "sizes_for", "total",
+]  # fmt: skip

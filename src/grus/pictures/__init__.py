@@ -12,15 +12,6 @@ from grus.pictures.style import save
 from grus.pictures.units import half_lives, saturation, state_norms
 
 __all__ = [
-    "Seed",
-    "gate",
-    "gates",
-    "gradient_flow",
-    "half_lives",
-    "learning_curves",
-    "report",
-    "saturation",
-    "save",
-    "state_norms",
-    "style",
-]
+    "Seed", "gate", "gates", "gradient_flow", "half_lives", "learning_curves", "report",
+    "saturation", "save", "state_norms", "style",
+]  # fmt: skip

@@ -8,12 +8,5 @@ from grus.reference.evaluate import NUMPY, Operations, evaluate, split, step, st
 from grus.reference.sequence import Sequence, run
 
 __all__ = [
-    "NUMPY",
-    "Operations",
-    "Sequence",
-    "evaluate",
-    "run",
-    "split",
-    "step",
-    "step_values",
-]
+    "NUMPY", "Operations", "Sequence", "evaluate", "run", "split", "step", "step_values",
+]  # fmt: skip

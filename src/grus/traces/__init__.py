@@ -14,19 +14,6 @@ from grus.traces.runs import flow_run, open_run, trace_text
 from grus.traces.summary import summaries
 
 __all__ = [
-    "HEAD",
-    "Flow",
-    "Measures",
-    "Trace",
-    "flow_run",
-    "gradient_flow",
-    "keeps",
-    "measures",
-    "open_run",
-    "share",
-    "state_name",
-    "summaries",
-    "table",
-    "trace",
-    "trace_text",
-]
+    "HEAD", "Flow", "Measures", "Trace", "flow_run", "gradient_flow", "keeps", "measures",
+    "open_run", "share", "state_name", "summaries", "table", "trace", "trace_text",
+]  # fmt: skip

@@ -18,23 +18,7 @@ from grus.worksheet.stages import cost_text, equations_text, gradient_text
 from grus.worksheet.worksheet import Equation, Worksheet, worksheet
 
 __all__ = [
-    "ROLES",
-    "Context",
-    "Equation",
-    "Explanation",
-    "NetworkLayer",
-    "PastedWeights",
-    "TextPage",
-    "Worksheet",
-    "cost_text",
-    "equations_text",
-    "explain_pasted",
-    "gradient_text",
-    "read_numbers",
-    "read_steps",
-    "readings",
-    "spoken",
-    "stack",
-    "worksheet",
-    "written_decimals",
-]
+    "ROLES", "Context", "Equation", "Explanation", "NetworkLayer", "PastedWeights", "TextPage",
+    "Worksheet", "cost_text", "equations_text", "explain_pasted", "gradient_text", "read_numbers",
+    "read_steps", "readings", "spoken", "stack", "worksheet", "written_decimals",
+]  # fmt: skip

@@ -52,34 +52,31 @@ class TextPage:
         """The whole page, line by line."""
         yield head.first
         for note in [*head.notes, COMPUTED.format(sheet.by), ROUNDED.format(self.digits)]:
-            yield from self.note(note)
+            yield from self._note(note)
         if head.rows:
-            yield from self.table(head.columns, head.rows)
+            yield from self._table(head.columns, head.rows)
         for step in sheet.steps:
             yield ""
-            yield from self.step(step, sheet.total)
+            yield from self._step(step, sheet.total)
         yield ""
-        yield from self.last(sheet)
+        yield from self._last(sheet)
         if readings:
             yield from ["", OTHERWISE]
-            yield from self.table(
+            yield from self._table(
                 MISREAD, [(vector(r.final, self.digits), str(r)) for r in readings]
             )
 
-    def note(self, note: str) -> Iterator[str]:
-        """A line above the steps."""
+    def _note(self, note: str) -> Iterator[str]:
         yield from textwrap.wrap(note, WIDTH, subsequent_indent="  ")
 
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-        """Columns side by side, as wide as they need to be."""
+    def _table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield ""
         widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
         for row in [columns, *rows]:
             cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
             yield f"  {'  '.join(cells)}".rstrip()
 
-    def step(self, step: WorkedStep, total: int) -> Iterator[str]:
-        """One step: what it reads, its equations, what it leaves."""
+    def _step(self, step: WorkedStep, total: int) -> Iterator[str]:
         yield from textwrap.wrap(title(step, total, self.digits), WIDTH, subsequent_indent="  ")
         for equation in step.equations:
             yield ""
@@ -89,10 +86,9 @@ class TextPage:
         """The line in symbols, then each unit with numbers."""
         yield f"  {equation.name} = {text.show(equation.symbols)}"
         for line in equation.lines:
-            yield from self.unit(equation.name, line)
+            yield from self._unit(equation.name, line)
 
-    def unit(self, name: str, line: Line) -> Iterator[str]:
-        """One unit: its long products, the line with numbers, its value."""
+    def _unit(self, name: str, line: Line) -> Iterator[str]:
         unit = "" if line.unit is None else f"[{line.unit}]"
         left = f"{name}{unit}"
         for product in line.products:
@@ -122,33 +118,28 @@ class TextPage:
         ):
             yield line.replace("\0", " ")
 
-    def last(self, sheet: Worksheet) -> Iterator[str]:
-        """The last state, and the output where it is another value."""
+    def _last(self, sheet: Worksheet) -> Iterator[str]:
         yield from last(sheet, self.digits)
 
 
 class MarkdownPage(TextPage):
     """Markdown: tables for the head, a fenced block for each step, so that it shows anywhere."""
 
-    def note(self, note: str) -> Iterator[str]:
-        """A list item."""
-        yield f"- {self.plain(note)}"
+    def _note(self, note: str) -> Iterator[str]:
+        yield f"- {self._plain(note)}"
 
-    def plain(self, note: str) -> str:
-        """Text without marks of Markdown."""
+    def _plain(self, note: str) -> str:
         for mark in "\\`*_[]<>|":
             note = note.replace(mark, f"\\{mark}")
         return note
 
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-        """A table in pipes."""
+    def _table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield ""
         for row in (columns, ["---"] * len(columns), *rows):
-            yield f"| {' | '.join(map(self.plain, row))} |"
+            yield f"| {' | '.join(map(self._plain, row))} |"
 
-    def step(self, step: WorkedStep, total: int) -> Iterator[str]:
-        """A heading and a fenced block."""
-        yield f"## {self.plain(title(step, total, self.digits))}"
+    def _step(self, step: WorkedStep, total: int) -> Iterator[str]:
+        yield f"## {self._plain(title(step, total, self.digits))}"
         yield ""
         yield "```text"
         for k, equation in enumerate(step.equations):
@@ -156,8 +147,7 @@ class MarkdownPage(TextPage):
             yield from self.equation(equation)
         yield "```"
 
-    def last(self, sheet: Worksheet) -> Iterator[str]:
-        """The last state in bold."""
-        for k, line in enumerate(super().last(sheet)):
+    def _last(self, sheet: Worksheet) -> Iterator[str]:
+        for k, line in enumerate(super()._last(sheet)):
             yield from [""] * (k > 0)
-            yield f"**{self.plain(line)}**"
+            yield f"**{self._plain(line)}**"

@@ -54,8 +54,8 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 def fragment(sheet: Worksheet, digits: int = 5) -> str:
     """The steps without a head, for a notebook."""
     page = HtmlPage(digits)
-    words = "".join(f"<li>{escape(note)}</li>" for note in page.numbers(sheet))
-    steps = "\n".join(page.sheet(sheet))
+    words = "".join(f"<li>{escape(note)}</li>" for note in page._numbers(sheet))
+    steps = "\n".join(page._sheet(sheet))
     return f'<style>{STYLE}</style>\n<div class="grus"><ul>{words}</ul>\n{steps}\n</div>'
 
 
@@ -77,25 +77,23 @@ class HtmlPage:
         yield f'<style>{STYLE}</style></head><body class="grus">'
         yield f"<h1>Worksheet of {escape(sheet.cell.name)}</h1>"
         yield f"<p>{escape(head.first)}</p><ul>"
-        for note in [*head.notes, *self.numbers(sheet)]:
+        for note in [*head.notes, *self._numbers(sheet)]:
             yield f"<li>{escape(note)}</li>"
         yield "</ul>"
         if head.rows:
-            yield from self.table(head.columns, head.rows)
-        yield from self.contents(sheet)
-        yield from self.sheet(sheet)
+            yield from self._table(head.columns, head.rows)
+        yield from self._contents(sheet)
+        yield from self._sheet(sheet)
         if readings:
             yield f"<h2>{escape(OTHERWISE)}</h2>"
             rows = [(vector(r.final, self.digits), str(r)) for r in readings]
-            yield from self.table(MISREAD, rows)
+            yield from self._table(MISREAD, rows)
         yield "</body></html>"
 
-    def numbers(self, sheet: Worksheet) -> tuple[str, str]:
-        """Where the numbers come from, and how they are printed."""
+    def _numbers(self, sheet: Worksheet) -> tuple[str, str]:
         return COMPUTED.format(sheet.by), ROUNDED.format(self.digits)
 
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-        """A table with a head."""
+    def _table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield '<div class="wide"><table class="data"><thead><tr>'
         yield "".join(f'<th scope="col">{escape(cell)}</th>' for cell in columns)
         yield "</tr></thead><tbody>"
@@ -103,53 +101,46 @@ class HtmlPage:
             yield "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
         yield "</tbody></table></div>"
 
-    def contents(self, sheet: Worksheet) -> Iterator[str]:
-        """Links to the steps, where there are several."""
+    def _contents(self, sheet: Worksheet) -> Iterator[str]:
         if len(sheet.steps) > 1:
             links = (f'<a href="#step-{s.number}">step {s.number}</a>' for s in sheet.steps)
             yield f"<nav>{' '.join(links)}</nav>"
 
-    def sheet(self, sheet: Worksheet) -> Iterator[str]:
-        """All steps, and the last state."""
+    def _sheet(self, sheet: Worksheet) -> Iterator[str]:
         for step in sheet.steps:
-            yield from self.step(step, sheet.total)
+            yield from self._step(step, sheet.total)
         for line in last(sheet, self.digits):
             yield f'<p class="last">{escape(line)}</p>'
 
-    def step(self, step: WorkedStep, total: int) -> Iterator[str]:
-        """A heading that says what it reads, then its equations."""
+    def _step(self, step: WorkedStep, total: int) -> Iterator[str]:
         yield f'<section id="step-{step.number}">'
         yield f"<h2>{escape(title(step, total, self.digits))}</h2>"
         for equation in step.equations:
-            yield from self.equation(equation)
+            yield from self._equation(equation)
         yield "</section>"
 
-    def equation(self, equation: Equation) -> Iterator[str]:
-        """The line in symbols, then each unit with numbers."""
+    def _equation(self, equation: Equation) -> Iterator[str]:
         yield '<table class="work"><tbody>'
         yield _row("symbols", equation.name, text.show(equation.symbols))
         for line in equation.lines:
-            yield from self.unit(equation.name, line)
+            yield from self._unit(equation.name, line)
         yield "</tbody></table>"
 
-    def unit(self, name: str, line: Line) -> Iterator[str]:
-        """One unit: its long products, the line with numbers, its value."""
+    def _unit(self, name: str, line: Line) -> Iterator[str]:
         unit = "" if line.unit is None else f"[{line.unit}]"
         for product in line.products:
             symbols = text.show(product.symbols)
-            shown = f"{self.show(product.terms)} = {self.number(product.value)}"
+            shown = f"{self._show(product.terms)} = {self._number(product.value)}"
             yield _row("product", f"({symbols}){unit}" if unit else symbols, shown)
         for k, stage in enumerate(line.stages):
-            yield _row("stage", f"{name}{unit}" if k == 0 and unit else "", self.show(stage))
+            yield _row("stage", f"{name}{unit}" if k == 0 and unit else "", self._show(stage))
         left = f"{name}{unit}" if unit and not line.stages else ""
-        yield _row("value", left, self.number(line.value))
+        yield _row("value", left, self._number(line.value))
 
-    def show(self, expr: Expr) -> str:
-        """An expression of numbers."""
-        return text.show(expr, self.number)
+    def _show(self, expr: Expr) -> str:
+        return text.show(expr, self._number)
 
-    def number(self, value: float) -> str:
-        """A number as this page prints it."""
+    def _number(self, value: float) -> str:
         return decimal(value, self.digits)
 
 
