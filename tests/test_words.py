@@ -113,9 +113,18 @@ PRONOUNS = {
     "found", "one", "own", "given", "made", "said", "told", "here", "there", "mine", "theirs",
 }  # fmt: skip
 BINDING = {
-    "dialects": 78, "identification": 67, "files": 64, "onnx": 62, "layers": 63, "kernels": 50,
-    "runtime": 29, "equations": 28, "mistakes": 20, "sequence": 1, "zoo": 2, "cli": 1,
-}  # fmt: skip
+    "dialects": 78,
+    "identification": 67,
+    "files": 64,
+    "layers": 63,
+    "onnx": 62,
+    "runtime": 29,
+    "equations": 28,
+    "mistakes": 20,
+    "zoo": 2,
+    "cli": 1,
+    "sequence": 1,
+}
 """Room -> its functions in which a pronoun is the name of a value; each number may only fall."""
 
 

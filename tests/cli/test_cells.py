@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from grus.cli.cells import PROPERTIES
 from grus.cli.main import run
+from grus.cli.published_cells import PROPERTIES
 from grus.equations import Cell
 from grus.zoo import PUBLISHED
 

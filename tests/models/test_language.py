@@ -10,9 +10,8 @@ from grus.equations import CELLS, Cell, U, W, b, h, sequence, sigmoid, tanh, x
 from grus.errors import InputError
 from grus.models.corpus import Architecture, Vocabulary
 from grus.models.language import LanguageModel, detached
-from grus.models.run import make_optimizer
 from grus.models.settings import Settings
-from grus.models.train import learn
+from grus.models.train import learn, make_optimizer
 
 LETTERS = Vocabulary("abcdefgh")
 

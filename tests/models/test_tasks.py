@@ -11,10 +11,9 @@ from torch import nn
 
 from grus.equations import CELLS
 from grus.errors import InputError
-from grus.models.run import DivergedError
 from grus.models.settings import Settings
 from grus.models.tasks import Adding, Copying, Task, TaskModel, TaskRun, held_out
-from grus.models.train import Unwatched, learn, train
+from grus.models.train import DivergedError, Unwatched, learn, train
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -17,7 +17,7 @@ from grus.errors import InputError
 from grus.models import evaluation, run as runs
 from grus.models.batches import IGNORED
 from grus.models.settings import Settings
-from grus.models.train import characters_per_second, learn
+from grus.models.train import DivergedError, characters_per_second, learn
 from small_run import PROSE, SETTINGS, finish, go_on, start, tensors
 
 
@@ -329,7 +329,7 @@ def test_the_speed_is_of_the_steps_asked_for(tmp_path: Path) -> None:
 def test_a_loss_that_explodes_ends_the_run_by_a_sentence(tmp_path: Path) -> None:
     """Every number stays finite; the last sound checkpoint is kept, with no line of the rest."""
     settings = replace(SETTINGS, optimizer="sgd", lr=1e4, clip=0.0, steps=40, dropout=0.0)
-    with pytest.raises(runs.DivergedError, match=r"loss exploded: \S{1,9} nats at step 7") as error:
+    with pytest.raises(DivergedError, match=r"loss exploded: \S{1,9} nats at step 7") as error:
         finish(start(tmp_path, settings))
     assert "set --clip" in str(error.value)
     assert len(str(error.value)) < 400
@@ -343,5 +343,5 @@ def test_a_validation_loss_that_explodes_ends_the_run_too(tmp_path: Path) -> Non
         run.model.linear.bias[0] = 1e6
     run.loss_sum += 1.0
     run.progress.loss_steps = 1
-    with pytest.raises(runs.DivergedError, match="the validation loss exploded: "):
+    with pytest.raises(DivergedError, match="the validation loss exploded: "):
         run.report()

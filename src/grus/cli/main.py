@@ -14,22 +14,22 @@ from typer.core import TyperGroup
 
 from grus import __version__
 from grus.cli import (
-    cells,
     compare,
     convert,
     dialects,
     explain,
     inside,
     judge,
+    published_cells,
     search,
     show_cell,
     training,
-)  # fmt: skip
+)
 from grus.errors import InputError, missing_package
 
 PANELS = {
     "See a cell or a model at work": (
-        show_cell.show, cells.cells, explain.explain,
+        show_cell.show, published_cells.cells, explain.explain,
         inside.trace, inside.measure, inside.flow, inside.serve,
     ),
     "Use weights": (dialects.identify, convert.convert, dialects.dialects),

@@ -15,23 +15,23 @@ if TYPE_CHECKING:
     from grus.models.corpus import BUILT_IN, Architecture, Source, Text, Vocabulary, decoded, read
     from grus.models.evaluation import bits, mean_loss, readable, sample
     from grus.models.language import LanguageModel, hold_model
-    from grus.models.run import BEST, LAST, DivergedError, Metrics, Run, make_optimizer
+    from grus.models.run import BEST, LAST, Metrics, Run
     from grus.models.run_files import read_metrics
     from grus.models.settings import LEARNING_RATES, Settings
     from grus.models.tasks import TASKS, Task, TaskModel, TaskRun, held_out
-    from grus.models.train import Trainable, learn, threads
+    from grus.models.train import DivergedError, Trainable, learn, make_optimizer, threads
 
 _NAMES = {
     "batches": "Streams",
     "checkpoint": "Checkpoint",
     "evaluation": "bits mean_loss readable sample",
     "language": "LanguageModel hold_model",
-    "run": "BEST LAST DivergedError Metrics Run make_optimizer",
+    "run": "BEST LAST Metrics Run",
     "settings": "LEARNING_RATES Settings",
     "run_files": "read_metrics",
     "tasks": "TASKS Task TaskModel TaskRun held_out",
     "corpus": "BUILT_IN Architecture Source Text Vocabulary decoded read",
-    "train": "Trainable learn threads",
+    "train": "DivergedError Trainable learn make_optimizer threads",
 }
 _FILES = {name: file for file, names in _NAMES.items() for name in names.split()}
 __all__ = [

@@ -7,25 +7,25 @@ that was best on the held-out tail, ``metrics.jsonl`` one line per report.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from grus.errors import InputError
 from grus.models import batches, checkpoint, corpus, evaluation, run_files
 from grus.models.checkpoint import ADAM, Checkpoint
 from grus.models.corpus import Architecture
 from grus.models.language import LanguageModel, MakeLayer, State
-from grus.models.settings import Progress, Settings, check
+from grus.models.settings import Settings, check
+from grus.models.train import Trainable, check_finite, check_loss
 
 LAST, BEST, METRICS = "last.safetensors", "best.safetensors", "metrics.jsonl"
 MIN_STEPS_BETWEEN_REPORTS = 100
-EXPLODED = 10.0  # times the loss of a guess
 
 
 @dataclass(frozen=True)
@@ -51,16 +51,10 @@ class Metrics:
     validation_perplexity: float | None
 
 
-class DivergedError(InputError):
-    """The weights of a run are no longer finite, or its loss exploded; ``how`` says which."""
+class Run(Trainable):
+    """A run on a text, in a folder."""
 
-    def __init__(self, how: str, advice: str = "") -> None:
-        super().__init__(how + advice)
-        self.how = how
-
-
-class Run:
-    """The state of a run between two steps; `train.train` takes the steps."""
+    model: LanguageModel
 
     def __init__(
         self,
@@ -70,18 +64,14 @@ class Run:
         settings: Settings,
         model: LanguageModel,
     ) -> None:
-        self.folder, self.source, self.text, self.settings = folder, source, read, settings
+        self.weights = model.named_weights()
+        super().__init__(list(self.weights.values()), settings)
+        self.folder, self.source, self.text = folder, source, read
         training, tail = batches.split(torch.from_numpy(read.ids), settings.holdout)
         self.streams = batches.Streams(training, settings.batch, settings.seq_len)
         self.held_out = batches.validation(training, tail) if len(tail) else None
         self.model = model.train()
-        self.weights = model.named_weights()
-        self.parameters = list(self.weights.values())
-        self.optimizer = make_optimizer(self.parameters, settings)
-        self.generator = torch.Generator().manual_seed(settings.seed)
-        self.progress = Progress(offset=self._draw_offset())
-        self.state: State | None = None
-        self.loss_sum = torch.zeros((), dtype=torch.float64)
+        self.progress.offset = self._draw_offset()
         self._load_epoch()
         self._reported_at = 0.0
         self.latest: Metrics | None = None
@@ -100,12 +90,9 @@ class Run:
 
     def advance(self, loss: Tensor, state: State, seconds: float) -> None:
         """Note that a step was taken; at the end of an epoch the next one begins, from zero."""
+        super().advance(loss, state, seconds)
         now = self.progress
-        self.loss_sum += loss
-        now.loss_steps += 1
-        now.step += 1
         now.chunk += 1
-        now.seconds += seconds
         self.state = state
         if now.chunk == len(self._inputs):
             now.epoch, now.chunk, now.offset = now.epoch + 1, 0, self._draw_offset()
@@ -121,21 +108,12 @@ class Run:
     @property
     def done(self) -> float:
         """The share of the budget that is spent; the run is finished at 1."""
-        budget, now = self.settings, self.progress
-        if budget.steps is not None:
-            return now.step / budget.steps
-        if budget.seconds is not None:
-            return now.seconds / budget.seconds
-        assert budget.epochs is not None
-        return (now.epoch + now.chunk / len(self._inputs)) / budget.epochs
+        if self.settings.epochs is None:
+            return super().done
+        now = self.progress
+        return (now.epoch + now.chunk / len(self._inputs)) / self.settings.epochs
 
     # Reporting and saving.
-
-    @property
-    def train_loss(self) -> float:
-        """Mean nats per character since the last report; NaN when no step was taken since."""
-        steps = self.progress.loss_steps
-        return float(self.loss_sum) / steps if steps else math.nan
 
     def report(self) -> Metrics:
         """Measure, add a line to the metrics, keep the best model, save."""
@@ -166,8 +144,7 @@ class Run:
         a run that stands before the report, and resuming cuts the metrics back to there."""
         now, bits = self.progress, metrics.validation_bits
         run_files.append_line(self.folder / METRICS, vars(metrics))
-        now.loss_steps = 0
-        self.loss_sum.zero_()
+        self.forget_losses()
         self._reported_at = now.seconds
         better = bits is not None and (now.best_bits is None or bits < now.best_bits)
         if better:
@@ -332,30 +309,6 @@ def load_last(folder: Path) -> Checkpoint:
 def _check_step(folder: Path, step: int) -> None:
     now = checkpoint.step(folder / LAST)
     check(now == step, f"the run in {folder} has gone from step {step} to {now}: resume it again")
-
-
-def check_finite(tensors: Sequence[Tensor], step: int, advice: str = "") -> None:
-    """Raise DivergedError if a number is NaN or infinite."""
-    if not all(bool(t.isfinite().all()) for t in tensors):
-        raise DivergedError(f"the weights are no longer finite at step {step}", advice)
-
-
-def check_loss(
-    which: str, loss: float, guessed: float, unit: str, step: int, advice: str = ""
-) -> None:
-    """Raise DivergedError if a finite loss is more than ten times ``guessed``, a guess's loss."""
-    if loss > EXPLODED * guessed:
-        raise DivergedError(
-            f"the {which} loss exploded: {loss:.3g} {unit} at step {step}",
-            f", where guessing costs {guessed:.3g}; lower --lr, or set --clip (1 is usual){advice}",
-        )
-
-
-def make_optimizer(parameters: list[nn.Parameter], settings: Settings) -> torch.optim.Optimizer:
-    """Adam or plain gradient descent, one call for all parameters."""
-    if settings.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=settings.lr, fused=True)
-    return torch.optim.SGD(parameters, lr=settings.lr, fused=True)
 
 
 def _by_name(architecture: Architecture, state: State | None) -> dict[str, Tensor]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,8 +14,8 @@ from torch.nn import functional
 from grus.equations import Cell
 from grus.layers import Recurrent
 from grus.models.language import State
-from grus.models.run import check_finite, check_loss, make_optimizer
-from grus.models.settings import Progress, Settings, check
+from grus.models.settings import Settings, check
+from grus.models.train import Trainable, check_finite, check_loss
 
 MAX_LAG = 1_000_000
 LETTERS, BLANK, DELIMITER, COPIED = 8, 8, 9, 10
@@ -183,8 +182,8 @@ def held_out(task: Task, rows: int = VALIDATION_ROWS) -> tuple[Tensor, Tensor]:
     return task.draw(rows, torch.Generator().manual_seed(VALIDATION_SEED))
 
 
-class TaskRun:
-    """The state of a run between two steps.
+class TaskRun(Trainable):
+    """A run on a task, in memory.
 
     Of ``settings`` the budget, ``batch``, ``optimizer``, ``lr``, ``clip``, ``gate_bias``, ``seed``,
     ``threads`` and ``report_every`` count; there are no epochs. The seed decides the weights and,
@@ -201,37 +200,18 @@ class TaskRun:
     ) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            self.model = TaskModel(task, cell, hidden, settings.gate_bias)
-        self.task, self.settings, self.validation = task, settings, validation
-        self.parameters = list(self.model.parameters())
-        self.optimizer = make_optimizer(self.parameters, settings)
-        self.generator = torch.Generator().manual_seed(settings.seed)
-        self.progress = Progress()
-        self.state: State | None = None
-        self.loss_sum = torch.zeros((), dtype=torch.float64)
+            self.model: TaskModel = TaskModel(task, cell, hidden, settings.gate_bias)
+        super().__init__(list(self.model.parameters()), settings)
+        self.task, self.validation = task, validation
 
     def chunk(self) -> tuple[Tensor, Tensor]:
         """Fresh sequences and their answers."""
         return self.task.draw(self.settings.batch, self.generator)
 
-    def advance(self, loss: Tensor, state: State, seconds: float) -> None:
-        """Note that a step was taken."""
-        self.loss_sum += loss
-        self.progress.loss_steps += 1
-        self.progress.step += 1
-        self.progress.seconds += seconds
-
     @property
     def report_every(self) -> int:
         """Steps from report to report."""
         return self.settings.report_every or MIN_STEPS_BETWEEN_REPORTS
-
-    @property
-    def done(self) -> float:
-        """The share of the budget that is spent; the run is finished at 1."""
-        if self.settings.steps is not None:
-            return self.progress.step / self.settings.steps
-        return self.progress.seconds / (self.settings.seconds or math.inf)
 
     def report(self) -> TaskMetrics:
         """Measure. Raises DivergedError as `save` does, and when the validation loss exploded."""
@@ -241,11 +221,10 @@ class TaskRun:
         metrics = TaskMetrics(
             step=now.step,
             seconds=now.seconds,
-            train_loss=float(self.loss_sum) / now.loss_steps,
+            train_loss=self.train_loss,
             validation_loss=loss,
         )
-        now.loss_steps = 0
-        self.loss_sum.zero_()
+        self.forget_losses()
         return metrics
 
     def validate(self) -> float:
@@ -253,20 +232,12 @@ class TaskRun:
         rows = max(self.settings.batch, min(AT_ONCE, MAX_STEPS // self.task.length))
         return self.model.mean_loss(*self.validation, rows)
 
-    def writing(self) -> AbstractContextManager[None]:
-        """Nothing is written, so nothing is locked."""
-        return nullcontext()
-
     def save(self) -> None:
-        """Nothing is kept; the checks that go with it are made.
-
-        Raises DivergedError when the weights are no longer finite, or the mean loss since the last
-        report is more than ten times a guess's.
-        """
+        """Nothing is kept; the checks of `Trainable.save` are made."""
         now = self.progress
         check_finite([self.loss_sum, *self.parameters], now.step)
         if now.loss_steps:
-            self._check_loss("training", float(self.loss_sum) / now.loss_steps)
+            self._check_loss("training", self.train_loss)
 
     def _check_loss(self, which: str, loss: float) -> None:
         guess = self.task.guess(self.validation[1])

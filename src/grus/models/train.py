@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
+from grus.errors import InputError
 from grus.models.language import State, detached
-from grus.models.run import Metrics, Run
 from grus.models.settings import Progress, Settings
 
 SAVE_EVERY_SECONDS = 30.0
+EXPLODED = 10.0  # times the loss of a guess
+
+
+class DivergedError(InputError):
+    """The weights of a run are no longer finite, or its loss exploded; ``how`` says which."""
+
+    def __init__(self, how: str, advice: str = "") -> None:
+        super().__init__(how + advice)
+        self.how = how
 
 
 class Learner(Protocol):
@@ -30,41 +41,69 @@ class Learner(Protocol):
         """The parameters to learn."""
 
 
-class Trainable(Protocol):
-    """A run that `train` can take the steps of: `Run`, or a run on another task."""
+class Trainable(ABC):
+    """The state of a run between two steps; `train.train` takes the steps."""
 
-    settings: Settings
-    progress: Progress
-    optimizer: torch.optim.Optimizer
-    generator: torch.Generator
-    state: State | None
+    model: Learner
+
+    def __init__(self, parameters: list[nn.Parameter], settings: Settings) -> None:
+        self.parameters, self.settings = parameters, settings
+        self.optimizer = make_optimizer(parameters, settings)
+        self.generator = torch.Generator().manual_seed(settings.seed)
+        self.progress = Progress()
+        self.state: State | None = None
+        self.loss_sum = torch.zeros((), dtype=torch.float64)
 
     @property
-    def model(self) -> Learner:
-        """The model to train."""
-
-    @property
+    @abstractmethod
     def report_every(self) -> int:
         """Steps from report to report."""
 
     @property
     def done(self) -> float:
         """The share of the budget that is spent; the run is finished at 1."""
+        budget, now = self.settings, self.progress
+        if budget.steps is not None:
+            return now.step / budget.steps
+        return now.seconds / (budget.seconds or math.inf)
 
+    @property
+    def train_loss(self) -> float:
+        """The mean loss since the last report; NaN when no step was taken since."""
+        steps = self.progress.loss_steps
+        return float(self.loss_sum) / steps if steps else math.nan
+
+    @abstractmethod
     def chunk(self) -> tuple[Tensor, Tensor]:
         """Inputs and targets of the next step."""
 
     def advance(self, loss: Tensor, state: State, seconds: float) -> None:
         """Note that a step was taken."""
+        self.loss_sum += loss
+        self.progress.loss_steps += 1
+        self.progress.step += 1
+        self.progress.seconds += seconds
+
+    def forget_losses(self) -> None:
+        """Begin the mean of the training loss anew."""
+        self.progress.loss_steps = 0
+        self.loss_sum.zero_()
 
     def writing(self) -> AbstractContextManager[None]:
-        """A context in which no other process can write to the run's folder."""
+        """A context in which no other process can write to the run's folder, if it has one."""
+        return nullcontext()
 
+    @abstractmethod
     def report(self) -> Any:
         """Measure how good the model is."""
 
+    @abstractmethod
     def save(self) -> None:
-        """Keep the run as it stands, where it is kept."""
+        """Keep the run as it stands, if it is kept.
+
+        Raises DivergedError when the weights are no longer finite, or the mean loss since the last
+        report is more than ten times a guess's.
+        """
 
 
 R = TypeVar("R", bound=Trainable)
@@ -147,14 +186,14 @@ def learn(
 class Unwatched:
     """A watch that does nothing."""
 
-    def step(self, run: Run) -> None:
+    def step(self, run: Trainable) -> None:
         """Nothing to see."""
 
-    def report(self, run: Run, metrics: Metrics) -> None:
+    def report(self, run: Trainable, metrics: Any) -> None:
         """Nothing to see."""
 
 
-def characters_per_second(run: Run, steps: int) -> float:
+def characters_per_second(run: Trainable, steps: int) -> float:
     """The speed of the next ``steps`` steps of `train`, reports and saving included.
 
     To compare recurrent layers, `run.start` a run for each with another ``make_layer`` and call
@@ -165,3 +204,27 @@ def characters_per_second(run: Run, steps: int) -> float:
     taken = run.progress.step - first
     characters = taken * run.settings.batch * run.settings.seq_len
     return characters / (time.perf_counter() - began)
+
+
+def check_finite(tensors: Sequence[Tensor], step: int, advice: str = "") -> None:
+    """Raise DivergedError if a number is NaN or infinite."""
+    if not all(bool(t.isfinite().all()) for t in tensors):
+        raise DivergedError(f"the weights are no longer finite at step {step}", advice)
+
+
+def check_loss(
+    which: str, loss: float, guessed: float, unit: str, step: int, advice: str = ""
+) -> None:
+    """Raise DivergedError if a finite loss is more than ten times ``guessed``, a guess's loss."""
+    if loss > EXPLODED * guessed:
+        raise DivergedError(
+            f"the {which} loss exploded: {loss:.3g} {unit} at step {step}",
+            f", where guessing costs {guessed:.3g}; lower --lr, or set --clip (1 is usual){advice}",
+        )
+
+
+def make_optimizer(parameters: list[nn.Parameter], settings: Settings) -> torch.optim.Optimizer:
+    """Adam or plain gradient descent, one call for all parameters."""
+    if settings.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=settings.lr, fused=True)
+    return torch.optim.SGD(parameters, lr=settings.lr, fused=True)

@@ -9,7 +9,7 @@ from grus.pictures import report, style
 from grus.pictures.curves import Seed, gradient_flow, learning_curves
 from grus.pictures.gates import gate, gates
 from grus.pictures.style import save
-from grus.pictures.units import half_lives, saturation, state_norms
+from grus.pictures.unit_figures import half_lives, saturation, state_norms
 
 __all__ = [
     "Seed", "gate", "gates", "gradient_flow", "half_lives", "learning_curves", "report",
