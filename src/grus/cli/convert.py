@@ -71,7 +71,7 @@ def convert(
 
 
 def stored_layers(file: Path, dialect: str) -> tuple[Contents, Sequence[Layer]]:
-    """What a weight file holds, and the recurrent layers in it, of ``dialect`` if that is named."""
+    """A weight file's contents, and its recurrent layers, those of ``dialect`` if it is named."""
     contents = load(file)
     return contents, find_layers(contents, candidates(dialect) if dialect else None)
 

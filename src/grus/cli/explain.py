@@ -33,7 +33,7 @@ Array = Any
 
 
 class SheetForm(StrEnum):
-    """How the worksheet is printed."""
+    """The forms of a printed worksheet."""
 
     text = "text"
     markdown = "markdown"
@@ -42,14 +42,14 @@ class SheetForm(StrEnum):
 
 
 class GatesIn(StrEnum):
-    """Which side of a packed matrix the gates stand on."""
+    """The side of a packed matrix that holds the gates."""
 
     rows = "rows"
     columns = "columns"
 
 
 class Direction(StrEnum):
-    """Which direction of a layer that has two."""
+    """The direction of a bidirectional layer."""
 
     forward = "forward"
     backward = "backward"

@@ -54,7 +54,7 @@ class OutputFiles(OutputFile):
 
 
 class Folder(OutputFile):
-    """A folder that is there or can be made."""
+    """A folder, existing or new."""
 
     def option(self, help: str, *names: str) -> Any:
         """The option's declaration."""

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from grus.models import Metrics, Run, bits, readable
 
@@ -76,12 +76,12 @@ class PlainLines:
         self.speed, self.shown = _Speed(run), time.monotonic()
 
     def step(self, run: Run) -> None:
-        """A line if there was none for a while."""
+        """Print a line if the last is a while ago."""
         if time.monotonic() - self.shown > LINE:
             self._print(f"step {_now(run, self.speed(run))}", run)
 
     def report(self, run: Run, metrics: Metrics) -> None:
-        """The report's line."""
+        """Print the report's line."""
         self.speed(run)
         self._print(report_line(metrics), run)
 
@@ -93,7 +93,7 @@ class PlainLines:
 
 
 class Bar:
-    """A bar that says where the run is; reports scroll above it."""
+    """A bar of the run's progress; reports scroll above it."""
 
     def __init__(self, run: Run, progress: Progress) -> None:
         self.progress, self.speed, self.shown = progress, _Speed(run), -REFRESH
@@ -107,54 +107,42 @@ class Bar:
             self.shown = time.monotonic()
 
     def report(self, run: Run, metrics: Metrics) -> None:
-        """The report's line, above the bar."""
+        """Print the report's line above the bar."""
         self.progress.console.print(report_line(metrics), markup=False, highlight=False)
 
 
 @contextmanager
-def audience() -> Iterator[ComparisonLines | ComparisonBar]:
+def audience() -> Iterator[ComparisonDisplay]:
     """A bar in a terminal, a line for each run elsewhere."""
     if not Console().is_terminal:
-        yield ComparisonLines()
+        yield ComparisonDisplay()
         return
     columns = (BarColumn(), TextColumn("{task.description}", markup=False))
     with Progress(*columns, TimeRemainingColumn(compact=True), refresh_per_second=4) as progress:
-        yield ComparisonBar(progress, progress.add_task("", total=1.0))
+        yield ComparisonDisplay(progress)
 
 
-class ComparisonLines:
-    """A line for each run that ended."""
+class ComparisonDisplay:
+    """A line for each run that ended, above a bar for all runs if there is one."""
 
-    def progress(self, name: str, seed: int, done: float) -> None:
-        """Nothing between two runs."""
-
-    def trial(self, trial: Trial) -> None:
-        """A line."""
-        from grus.comparison import trial_line
-
-        self.note(trial_line(trial))
-
-    def note(self, line: str) -> None:
-        """A line of something else."""
-        print(line, flush=True)
-
-
-class ComparisonBar:
-    """A bar for all runs, and a line above it for each that ended."""
-
-    def __init__(self, progress: Progress, task: TaskID) -> None:
-        self.bar, self.task = progress, task
+    def __init__(self, bar: Progress | None = None) -> None:
+        self.bar = bar
+        self.task = None if bar is None else bar.add_task("", total=1.0)
 
     def progress(self, name: str, seed: int, done: float) -> None:
         """Move the bar; it redraws itself a few times a second."""
-        self.bar.update(self.task, completed=done, description=f"seed {seed}  {name}")
+        if self.bar is not None and self.task is not None:
+            self.bar.update(self.task, completed=done, description=f"seed {seed}  {name}")
 
     def trial(self, trial: Trial) -> None:
-        """A line above the bar."""
+        """Print the line of a run."""
         from grus.comparison import trial_line
 
         self.note(trial_line(trial))
 
     def note(self, line: str) -> None:
-        """A line of something else above the bar."""
-        self.bar.console.print(line, markup=False, highlight=False)
+        """Print a line of something else."""
+        if self.bar is None:
+            print(line, flush=True)
+        else:
+            self.bar.console.print(line, markup=False, highlight=False)

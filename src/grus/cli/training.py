@@ -314,7 +314,7 @@ def curves(
 
 
 def _labelled(run: str) -> tuple[str, Path]:
-    """``("gru", DIR)`` of ``gru=DIR``; a folder that is there is its own label."""
+    """``("gru", DIR)`` of ``gru=DIR``; an existing folder is its own label."""
     label, mark, folder = run.partition("=")
     if mark and not Path(run).exists():
         return label, Path(folder)

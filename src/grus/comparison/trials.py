@@ -61,7 +61,7 @@ def _introduced(contestant: Contestant, contestants: Sequence[Contestant]) -> st
 
 
 def expected_seconds(course: Course, contestants: Sequence[Contestant], seeds: int) -> float:
-    """How long it will take, from a few steps and one validation of each cell, on spare models."""
+    """The expected time, from a few steps and one validation of each cell, on spare models."""
     settings = course.settings
     if settings.seconds:
         return settings.seconds * len(contestants) * seeds
@@ -135,10 +135,10 @@ class Outcome:
 
 
 class Audience(Protocol):
-    """What shows the comparison while it runs."""
+    """The display of a comparison in progress."""
 
     def progress(self, name: str, seed: int, done: float) -> None:
-        """Which run goes on, and the share of all runs that is done."""
+        """Show the current run, and the share of all runs that is done."""
 
     def trial(self, trial: Trial) -> None:
         """A run ended."""

@@ -1,7 +1,7 @@
 """A cell as a picture. In: a cell. Out: an SVG in which every term of its equations stands once.
 
-`graph` says what is drawn, `rows`, `order` and `heights` where it stands, `routes` how the lines
-run, `svg` writes it down.
+`cell_graph` holds the shapes, `placement` and `heights` their places, `routes` the lines; `svg`
+writes the file.
 """
 
 from grus.diagram.svg import svg

@@ -169,17 +169,17 @@ class Segment:
         return self.right.ports[self.use] if self.use else 0.0
 
     def bend(self) -> float:
-        """How far the right end lies above the left one; 0 for a straight line."""
+        """The height of the right end above the left one; 0 for a straight line."""
         return self.left.y - self.right.y - self.enters()
 
     def cost(self) -> float:
-        """How much a bend disturbs: its length, its corners, and that a small one looks wrong."""
+        """The cost of a bend: length and corners, and more for a small one, which looks wrong."""
         bend = abs(self.bend())
         small = BEND if bend < PORT else 0.0
         return (bend + BEND + small) * self.weight() if bend > STRAIGHT else 0.0
 
     def weight(self) -> float:
-        """How much it should be straight: long lines most, those of a weight least."""
+        """The weight of being straight: long lines most, those of a weight least."""
         passing = (not self.left.nodes) + (not self.right.nodes)
         return 1.0 if self.left.is_weight or self.right.is_weight else 2.0 + 3.0 * passing
 

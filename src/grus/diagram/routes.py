@@ -97,7 +97,7 @@ def _blocks(first: Crossing, second: Crossing) -> bool:
 
 
 def _cross(left: Crossing, right: Crossing) -> int:
-    """How often the two cross when the first one's track is to the left."""
+    """The number of times the two cross when the first one's track is to the left."""
     if left is right:
         return 0
     (low, high), (low_right, high_right) = left.span, right.span
@@ -124,7 +124,7 @@ Point = tuple[float, float]
 
 @dataclass
 class Routes:
-    """The lines of all uses, the places where they branch, and the size of it all."""
+    """The lines of all uses, the places where they branch, and the size of the drawing."""
 
     lines: dict[Use, list[Point]]
     branches: dict[str, set[Point]]

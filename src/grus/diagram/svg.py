@@ -143,7 +143,7 @@ def _class(graph: CellGraph, net: str) -> str:
 
 
 def _use(graph: CellGraph, use: Use, line: list[Point], routes: Routes) -> str:
-    """One arrow; its data say which term it carries, from where to where."""
+    """One arrow; its data attributes name the term it carries, its source and its target."""
     kind = _class(graph, use.source)
     data = (
         f'data-from="{escape(use.source)}" data-to="{escape(use.target)}"'

@@ -1,4 +1,4 @@
-"""How a cell changes: one derivative rule per line; the backward step is again equations.
+"""The derivative of a cell: one rule per line; the backward step is equations again.
 
 In: a cell. Out: `Backward`, the equations of one step of backpropagation through time. Imports
 equations only.

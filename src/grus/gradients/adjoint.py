@@ -102,7 +102,7 @@ class _Derivation:
         return Backward(self.forward, cell, self.saved(cell), tuple(self.weights), dx)
 
     def saved(self, cell: Cell) -> tuple[str, ...]:
-        """What the backward step reads, and the operands of the weights' gradients."""
+        """The values that the backward step reads, and the operands of the weights' gradients."""
         read = [i.name for i in cell.inputs if i.per != "sequence"]
         operands = [w.operand.name for w in self.weights if isinstance(w.operand, (Name, State))]
         known = {name for name, _ in self.forward.equations} | set(self.states)
@@ -221,7 +221,7 @@ def _total(terms: list[Expr]) -> Expr:
 
 
 def simplify(expr: Expr) -> Expr:
-    """Drop what derivation leaves behind: factors of 1, doubled signs."""
+    """Drop the remains of the derivation: factors of 1, doubled signs."""
     if not isinstance(expr, Apply):
         return expr
     args = tuple(map(simplify, expr.args))

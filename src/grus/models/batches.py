@@ -52,7 +52,7 @@ class Streams:
 
     @property
     def offsets(self) -> int:
-        """How many different offsets an epoch may begin at; one chunk fits after each."""
+        """The number of offsets at which an epoch may begin; one chunk fits after each."""
         return min(self.seq_len, len(self.ids) - self.batch * self.seq_len)
 
     def chunks(self, offset: int) -> int:

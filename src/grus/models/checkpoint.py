@@ -1,4 +1,4 @@
-"""A run as one safetensors file: tensors, and one JSON object in the metadata that explains them.
+"""A run as one safetensors file: tensors, and a JSON object in the metadata that describes them.
 
 The weights have PyTorch's names and layout (``recurrent.weight_ih_l0``), the cell is stored as its
 equations. Beside the weights stand the optimiser's state (``adam.exp_avg.<weight>``), the carried

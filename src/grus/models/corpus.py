@@ -117,7 +117,7 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Source:
-    """Which text to train on, and how it is read.
+    """The text to train on, and how it is read.
 
     ``file`` None is the language reference that every Python carries. ``normalize`` "letters" is
     Dive into Deep Learning's: lower case, every run of non-letters becomes one space. ``first``

@@ -109,7 +109,7 @@ class Settings:
 
 @dataclass
 class Progress:
-    """How far a run is. A chunk is one step's worth of text; ``loss_*`` sum since a report."""
+    """The place of a run. A chunk is one step's worth of text; ``loss_*`` sum since a report."""
 
     step: int = 0
     epoch: int = 0

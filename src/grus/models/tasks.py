@@ -228,7 +228,7 @@ class TaskRun(Trainable):
         return metrics
 
     def validate(self) -> float:
-        """The mean loss on the held-out sequences, as many at once as memory likes."""
+        """The mean loss on the held-out sequences, in portions of bounded memory."""
         rows = max(self.settings.batch, min(AT_ONCE, MAX_STEPS // self.task.length))
         return self.model.mean_loss(*self.validation, rows)
 

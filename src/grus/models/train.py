@@ -111,7 +111,7 @@ R_contra = TypeVar("R_contra", contravariant=True)
 
 
 class RunWatch(Protocol[R_contra]):
-    """What shows the run while it trains."""
+    """The display of a run in progress."""
 
     def step(self, run: R_contra) -> None:
         """A step was taken."""

@@ -98,7 +98,7 @@ class Guard:
 
 
 async def whole(receive: Receive) -> bytes | None:
-    """The body of a request; None as soon as it is too large, whatever its length header says."""
+    """The body of a request; None as soon as it is too large, its length header aside."""
     parts, size, more = [], 0, True
     while more:
         message = await receive()

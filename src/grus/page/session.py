@@ -280,6 +280,6 @@ def _bits(reading: TextReading, step: int) -> float | None:
 
 
 def _apart(shown: TextReading, house: TextReading) -> float:
-    """How far two readings of a text are apart: the largest difference of a probability."""
+    """The largest difference of a probability between two readings of a text."""
     first, second = (r.network.probabilities(r.output()) for r in (shown, house))
     return float(np.abs(first - second).max())

@@ -43,7 +43,7 @@ def learning_curves(
     ax = style.axes(ax, 8.0, 4.4)
     for k, (label, (steps, losses)) in enumerate(joined.items()):
         seeds = f" ({len(losses)} seeds)" if len(losses) > 1 else ""
-        look = style.series(k) | {"markevery": max(1, len(steps) // MARKS), "markersize": 5}
+        look = style.line(k, len(steps), MARKS)
         ax.plot(steps, median(losses), label=f"{label}{seeds}", linewidth=1.8, **look)
         if len(losses) > 1:
             low, high = losses.min(axis=0), losses.max(axis=0)
@@ -51,9 +51,7 @@ def learning_curves(
     style.plain(ax)
     if log:
         ax.set_yscale("log")
-    ax.set_xlabel(x)
-    ax.set_ylabel(y)
-    ax.set_title(title, loc="left", fontsize=12)
+    style.name(ax, x, y, title)
     several = any(len(losses) > 1 for _, losses in joined.values())
     style.legend(ax, "median, lowest to highest" if several else None)
     return ax
@@ -79,16 +77,22 @@ def together(label: str, seeds: Sequence[Seed]) -> tuple[Array, Array]:
 
 
 def _checked(label: str, steps: Any, losses: Any) -> tuple[Array, Array]:
-    pair = np.asarray(steps, np.float64), np.array(losses, np.float64)
-    if pair[0].ndim != 1 or pair[0].shape != pair[1].shape or not len(pair[0]):
-        raise InputError(
-            f"{label}: steps and losses must be two lists of one length, got shapes"
-            f" {pair[0].shape} and {pair[1].shape}"
-        )
-    if not (np.diff(pair[0]) > 0).all():
+    places, values = _two_lists(label, steps=steps, losses=losses)
+    if not (np.diff(places) > 0).all():
         raise InputError(f"{label}: steps must go up")
-    pair[1][~np.isfinite(pair[1])] = np.nan
-    return pair
+    values[~np.isfinite(values)] = np.nan
+    return places, values
+
+
+def _two_lists(label: str, **lists: Any) -> tuple[Array, Array]:
+    """Copies in float64 of two lists, which must have one length."""
+    (x, first), (y, second) = ((n, np.array(v, np.float64)) for n, v in lists.items())
+    if first.ndim != 1 or first.shape != second.shape or not len(first):
+        raise InputError(
+            f"{label}: {x} and {y} must be two lists of one length, got shapes {first.shape} and"
+            f" {second.shape}"
+        )
+    return first, second
 
 
 FAR = 1e3  # a thousand times smaller or larger than at lag 0
@@ -133,7 +137,7 @@ def gradient_flow(
     ax.set_yscale("log")
     ax.set_ylim(low, high)
     for k, (label, (lags, share)) in enumerate(shares.items()):
-        look = style.series(k) | {"markevery": max(1, len(lags) // 10), "markersize": 5}
+        look = style.line(k, len(lags), MARKS)
         drawn = np.clip(np.nan_to_num(share, nan=high, posinf=high), low, high)
         ax.plot(lags, drawn, label=f"{label}{_crossing(lags, share)}", linewidth=1.8, **look)
         far = np.flatnonzero((share < 1 / FAR) | ~(share <= FAR))[:1]
@@ -142,20 +146,14 @@ def gradient_flow(
         ax.plot([], [], " ", label=f"{label}\nnothing at lag 0")
     _zones(ax, low, high)
     ax.set_xlim(min(lags[0] for lags, _ in shares.values()), None)
-    ax.set_xlabel("lag k, steps back")
-    ax.set_ylabel("norm of d loss(t) / d h(t-k),\nas a share of that at lag 0")
-    ax.set_title(title, loc="left", fontsize=12)
+    y = "norm of d loss(t) / d h(t-k),\nas a share of that at lag 0"
+    style.name(ax, "lag k, steps back", y, title)
     style.legend(ax)
     return ax
 
 
 def _norms(label: str, flow: FlowLike) -> tuple[Array, Array]:
-    lags, norms = np.asarray(flow.lags, np.float64), np.asarray(flow.norms, np.float64)
-    if lags.ndim != 1 or lags.shape != norms.shape or not len(lags):
-        raise InputError(
-            f"{label}: lags and norms must be two lists of one length, got shapes {lags.shape} and"
-            f" {norms.shape}"
-        )
+    lags, norms = _two_lists(label, lags=flow.lags, norms=flow.norms)
     if not (np.isfinite(norms[0]) and norms[0] >= 0):
         raise InputError(f"{label}: the norm at the first lag must be positive, got {norms[0]}")
     return lags, norms

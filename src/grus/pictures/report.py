@@ -160,7 +160,7 @@ def _summary(trace: Trace) -> str:
 
 
 def _measures(trace: Trace) -> str:
-    """The table of `traces.measures`, where all that it measures was recorded."""
+    """The table of `traces.measures`, if everything that it needs was recorded."""
     from grus.equations.flat import gates
     from grus.traces import HEAD, keeps, measures
 

@@ -70,6 +70,18 @@ def plain(ax: Axes) -> None:
     ax.tick_params(labelsize=SMALL)
 
 
+def name(ax: Axes, x: str, y: str, title: str) -> None:
+    """The names of both axes, and the title."""
+    ax.set_xlabel(x)
+    ax.set_ylabel(y)
+    ax.set_title(title, loc="left", fontsize=12)
+
+
+def line(k: int, points: int, marks: int) -> dict[str, Any]:
+    """`series` with about ``marks`` markers along a line of so many points."""
+    return series(k) | {"markevery": max(1, points // marks), "markersize": 5}
+
+
 def legend(ax: Axes, title: str | None = None) -> None:
     """The key at the right of the axes, where it covers nothing."""
     ax.legend(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -46,9 +46,8 @@ def saturation(
     ticks = np.linspace(0, 1, 5)
     ax.set_xticks(ticks, [f"{tick:.0%}" for tick in ticks])
     ax.set_yticks(ticks, [f"{tick:.0%}" for tick in ticks])
-    ax.set_xlabel("share of the time open (above 0.9)")
-    ax.set_ylabel("share of the time shut (below 0.1)")
-    ax.set_title(title, loc="left", fontsize=12)
+    x, y = "share of the time open (above 0.9)", "share of the time shut (below 0.1)"
+    style.name(ax, x, y, title)
     style.legend(ax, "one point a unit")
     return ax
 
@@ -58,15 +57,8 @@ PER_OCTAVE = 2  # bins for each doubling
 SHORTEST, LONGEST = 0.25, 2.0**20  # steps; what is beyond stands in the first and last bin
 
 
-class HasHalfLives(Protocol):
-    """Measures that know the half-lives of units, by label."""
-
-    def half_lives(self) -> Mapping[str, Array]:
-        """Label -> half-lives in steps [unit]."""
-
-
 def half_lives(
-    lives: HasHalfLives | Mapping[str, Sequence[float] | Array],
+    lives: Measures | Mapping[str, Sequence[float] | Array],
     *,
     ax: Axes | None = None,
     title: str = "Memory half-life of the units",
@@ -100,7 +92,7 @@ def half_lives(
             ax.plot([at], [0], marker="^", color=look["color"], markersize=10, clip_on=False)
         last = max(last, float(count.max()))
     _scale(ax, edges, last, every)
-    ax.set_title(title, loc="left", fontsize=12)
+    style.name(ax, "half-life, steps", "units", title)
     style.legend(ax, "▲ median")
     return ax
 
@@ -149,8 +141,6 @@ def _scale(ax: Axes, edges: Array, most: float, lives: Array) -> None:
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlim(edges[0], edges[-1])
     ax.set_ylim(0, most * 1.08)
-    ax.set_xlabel("half-life, steps")
-    ax.set_ylabel("units")
 
 
 def state_norms(
@@ -172,8 +162,6 @@ def state_norms(
         ax.plot(steps, norms, label=key, markevery=every, markersize=5, **style.series(k))
     style.plain(ax)
     ax.set_ylim(bottom=0)
-    ax.set_xlabel("step")
-    ax.set_ylabel("norm of the state")
-    ax.set_title(title, loc="left", fontsize=12)
+    style.name(ax, "step", "norm of the state", title)
     style.legend(ax)
     return ax

@@ -1,4 +1,4 @@
-"""How much of a loss reaches each earlier state of a layer, trained or freshly drawn."""
+"""The gradient of a loss in each earlier state of a layer, trained or freshly drawn."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def gradient_flow(
 ) -> Flow:
     """The gradient flow of a cell with fresh weights, or of a layer as it is.
 
-    ``subject`` is whatever `grus.cell` takes, or a layer of grus or torch of one direction; of a
+    ``subject`` is an argument of `grus.cell`, or a layer of grus or torch of one direction; of a
     stack the last layer is looked at. The loss is that of one step: the output at t in a random
     direction of length 1, a new one for each of ``rows`` sequences. ``x`` [time, batch, input] are
     the sequences, more than ``lags`` steps, t the last; by default normal numbers, twice as many

@@ -53,7 +53,7 @@ class Inputs:
 
 
 def read(layer: Any) -> TracedStack:
-    """A layer's cell and weights. Raises InputError for what is no layer that a trace can read."""
+    """A layer's cell and weights. Raises InputError for a layer that a trace cannot read."""
     from grus.dialects import TorchRecord
     from grus.dialects.torch_record import current
     from grus.layers import Recurrent
@@ -243,7 +243,7 @@ def follow(
     reset_to: ResetTo = "zero",
     tokens: Sequence[str] | None = None,
 ) -> Trace:
-    """The trace of layers that are read already."""
+    """The trace of layers that `read` has read."""
     if backend() != "kernels":
         raise InputError("the kernels write a trace, and here they are off (GRUS_BACKEND)")
     cell, stack = source.cell, source.stack
@@ -270,7 +270,7 @@ def follow(
 def _starts(
     source: TracedStack, begin: list[tuple[Array, ...]], request: Recording
 ) -> dict[str, Array]:
-    """[layer, direction, batch, unit] of each state, of what is recorded."""
+    """The recorded part of each initial state, [layer, direction, batch, unit]."""
     cell, starts = source.cell, {}
     for at, state in enumerate(cell.states):
         each = np.stack([row[at] for row in begin])

@@ -167,7 +167,7 @@ class Trace:
 
 
 def _numbers(name: str, array: Array) -> Array:
-    """As int64, if they can be what they are called: lengths, or numbers that go up from 0 on."""
+    """As int64, if they are lengths, or numbers that go up from 0 on."""
     numbers = array.astype(np.int64)
     most = {"directions": 1}.get(name, MOST)
     if numbers.size and (numbers.min() < 0 or array.max() > most):

@@ -60,7 +60,7 @@ class Filling:
         return self.worked[expr]
 
     def shown(self, count: int) -> list[int | None]:
-        """Which of so many terms are shown; None stands for those between."""
+        """The numbers of the terms shown, out of ``count``; None stands for those between."""
         if count <= self.most:
             return list(range(count))
         return [*range(FIRST), None, count - 1]

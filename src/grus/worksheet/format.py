@@ -71,10 +71,8 @@ class TextPage:
 
     def _table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield ""
-        widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
-        for row in [columns, *rows]:
-            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            yield f"  {'  '.join(cells)}".rstrip()
+        for line in text.columns([columns, *rows]):
+            yield f"  {line}".rstrip()
 
     def _step(self, step: WorkedStep, total: int) -> Iterator[str]:
         yield from textwrap.wrap(title(step, total, self.digits), WIDTH, subsequent_indent="  ")

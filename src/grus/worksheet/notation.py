@@ -14,7 +14,7 @@ import numpy as np
 
 from grus.dialects import DIALECTS, Dialect, Network, Unrepresentable, find
 from grus.dialects.transform import OtherKind, fit
-from grus.equations import Apply, Cell, Expr, Name, Weight
+from grus.equations import Apply, Cell, Expr, Name, Weight, walk
 from grus.equations.symbols import RESERVED
 from grus.reference import split
 
@@ -25,7 +25,7 @@ MARKS = {"~": "_tilde", "^": "_hat"}
 
 @dataclass(frozen=True, eq=False)
 class Notation:
-    """How a dialect writes its cell."""
+    """A cell as a dialect writes it."""
 
     cell: Cell
     """The cell in its letters and order."""
@@ -158,21 +158,14 @@ def _ordered(
     def with_needs(name: str) -> Iterator[tuple[str, Expr]]:
         if name in done:
             return
-        for need in _names(by_name[name]):
-            yield from with_needs(need)
+        for node in walk(by_name[name]):
+            if isinstance(node, Name):
+                yield from with_needs(node.name)
         done.add(name)
         yield name, by_name[name]
 
     for name in [*(name for name in first if name in by_name), *by_name]:
         yield from with_needs(name)
-
-
-def _names(expr: Expr) -> Iterator[str]:
-    if isinstance(expr, Name):
-        yield expr.name
-    elif isinstance(expr, Apply):
-        for part in expr.args:
-            yield from _names(part)
 
 
 # Weights.

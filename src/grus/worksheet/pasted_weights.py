@@ -79,7 +79,7 @@ def _named(name: str, cell: Cell, order: str) -> Dialect | None:
 
 
 def _layout(cell: Cell, record: Dialect | None, pasted: PastedWeights, packed: bool) -> Layout:
-    """How the weights are packed; ``packed``: one of them holds several gates."""
+    """The layout of the weights; ``packed``: one of them holds several gates."""
     order, gates_in = pasted.order, pasted.gates_in
     asked = tuple(order.replace(",", " ").split()) if set(order) & set(", ") else tuple(order)
     if record is None:

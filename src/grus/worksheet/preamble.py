@@ -43,7 +43,7 @@ class Context:
     """The arguments that the preamble mentions."""
 
     explained: str
-    """Which cell the name means and why; empty for a cell's own name."""
+    """The cell that a name means, and why; empty for a cell's own name."""
     dialect: Dialect | None
     layout: Layout
     h0: tuple[Array, ...] | None
@@ -94,7 +94,7 @@ def _sense(cell: Cell) -> list[str]:
 
 
 def _spoken(spoken: Spoken | None) -> list[str]:
-    """Whose names the sheet has, and what was changed for them."""
+    """The notation of the sheet, and the changes that it needs."""
     if spoken is None:
         return []
     gates = [f"W.{a} is W.{b}" for a, b in spoken.notation.gates.items() if a != b]
