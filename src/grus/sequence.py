@@ -52,33 +52,13 @@ def run(
     The kernels run, or the reference if GRUS_BACKEND=reference. Raises InputError naming the
     argument whose shape, dtype or values cannot be.
     """
-    found = find_cell(cell)
+    equations = find_cell(cell)
+    steps: Any = {"lengths": lengths, "resets": resets, "reset_to": reset_to, "reverse": reverse}
+    steps["seed"] = seed
     if backend() == "kernels":
-        return runtime.run(
-            found,
-            weights,
-            x,
-            h0,
-            lengths=lengths,
-            resets=resets,
-            reset_to=reset_to,
-            reverse=reverse,
-            seed=seed,
-            threads=threads,
-            narrow=narrow,
-        )
+        return runtime.run(equations, weights, x, h0, threads=threads, narrow=narrow, **steps)
     if narrow:
         raise InputError(f"the reference computes in float64; narrow={narrow!r} needs the kernels")
-    x, weights, start = runtime.check(found, weights, x, h0)
-    slow = reference.run(
-        found,
-        weights,
-        x,
-        start,
-        lengths=lengths,
-        resets=resets,
-        reset_to=reset_to,
-        reverse=reverse,
-        seed=seed,
-    )
+    x, weights, start = runtime.check(equations, weights, x, h0)
+    slow = reference.run(equations, weights, x, start, **steps)
     return Result(slow.output.astype(x.dtype), tuple(s.astype(x.dtype) for s in slow.state))

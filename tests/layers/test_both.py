@@ -44,7 +44,7 @@ def made(cell: str, layers: int = 1, **options: Any) -> Any:
 def separately(monkeypatch: pytest.MonkeyPatch, run: Any) -> Any:
     """What comes of one direction after the other."""
     with monkeypatch.context() as patch:
-        patch.setattr(stack, "sequence", lambda *_: None)
+        patch.setattr(stack, "both", lambda *_: None)
         return run()
 
 

@@ -45,7 +45,7 @@ def leaves(result: Any) -> list[Any]:
 
 def in_turn(layer: Any, *given: Any) -> list[Any]:
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-        patch.setattr(stack, "sequence", lambda *_: None)
+        patch.setattr(stack, "wave", lambda *_: None)
         return leaves(layer(*given))
 
 

@@ -8,9 +8,9 @@ hoisted products, state and row buffers, and the panels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from grus.equations import Expr, Name, State
 from grus.kernels.machine import Target
@@ -117,8 +117,20 @@ def operand_slot(operand: Expr) -> str:
     return f"row.{operand.name}"
 
 
-Sizes = tuple[int, int, int, int, int]
-"""T, B, I, H and the projection, 0 where there is none."""
+class Sizes(NamedTuple):
+    """Of a call; the projection is 0 where there is none."""
+
+    steps: int
+    batch: int
+    inputs: int
+    hidden: int
+    projection: int = 0
+
+    @staticmethod
+    def of(lead: Sequence[int], axes: Mapping[str, int]) -> Sizes:
+        """From (time, batch) and the size of each axis."""
+        time, batch = lead
+        return Sizes(time, batch, axes["input"], axes["hidden"], axes.get("projection", 0))
 
 
 @dataclass(frozen=True)

@@ -77,11 +77,10 @@ class Kernel:
     def sizes(self, sizes: Sizes) -> Sizes:
         """The caller's sizes by the plan's own axes; where the caller has no projection, a second
         axis of the plan is one that x, used unit by unit, made as long as the first."""
-        steps, batch, inputs, hidden, projection = sizes
-        projection = projection or hidden
-        if not self.swapped:
-            return steps, batch, inputs, hidden, projection
-        return steps, batch, inputs, projection, hidden
+        hidden, projection = sizes.hidden, sizes.projection or sizes.hidden
+        if self.swapped:
+            hidden, projection = projection, hidden
+        return sizes._replace(hidden=hidden, projection=projection)
 
     def _work_of(self, sizes: Sizes) -> Work:
         """What a call has to do."""

@@ -90,9 +90,9 @@ class StepCell(surface.Recorded):
         if not isinstance(input, Tensor):
             return surface.leaf(self, input, hx, {})  # type: ignore[unreachable]
         if input.dim() == 2:
-            found = self._ready(input, hx)
-            if found is not None:
-                return found
+            known = self._ready(input, hx)
+            if known is not None:
+                return known
         kind = type(self).__name__
         if input.dim() not in (1, 2):
             raise InputError(f"{kind}: Expected input to be 1D or 2D, got {input.dim()}D instead")
@@ -117,10 +117,10 @@ class StepCell(surface.Recorded):
         if self.backend not in (None, "kernels"):
             return None
         try:
-            own = [held[name] for name in self._names]
+            weights = [held[name] for name in self._names]
         except KeyError:  # a parametrization or a hook has taken a parameter's place
             return None
-        result = dispatch.ready(self._calls, self.input_size, own, x, hx)
+        result = dispatch.ready(self._calls, self.input_size, weights, x, hx)
         if result is None:
             return None
         final = result[1]
@@ -133,9 +133,9 @@ class StepCell(surface.Recorded):
         states = as_tuple(names, hx)
         for k, state in enumerate(states):
             if state.dim() not in (1, 2):
-                said = "hidden" if len(names) == 1 else f"hx[{k}]"
+                called = "hidden" if len(names) == 1 else f"hx[{k}]"
                 raise InputError(
-                    f"{kind}: Expected {said} to be 1D or 2D, got {state.dim()}D instead"
+                    f"{kind}: Expected {called} to be 1D or 2D, got {state.dim()}D instead"
                 )
         states = states if dims == 2 else tuple(s.unsqueeze(0) for s in states)
         for k, state in enumerate(states):

@@ -71,5 +71,5 @@ def _masks(cell: Cell, weights: Mapping[str, Tensor], x: Tensor, steps: Steps) -
     return {name: torch.from_numpy(mask).to(x) for name, mask in drawn.items()}
 
 
-def _tensor(given: Any, x: Tensor) -> Tensor | None:
-    return None if given is None else torch.as_tensor(given, device=x.device)
+def _tensor(value: Any, x: Tensor) -> Tensor | None:
+    return None if value is None else torch.as_tensor(value, device=x.device)

@@ -187,18 +187,18 @@ def _converted(
     path: Path, record: TorchRecord, x: Tensor, start: Row, named: dict[str, Tensor], steps: Steps
 ) -> tuple[Tensor, Row]:
     """Run in the dtype of the parameters, or float32 where they are narrower."""
-    own, names = next(iter(named.values())).dtype, _names(record, named)
-    mixed = torch.is_autocast_enabled("cpu") and own is not torch.float64
+    kind, names = next(iter(named.values())).dtype, _names(record, named)
+    mixed = torch.is_autocast_enabled("cpu") and kind is not torch.float64
     tensors = (x, *start, *named.values())
     kernel_calls.check(names, tensors, traced=traced())
     for name, tensor in zip(names, tensors, strict=True):
-        given = mixed and name not in named and tensor.dtype in (torch.float32, *NARROW)
-        if not given and tensor.dtype != own:
+        mixes = mixed and name not in named and tensor.dtype in (torch.float32, *NARROW)
+        if not mixes and tensor.dtype != kind:
             raise InputError(
-                f"{name} must be {own} like the parameters, got {tensor.dtype};"
+                f"{name} must be {kind} like the parameters, got {tensor.dtype};"
                 " only autocast mixes dtypes"
             )
-    dtype = torch.float32 if own in NARROW else own
+    dtype = torch.float32 if kind in NARROW else kind
     wide = {name: tensor.to(dtype) for name, tensor in named.items()}
     rows = tuple(s.to(dtype) for s in start)
     output, final = _kernels(path, record, x.to(dtype), rows, wide, steps)

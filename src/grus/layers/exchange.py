@@ -91,10 +91,10 @@ def _reason(module: nn.Module, base: type[nn.Module]) -> str | None:
     if "forward" in module.__dict__:
         return "its forward was replaced"
     kind = _plain_class(module)
-    for one in kind.__mro__:
-        own = sorted(set(vars(one)) - _HARMLESS)
-        if one not in base.__mro__ and own:
-            return f"{kind.__name__} defines {', '.join(own)}"
+    for base_class in kind.__mro__:
+        added = sorted(set(vars(base_class)) - _HARMLESS)
+        if base_class not in base.__mro__ and added:
+            return f"{kind.__name__} defines {', '.join(added)}"
     return None
 
 

@@ -110,13 +110,13 @@ class _Ordinary(torch.autograd.Function):
         return output, *final
 
     @staticmethod
-    def backward(ctx: Any, *given: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         def again(_: Tensor, *tensors: Tensor) -> Tensor:
             return kernel_calls.forward(ctx.bound, ctx.steps, tensors, keep=False)[0]
 
-        output, saved, *tensors = kept(ctx, given[0], again)
+        output, saved, *tensors = kept(ctx, grads[0], again)
         needs = ctx.needs_input_grad[3:]
-        call = Adjoint(ctx.steps, needs, output, saved, given, tuple(tensors))
+        call = Adjoint(ctx.steps, needs, output, saved, grads, tuple(tensors))
         return None, None, None, *gradients_of(ctx.bound, call)
 
     @staticmethod
@@ -158,10 +158,10 @@ def kept(ctx: Any, dy: Tensor, again: Callable[..., Tensor]) -> tuple[Any, ...]:
     return output, *rest
 
 
-def followed(given: tuple[Tensor, ...]) -> bool:
+def followed(grads: tuple[Tensor, ...]) -> bool:
     """Whether anything might differentiate the gradients, or replaces what computes them."""
     return (
-        any(map(_batched, given))
+        any(map(_batched, grads))
         or traced()
         or torch.is_grad_enabled()
         or _transformed()
@@ -171,19 +171,19 @@ def followed(given: tuple[Tensor, ...]) -> bool:
 
 def gradients_of(bound: Binding, call: Adjoint) -> list[Tensor | None]:
     """The gradients of the tensors, as something to differentiate where anything might."""
-    steps, needs, output, saved, given, tensors = call
-    if not followed(given):
+    steps, needs, output, saved, grads, tensors = call
+    if not followed(grads):
         if profiled():
             with shown("backward", bound.cell, tensors[0], tensors[1:]):
                 return kernel_calls.backward(bound, call)
         return kernel_calls.backward(bound, call)
-    if any(map(_batched, given)):
-        return replayed(bound.composite, (steps,), tensors, given)
+    if any(map(_batched, grads)):
+        return replayed(bound.composite, (steps,), tensors, grads)
     if traced():
-        every = pullback(bound.composite, (steps,), tensors, given)
+        every = pullback(bound.composite, (steps,), tensors, grads)
         return [g if need else None for g, need in zip(every, needs, strict=True)]
-    found = _Gradients.apply(bound, steps, needs, output, saved, *given, *tensors)  # type: ignore[no-untyped-call]
-    each = iter(found)
+    due = _Gradients.apply(bound, steps, needs, output, saved, *grads, *tensors)  # type: ignore[no-untyped-call]
+    each = iter(due)
     return [next(each) if need else None for need in needs]
 
 
@@ -243,9 +243,11 @@ class _Gradients(torch.autograd.Function):
         saved: Tensor,
         *rest: Tensor,
     ) -> tuple[Tensor, ...]:
-        given, tensors = rest[: 1 + bound.states], rest[1 + bound.states :]
-        found = kernel_calls.backward(bound, Adjoint(steps, needs, output, saved, given, tensors))
-        return tuple(g for g in found if g is not None)
+        grads, tensors = rest[: 1 + bound.states], rest[1 + bound.states :]
+        gradients = kernel_calls.backward(
+            bound, Adjoint(steps, needs, output, saved, grads, tensors)
+        )
+        return tuple(g for g in gradients if g is not None)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> None:
@@ -255,11 +257,11 @@ class _Gradients(torch.autograd.Function):
         ctx.save_for_forward(*inputs[5:])
 
     @staticmethod
-    def backward(ctx: Any, *given: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         fixed, at = (ctx.bound, ctx.steps, ctx.needs), ctx.saved_tensors
         if _transformed() or tangents() or any(map(_wrapped, at)):
-            return (None,) * 5 + pullback(gradients, fixed, at, given)
-        return (None,) * 5 + tuple(replayed(replayed_gradients, fixed, at, given))
+            return (None,) * 5 + pullback(gradients, fixed, at, grads)
+        return (None,) * 5 + tuple(replayed(replayed_gradients, fixed, at, grads))
 
     @staticmethod
     def jvp(ctx: Any, *moved: Any) -> tuple[Tensor, ...]:

@@ -24,14 +24,14 @@ def hold_layer(layer: Recurrent, values: Mapping[str, float]) -> Recurrent:
     cell = layer.cell
     held = held_at(cell, values)
     with torch.random.fork_rng(devices=[]):  # the weights drawn are replaced at once
-        made = _made(layer, held)
+        copy = _like(layer, held)
     for row in range(len(layer._rows)):
         weights = cast("dict[str, Tensor]", hold_weights(cell, held, layer.layer_weights(row)))
-        _set(made, row, weights)
-    return made.train(layer.training)
+        _set(copy, row, weights)
+    return copy.train(layer.training)
 
 
-def _made(layer: Recurrent, held: Cell) -> Recurrent:
+def _like(layer: Recurrent, held: Cell) -> Recurrent:
     """A layer like ``layer`` of the held cell."""
     like = getattr(layer, layer._first)
     options: Any = {name: getattr(layer, name) for name in (*OPTIONS, "backend", "recompute")}

@@ -103,8 +103,8 @@ def directions(x: Tensor, lengths: Any, resets: Any, reset_to: ResetTo, axes: Ax
         begins = begins if begins is not None and begins.any() else None
     if counts is None and begins is None:
         return BOTH
-    one = Steps(lengths=counts, resets=begins, reset_to=reset_to)
-    return one, Steps(lengths=counts, resets=_ends(begins), reset_to=reset_to, reverse=True)
+    forward = Steps(lengths=counts, resets=begins, reset_to=reset_to)
+    return forward, Steps(lengths=counts, resets=_ends(begins), reset_to=reset_to, reverse=True)
 
 
 def _on_cpu(value: Any) -> Any:
@@ -171,14 +171,16 @@ class Packing:
 
     def unsorted(self, hx: State) -> State:
         """Final states in the caller's order."""
-        found = _ordered(hx, self.packed.unsorted_indices)
-        assert found is not None
-        return found
+        states = _ordered(hx, self.packed.unsorted_indices)
+        assert states is not None
+        return states
 
     def result(self, data: Tensor) -> PackedSequence:
         """A packed sequence of ``data`` [elements, features] of the same lengths and order."""
-        given = self.packed
-        return PackedSequence(data, given.batch_sizes, given.sorted_indices, given.unsorted_indices)
+        packed = self.packed
+        return PackedSequence(
+            data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices
+        )
 
 
 def _ordered(hx: State | None, order: Tensor | None) -> State | None:

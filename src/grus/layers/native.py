@@ -30,7 +30,7 @@ MODULES: dict[Cell, tuple[type[nn.RNNBase], type[nn.RNNCellBase], str]] = {
 """torch's classes for a cell: of sequences, of one step; and its mode."""
 ADDED = (
     *("cell", "record", "backend", "gate_bias", "regularised", "recompute"),
-    *("_rows", "_names", "_own", "_first", "_state_sizes"),
+    *("_rows", "_names", "_parameter_names", "_first", "_state_sizes"),
     *("_torch_class", "_drawn", "_random", "_calls"),
 )
 """What `configure` sets and torch's modules have not."""
@@ -70,8 +70,8 @@ def become(module: nn.Module, to: type[nn.Module], mode: str) -> None:
 def change_class(module: nn.Module, to: type[nn.Module]) -> None:
     """``to`` itself, or what torch's parametrizing would have made of it: a class of properties."""
     if is_parametrized(module):
-        own = vars(type(module)).items()
-        namespace = {k: v for k, v in own if k not in ("__dict__", "__weakref__")}
+        attributes = vars(type(module)).items()
+        namespace = {k: v for k, v in attributes if k not in ("__dict__", "__weakref__")}
         to = type(f"Parametrized{to.__name__}", (to,), namespace)
     module.__class__ = to
 

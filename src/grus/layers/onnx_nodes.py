@@ -47,7 +47,7 @@ def both(
     form = None if steps.resets is not None else operator(record.cell, named[0])
     if form is None:
         return None
-    weights = [composite.families(record, one) for one in named]
+    weights = [composite.families(record, tensors) for tensors in named]
     y, (first, second) = _node(record.cell, form, weights, x, start, steps)
     return y, (first, second)
 
@@ -74,13 +74,13 @@ def _node(
     its directions."""
     (time, batch, _), count = x.shape, len(weights)
     hidden = start[0][0].shape[1]
-    stacked = [_tensors(cell, form, one, hidden, x) for one in weights]
-    w, r, b = (torch.stack([one[name] for one in stacked]) for name in "WRB")
+    stacked = [_tensors(cell, form, tensors, hidden, x) for tensors in weights]
+    w, r, b = (torch.stack([tensors[name] for tensors in stacked]) for name in "WRB")
     lengths = None if steps.lengths is None else torch.as_tensor(steps.lengths).to(torch.int32)
     initial = [torch.stack(states) for states in zip(*start, strict=True)]
     inputs: list[Tensor | None] = [x, w, r, b, lengths, *initial]
     if "P" in stacked[0]:
-        inputs.append(torch.stack([one["P"] for one in stacked]))
+        inputs.append(torch.stack([tensors["P"] for tensors in stacked]))
     single = "reverse" if steps.reverse else "forward"
     y, *final = torch.onnx.ops.symbolic_multi_out(
         form.form.kind,
@@ -103,18 +103,18 @@ def _tensors(
     """W, R, B and P of one direction, their gates in ONNX's order."""
     order = ORDER[form.form.kind]
     gates = split(cell, weights)
-    own = {(w.family, w.gate): -t if w.gate in form.mirrored else t for w, t in gates.items()}
+    blocks = {(w.family, w.gate): -t if w.gate in form.mirrored else t for w, t in gates.items()}
 
     def stack(family: str, gates: str, *shape: int) -> Tensor:
         blank = like.new_zeros(shape)
-        return torch.cat([own.get((family, gate), blank) for gate in gates])
+        return torch.cat([blocks.get((family, gate), blank) for gate in gates])
 
-    found = {
+    stacked = {
         "W": stack("W", order, size, like.shape[2]),
         "R": stack("U", order, size, size),
         "B": torch.cat([stack("b", order, size), stack("d", order, size)]),
     }
-    return found | ({"P": stack("p", PEEPHOLES, size)} if "p" in cell.families else {})
+    return stacked | ({"P": stack("p", PEEPHOLES, size)} if "p" in cell.families else {})
 
 
 def _scanned(

@@ -36,9 +36,9 @@ def declare(
     module: nn.Module, names: Names, shapes: Mapping[str, tuple[int, ...]], device: Any, dtype: Any
 ) -> None:
     """Register one empty parameter for each name."""
-    for name, own in names.items():
+    for name, parameter in names.items():
         empty = torch.empty(shapes[name], device=device, dtype=dtype)
-        module.register_parameter(own, nn.Parameter(empty))
+        module.register_parameter(parameter, nn.Parameter(empty))
 
 
 def draw(module: nn.Module, hidden_size: int) -> None:
@@ -53,19 +53,19 @@ def draw(module: nn.Module, hidden_size: int) -> None:
             nn.init.uniform_(parameter, -bound, bound)
 
 
-def one(module: nn.Module, own: str) -> Tensor:
+def tensor(module: nn.Module, name: str) -> Tensor:
     """The tensor of that name as it is now, as `read` reads it."""
-    held: Any = module._parameters.get(own)
-    return getattr(module, own) if held is None else held  # type: ignore[no-any-return]
+    held: Any = module._parameters.get(name)
+    return getattr(module, name) if held is None else held  # type: ignore[no-any-return]
 
 
 def read(module: nn.Module, names: Names) -> dict[str, Tensor]:
     """The tensors as they are now: parameters, or what a hook or a parametrization put there."""
     held: dict[str, Any] = module._parameters
     try:
-        return {name: held[own] for name, own in names.items()}
+        return {name: held[parameter] for name, parameter in names.items()}
     except KeyError:
-        return {name: getattr(module, own) for name, own in names.items()}
+        return {name: getattr(module, parameter) for name, parameter in names.items()}
 
 
 @torch.no_grad()
@@ -180,5 +180,5 @@ def array(tensor: Tensor) -> Array:
     tensor = tensor.detach().resolve_neg()
     if tensor.stride(-1) != 1 and tensor.shape[-1] > 1:
         tensor = tensor.contiguous()
-    found: Array = tensor.numpy()
-    return found
+    memory: Array = tensor.numpy()
+    return memory

@@ -146,21 +146,21 @@ class Recurrent(TorchSurface):
         self.backend, self.gate_bias = backend, dict(gate_bias or {})
         rows = range(0, num_layers * (1 + bidirectional), 1 + bidirectional)
         arguments.check_axes(cell, (self._axes(row)["input"] for row in rows), hidden_size)
-        own = tuple(self.record.shapes(self._axes(0), bias))
+        names = tuple(self.record.shapes(self._axes(0), bias))
         ends = parameters.suffixes(num_layers, bidirectional)
-        self._rows = [{name: name + end for name in own} for end in ends]
-        if cell.families and not own:
+        self._rows = [{name: name + end for name in names} for end in ends]
+        if cell.families and not names:
             raise InputError(f"cell {cell.name} has biases alone, which bias=False takes away")
-        self._names, self._own = own, tuple(self._rows[0].values())
-        self._calls = dispatch.LayerCalls(self.record, own)
-        self._first = next(iter(self._own), BLANK)
+        self._names, self._parameter_names = names, tuple(self._rows[0].values())
+        self._calls = dispatch.LayerCalls(self.record, names)
+        self._first = next(iter(self._parameter_names), BLANK)
         axes = self._axes(0)
         self._state_sizes = tuple(axes[cell.shapes.states[s]] for s in cell.states)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         # Pickles of version 0.1.0 before these were kept.
-        self._names, self._own = tuple(self._rows[0]), tuple(self._rows[0].values())
+        self._names, self._parameter_names = tuple(self._rows[0]), tuple(self._rows[0].values())
         self._random = self.regularised.draws or self._drawn is not None
         self._calls = dispatch.LayerCalls(self.record, self._names)
 
@@ -185,7 +185,7 @@ class Recurrent(TorchSurface):
         """
         names = self._rows[row]
         tensors = current(self, names.values())
-        return {name: tensors[own] for name, own in names.items()}
+        return {name: tensors[parameter] for name, parameter in names.items()}
 
     def _read(self, row: int) -> dict[str, Tensor]:
         """The same inside of a call, whose hooks have run."""
@@ -270,11 +270,11 @@ class Recurrent(TorchSurface):
                 "torch.export has no packed sequences: give the padded input with lengths="
             )
         run = surface.packed if jit_state() is not None else type(self)._packed
-        found: tuple[PackedSequence, State] = run(self, input, hx)
-        return found
+        result: tuple[PackedSequence, State] = run(self, input, hx)
+        return result
 
     def _time_first(self, input: Tensor) -> Tensor:
-        weight = parameters.one(self, self._first)
+        weight = parameters.tensor(self, self._first)
         return inputs.time_first(input, weight, self.input_size, self.batch_first)
 
     def _ready(self, input: Tensor, hx: State | None, steps: Steps) -> tuple[Tensor, State] | None:
@@ -283,7 +283,7 @@ class Recurrent(TorchSurface):
         if not self._plain() or (self.batch_first and input.dim() != 3):
             return None
         try:
-            parameters = [held[name] for name in self._own]
+            parameters = [held[name] for name in self._parameter_names]
         except KeyError:  # a parametrization or a hook has taken a parameter's place
             return None
         x = input.transpose(0, 1) if self.batch_first else input
@@ -317,9 +317,9 @@ class Recurrent(TorchSurface):
         )
         if ordinary and between is None and not self.bidirectional:
             named = [self._read(row) for row in range(len(start))]
-            found = stack.wave(self.record, x, start, named, self.backend)
-            if found is not None:
-                return found
+            result = stack.wave(self.record, x, start, named, self.backend)
+            if result is not None:
+                return result
         exported = compiled and onnx_exported() and self.backend != "composite"
         at_once = self.bidirectional and (ordinary or exported)
         return stack.run(
@@ -344,10 +344,10 @@ class Recurrent(TorchSurface):
         return torch.dropout(y, self.dropout, True)
 
     @surface.not_compiled
-    def _packed(self, given: PackedSequence, hx: State | None) -> tuple[PackedSequence, State]:
-        inputs.check_packed(given.data, parameters.one(self, self._first), self.input_size)
-        packing = Packing.of(given)
-        x = packing.pad(given.data)
+    def _packed(self, packed: PackedSequence, hx: State | None) -> tuple[PackedSequence, State]:
+        inputs.check_packed(packed.data, parameters.tensor(self, self._first), self.input_size)
+        packing = Packing.of(packed)
+        x = packing.pad(packed.data)
         names, sizes = self.cell.states, self._state_sizes
         start = initial(names, sizes, len(self._rows), x, packing.sorted(hx), 3)
 
@@ -365,8 +365,8 @@ class Recurrent(TorchSurface):
     def _layer(self, row: int, x: Tensor, start: Row, steps: Steps) -> tuple[Tensor, Row]:
         named, record = self._read(row), self.record
         if steps is PLAIN and len(self._rows) > 1 and self._plain():
-            own = tuple(named.values())
-            if known := dispatch.ready(self._calls, x.shape[2], own, x, start):
+            weights = tuple(named.values())
+            if known := dispatch.ready(self._calls, x.shape[2], weights, x, start):
                 return known
         if self.training and self._random:
             steps = drawn(steps)

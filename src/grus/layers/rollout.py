@@ -89,8 +89,8 @@ def check_rollout(
                 f"resets at {name}: step and sequence differ first at step {place[0]}, row"
                 f" {place[1]}{_diagnosis(step, sequence, x, state, limit)}"
             )
-        for one, other in zip(_flat(last), _flat(final), strict=True):
-            if _differ(one.unsqueeze(0), other.unsqueeze(0), limit) is not None:
+        for acted_state, trained_state in zip(_flat(last), _flat(final), strict=True):
+            if _differ(acted_state.unsqueeze(0), trained_state.unsqueeze(0), limit) is not None:
                 raise InputError(f"resets at {name}: outputs agree, the final states differ")
 
 
@@ -127,12 +127,12 @@ def _flat(state: Any) -> list[Tensor]:
     return [] if state is None else [t for each in state for t in _flat(each)]
 
 
-def _differ(one: Tensor, other: Tensor, limit: float) -> tuple[int, int] | None:
+def _differ(left: Tensor, right: Tensor, limit: float) -> tuple[int, int] | None:
     """(step, row) of the first difference; NaN differs from everything but NaN."""
-    if one.shape != other.shape:
-        raise InputError(f"step gives {tuple(one.shape)}, sequence {tuple(other.shape)}")
-    size = max(1.0, float(other.abs().nan_to_num().max())) if other.numel() else 1.0
-    near = ((one - other).abs() <= limit * size) | (one.isnan() & other.isnan())
+    if left.shape != right.shape:
+        raise InputError(f"step gives {tuple(left.shape)}, sequence {tuple(right.shape)}")
+    size = max(1.0, float(right.abs().nan_to_num().max())) if right.numel() else 1.0
+    near = ((left - right).abs() <= limit * size) | (left.isnan() & right.isnan())
     wrong = (~near).flatten(2).any(-1).nonzero() if near.dim() > 2 else (~near).nonzero()
     return (int(wrong[0, 0]), int(wrong[0, 1])) if len(wrong) else None
 
@@ -146,8 +146,8 @@ def _diagnosis(step: Step, sequence: Whole, x: Tensor, state: Any, limit: float)
         resets[list(steps)] = True
         return resets
 
-    def same(one: Tensor, other: Tensor) -> bool:
-        return _differ(one, other, limit) is None
+    def same(left: Tensor, right: Tensor) -> bool:
+        return _differ(left, right, limit) is None
 
     middle = x.shape[0] // 2
     acted = _act(step, x, state, at(middle))[0]
@@ -155,7 +155,7 @@ def _diagnosis(step: Step, sequence: Whole, x: Tensor, state: Any, limit: float)
         return "; step does not reset"
     if same(sequence(x, state, at(middle))[0], sequence(x, state, at())[0]):
         return "; sequence does not reset"
-    for told, word in ((middle - 1, "late"), (middle + 1, "early")):
-        if same(acted, sequence(x, state, at(told))[0]):
+    for at_step, word in ((middle - 1, "late"), (middle + 1, "early")):
+        if same(acted, sequence(x, state, at(at_step))[0]):
             return f"; sequence resets one step {word}"
     return ""

@@ -27,6 +27,7 @@ from grus.kernels import (
     DENSE,
     PLAIN,
     Part,
+    Sizes,
     Steps,
     Work,
     give,
@@ -70,9 +71,9 @@ def run(
         if final and between is not None:
             x = between(x)
         k = len(final)
-        found = both(k, x, (start[k], start[k + 1])) if both is not None else None
-        if found is not None:
-            x, states = found
+        result = both(k, x, (start[k], start[k + 1])) if both is not None else None
+        if result is not None:
+            x, states = result
             final += states
             continue
         y, state = row(k, x, start[k], steps[0])
@@ -111,12 +112,12 @@ def both(
     bound = bind(record, tuple(named[0]))
     try:
         if torch.is_grad_enabled() and any(t.requires_grad for tensors in each for t in tensors):
-            found = _Both.apply(bound, *each[0], *each[1][1:])  # type: ignore[no-untyped-call]
+            results = _Both.apply(bound, *each[0], *each[1][1:])  # type: ignore[no-untyped-call]
         else:
-            found = _forward(bound, each, keep=False)[0]
+            results = _forward(bound, each, keep=False)[0]
     except MemoryKindError:
         return None
-    output, *final = found
+    output, *final = results
     count = bound.states
     return output, (tuple(final[:count]), tuple(final[count:]))
 
@@ -134,8 +135,8 @@ def _forward(
         for k in DIRECTIONS
     ]
     with shown("forward", bound.cell, x, each[0][1:], "2 directions"):
-        _at_once([(one.run, one.buffers, []) for one in laid])
-    return (output, *laid[0].final, *laid[1].final), [one.saved for one in laid]
+        _at_once([(direction.run, direction.buffers, []) for direction in laid])
+    return (output, *laid[0].final, *laid[1].final), [direction.saved for direction in laid]
 
 
 def _at_once(calls: list[Call]) -> None:
@@ -147,12 +148,12 @@ def _at_once(calls: list[Call]) -> None:
         return
     begun = [prepared.begin(ALONE, buffers) for prepared, buffers, _ in calls]
     parts = [
-        Part(prepared.kernel.compiled.address, one.block)
-        for (prepared, _, _), one in zip(calls, begun, strict=True)
+        Part(prepared.kernel.compiled.address, call.block)
+        for (prepared, _, _), call in zip(calls, begun, strict=True)
     ]
     together(parts, min(threads.limit(), len(parts)))
-    for one, (prepared, buffers, results) in zip(begun, calls, strict=True):
-        prepared.end(one, buffers, results)
+    for call, (prepared, buffers, results) in zip(begun, calls, strict=True):
+        prepared.end(call, buffers, results)
 
 
 def _each(x: Tensor, rest: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
@@ -167,10 +168,10 @@ class _Both(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, bound: Binding, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-        found, saved = _forward(bound, _each(x, rest), keep=True)
+        results, saved = _forward(bound, _each(x, rest), keep=True)
         ctx.bound = bound
-        function.keep(ctx, found[0], *saved, x, *rest)
-        return found
+        function.keep(ctx, results[0], *saved, x, *rest)
+        return results
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor, *dfinal: Tensor) -> tuple[Any, ...]:
@@ -180,11 +181,11 @@ class _Both(torch.autograd.Function):
         output, first, second, x, *rest = function.kept(ctx, dy, again)
         half, count, size = len(rest) // 2, ctx.bound.states, output.shape[2] // 2
         needs = ctx.needs_input_grad[1:]
-        own = (needs[: 1 + half], (needs[0], *needs[1 + half :]))
+        wanted = (needs[: 1 + half], (needs[0], *needs[1 + half :]))
         calls = [
             Adjoint(
                 BOTH[k],
-                own[k],
+                wanted[k],
                 output[..., k * size : (k + 1) * size],
                 (first, second)[k],
                 (dy[..., k * size : (k + 1) * size], *dfinal[k * count : (k + 1) * count]),
@@ -192,13 +193,13 @@ class _Both(torch.autograd.Function):
             )
             for k in DIRECTIONS
         ]
-        if any(function.followed(call.given) for call in calls):
-            found = [function.gradients_of(ctx.bound, call) for call in calls]
+        if any(function.followed(call.grads) for call in calls):
+            gradients = [function.gradients_of(ctx.bound, call) for call in calls]
         else:
-            found = _gradients(ctx.bound, calls)
-        parts = [one[0] for one in found if one[0] is not None]
+            gradients = _gradients(ctx.bound, calls)
+        parts = [direction[0] for direction in gradients if direction[0] is not None]
         dx = None if not parts else parts[0] if len(parts) == 1 else parts[0] + parts[1]
-        return None, dx, *found[0][1:], *found[1][1:]
+        return None, dx, *gradients[0][1:], *gradients[1][1:]
 
 
 def _gradients(bound: Binding, calls: list[Adjoint]) -> list[list[Tensor | None]]:
@@ -206,10 +207,10 @@ def _gradients(bound: Binding, calls: list[Adjoint]) -> list[list[Tensor | None]
     x, *states = calls[0].tensors
     laid = [backwards(bound, x.dtype).lay(call) for call in calls]
     with shown("backward", bound.cell, x, states, "2 directions"):
-        _at_once([(one.run, one.buffers, one.results) for one in laid])
-    for one in laid:
-        give(one.adjoints)
-    return [one.gradients for one in laid]
+        _at_once([(direction.run, direction.buffers, direction.results) for direction in laid])
+    for direction in laid:
+        give(direction.adjoints)
+    return [direction.gradients for direction in laid]
 
 
 PIECES, LEAST = 8, 16
@@ -243,9 +244,9 @@ def wave(
         return None
     laid: list[Laid] = []
     below = by_rows(x)
-    for row, own in zip(start, named, strict=True):
+    for row, weights in zip(start, named, strict=True):
         output = x.new_empty((time, x.shape[1], width))
-        every = (below[:length], *row, *own.values())
+        every = (below[:length], *row, *weights.values())
         try:
             into = {record.cell.output: output[:length]}
             laid.append(launch.lay(every, PLAIN, keep=False, into=into))
@@ -254,33 +255,33 @@ def wave(
         below = output
     with shown("forward", record.cell, x, start[0], f"{len(start)} layers"):
         _run_wave(laid, pieces, time)
-    return below, [one.final for one in laid]
+    return below, [layer.final for layer in laid]
 
 
 def _works(launch: Forwards, tensors: tuple[Tensor, ...], width: int, layers: int) -> list[Work]:
     """What each layer has to do."""
     kernel, size = launch.launcher((launch.cell.output,), DENSE).kernel, launch.sizes(tensors)
-    lead, own = tensors[0].shape[:2], (size["hidden"], size.get("projection", 0))
-    inputs = (size["input"], *[width] * (layers - 1))
-    return [kernel.work_of(kernel.sizes((*lead, count, *own))) for count in inputs]
+    first = Sizes.of(tensors[0].shape[:2], size)
+    every = [first, *[first._replace(inputs=width)] * (layers - 1)]
+    return [kernel.work_of(kernel.sizes(sizes)) for sizes in every]
 
 
 def _run_wave(laid: Sequence[Laid], pieces: range, time: int) -> None:
     """Each piece of a layer after the piece before it and after that of the layer below."""
-    begun = [one.run.begin(ALONE, one.buffers) for one in laid]
+    begun = [call.run.begin(ALONE, call.buffers) for call in laid]
     place: dict[tuple[int, int], int] = {}
     parts: list[Part] = []
     for front in range(len(laid) + len(pieces) - 1):
-        for layer, (one, begin) in enumerate(zip(laid, begun, strict=True)):
+        for layer, (call, begin) in enumerate(zip(laid, begun, strict=True)):
             piece = front - layer
             if not 0 <= piece < len(pieces):
                 continue
             before = [(layer, piece - 1), (layer - 1, piece)]
             after = tuple(place[p] for p in before if p in place)
             done = pieces[piece]
-            block = one.run.later(begin, done, min(pieces.step, time - done))
+            block = call.run.later(begin, done, min(pieces.step, time - done))
             place[layer, piece] = len(parts)
-            parts.append(Part(one.run.kernel.compiled.address, block, after))
+            parts.append(Part(call.run.kernel.compiled.address, block, after))
     together(parts, min(threads.limit(), len(laid)))
-    for one, begin in zip(laid, begun, strict=True):
-        one.run.end(begin, one.buffers)
+    for call, begin in zip(laid, begun, strict=True):
+        call.run.end(begin, call.buffers)

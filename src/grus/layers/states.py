@@ -116,7 +116,7 @@ def carry(
     if not isinstance(state, Tensor):
         parts = start if start is not None else (None,) * len(state)
         return tuple(
-            _carry(one, fresh, begin, detach) for one, begin in zip(state, parts, strict=True)
+            _carry(part, fresh, begin, detach) for part, begin in zip(state, parts, strict=True)
         )
     if start is not None and not isinstance(start, Tensor):
         raise ShapeError("start must be one tensor like the state")
@@ -137,16 +137,18 @@ def _carry(state: Tensor, fresh: Any, start: Tensor | None, detach: Any) -> Tens
 def _rows(name: str, rows: Any, state: Tensor) -> Tensor:
     """[batch] as what selects from [rows, batch, size] or [batch, size]."""
     try:
-        found = torch.as_tensor(rows, device=state.device)
+        chosen = torch.as_tensor(rows, device=state.device)
     except (TypeError, ValueError, RuntimeError):
         raise InputError(f"{name} must be bool, or 0 and 1, for each row of the batch") from None
     if state.dim() < 2:
         raise ShapeError(f"the state must be [rows, batch, size], got {tuple(state.shape)}")
-    if found.shape != (state.shape[-2],):
-        raise ShapeError(f"{name} must be [batch] = ({state.shape[-2]},), got {tuple(found.shape)}")
-    if not ((found == 0) | (found == 1)).all():
+    if chosen.shape != (state.shape[-2],):
+        raise ShapeError(
+            f"{name} must be [batch] = ({state.shape[-2]},), got {tuple(chosen.shape)}"
+        )
+    if not ((chosen == 0) | (chosen == 1)).all():
         raise InputError(f"{name} must be bool, or 0 and 1")
-    return (found == 1).unsqueeze(-1)
+    return (chosen == 1).unsqueeze(-1)
 
 
 class InitialState(nn.Module):
@@ -177,8 +179,8 @@ def _state_sizes(layer: nn.Module) -> dict[str, int]:
     if isinstance(cell, Cell):
         sizes = {"hidden": hidden, "projection": projection}
         return {name: sizes[axis] for name, axis in cell.shapes.states.items()}
-    found = {"h": projection or hidden}
-    return found | ({"c": hidden} if isinstance(layer, nn.LSTM) else {})
+    sizes = {"h": projection or hidden}
+    return sizes | ({"c": hidden} if isinstance(layer, nn.LSTM) else {})
 
 
 def last_state(layer: nn.Module, state: State) -> State:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,13 +12,13 @@ from torch import Tensor
 from grus import kernels
 from grus.equations import expected
 from grus.errors import InputError
-from grus.kernels import Narrow, address
+from grus.kernels import Narrow
 from grus.kernels.backend import backend
 from grus.layers import kernel_calls, parameters
 from grus.layers.kernel_calls import TORCH
 from grus.layers.parameters import bind
 from grus.layers.torch_state import WIDE, differentiated
-from grus.runtime import PackedStep, check_narrow
+from grus.runtime import PackedLayers, check_narrow, has_rows
 
 if TYPE_CHECKING:
     from grus.layers.recurrent import Recurrent
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, np.dtype[Any]]
 Value = Tensor | Array
 States = Value | tuple[Value, ...]
-BATCHES = 8
-"""Numbers of rows whose memory is kept."""
 
 
 class Stepper:
@@ -52,7 +48,7 @@ class Stepper:
     """
 
     def __init__(self, layer: Recurrent, narrow: Narrow = "") -> None:
-        first = parameters.one(layer, layer._first)
+        first = parameters.tensor(layer, layer._first)
         if layer.bidirectional:
             raise InputError("a layer of two directions cannot take one step at a time")
         if first.dtype not in WIDE or not first.is_cpu or backend() != "kernels":
@@ -70,33 +66,24 @@ class Stepper:
         self._inputs, self._sizes = layer.input_size, layer._state_sizes
         axes = kernels.axis_sizes(self._cell, self._weights[0])
         self._width = axes[str(self._cell.shapes.values[self._cell.output])]
-        self._prepare()
+        self._packed = self._pack()
 
-    def _prepare(self) -> None:
-        self._lock = threading.Lock()
-        self._packed = lru_cache(maxsize=BATCHES)(self._pack)
+    def _pack(self) -> PackedLayers:
+        return PackedLayers(self._cell, self._weights, self._inputs, self._width, self._narrow)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in ("_lock", "_packed")}
+        return {k: v for k, v in self.__dict__.items() if k != "_packed"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update({"_narrow": "", **state})
-        self._prepare()
-
-    def _pack(self, batch: int) -> tuple[list[PackedStep], list[Array]]:
-        """The steps of all layers, and what stands between them."""
-        steps, inputs = [], self._inputs
-        for weights in self._weights:
-            steps.append(PackedStep(self._cell, weights, batch, inputs, self._narrow))
-            inputs = self._width
-        return steps, [np.empty((batch, self._width), self._dtype) for _ in steps[1:]]
+        self._packed = self._pack()
 
     def __call__(
         self, x: Value, state: States | None = None, *, out: tuple[Value, States] | None = None
     ) -> tuple[Any, Any]:
         """One step."""
         if not isinstance(x, (Tensor, np.ndarray)) or x.ndim != 2:
-            raise InputError(f"x must be a tensor or array [batch, input], got {_said(x)}")
+            raise InputError(f"x must be a tensor or array [batch, input], got {_kind_of(x)}")
         batch = x.shape[0]
         self._check("x", x, x, (batch, self._inputs))
         shapes = [(len(self._weights), batch, size) for size in self._sizes]
@@ -106,37 +93,23 @@ class Stepper:
         else:
             output = self._check("out's output", x, out[0], (batch, self._width), written=True)
             after = self._states("out's state", x, out[1], shapes, written=True)
-        with self._lock:
-            self._run(batch, x, before, output, after)
+        self._packed(TORCH, batch, x, before, output, after)
         if out is not None:
             return out
         return output, tuple(after) if len(after) > 1 else after[0]
-
-    def _run(
-        self, batch: int, x: Value, before: list[Value], output: Value, after: list[Value]
-    ) -> None:
-        steps, between = self._packed(batch)
-        x, before = _contiguous(x), [_contiguous(value) for value in before]
-        places = [_place(value) for value in (*before, *after)]
-        read, last = _place(x), len(steps) - 1
-        for k, step in enumerate(steps):
-            write = _place(output if k == last else between[k])
-            states = [(begin + k * strides[0], strides[1]) for begin, strides in places]
-            step((read[0], read[1][0]), (write[0], write[1][0]), states)
-            read = write
 
     def _states(
         self,
         name: str,
         x: Value,
-        given: States | None,
+        values: States | None,
         shapes: Sequence[tuple[int, ...]],
         *,
         written: bool = False,
     ) -> list[Value]:
-        if given is None:
+        if values is None:
             return [_zeros(x, shape) for shape in shapes]
-        states = list(given) if isinstance(given, (tuple, list)) else [given]
+        states = list(values) if isinstance(values, (tuple, list)) else [values]
         if len(states) != len(shapes):
             raise InputError(f"{name} must hold {len(shapes)} states, got {len(states)}")
         return [
@@ -157,10 +130,10 @@ class Stepper:
         kind = Tensor if isinstance(x, Tensor) else np.ndarray
         dtype = self._kind if kind is Tensor else self._dtype
         if not isinstance(value, kind) or value.dtype != dtype:
-            raise InputError(f"{name} must be a {kind.__name__} of {dtype}, got {_said(value)}")
+            raise InputError(f"{name} must be a {kind.__name__} of {dtype}, got {_kind_of(value)}")
         if tuple(value.shape) != shape:
             raise InputError(f"{name} must have shape {shape}, got {tuple(value.shape)}")
-        if written and not _is_contiguous(value):
+        if written and not has_rows(value):
             raise InputError(f"{name} must be contiguous along its last axis")
         if isinstance(value, Tensor):
             if type(value) not in kernel_calls.PLAIN_TENSORS or not value.is_cpu or value.is_neg():
@@ -188,7 +161,7 @@ def _snapshot(layer: Recurrent, row: int) -> dict[str, Array]:
     return {family: np.array(weights, order="C") for family, weights in families.items()}
 
 
-def _said(value: Any) -> str:
+def _kind_of(value: Any) -> str:
     return f"{type(value).__name__} of {getattr(value, 'dtype', 'no dtype')}"
 
 
@@ -202,23 +175,3 @@ def _zeros(like: Value, shape: tuple[int, ...]) -> Value:
     if isinstance(like, Tensor):
         return torch.zeros(shape, dtype=like.dtype)
     return np.zeros(shape, like.dtype)
-
-
-def _is_contiguous(value: Value) -> bool:
-    if isinstance(value, Tensor):
-        return value.shape[-1] < 2 or value.stride(-1) == 1
-    return value.shape[-1] < 2 or value.strides[-1] == value.itemsize
-
-
-def _contiguous(value: Value) -> Value:
-    if _is_contiguous(value):
-        return value
-    return value.contiguous() if isinstance(value, Tensor) else np.ascontiguousarray(value)
-
-
-def _place(value: Value) -> tuple[int, Sequence[int]]:
-    """Address and bytes along each axis."""
-    if isinstance(value, Tensor):
-        item = value.element_size()
-        return TORCH.addresses((value,))[0], [item * s for s in value.stride()]
-    return address(value), value.strides

@@ -34,13 +34,13 @@ def as_torch(layer: Any, input: Any, hx: Any) -> Any:
 
 def packed(layer: Any, input: Any, hx: Any) -> Any:
     """As `as_torch` of a PackedSequence. Raises InputError where torch has no such cell."""
-    found = as_torch(layer, input, hx)
-    if found is None:
+    result = as_torch(layer, input, hx)
+    if result is None:
         raise InputError(
             "torch.jit.trace would keep a PackedSequence's lengths as constants, and torch has no"
             f" {layer.cell.name}: give the padded input with lengths="
         )
-    return found
+    return result
 
 
 def leaf(layer: nn.Module, input: Any, hx: Any, options: Mapping[str, Any]) -> Any:
@@ -58,8 +58,10 @@ def leaf(layer: nn.Module, input: Any, hx: Any, options: Mapping[str, Any]) -> A
         )
     if layer._forward_hooks or layer._forward_pre_hooks:
         raise InputError("torch.fx would run this layer's hooks twice: remove them before tracing")
-    given = (input,) if hx is None else (input, hx)
-    return tracer.create_proxy("call_module", tracer.path_of_module(layer), given, dict(options))
+    arguments = (input,) if hx is None else (input, hx)
+    return tracer.create_proxy(
+        "call_module", tracer.path_of_module(layer), arguments, dict(options)
+    )
 
 
 def not_compiled(method: Method) -> Method:

@@ -55,11 +55,11 @@ def sequence(
     # A trace serves calls with gradients and without, whichever it was made in.
     grads = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
     keep = grads or jit_traced()
-    found = _sequence(
+    results = _sequence(
         planned(record.text), " ".join(named), keep, tensors, len(start), _tensor(steps.lengths),
         _tensor(steps.resets), steps.reset_to, steps.reverse, steps.seed, steps.recompute,
     )  # fmt: skip
-    output, *final = found[: 1 + len(start)]
+    output, *final = results[: 1 + len(start)]
     return output, tuple(final)
 
 
@@ -67,20 +67,14 @@ def _tensor(value: Any) -> Tensor | None:
     return value if value is None or isinstance(value, Tensor) else torch.from_numpy(value)
 
 
-def _steps(
-    x: Tensor,
-    lengths: Tensor | None,
-    resets: Tensor | None,
-    reset_to: str,
-    reverse: bool,
-    seed: int | None,
-    recompute: bool,
-) -> Steps:
-    """Raises InputError for values that could not be seen while compiling."""
+def _steps(x: Tensor, *options: Any) -> Steps:
+    """Of `STEPS`. Raises InputError for values that could not be seen while compiling."""
+    lengths, resets, reset_to, reverse, seed, recompute = options
     counts = None if lengths is None else lengths.numpy()
     begins = None if resets is None else resets.numpy()
-    size = (x.shape[0], x.shape[1])
-    steps = check_steps(counts, begins, reset_to, size, reverse=reverse)
+    steps = check_steps(
+        tuple(x.shape[:2]), lengths=counts, resets=begins, reset_to=reset_to, reverse=reverse
+    )
     return replace(steps, seed=seed, recompute=recompute)
 
 
@@ -103,34 +97,28 @@ def _refuse_tangents() -> None:
 
 
 # The schemas are written out: what torch reads of annotations depends on its version.
+STEPS = "Tensor? lengths, Tensor? resets, str reset_to, bool reverse, SymInt? seed, bool recompute"
+"""The last arguments of both operators."""
+
+
 @torch.library.custom_op(
     "grus::sequence",
     mutates_args=(),
-    schema="(str cell, str names, bool keep, Tensor[] tensors, SymInt states, Tensor? lengths,"
-    " Tensor? resets, str reset_to, bool reverse, SymInt? seed, bool recompute) -> Tensor[]",
+    schema=f"(str cell, str names, bool keep, Tensor[] tensors, SymInt states, {STEPS})"
+    " -> Tensor[]",
 )
 def _sequence(
-    cell: str,
-    names: str,
-    keep: bool,
-    tensors: Sequence[Tensor],
-    states: int,
-    lengths: Tensor | None,
-    resets: Tensor | None,
-    reset_to: str,
-    reverse: bool,
-    seed: int | None,
-    recompute: bool,
+    cell: str, names: str, keep: bool, tensors: Sequence[Tensor], states: int, *options: Any
 ) -> list[Tensor]:
     """[output, *final states, saved if ``keep``]."""
     _refuse_tangents()
-    steps = _steps(tensors[0], lengths, resets, reset_to, reverse, seed, recompute)
+    steps = _steps(tensors[0], *options)
     bound = bound_to(cell, names)
     output, final, saved = kernel_calls.forward(bound, steps, tuple(tensors), keep=keep)
     if saved is None:
         return [output, *final]
     # What is kept depends on the lengths; a graph knows only the most that it can be.
-    room = _kept(bound, tensors, Steps(recompute=recompute)) - saved.numel()
+    room = _kept(bound, tensors, Steps(recompute=options[-1])) - saved.numel()
     return [output, *final, torch.nn.functional.pad(saved, (0, room)) if room else saved]
 
 
@@ -140,19 +128,18 @@ def _(
 ) -> list[Tensor]:
     bound, x = bound_to(cell, names), tensors[0]
     size = kernels.output_size(bound.cell, _families(bound, tensors))
-    found = [x.new_empty((*x.shape[:2], size))]
-    found += [t.new_empty(t.shape) for t in tensors[1 : 1 + states]]
+    results = [x.new_empty((*x.shape[:2], size))]
+    results += [t.new_empty(t.shape) for t in tensors[1 : 1 + states]]
     if keep:
-        found.append(x.new_empty(_kept(bound, tensors, Steps(recompute=options[-1]))))
-    return found
+        results.append(x.new_empty(_kept(bound, tensors, Steps(recompute=options[-1]))))
+    return results
 
 
 @torch.library.custom_op(
     "grus::sequence_backward",
     mutates_args=(),
     schema="(str cell, str names, bool[] needs, Tensor output, Tensor saved, Tensor[] given,"
-    " Tensor[] tensors, Tensor? lengths, Tensor? resets, str reset_to, bool reverse, SymInt? seed,"
-    " bool recompute) -> Tensor[]",
+    f" Tensor[] tensors, {STEPS}) -> Tensor[]",
 )
 def _backward(
     cell: str,
@@ -160,23 +147,18 @@ def _backward(
     needs: Sequence[bool],
     output: Tensor,
     saved: Tensor,
-    given: Sequence[Tensor],
+    grads: Sequence[Tensor],
     tensors: Sequence[Tensor],
-    lengths: Tensor | None,
-    resets: Tensor | None,
-    reset_to: str,
-    reverse: bool,
-    seed: int | None,
-    recompute: bool,
+    *options: Any,
 ) -> list[Tensor]:
     """The gradients of those tensors that ``needs`` names."""
     _refuse_tangents()
-    steps = _steps(tensors[0], lengths, resets, reset_to, reverse, seed, recompute)
+    steps = _steps(tensors[0], *options)
     bound = bound_to(cell, names)
     kept = saved[: _kept(bound, tensors, steps)]
-    call = Adjoint(steps, tuple(needs), output, kept, tuple(given), tuple(tensors))
-    found = kernel_calls.backward(bound, call)
-    return [g for g in found if g is not None]
+    call = Adjoint(steps, tuple(needs), output, kept, tuple(grads), tuple(tensors))
+    gradients = kernel_calls.backward(bound, call)
+    return [g for g in gradients if g is not None]
 
 
 @_backward.register_fake
@@ -186,7 +168,7 @@ def _(
     needs: Sequence[bool],
     output: Tensor,
     saved: Tensor,
-    given: Sequence[Tensor],
+    grads: Sequence[Tensor],
     tensors: Sequence[Tensor],
     *options: Any,
 ) -> list[Tensor]:
@@ -205,16 +187,16 @@ def _differentiate(ctx: Any, grads: list[Tensor | None]) -> tuple[Any, ...]:
         raise RuntimeError("this layer was compiled or exported without gradients: do it with them")
     output, saved, *tensors = ctx.saved_tensors
     needs = [bool(n) for n in ctx.needs_input_grad[3]]
-    given = [
+    dresults = [
         torch.zeros_like(like) if grad is None else grad
         for grad, like in zip(grads, [output, *tensors[1 : 1 + ctx.states]], strict=False)
     ]
-    found = iter(
+    gradients = iter(
         _backward(
-            ctx.cell, ctx.names, needs, output, saved, given, tensors, *ctx.masks, *ctx.options
+            ctx.cell, ctx.names, needs, output, saved, dresults, tensors, *ctx.masks, *ctx.options
         )
     )
-    each = [next(found) if need else None for need in needs]
+    each = [next(gradients) if need else None for need in needs]
     return None, None, None, each, *(None,) * 7
 
 
@@ -240,7 +222,7 @@ def _backward_flops(
     needs: Sequence[bool],
     output: Shape,
     saved: Shape,
-    given: Sequence[Shape],
+    grads: Sequence[Shape],
     tensors: Sequence[Shape],
     *options: Any,
     **__: Any,

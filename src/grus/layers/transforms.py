@@ -34,22 +34,22 @@ def gradients(
 ) -> tuple[Tensor, ...]:
     """The gradients of the tensors that ``needs`` names; ``rest`` is (dy, *d(final states),
     *tensors)."""
-    given, tensors = rest[: 1 + bound.states], rest[1 + bound.states :]
-    found = pullback(bound.composite, (steps,), tensors, given)
-    return tuple(g for g, need in zip(found, needs, strict=True) if need)
+    grads, tensors = rest[: 1 + bound.states], rest[1 + bound.states :]
+    every = pullback(bound.composite, (steps,), tensors, grads)
+    return tuple(g for g, need in zip(every, needs, strict=True) if need)
 
 
 def pullback(
-    f: Function, fixed: tuple[Any, ...], at: Sequence[Tensor], given: Sequence[Tensor]
+    f: Function, fixed: tuple[Any, ...], at: Sequence[Tensor], grads: Sequence[Tensor]
 ) -> tuple[Tensor, ...]:
     """The gradient of ``f(*fixed, *at)`` by ``at``, given that of its results."""
     _, pull = _vjp(lambda *tensors: f(*fixed, *tensors), *at)
-    found: tuple[Tensor, ...] = pull(tuple(given))
-    return found
+    pulled: tuple[Tensor, ...] = pull(tuple(grads))
+    return pulled
 
 
 def replayed(
-    f: Function, fixed: tuple[Any, ...], at: Sequence[Tensor], given: Sequence[Tensor]
+    f: Function, fixed: tuple[Any, ...], at: Sequence[Tensor], grads: Sequence[Tensor]
 ) -> list[Tensor | None]:
     """The same by ordinary autograd, outside of every transform: None where no gradient is due."""
     again = torch.is_grad_enabled()
@@ -58,17 +58,17 @@ def replayed(
         at = [t.view_as(t) if t.requires_grad else t for t in at]
         results = f(*fixed, *at)
     wanted = [t for t in at if t.requires_grad]
-    found = iter(torch.autograd.grad(results, wanted, given, create_graph=again, allow_unused=True))
-    return [next(found) if t.requires_grad else None for t in at]
+    due = iter(torch.autograd.grad(results, wanted, grads, create_graph=again, allow_unused=True))
+    return [next(due) if t.requires_grad else None for t in at]
 
 
 def replayed_gradients(
     bound: Binding, steps: Steps, needs: tuple[bool, ...], *rest: Tensor
 ) -> tuple[Tensor, ...]:
     """`gradients` by ordinary autograd, to be differentiated by it once more."""
-    given, tensors = rest[: 1 + bound.states], rest[1 + bound.states :]
-    found = replayed(bound.composite, (steps,), tensors, given)
-    pairs = zip(found, tensors, needs, strict=True)
+    grads, tensors = rest[: 1 + bound.states], rest[1 + bound.states :]
+    every = replayed(bound.composite, (steps,), tensors, grads)
+    pairs = zip(every, tensors, needs, strict=True)
     return tuple(torch.zeros_like(t) if g is None else g for g, t, need in pairs if need)
 
 
@@ -88,8 +88,10 @@ def pushed(
     with forward_ad._set_fwd_grad_enabled(True):
         at = tuple(_unpack(t, level=0).primal for t in at)
         if torch._C._are_functorch_transforms_active():
-            found: tuple[Tensor, ...] = torch.func.jvp(lambda *t: f(*fixed, *t), at, tangents)[1]
-            return found
+            moved_results: tuple[Tensor, ...] = torch.func.jvp(
+                lambda *t: f(*fixed, *t), at, tangents
+            )[1]
+            return moved_results
         results, pull = _vjp(lambda *tensors: f(*fixed, *tensors), *at)
         _, transpose = _vjp(pull, tuple(torch.zeros_like(r) for r in results))
         (transposed,) = transpose(tangents)
@@ -115,10 +117,10 @@ def vmapped(
     """
     if not shares_weights(bound, steps, dims):
         each = [apply(bound, steps, *picked(tensors, dims, k)) for k in range(samples)]
-        stacked = tuple(torch.stack(found) for found in zip(*each, strict=True))
+        stacked = tuple(torch.stack(results) for results in zip(*each, strict=True))
         return stacked, (0,) * len(stacked)
-    found = apply(bound, fold_steps(steps, samples), *fold_all(bound, samples, dims, tensors))
-    output, read, saved, *final = found
+    results = apply(bound, fold_steps(steps, samples), *fold_all(bound, samples, dims, tensors))
+    output, read, saved, *final = results
     states = [unfold(state, 0, samples) for state in final]
     return (unfold(output, 1, samples), read, saved, *states), (1, None, None, *(0 for _ in states))
 
@@ -136,35 +138,35 @@ def vmapped_gradients(
     """The same for the gradients; ``rest`` is (output, saved, dy, *d(final), *tensors)."""
     places = dims[3:]
     count = 3 + bound.states
-    given, tensors = rest[2:count], rest[count:]
+    grads, tensors = rest[2:count], rest[count:]
     folded = is_folded(bound, steps, places[count:])
     if folded and not any(needs[1 + bound.states :]):
-        found = apply(
+        results = apply(
             bound,
             fold_steps(steps, samples),
             needs,
             *rest[:2],
-            *_fold_given(given, places[2:count], samples),
+            *_fold_rows(grads, places[2:count], samples),
             *fold_all(bound, samples, places[count:], tensors),
         )
         axes = [1 if k == 0 else 0 for k, need in enumerate(needs) if need]
-        return tuple(unfold(g, axis, samples) for g, axis in zip(found, axes, strict=True)), tuple(
-            axes
-        )
+        return tuple(
+            unfold(g, axis, samples) for g, axis in zip(results, axes, strict=True)
+        ), tuple(axes)
     each = []
     for k in range(samples):
-        mine = picked(rest, places, k)
+        sample = picked(rest, places, k)
         if folded:
-            _, read, saved, *_ = run(bound, steps, *mine[count:])
-            mine = (read, saved, *mine[2:])
-        each.append(apply(bound, steps, needs, *mine))
-    stacked = tuple(torch.stack(found) for found in zip(*each, strict=True))
+            _, read, saved, *_ = run(bound, steps, *sample[count:])
+            sample = (read, saved, *sample[2:])
+        each.append(apply(bound, steps, needs, *sample))
+    stacked = tuple(torch.stack(results) for results in zip(*each, strict=True))
     return stacked, (0,) * len(stacked)
 
 
-def _fold_given(given: tuple[Tensor, ...], dims: Dims, samples: int) -> tuple[Tensor, ...]:
+def _fold_rows(tensors: tuple[Tensor, ...], dims: Dims, samples: int) -> tuple[Tensor, ...]:
     """dy has time before batch, states have not."""
-    places = zip(given, dims, (1, *(0 for _ in given[1:])), strict=True)
+    places = zip(tensors, dims, (1, *(0 for _ in tensors[1:])), strict=True)
     return tuple(fold(t, dim, axis, samples) for t, dim, axis in places)
 
 
@@ -190,7 +192,7 @@ def fold_all(
 ) -> tuple[Tensor, ...]:
     """x and the initial states with their samples as rows; the weights as they are."""
     first = 1 + bound.states
-    return *_fold_given(tensors[:first], dims[:first], samples), *tensors[first:]
+    return *_fold_rows(tensors[:first], dims[:first], samples), *tensors[first:]
 
 
 def fold(tensor: Tensor, dim: int | None, axis: int, samples: int) -> Tensor:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any, TypedDict, get_args
 
 import numpy as np
 
-from grus.arguments import check_lengths, check_reset_to, check_resets, check_states
+from grus.arguments import ResetTo, check_lengths, check_reset_to, check_resets, check_states
 from grus.equations import Cell, sizes
 from grus.errors import InputError
-from grus.kernels import PLAIN, Narrow, Steps
+from grus.kernels import PLAIN, Narrow, Steps, make_plan
 
 Array = np.ndarray[Any, np.dtype[Any]]
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
@@ -21,11 +21,17 @@ def check(
     weights: Mapping[str, Array],
     x: Array,
     h0: Array | tuple[Array, ...] | None,
+    threads: int | None = None,
+    *,
+    planned: bool = False,
 ) -> tuple[Array, dict[str, Array], tuple[Array, ...]]:
     """Arguments as the kernels take them: right shapes, one dtype, last axis contiguous.
 
-    Copies only what is strided along its last axis. Raises InputError naming the argument.
+    Copies only what is strided along its last axis. Raises InputError naming the argument, and with
+    ``planned`` before anything else for a cell that the kernels cannot run.
     """
+    if planned:
+        make_plan(cell)
     x = _array("x", x, None, 3)
     checked = {
         family: _array(f"weights[{family!r}]", array, x.dtype) for family, array in weights.items()
@@ -35,6 +41,8 @@ def check(
         if count < 1:
             raise InputError(f"the {axis} size must be at least 1, got {count}")
     shapes = [(x.shape[1], size[cell.shapes.states[s]]) for s in cell.states]
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise InputError(f"threads must be a whole number from 1 up, got {threads!r}")
     if h0 is None:
         return x, checked, tuple(np.zeros(shape, x.dtype) for shape in shapes)
     states = check_states(cell.states, h0)
@@ -45,13 +53,22 @@ def check(
     return x, checked, start
 
 
+class Options(TypedDict, total=False):
+    """How a sequence is stepped through; `grus.run` says what each does."""
+
+    lengths: Array | None
+    resets: Array | None
+    reset_to: ResetTo
+    reverse: bool
+
+
 def check_steps(
-    lengths: Array | None,
-    resets: Array | None,
-    reset_to: str,
     shape: tuple[int, ...],
     *,
-    reverse: bool,
+    lengths: Array | None = None,
+    resets: Array | None = None,
+    reset_to: str = "zero",
+    reverse: bool = False,
 ) -> Steps:
     """The steps of a sequence of ``shape`` [time, batch]; what changes nothing is left out.
 
@@ -84,12 +101,6 @@ def check_narrow(narrow: str, dtype: np.dtype[Any]) -> None:
             raise InputError(
                 'narrow="products" needs a processor with AVX512_BF16; "weights" runs on any'
             )
-
-
-def check_threads(threads: int | None) -> None:
-    """Raises InputError unless ``threads`` is None or a whole number from 1 up."""
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise InputError(f"threads must be a whole number from 1 up, got {threads!r}")
 
 
 def _array(

@@ -6,26 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import pairwise
-from typing import Literal
+from typing import Unpack
 
 import numpy as np
 
 from grus.equations import Cell
 from grus.errors import InputError
-from grus.kernels.argument_block import Variant
-from grus.kernels.layout import output_size, with_masks
-from grus.kernels.plan import make_plan
-from grus.kernels.split import row_shares
-from grus.kernels.steps import PLAIN, Narrow, Steps
+from grus.kernels import PLAIN, Narrow, Sizes, Steps, Variant, output_size, row_shares, with_masks
 from grus.runtime import recompute
-from grus.runtime.arguments import check, check_narrow, check_steps, check_threads
+from grus.runtime.arguments import Options, check, check_narrow, check_steps
 from grus.runtime.backward_calls import Adjoint, Backwards
 from grus.runtime.buffer import NUMPY, Array, Buffer, array, arrays
-from grus.runtime.calls import cleared
+from grus.runtime.calls import by_family, cleared
 from grus.runtime.forward_calls import Forwards
 from grus.runtime.pool import at_once
 from grus.runtime.rows import packing
-from grus.runtime.weights import by_family
 
 States = tuple[Array, ...]
 
@@ -53,13 +48,10 @@ def run(
     x: Array,
     h0: Array | States | None = None,
     *,
-    lengths: Array | None = None,
-    resets: Array | None = None,
-    reset_to: Literal["zero", "h0"] = "zero",
-    reverse: bool = False,
     seed: int | None = None,
     threads: int | None = None,
     narrow: Narrow = "",
+    **options: Unpack[Options],
 ) -> Result:
     """`grus.run` on the kernels: a cell over ``x`` [time, batch, input] in the dtype of ``x``.
 
@@ -68,10 +60,8 @@ def run(
 
     Raises InputError naming the argument whose shape, dtype or values cannot be.
     """
-    make_plan(cell)  # what the kernels cannot run is said before anything else
-    x, weights, start = check(cell, weights, x, h0)
-    check_threads(threads)
-    steps = check_steps(lengths, resets, reset_to, x.shape[:2], reverse=reverse)
+    x, weights, start = check(cell, weights, x, h0, threads, planned=True)
+    steps = check_steps(x.shape[:2], **options)
     check_narrow(narrow, x.dtype)
     steps = replace(steps, seed=seed, narrow=narrow)
     output = np.empty((*x.shape[:2], output_size(cell, weights, start)), x.dtype)
@@ -176,8 +166,8 @@ def _cuts(
     program = calls.launcher(stores, variant).kernel
     sizes = calls.weights.sizes(x, start, stacked)
     taken = np.full(x.shape[1], len(x)) if steps.lengths is None else steps.lengths
-    axes = (sizes["input"], sizes["hidden"], sizes.get("projection", 0))
-    work = program.work_of(program.sizes((int(taken.max(initial=0)), x.shape[1], *axes)))
+    lead = (int(taken.max(initial=0)), x.shape[1])
+    work = program.work_of(program.sizes(Sizes.of(lead, sizes)))
     count = row_shares(work, threads)
     if count < 2:
         return []
@@ -208,25 +198,27 @@ def backward(
     # Of the initial states only the shapes count here.
     tensors = buffers((x, *dfinal, *(weights[f] for f in cell.families)))
     needs = (need_x, *[True] * len(dfinal), *[need_weights] * len(cell.families))
-    given = buffers((dy, *dfinal))
-    call = Adjoint(steps, needs, Buffer(output), Buffer(saved), given, tensors)
+    dresults = buffers((dy, *dfinal))
+    call = Adjoint(steps, needs, Buffer(output), Buffer(saved), dresults, tensors)
     calls = backwards(cell, x.dtype.name)
     if steps.recompute:
-        found = recompute.backward(calls, forwards(cell, x.dtype.name), call, most_threads=threads)
+        gradients = recompute.backward(
+            calls, forwards(cell, x.dtype.name), call, most_threads=threads
+        )
     else:
-        found = calls.backward(call, most_threads=threads)
+        gradients = calls.backward(call, most_threads=threads)
     end = 1 + len(dfinal)
-    own = dict(zip(cell.families, found[end:], strict=True)) if need_weights else {}
+    by_name = dict(zip(cell.families, gradients[end:], strict=True)) if need_weights else {}
     return Gradients(
-        {family: array(g) for family, g in own.items()},
-        array(found[0]) if need_x else None,
-        arrays(found[1:end]),
+        {family: array(g) for family, g in by_name.items()},
+        array(gradients[0]) if need_x else None,
+        arrays(gradients[1:end]),
     )
 
 
 def buffers(each: Sequence[Array]) -> tuple[Buffer, ...]:
     """Each array as a buffer."""
-    return tuple([Buffer(one) for one in each])
+    return tuple([Buffer(array) for array in each])
 
 
 @lru_cache(maxsize=512)

@@ -11,11 +11,10 @@ import numpy as np
 from grus.errors import InputError
 from grus.kernels import Array, Kernel, Steps, Variant, address, give, kernel, take
 from grus.runtime.buffer import Library, Tensor, array, arrays
-from grus.runtime.calls import UNEVEN, Calls, cleared, turned
+from grus.runtime.calls import UNEVEN, Calls, Weights, cleared, turned
 from grus.runtime.gradients import GradientTerms, recipe
 from grus.runtime.prepared import Part, Prepared, Ragged
 from grus.runtime.rows import Packing, packing
-from grus.runtime.weights import Weights
 
 
 class Adjoint(NamedTuple):
@@ -26,7 +25,7 @@ class Adjoint(NamedTuple):
     needs: tuple[bool, ...]
     output: Tensor
     saved: Tensor
-    given: tuple[Tensor, ...]
+    grads: tuple[Tensor, ...]
     tensors: tuple[Tensor, ...]
 
 
@@ -101,7 +100,7 @@ class Backwards(Calls):
             call = self._even(call)
             known = self._known(call, into, copied=True)
         needs, x, weights = call.needs, call.tensors[0], call.tensors[count:]
-        output, (dy, *dfinal), saved = call.output, call.given, library.by_rows(call.saved)
+        output, (dy, *dfinal), saved = call.output, call.grads, library.by_rows(call.saved)
         if saved.dtype != x.dtype:
             raise InputError(f"what forward kept came back as {saved.dtype}, it was {x.dtype}")
         if known.spread:
@@ -147,17 +146,17 @@ class Backwards(Calls):
         key: list[Any] = [copied, len(x), steps.reverse, steps.first, call.needs[0], training]
         key += (steps.lengths is None, cleared(steps, "collect"), *into)
         read = (call.output,) if self.reads_output else ()
-        every = (x, *read, *call.given, *call.tensors[self.count :])
+        every = (x, *read, *call.grads, *call.tensors[self.count :])
         return self.get(key, call.tensors, every, call, into)
 
     def make(self, call: Adjoint, into: Mapping[str, Tensor]) -> Any:
         """A prepared call, or `UNEVEN`."""
-        dy, even = call.given[0], self._even(call)
+        dy, even = call.grads[0], self._even(call)
         strides = dy.stride()
         # Gradients of sums: one number that torch expands.
         spread = not any(strides) and dy.numel() > 1 and not self.library.unusual(dy)
         if spread:
-            even = even._replace(given=(dy, *even.given[1:]))
+            even = even._replace(grads=(dy, *even.grads[1:]))
         same = all(a is b for a, b in zip(_tensors(even), _tensors(call), strict=True))
         return self._prepare(call, spread, into) if same else UNEVEN
 
@@ -165,7 +164,7 @@ class Backwards(Calls):
         """Raises InputError for a tensor without an address: forward saw another one."""
         names = ("output", *self.cell.states)
         called = ("output", "what forward kept", *(f"the gradient of {s}" for s in names))
-        self.library.check(called, (call.output, call.saved, *call.given))
+        self.library.check(called, (call.output, call.saved, *call.grads))
         self.library.check(self.called, call.tensors)
 
     def _rows(self, laid: Laid, call: Adjoint, most_threads: int | None) -> list[Array]:
@@ -184,7 +183,7 @@ class Backwards(Calls):
 
     def _prepare(self, call: Adjoint, spread: bool, into: Mapping[str, Tensor]) -> Backward:
         plan, steps, going = self.layout, call.steps, not call.steps.reverse
-        output, (dy, *begin), ragged = call.output, call.given, steps.lengths is not None
+        output, (dy, *begin), ragged = call.output, call.grads, steps.lengths is not None
         x, weights = call.tensors[0], call.tensors[self.count :]
         sizes = self.weights.sizes(x, begin, weights)
         lead = (x.shape[0], x.shape[1])
@@ -203,11 +202,10 @@ class Backwards(Calls):
         launcher = self.launcher(tuple(into), variant)
         rows = self._states(begin, 5 + len(into), variant)
         buffers = 5 + len(into) + (0 if ragged else len(rows) + bool(variant.clear))
-        run = self.prepared(
+        run = Prepared(
             launcher,
-            sizes,
-            lead,
-            weights,
+            self.program_sizes(launcher, lead, sizes),
+            self.weight_places(weights),
             parts,
             rows,
             first=steps.first,
@@ -240,8 +238,8 @@ class Backwards(Calls):
         """Buffer and bytes of a row of the states' adjoints, final and initial, and of what resets
         collect."""
         widths = [begin[k].shape[1] * self.item for k in self.order]
-        given = widths if variant.ragged else [begin[k].stride(0) * self.item for k in self.order]
-        groups = [given, widths, *([widths] if variant.clear == "collect" else [])]
+        begins = widths if variant.ragged else [begin[k].stride(0) * self.item for k in self.order]
+        groups = [begins, widths, *([widths] if variant.clear == "collect" else [])]
         return [(first + k, w) for k, w in enumerate(w for group in groups for w in group)]
 
     def _finish(self, call: Adjoint, sizes: Mapping[str, int], buffers: int) -> GradientTerms:
@@ -249,10 +247,10 @@ class Backwards(Calls):
         ragged = call.steps.lengths is not None
         results = buffers + 3 + len(weights)
         if ragged:
-            own = {"x": (results, x.shape[2]), self.cell.output: (results + 1, output.shape[2])}
+            read = {"x": (results, x.shape[2]), self.cell.output: (results + 1, output.shape[2])}
         else:
-            own = {"x": (0, distance(x)), self.cell.output: (1, distance(output))}
-        operands = {n: (k, 0, row * self.item) for n, (k, row) in own.items()}
+            read = {"x": (0, distance(x)), self.cell.output: (1, distance(output))}
+        operands = {n: (k, 0, row * self.item) for n, (k, row) in read.items()}
         before = 0
         for name in self.layout.saved:
             row = sizes[self.layout.axes[name]] * self.item
@@ -282,13 +280,13 @@ class Backwards(Calls):
             return rows if not dense or is_even(rows) else rows.contiguous()
 
         output = even(call.output) if self.reads_output else call.output
-        given = tuple(map(by_rows, call.given))
+        grads = tuple(map(by_rows, call.grads))
         x, *rest = call.tensors
-        return call._replace(output=output, given=given, tensors=(even(x), *map(by_rows, rest)))
+        return call._replace(output=output, grads=grads, tensors=(even(x), *map(by_rows, rest)))
 
 
 def _tensors(call: Adjoint) -> tuple[Tensor, ...]:
-    return call.output, *call.given, *call.tensors
+    return call.output, *call.grads, *call.tensors
 
 
 def is_even(tensor: Tensor) -> bool:

@@ -140,8 +140,8 @@ NUMPY = Library(Buffer.data_ptr, _check, _check, _by_rows, _uneven, None, Buffer
 
 def array(tensor: Tensor) -> Array:
     """The tensor's memory as an array."""
-    found: Array = tensor.detach().numpy()
-    return found
+    memory: Array = tensor.detach().numpy()
+    return memory
 
 
 def arrays(tensors: Sequence[Tensor]) -> tuple[Array, ...]:

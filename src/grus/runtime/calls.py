@@ -1,4 +1,5 @@
-"""What forward and backward calls of one set of weights in one dtype have in common.
+"""How a cell's weights are stacked in tensors, and what forward and backward calls of them have in
+common.
 
 All that follows from shapes, strides and where the weights lie is worked out once and kept; a call
 allocates its results and hands over addresses. Numbers are never kept: weights are packed anew in
@@ -8,18 +9,93 @@ each call.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
 from typing import Any, Literal, cast
 
-from grus.kernels.argument_block import Clear, Variant
-from grus.kernels.call import Kernel, Launcher, kernel
-from grus.kernels.layout import layout
-from grus.kernels.machine import DType, item_bytes
-from grus.kernels.plan import ONE
-from grus.kernels.steps import Steps
+from grus.equations import Cell
+from grus.errors import InputError
+from grus.kernels import (
+    ONE,
+    Clear,
+    DType,
+    Kernel,
+    Launcher,
+    Sizes,
+    Source,
+    Steps,
+    Variant,
+    item_bytes,
+    kernel,
+    layout,
+)
 from grus.runtime.buffer import Library, Tensor
-from grus.runtime.prepared import Finish, Known, Part, Prepared
-from grus.runtime.weights import Weights
+from grus.runtime.prepared import Known, Part
+
+Gate = tuple[str, str]
+"""A family and a gate of it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """Names of tensors, and what is stacked in each, in order. A vector may come in two parts,
+    which are added."""
+
+    cell: Cell
+    names: tuple[str, ...]
+    parts: tuple[tuple[Gate, ...], ...]
+
+    def sources(self, weights: Sequence[Any]) -> tuple[Source, ...]:
+        """Of each weight of a plan its tensor and gate, twice; -1 is no tensor."""
+        places: dict[Gate, list[int]] = {}
+        for tensor, parts in enumerate(self.parts):
+            for gate, part in enumerate(parts):
+                places.setdefault(part, []).extend((tensor, gate))
+        sources = [(*places.get((w.family, w.gate), ()), -1, -1, -1, -1) for w in weights]
+        return tuple((a, b, c, d) for a, b, c, d, *_ in sources)
+
+    def tensor(self, family: str) -> int:
+        """The tensor that holds a family, as far as it is in one."""
+        return next(k for k, parts in enumerate(self.parts) if parts[0][0] == family)
+
+    @cached_property
+    def axes(self) -> dict[str, tuple[int, int, int]]:
+        """Axis -> the tensor, the dimension and the parts in it that tell its size."""
+        axes: dict[str, tuple[int, int, int]] = {}
+        for k, parts in enumerate(self.parts):
+            first, *rest = self.cell.family_axes(parts[0][0])
+            axes.setdefault(first, (k, 0, len(parts)))
+            for axis in rest:
+                axes.setdefault(axis, (k, 1, 1))
+        axes.pop("input", None)
+        return axes
+
+    def sizes(self, x: Any, states: Sequence[Any], tensors: Sequence[Any]) -> dict[str, int]:
+        """The size of each axis, and of a single number; of one that no weight has, the states'."""
+        sizes = {"input": x.shape[2], ONE: 1}
+        for axis, (tensor, dim, parts) in self.axes.items():
+            sizes[axis] = tensors[tensor].shape[dim] // parts
+        for axis, state in zip(self.cell.shapes.states.values(), states, strict=False):
+            sizes.setdefault(axis, state.shape[-1])
+        return sizes
+
+    def check(self, tensors: Sequence[Any], sizes: Mapping[str, int]) -> None:
+        """Raises InputError for a tensor of another shape than the cell needs."""
+        for name, parts, tensor in zip(self.names, self.parts, tensors, strict=True):
+            first, *rest = (sizes[axis] for axis in self.cell.family_axes(parts[0][0]))
+            wanted = (len(parts) * first, *rest)
+            if tuple(tensor.shape) != wanted:
+                raise InputError(
+                    f"parameter {name} must be of shape {wanted}, got {tuple(tensor.shape)}"
+                )
+
+
+@lru_cache(maxsize=256)
+def by_family(cell: Cell) -> Weights:
+    """A tensor for each family, its gates in order."""
+    parts = tuple(tuple((f, gate) for gate in gates) for f, gates in cell.families.items())
+    return Weights(cell, tuple(cell.families), parts)
+
 
 UNEVEN = object()
 """In place of a call whose tensors must be copied first."""
@@ -104,49 +180,31 @@ class Calls:
     ) -> dict[str, Part]:
         """Where arrays of [time, batch, size], or [valid steps, size], follow each other in a
         buffer."""
-        (time, batch), found, first = lead, {}, 0
+        (time, batch), parts, first = lead, {}, 0
         for name, size in names.items():
             row = size * self.item
             if ragged:
-                found[name] = Part(buffer, 0, -row if backwards else row, row, True, first)
+                parts[name] = Part(buffer, 0, -row if backwards else row, row, True, first)
             else:
                 start, strides = first * time * batch, (batch * row, row)
-                found[name] = turned(buffer, start, strides, time, backwards)
+                parts[name] = turned(buffer, start, strides, time, backwards)
             first += row
-        return found
+        return parts
 
-    def prepared(
-        self,
-        launcher: Launcher,
-        sizes: Mapping[str, int],
-        lead: tuple[int, int],
-        weights: Sequence[Tensor],
-        parts: dict[str, Part],
-        states: Sequence[tuple[int, int]],
-        *,
-        first: int,
-        row: int,
-        backwards: bool,
-        finish: Finish | None = None,
-    ) -> Prepared:
-        """The call for ``lead`` (time, batch)."""
-        axes = (*lead, sizes["input"], sizes["hidden"], sizes.get("projection", 0))
+    def program_sizes(
+        self, launcher: Launcher, lead: Sequence[int], sizes: Mapping[str, int]
+    ) -> Sizes:
+        """The sizes of a call for ``lead`` (time, batch) by the program's own axes."""
+        return launcher.kernel.sizes(Sizes.of(lead, sizes))
+
+    def weight_places(self, weights: Sequence[Tensor]) -> tuple[int, ...]:
+        """Address, bytes of a row, bytes of a gate of each tensor of weights."""
         places: list[int] = []
-        addresses = self.library.addresses(weights) if weights else []
-        for tensor, held, address in zip(weights, self.weights.parts, addresses, strict=True):
-            size = tensor.stride(0) * self.item
-            places += (address, size, tensor.shape[0] // len(held) * size)
-        return Prepared(
-            launcher,
-            launcher.kernel.sizes(axes),
-            tuple(places),
-            parts,
-            states,
-            first=first,
-            row=row,
-            backwards=backwards,
-            finish=finish,
-        )
+        addresses = self.library.addresses(weights)
+        for tensor, parts, address in zip(weights, self.weights.parts, addresses, strict=True):
+            row = tensor.stride(0) * self.item
+            places += (address, row, tensor.shape[0] // len(parts) * row)
+        return tuple(places)
 
 
 def turned(

@@ -12,7 +12,7 @@ from grus.errors import InputError
 from grus.kernels import Steps, UnsupportedCellError, Variant
 from grus.runtime.buffer import LARGE, LOW, Array, Tensor, array, arrays
 from grus.runtime.calls import UNEVEN, Calls, cleared, turned
-from grus.runtime.prepared import Part, Prepared, Ragged
+from grus.runtime.prepared import Prepared, Ragged
 from grus.runtime.rows import Packing, first_states, packing
 
 
@@ -200,18 +200,18 @@ class Forwards(Calls):
         parts = {"x": whole, "in.x": whole}
         for k, name in enumerate(names):
             if into is None:
-                size = output[2] * self.item
-                parts[f"out.{name}"] = self._new(2 + k, size, lead, reverse, ragged)
+                row_bytes = output[2] * self.item
+                strides = (batch * row_bytes, row_bytes)
+                parts[f"out.{name}"] = turned(2 + k, 0, strides, time, reverse, ragged=ragged)
             else:
                 self._check_place(name, into[name], sizes, lead)
                 parts[f"out.{name}"] = self.part(2 + k, into[name], reverse, ragged)
         parts |= self.blocks(1, saved, lead, reverse, ragged)
         shapes = tuple([tuple(s.shape) for s in start])
-        run = self.prepared(
+        run = Prepared(
             launcher,
-            sizes,
-            lead,
-            weights,
+            self.program_sizes(launcher, lead, sizes),
+            self.weight_places(weights),
             parts,
             self._states(start, final, 2 + len(names), variant),
             first=steps.first,
@@ -219,13 +219,6 @@ class Forwards(Calls):
             backwards=reverse,
         )
         return Forward(run, output, shapes, sum(saved.values()), time * batch)
-
-    def _new(
-        self, buffer: int, size: int, lead: tuple[int, int], backwards: bool, ragged: bool
-    ) -> Part:
-        """Where a new array of [time, batch, size bytes] lies."""
-        time, batch = lead
-        return turned(buffer, 0, (batch * size, size), time, backwards, ragged=ragged)
 
     def _check_inputs(self, names: Sequence[str]) -> None:
         for name in names:

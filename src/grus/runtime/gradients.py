@@ -10,7 +10,7 @@ import numpy as np
 
 from grus.equations import Cell, Expr, Input, Name, State, Weight
 from grus.kernels import DType, Frame, Layout, Side, Term, Terms, address, layout
-from grus.runtime.weights import Weights
+from grus.runtime.calls import Weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +80,10 @@ def recipe(cell: Cell, axes: tuple[tuple[str, int], ...]) -> Recipe:
     size = {f: sizes[cell.family_axes(f)[0]] for f in cell.families}
     return Recipe(
         tuple(
-            (f, _whole(found, len(cell.families[f]) * size[f]), _merged(found))
-            for f, found in matrices.items()
+            (f, _whole(stretches, len(cell.families[f]) * size[f]), _merged(stretches))
+            for f, stretches in matrices.items()
         ),
-        tuple((f, size[f], tuple(map(tuple, found))) for f, found in vectors.items()),
+        tuple((f, size[f], tuple(map(tuple, stretches))) for f, stretches in vectors.items()),
         _merged(terms),
         tuple(direct),
     )
@@ -110,22 +110,22 @@ def _stretch(
 def _merged(stretches: list[Stretch]) -> tuple[Stretch, ...]:
     """Merged wherever both their rows and their columns follow on each other."""
     merged: list[Stretch] = []
-    for one in sorted(stretches, key=lambda s: (s.family, s.operand, s.row, s.column)):
+    for stretch in sorted(stretches, key=lambda s: (s.family, s.operand, s.row, s.column)):
         last = merged[-1] if merged else None
-        if last and one.follows(last):
-            merged[-1] = replace(last, length=last.length + one.length)
+        if last and stretch.follows(last):
+            merged[-1] = replace(last, length=last.length + stretch.length)
         else:
-            merged.append(one)
+            merged.append(stretch)
     return tuple(merged)
 
 
 def _whole(stretches: list[Stretch], rows: int) -> bool:
     """Whether the stretches are all rows, each once."""
     ends = [0]
-    for one in sorted(stretches, key=lambda s: s.row):
-        if one.row != ends[-1]:
+    for stretch in sorted(stretches, key=lambda s: s.row):
+        if stretch.row != ends[-1]:
             return False
-        ends.append(one.row + one.length)
+        ends.append(stretch.row + stretch.length)
     return ends[-1] == rows
 
 
@@ -170,7 +170,7 @@ class GradientTerms:
         return ONES[self.dtype].itemsize
 
     @property
-    def one(self) -> Side:
+    def unit(self) -> Side:
         """The number 1, for every i and k."""
         return (self.sums + 1, address(ONES[self.dtype]), 0, 0)
 
@@ -184,7 +184,7 @@ class GradientTerms:
             row = columns * self.item
             every = self.sizes[cell.family_axes(family)[0]] * len(cell.families[family])
             if not whole:
-                yield Term(self.one, self.one, (result, 0, row), (every, columns, 0))
+                yield Term(self.unit, self.unit, (result, 0, row), (every, columns, 0))
             for stretch in stretches:
                 buffer, before, stride = self.operands[stretch.operand]
                 operand = (buffer, before * rows, stride, self.item)
@@ -210,22 +210,22 @@ class GradientTerms:
         slices, names, padded = frame.shape
         row = padded * self.item
         for gate, count, size, sums in _together(self._gates(tensor)):
-            own = size * self.item
-            into = (result, gate * own, own)
+            row_bytes = size * self.item
+            into = (result, gate * row_bytes, row_bytes)
             if not sums:
-                yield Term(self.one, self.one, into, (count, size, 0))
+                yield Term(self.unit, self.unit, into, (count, size, 0))
             for k, at in enumerate(sums):
                 held = (self.sums, at * row, names * row, row)
-                yield Term(self.one, held, into, (count, size, slices), adds=k > 0)
+                yield Term(self.unit, held, into, (count, size, slices), adds=k > 0)
 
     def _gates(self, tensor: int) -> list[tuple[int, tuple[int, ...]]]:
         """(size, sums) of each gate in a tensor of vectors; nothing for one of matrices."""
-        made = {family: (size, gates) for family, size, gates in self.recipe.vectors}
+        gates_of = {family: (size, gates) for family, size, gates in self.recipe.vectors}
         gates = self.weights.cell.families
         return [
-            (made[family][0], made[family][1][gates[family].index(gate)])
+            (gates_of[family][0], gates_of[family][1][gates[family].index(gate)])
             for family, gate in self.weights.parts[tensor]
-            if family in made
+            if family in gates_of
         ]
 
     def _x(self, rows: int) -> Iterator[Term]:
@@ -243,10 +243,10 @@ class GradientTerms:
             )
             begun = True
         if not begun:
-            yield Term(self.one, self.one, (result, 0, row), (rows, inputs, 0))
+            yield Term(self.unit, self.unit, (result, 0, row), (rows, inputs, 0))
         for column, size in self.recipe.direct:
             held = (self.flat, column * self.item, 0, adjoints)
-            yield Term(self.one, held, (result, 0, row), (rows, size, 1), adds=True)
+            yield Term(self.unit, held, (result, 0, row), (rows, size, 1), adds=True)
 
 
 def _together(

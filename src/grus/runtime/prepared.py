@@ -10,12 +10,19 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 
 from grus.errors import InputError
-from grus.kernels import call as calls
-from grus.kernels.argument_block import Frame, Sizes
-from grus.kernels.call import Kernel, Launcher
-from grus.kernels.memory import address, give, take
-from grus.kernels.split import Split, choose
-from grus.kernels.terms import Terms
+from grus.kernels import (
+    Frame,
+    Kernel,
+    Launcher,
+    Sizes,
+    Split,
+    Terms,
+    address,
+    call as calls,
+    choose,
+    give,
+    take,
+)
 from grus.runtime.buffer import Library, Tensor
 from grus.runtime.rows import Drawn, Packing, Rows, States, Tables, dense_flags
 
@@ -142,11 +149,12 @@ class Prepared:
         self.launcher, self.kernel = launcher, launcher.kernel
         self.finish = finish
         self.sizes, self.tensors = sizes, tensors
+        self.padded = sizes.steps * sizes.batch
         self.work, self.run = self.kernel.work_of(sizes), self.kernel.compiled.call
         self.first, self.row, self.backwards = first, row, backwards
         at, ragged = self.kernel.at, self.kernel.variant.ragged
-        steps = sizes[0] - 1 if backwards else 0
-        self.drawn = self._drawn(np.arange(sizes[1]), np.full(sizes[1], steps))
+        steps = sizes.steps - 1 if backwards else 0
+        self.drawn = self._drawn(np.arange(sizes.batch), np.full(sizes.batch, steps))
         self.strides: list[tuple[int, int]] = []
         self.moving: list[tuple[int, int, int]] = []
         self.tables: list[tuple[int, Part]] = []
@@ -176,15 +184,15 @@ class Prepared:
 
     def _laid(self, split: Split) -> Laid:
         """What all calls of a split have in common."""
-        found = self.templates.get(split)
-        if found is None:
+        laid = self.templates.get(split)
+        if laid is None:
             frame, block, offsets = self.launcher.template(
                 self.sizes, split, calls.CHUNK_BYTES, self.tensors
             )
             for slot, stride in self.strides:
                 block[slot] = stride
-            found = self.templates[split] = Laid(frame, block, offsets, {}, [])
-        return found
+            laid = self.templates[split] = Laid(frame, block, offsets, {}, [])
+        return laid
 
     def __call__(
         self,
@@ -200,24 +208,24 @@ class Prepared:
         try:
             laid = self.templates.get(split) or self._laid(split)
             try:
-                one = laid.spare.pop()
+                begun = laid.spare.pop()
             except IndexError:
-                one = Begun(self.kernel, laid, split)
-            if one.zeroed is not None:
-                one.zeroed[:] = 0
-            block = one.block
+                begun = Begun(self.kernel, laid, split)
+            if begun.zeroed is not None:
+                begun.zeroed[:] = 0
+            block = begun.block
             for slot, buffer, offset in self.moving:
                 block[slot] = buffers[buffer] + offset
             if self.kernel.streams:
                 self.drawn.put(block, self.kernel.at, seed)
-            self.run(one.address)
+            self.run(begun.address)
         finally:
             if split.by_hidden:
                 split.release()
         if self.finish is None and laid.frame.bytes <= SPARE_BYTES:
-            laid.spare.append(one)
+            laid.spare.append(begun)
             return
-        self._end(laid, one, buffers, results, self.sizes[0] * self.sizes[1], most_threads)
+        self._end(laid, begun, buffers, results, self.padded, most_threads)
 
     def ragged(
         self,
@@ -236,8 +244,8 @@ class Prepared:
             where = [*buffers, *map(address, (*rows.start, *rows.final, *rows.base, flags))]
             self(where, seed, results, most_threads)
             return
-        sizes = (pack.longest, *self.sizes[1:])
-        split = choose(self.kernel.work_of(sizes), most_threads)
+        work = self.kernel.work_of(self.sizes._replace(steps=pack.longest))
+        split = choose(work, most_threads)
         try:
             laid, dealt = self._laid(split), pack.deal(split.slices)
             order = dealt.order
@@ -248,8 +256,8 @@ class Prepared:
             if rows.resets is not None:
                 states.append(dealt.flags(rows.resets, self.backwards, rows.ahead))
             where = [*buffers, *map(address, states)]
-            one = self._begin(laid, split)
-            block, known = one.block, dealt.known.get(self)
+            begun = self._begin(laid, split)
+            block, known = begun.block, dealt.known.get(self)
             if known is None:
                 known = dealt.know(self, self._tables(dealt))
             moving, fixed = known
@@ -261,13 +269,13 @@ class Prepared:
                 steps = dealt.lengths - 1 if self.backwards else np.zeros_like(dealt.lengths)
                 drawn = self._drawn(order, steps)
                 drawn.put(block, at, seed)
-            self.run(one.address)
+            self.run(begun.address)
         finally:
             if split.by_hidden:
                 split.release()
         for theirs, ours in zip((*rows.final, *rows.base), (*end, *base), strict=True):
             theirs[dealt.order] = ours
-        self._end(laid, one, buffers, results, pack.valid, most_threads)
+        self._end(laid, begun, buffers, results, pack.valid, most_threads)
 
     def _tables(self, rows: Rows) -> Tables:
         """What a ragged call's block holds wherever its buffers are."""
@@ -288,27 +296,27 @@ class Prepared:
 
     def begin(self, split: Split, buffers: Sequence[int]) -> Begun:
         """A call without masks that can be run, in memory of its own."""
-        one = self._begin(self._laid(split), split)
+        begun = self._begin(self._laid(split), split)
         for slot, buffer, offset in self.moving:
-            one.block[slot] = buffers[buffer] + offset
-        return one
+            begun.block[slot] = buffers[buffer] + offset
+        return begun
 
     def _begin(self, laid: Laid, split: Split) -> Begun:
         try:
-            one = laid.spare.pop()
+            begun = laid.spare.pop()
         except IndexError:
-            one = Begun(self.kernel, laid, split)
-        if one.zeroed is not None:
-            one.zeroed[:] = 0
-        return one
+            begun = Begun(self.kernel, laid, split)
+        if begun.zeroed is not None:
+            begun.zeroed[:] = 0
+        return begun
 
-    def later(self, one: Begun, done: int, steps: int) -> array.array[int]:
+    def later(self, begun: Begun, done: int, steps: int) -> array.array[int]:
         """The block of a call that goes on in the same memory after so many steps ``done``, for
         ``steps`` more, at most as many as it was laid out for: from the states that the call before
         it left, with weights that are packed already."""
         if self.kernel.variant.clear or self.kernel.streams:
             raise InputError("a call with resets or drawn masks does not go on in pieces")
-        block, at, states = one.block[:], self.kernel.at, self.kernel.states
+        block, at, states = begun.block[:], self.kernel.at, self.kernel.states
         for slot in self.timed:
             block[slot] += done * block[slot + 1]
         block[at["T"]] = steps
@@ -319,15 +327,14 @@ class Prepared:
                 block[start], block[start + 1] = block[final], block[final + 1]
         return block
 
-    def end(self, one: Begun, buffers: Sequence[int], results: Sequence[int] = ()) -> None:
+    def end(self, begun: Begun, buffers: Sequence[int], results: Sequence[int] = ()) -> None:
         """What follows a call; then its memory is free."""
-        rows = self.sizes[0] * self.sizes[1]
-        self._end(self._laid(one.split), one, buffers, results, rows, None)
+        self._end(self._laid(begun.split), begun, buffers, results, self.padded, None)
 
     def _end(
         self,
         laid: Laid,
-        one: Begun,
+        begun: Begun,
         buffers: Sequence[int],
         results: Sequence[int],
         rows: int,
@@ -339,11 +346,11 @@ class Prepared:
                 if len(laid.terms) >= MOST_TERMS:
                     laid.terms.clear()
                 terms = laid.terms[rows] = self.finish(laid.frame, rows)
-            terms((*buffers, one.held[1] + laid.frame.sums, 0, *results), most_threads)
+            terms((*buffers, begun.held[1] + laid.frame.sums, 0, *results), most_threads)
         if laid.frame.bytes <= SPARE_BYTES:
-            laid.spare.append(one)
+            laid.spare.append(begun)
         else:
-            give(one.held[0])
+            give(begun.held[0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ def backward(
     calls: Backwards, forwards: Forwards, call: Adjoint, *, most_threads: int | None = None
 ) -> list[Tensor | None]:
     """`Backwards.backward`, window by window, each run forward once more."""
-    steps, (dy, *dfinal), count = call.steps, call.given, calls.count
+    steps, (dy, *dfinal), count = call.steps, call.grads, calls.count
     x, start, weights = call.tensors[0], call.tensors[1:count], call.tensors[count:]
     needs_x, training = call.needs[0], any(call.needs[count:])
     needs = (needs_x, *[True] * len(start), *[training] * len(weights))
@@ -85,17 +85,17 @@ def backward(
         again, _, saved = forwards.forward(
             tensors, inner, keep=True, base=arrays(kept[0]), most_threads=most_threads
         )
-        given = (dy[first:end], *dfinal)
-        found = calls.backward(
-            Adjoint(inner, needs, again, saved, given, tensors),
+        grads = (dy[first:end], *dfinal)
+        gradients = calls.backward(
+            Adjoint(inner, needs, again, saved, grads, tensors),
             most_threads=most_threads,
             collected=collected,
         )
-        dfinal = found[1:count]
-        for each, window in zip(sums, found[count:] if training else (), strict=True):
+        dfinal = gradients[1:count]
+        for each, window in zip(sums, gradients[count:] if training else (), strict=True):
             np.add(each, array(window), out=each)
         if dx is not None:
-            array(dx)[first:end] = array(found[0])
+            array(dx)[first:end] = array(gradients[0])
     begin = [d.new_empty(*d.shape) for d in dfinal]
     for place, value, base in zip(arrays(begin), arrays(dfinal), collected, strict=True):
         place[...] = value + base if steps.reset_to == "h0" and steps.resets is not None else value
@@ -105,12 +105,12 @@ def backward(
 
 def _states(saved: Tensor, parts: int, like: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
     """The kept states of each window, as views."""
-    found, at = [], 0
+    states_of, at = [], 0
     for _ in range(parts):
         states = []
         for s in like:
             size = math.prod(s.shape)
             states.append(saved[at : at + size].reshape(*s.shape))
             at += size
-        found.append(tuple(states))
-    return found
+        states_of.append(tuple(states))
+    return states_of

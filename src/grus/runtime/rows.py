@@ -40,8 +40,8 @@ class Packing:
 
     def pack(self, padded: Array) -> Array:
         """[time, batch, axis] -> [valid steps, axis], a copy."""
-        found: Array = padded[self.places]
-        return found
+        packed: Array = padded[self.places]
+        return packed
 
     def unpack(self, packed: Array, padded: Array) -> None:
         """[valid steps, axis] into [time, batch, axis], zeros past each row's end."""
@@ -173,9 +173,9 @@ def first_states(steps: Steps, start: States, base: States) -> States:
 def dense_flags(resets: Array, *, backwards: bool, ahead: int) -> Array:
     """What `flags` gives where rows have all steps."""
     taken = resets[::-1] if backwards else resets
-    found = np.zeros(taken.shape, bool)
-    found[: len(taken) - ahead] = taken[ahead:]
-    return found.view(np.uint8)
+    ahead_of = np.zeros(taken.shape, bool)
+    ahead_of[: len(taken) - ahead] = taken[ahead:]
+    return ahead_of.view(np.uint8)
 
 
 def flags(resets: Array, lengths: Array, *, backwards: bool, ahead: int) -> Array:

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
 
 from grus.equations import Cell
-from grus.kernels import call as calls
-from grus.kernels.argument_block import Variant
-from grus.kernels.call import Launcher, kernel
-from grus.kernels.layout import axis_sizes
-from grus.kernels.machine import DType
-from grus.kernels.memory import ALIGN, address
-from grus.kernels.split import ALONE
-from grus.kernels.steps import Narrow
-from grus.runtime.weights import by_family
+from grus.kernels import (
+    ALIGN,
+    ALONE,
+    DType,
+    Launcher,
+    Narrow,
+    Sizes,
+    Variant,
+    address,
+    axis_sizes,
+    call as calls,
+    kernel,
+)
+from grus.runtime.buffer import LOW, Library
+from grus.runtime.calls import by_family
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Value = Any
+"""A tensor of torch, or an array."""
 Row = tuple[int, int]
 """Where an array of [batch, axis] lies: its address, its bytes from row to row."""
+
+
+BATCHES = 8
+"""Numbers of rows whose memory is kept."""
 
 
 class PackedStep:
@@ -43,7 +57,7 @@ class PackedStep:
         variant = Variant(narrow=narrow)
         program = kernel(cell, cast("DType", dtype.name), (cell.output,), variant=variant)
         axes = axis_sizes(cell, weights)
-        sizes = program.sizes((1, batch, inputs, axes["hidden"], axes.get("projection", 0)))
+        sizes = program.sizes(Sizes.of((1, batch), {**axes, "input": inputs}))
         tensors: list[int] = []
         for family, gates in cell.families.items():
             stacked, row = weights[family], weights[family].strides[0]
@@ -82,3 +96,77 @@ class PackedStep:
         for slot, (begin, row) in zip(self._states, states, strict=True):
             block[slot], block[slot + 1] = begin, row
         self._run(block.buffer_info()[0])
+
+
+class PackedLayers:
+    """The step of layers upon layers, all of one cell and of ``width`` units of output, for any
+    number of rows; one caller at a time."""
+
+    def __init__(
+        self,
+        cell: Cell,
+        weights: Sequence[Mapping[str, Array]],
+        inputs: int,
+        width: int,
+        narrow: Narrow,
+    ) -> None:
+        self._cell, self._weights, self._narrow = cell, weights, narrow
+        self._inputs, self._width = inputs, width
+        self._lock = threading.Lock()
+        self._packed = lru_cache(maxsize=BATCHES)(self._pack)
+
+    def _pack(self, batch: int) -> tuple[list[PackedStep], list[Array]]:
+        """The steps of all layers, and what stands between them."""
+        steps, inputs = [], self._inputs
+        for weights in self._weights:
+            steps.append(PackedStep(self._cell, weights, batch, inputs, self._narrow))
+            inputs = self._width
+        dtype = next(iter(self._weights[0].values())).dtype
+        return steps, [np.empty((batch, self._width), dtype) for _ in steps[1:]]
+
+    def __call__(
+        self,
+        library: Library,
+        batch: int,
+        x: Value,
+        before: list[Value],
+        output: Value,
+        after: list[Value],
+    ) -> None:
+        """From ``x`` [batch, input] and the states before, each [layers, batch, axis], to the
+        output [batch, axis] and the states after, which may be those before: tensors of the
+        library, or arrays."""
+        with self._lock:
+            steps, between = self._packed(batch)
+            x, before = _by_rows(x), list(map(_by_rows, before))
+            places = [_place(library, value) for value in (*before, *after)]
+            read, last = _place(library, x), len(steps) - 1
+            for k, step in enumerate(steps):
+                write = _place(library, output if k == last else between[k])
+                states = [(begin + k * strides[0], strides[1]) for begin, strides in places]
+                step((read[0], read[1][0]), (write[0], write[1][0]), states)
+                read = write
+
+
+def has_rows(value: Value) -> bool:
+    """Whether the last axis of a tensor or an array is contiguous."""
+    if isinstance(value, np.ndarray):
+        return value.strides[-1] == value.itemsize or value.shape[-1] < 2
+    near: bool = value.stride(-1) == 1
+    return near or value.shape[-1] < 2
+
+
+def _by_rows(value: Value) -> Value:
+    if has_rows(value):
+        return value
+    return np.ascontiguousarray(value) if isinstance(value, np.ndarray) else value.contiguous()
+
+
+def _place(library: Library, value: Value) -> tuple[int, Sequence[int]]:
+    """Address and bytes along each axis."""
+    if isinstance(value, np.ndarray):
+        return address(value), value.strides
+    begin, item = value.data_ptr(), value.element_size()
+    if begin < LOW:
+        library.check_memory((value,))
+    return begin, [item * s for s in value.stride()]

@@ -1,17 +1,21 @@
-"""What a cell computes inside: named values of every step, written by the forward kernel itself."""
+"""What a cell computes inside: named values of every step, and how a loss reaches the states;
+written by the forward and the backward kernel themselves."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Unpack
 
 import numpy as np
 
 from grus.equations import Cell, expected
 from grus.errors import InputError
-from grus.kernels import ONE, axis_sizes, make_plan
+from grus.kernels import ONE, PLAIN, address, axis_sizes, give, layout, output_size, saved_size
 from grus.runtime import arrays
-from grus.runtime.arguments import check, check_steps, check_threads
+from grus.runtime.arguments import Options, check, check_steps
+from grus.runtime.arrays import backwards, buffers, forward
+from grus.runtime.backward_calls import Adjoint
+from grus.runtime.buffer import Buffer, array
 from grus.runtime.rows import packing
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -24,11 +28,8 @@ def values(
     h0: Array | tuple[Array, ...] | None = None,
     names: Sequence[str] | None = None,
     *,
-    lengths: Array | None = None,
-    resets: Array | None = None,
-    reset_to: Literal["zero", "h0"] = "zero",
-    reverse: bool = False,
     threads: int | None = None,
+    **options: Unpack[Options],
 ) -> tuple[dict[str, Array], tuple[Array, ...]]:
     """The values called ``names`` at every step of `run`, and the final states.
 
@@ -41,10 +42,8 @@ def values(
     Raises InputError naming the argument that cannot be, or the name that the cell has not.
     """
     cell = expected(cell)
-    make_plan(cell)  # what the kernels cannot run is said before anything else
-    x, weights, start = check(cell, weights, x, h0)
-    check_threads(threads)
-    steps = check_steps(lengths, resets, reset_to, x.shape[:2], reverse=reverse)
+    x, weights, start = check(cell, weights, x, h0, threads, planned=True)
+    steps = check_steps(x.shape[:2], **options)
     wanted = {name: equation(cell, name) for name in value_names(cell, names)}
     # In the order of the equations, so that no order of asking compiles anew.
     into = {
@@ -58,7 +57,7 @@ def values(
             pack.blank(array, np.nan)
     final = tuple(np.empty(s.shape, x.dtype) for s in start)
     arrays.store(cell, weights, x, start, into, final, steps, threads, start)
-    return {name: into[own] for name, own in wanted.items()}, final
+    return {name: into[equal] for name, equal in wanted.items()}, final
 
 
 def value_names(cell: Cell, names: Sequence[str] | None) -> tuple[str, ...]:
@@ -92,3 +91,53 @@ def value_sizes(
     one number for each row."""
     sizes = axis_sizes(cell, weights, states)
     return {name: sizes[cell.shapes.values[name] or ONE] for name, _ in cell.equations}
+
+
+def adjoints(
+    cell: Cell,
+    weights: Mapping[str, Array],
+    x: Array,
+    h0: Array | tuple[Array, ...] | None,
+    dy: Array,
+    *,
+    threads: int | None = None,
+) -> tuple[dict[str, Array], Array]:
+    """dL/d(each state after each step) [time, batch, axis] by state, and dL/dx.
+
+    ``dy`` [time, batch, size of the output] is dL/d(output) at each step, in the dtype of ``x``;
+    the other arguments are `run`'s. A state's adjoint is total: what this step's output hands it
+    and what all later steps do. Masks that the cell draws are their means.
+
+    Raises InputError naming the argument that cannot be.
+    """
+    cell = expected(cell)
+    x, weights, start = check(cell, weights, x, h0, threads, planned=True)
+    shape = (*x.shape[:2], output_size(cell, weights, start))
+    if not isinstance(dy, np.ndarray) or dy.shape != shape or dy.dtype != x.dtype:
+        of = f"{dy.dtype} of shape {dy.shape}" if isinstance(dy, np.ndarray) else type(dy).__name__
+        raise InputError(f"dy must be {x.dtype} of shape {shape}, got {of}")
+    axes, plan = axis_sizes(cell, weights, start), layout(cell)
+    output, saved = np.empty(shape, x.dtype), np.empty(saved_size(cell, x.shape, axes), x.dtype)
+    final = tuple(map(np.empty_like, start))
+    forward(cell, weights, x, start, output, final, saved, threads=threads)
+    names = {s: f"d_{s}" for s in cell.states}
+    into = {
+        name: np.empty((*x.shape[:2], axes[cell.shapes.states[state]]), x.dtype)
+        for state, name in names.items()
+        if name not in plan.adjoints
+    }
+    dresults = (np.ascontiguousarray(dy), *map(np.zeros_like, start))
+    tensors = (x, *start, *(weights[family] for family in cell.families))
+    needs = (True, *[True] * len(start), *[False] * len(cell.families))
+    call = Adjoint(PLAIN, needs, Buffer(output), Buffer(saved), buffers(dresults), buffers(tensors))
+    laid = backwards(cell, x.dtype.name).lay(call, into={n: Buffer(a) for n, a in into.items()})
+    laid.run(laid.buffers, 0, laid.results, threads)
+    first = laid.buffers[4] - address(laid.adjoints)
+    block = laid.adjoints[first : first + x.itemsize * x.shape[0] * x.shape[1] * plan.columns(axes)]
+    flat = block.view(x.dtype).reshape(*x.shape[:2], plan.columns(axes))
+    for name in names.values():
+        if name not in into:
+            at, size = plan.place(name, axes)
+            into[name] = flat[..., at : at + size].copy()
+    give(laid.adjoints)
+    return {state: into[name] for state, name in names.items()}, array(laid.gradients[0])

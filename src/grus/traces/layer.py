@@ -58,14 +58,14 @@ def read(layer: Any) -> TracedStack:
     from grus.dialects.torch_record import current
     from grus.layers import Recurrent
     from grus.layers.exchange import CELLS
-    from grus.layers.parameters import bind, one, suffixes
+    from grus.layers.parameters import bind, suffixes, tensor as parameter
 
     base = _base(layer)
     cell = layer.cell if isinstance(layer, Recurrent) else CELLS[base](layer)
     record = TorchRecord(cell)
     axes = {"input": layer.input_size, "hidden": layer.hidden_size, "projection": layer.proj_size}
     names = tuple(record.shapes(axes, layer.bias))
-    first = one(layer, getattr(layer, "_first", "weight_ih_l0"))
+    first = parameter(layer, getattr(layer, "_first", "weight_ih_l0"))
     rows = []
     for end in suffixes(layer.num_layers, layer.bidirectional):
         tensors = current(layer, [name + end for name in names])
