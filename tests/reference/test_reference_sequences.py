@@ -11,7 +11,7 @@ import pytest
 from grus.equations import CELLS, Cell
 from grus.errors import InputError
 from grus.reference import NUMPY, run, split
-from grus.reference.sequence import loop
+from grus.reference.recurrence import loop
 
 STEPS, BATCH, INPUT, HIDDEN = 6, 4, 3, 5
 SIZES = {"input": INPUT, "hidden": HIDDEN, "projection": 2}

@@ -10,9 +10,8 @@ import pytest
 from cells import ALL_CELLS
 from grus.dialects import DIALECTS, Dialect, Network, Unrepresentable, sense
 from grus.dialects.conversion import distance, rounding
-from grus.equations import CELLS, Cell
+from grus.equations import CELLS, Cell, sizes
 from grus.errors import InputError
-from grus.reference.sequence import sizes
 from grus.worksheet.notation import Spoken, notation, spoken
 
 every_dialect = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda one: one.name)

@@ -12,9 +12,7 @@ from grus.dialects import TorchRecord
 from grus.equations import OPERATORS, Cell, expected
 from grus.equations.axes import sizes
 from grus.kernels import PLAIN, Steps
-from grus.reference import Operations, split
-from grus.reference.masks import draw
-from grus.reference.sequence import loop
+from grus.reference import Operations, draw, loop, split
 
 TORCH = Operations(
     name="torch",

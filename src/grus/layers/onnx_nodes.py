@@ -20,8 +20,7 @@ from grus.kernels import Steps
 from grus.layers import composite
 from grus.onnx.forms import PEEPHOLES, Written, attributes, written
 from grus.onnx.tensors import ORDER
-from grus.reference.evaluate import split
-from grus.reference.sequence import advance
+from grus.reference import advance, split
 
 Row = tuple[Tensor, ...]
 Weights = Mapping[str, Tensor]

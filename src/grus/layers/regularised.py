@@ -20,7 +20,7 @@ from grus.errors import InputError
 from grus.kernels import Steps
 from grus.layers.dispatch import Path
 from grus.layers.torch_state import jit_traced
-from grus.reference.masks import words
+from grus.reference import words
 
 INPUT, WEIGHT = 2**31, 2**31 + 1
 """The streams of the masks that are drawn outside the cell."""

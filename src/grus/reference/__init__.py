@@ -5,8 +5,10 @@ numpy; the operators are a table, so other array libraries can stand in for NumP
 """
 
 from grus.reference.evaluate import NUMPY, Operations, evaluate, split, step, step_values
-from grus.reference.sequence import Sequence, run
+from grus.reference.masks import draw, words
+from grus.reference.recurrence import Sequence, advance, loop, run
 
 __all__ = [
-    "NUMPY", "Operations", "Sequence", "evaluate", "run", "split", "step", "step_values",
+    "NUMPY", "Operations", "Sequence", "advance", "draw", "evaluate", "loop", "run", "split",
+    "step", "step_values", "words",
 ]  # fmt: skip
