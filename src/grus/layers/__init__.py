@@ -17,22 +17,9 @@ from grus.layers.rollout import (
 )
 from grus.layers.states import InitialState, carry, last_state, split_directions
 
+# fmt: off
 __all__ = [
-    "GRU",
-    "LSTM",
-    "RNN",
-    "GRUCell",
-    "InitialState",
-    "LSTMCell",
-    "RNNCell",
-    "Recurrent",
-    "accelerate",
-    "carry",
-    "check_rollout",
-    "last_state",
-    "resets_from_dones",
-    "resets_from_episode_starts",
-    "resets_from_masks",
-    "restore",
-    "split_directions",
+    "GRU", "LSTM", "RNN", "GRUCell", "InitialState", "LSTMCell", "RNNCell", "Recurrent",
+    "accelerate", "carry", "check_rollout", "last_state", "resets_from_dones",
+    "resets_from_episode_starts", "resets_from_masks", "restore", "split_directions",
 ]

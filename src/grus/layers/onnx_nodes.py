@@ -41,7 +41,7 @@ def sequence(
 def both(
     record: TorchRecord, x: Tensor, start: tuple[Row, Row], named: Sequence[Weights], steps: Steps
 ) -> tuple[Tensor, tuple[Row, Row]] | None:
-    """As `layers.both.sequence`; ``steps`` are those forward in time. None where ONNX has no
+    """As `stack.both`; ``steps`` are those forward in time. None where ONNX has no
     operator for it."""
     form = None if steps.resets is not None else operator(record.cell, named[0])
     if form is None:

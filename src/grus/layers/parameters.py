@@ -16,7 +16,7 @@ from grus import kernels
 from grus.dialects import TorchRecord
 from grus.equations import Cell, expected
 from grus.errors import InputError
-from grus.kernels import Steps
+from grus.kernels import Array, Steps
 from grus.layers import composite
 from grus.runtime import Weights
 
@@ -84,9 +84,6 @@ def set_gate_bias(
         if gate in record.gates_hh and not inner:
             second = record.gates_hh.index(gate)
             getattr(module, names["bias_hh"])[second * size : (second + 1) * size] = 0.0
-
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True, eq=False)

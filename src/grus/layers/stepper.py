@@ -12,7 +12,7 @@ from torch import Tensor
 from grus import kernels
 from grus.equations import expected
 from grus.errors import InputError
-from grus.kernels import Narrow
+from grus.kernels import Array, Narrow
 from grus.kernels.backend import backend
 from grus.layers import kernel_calls, parameters
 from grus.layers.kernel_calls import TORCH
@@ -23,7 +23,6 @@ from grus.runtime import PackedLayers, check_narrow, has_rows
 if TYPE_CHECKING:
     from grus.layers.recurrent import Recurrent
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Value = Tensor | Array
 States = Value | tuple[Value, ...]
 

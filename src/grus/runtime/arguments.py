@@ -10,9 +10,8 @@ import numpy as np
 from grus.arguments import ResetTo, check_lengths, check_reset_to, check_resets, check_states
 from grus.equations import Cell, sizes
 from grus.errors import InputError
-from grus.kernels import PLAIN, Narrow, Steps, make_plan
+from grus.kernels import PLAIN, Array, Narrow, Steps, make_plan
 
-Array = np.ndarray[Any, np.dtype[Any]]
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 

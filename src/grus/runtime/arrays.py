@@ -12,11 +12,21 @@ import numpy as np
 
 from grus.equations import Cell
 from grus.errors import InputError
-from grus.kernels import PLAIN, Narrow, Sizes, Steps, Variant, output_size, row_shares, with_masks
+from grus.kernels import (
+    PLAIN,
+    Array,
+    Narrow,
+    Sizes,
+    Steps,
+    Variant,
+    output_size,
+    row_shares,
+    with_masks,
+)
 from grus.runtime import recompute
 from grus.runtime.arguments import Options, check, check_narrow, check_steps
 from grus.runtime.backward_calls import Adjoint, Backwards
-from grus.runtime.buffer import NUMPY, Array, Buffer, array, arrays
+from grus.runtime.buffer import NUMPY, Buffer, array, arrays
 from grus.runtime.calls import by_family, cleared
 from grus.runtime.forward_calls import Forwards
 from grus.runtime.pool import at_once

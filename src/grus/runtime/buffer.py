@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from grus.kernels import address, lasting
+from grus.kernels import Array, address, lasting
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Tensor = Any
 """A tensor of torch, or a `Buffer`."""
 LOW = 1 << 40

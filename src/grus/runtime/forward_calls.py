@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from grus.errors import InputError
-from grus.kernels import Steps, UnsupportedCellError, Variant
-from grus.runtime.buffer import LARGE, LOW, Array, Tensor, array, arrays
+from grus.kernels import Array, Steps, UnsupportedCellError, Variant
+from grus.runtime.buffer import LARGE, LOW, Tensor, array, arrays
 from grus.runtime.calls import UNEVEN, Calls, cleared, turned
 from grus.runtime.prepared import Prepared, Ragged
 from grus.runtime.rows import Packing, first_states, packing

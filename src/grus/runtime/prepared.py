@@ -11,6 +11,7 @@ import numpy as np
 
 from grus.errors import InputError
 from grus.kernels import (
+    Array,
     Frame,
     Kernel,
     Launcher,
@@ -26,7 +27,6 @@ from grus.kernels import (
 from grus.runtime.buffer import Library, Tensor
 from grus.runtime.rows import Drawn, Packing, Rows, States, Tables, dense_flags
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Finish = Callable[[Frame, int], Terms]
 """What is made of the sums of a call, and of its buffers, in its frame, from so many steps of
 rows."""

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from grus.kernels import LOW, Steps, address
+from grus.kernels import LOW, Array, Steps, address
 
-Array = np.ndarray[Any, np.dtype[Any]]
 States = tuple[Array, ...]
 Tables = tuple[list[tuple[int, int, int]], list[tuple[int, int]]]
 """Of a call's block: slots that hold a buffer's address and so many bytes; slots and numbers."""

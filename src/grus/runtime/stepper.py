@@ -13,6 +13,7 @@ from grus.equations import Cell
 from grus.kernels import (
     ALIGN,
     ALONE,
+    Array,
     DType,
     Launcher,
     Narrow,
@@ -26,7 +27,6 @@ from grus.kernels import (
 from grus.runtime.buffer import LOW, Library
 from grus.runtime.calls import by_family
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Value = Any
 """A tensor of torch, or an array."""
 Row = tuple[int, int]

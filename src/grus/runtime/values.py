@@ -4,21 +4,29 @@ written by the forward and the backward kernel themselves."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Unpack
+from typing import Unpack
 
 import numpy as np
 
 from grus.equations import Cell, expected
 from grus.errors import InputError
-from grus.kernels import ONE, PLAIN, address, axis_sizes, give, layout, output_size, saved_size
+from grus.kernels import (
+    ONE,
+    PLAIN,
+    Array,
+    address,
+    axis_sizes,
+    give,
+    layout,
+    output_size,
+    saved_size,
+)
 from grus.runtime import arrays
 from grus.runtime.arguments import Options, check, check_steps
 from grus.runtime.arrays import backwards, buffers, forward
 from grus.runtime.backward_calls import Adjoint
 from grus.runtime.buffer import Buffer, array
 from grus.runtime.rows import packing
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def values(
