@@ -10,7 +10,7 @@ import pytest
 from grus.cli.main import run
 from grus.dialects import find
 from grus.files import npz, safetensors_file, torch_file
-from grus.files.reading import load
+from grus.files.formats import load
 
 RNG = np.random.default_rng(3)
 

@@ -15,8 +15,8 @@ import cells
 from grus.cli.main import run
 from grus.dialects import Network, convert
 from grus.equations import CELLS, Cell
+from grus.files.formats import save
 from grus.files.layers import ending
-from grus.files.writing import save
 from grus.models import checkpoint, run as runs
 from grus.worksheet.wording import vector
 from small_run import PROSE, finish, start

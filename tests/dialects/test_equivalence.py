@@ -11,7 +11,7 @@ import pytest
 
 import grus
 from grus.dialects import Activation, Counterexample, activated, equivalent, find
-from grus.dialects.formula import formula
+from grus.dialects.equivalence import formula
 from grus.equations import CELLS, Cell, Weight
 from grus.errors import InputError
 from grus.reference import run, split

@@ -25,9 +25,9 @@ import numpy as np
 from sample_files import sample, unzipped, zipped
 
 from grus.errors import InputError
+from grus.files.formats import load
 from grus.files.layers import find_layers
 from grus.files.opcodes import _STEPS
-from grus.files.reading import load
 from grus.files.torch_pickle import KNOWN
 
 ALLOWED = 768 * 2**20

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from grus.errors import InputError
+from grus.files.formats import load
 from grus.files.layers import Layer, Reading
-from grus.files.reading import load
 
 SECONDS = 60
 # The libraries are loaded first, so that what is measured is the file's doing. RLIMIT_AS makes a
@@ -22,7 +22,7 @@ SECONDS = 60
 CHILD = """
 import json, resource, sys
 from pathlib import Path
-from grus.files.reading import load
+from grus.files.formats import load
 from grus.errors import InputError
 import numpy, safetensors.numpy
 for name in ("h5py", "onnx"):

@@ -18,9 +18,8 @@ from grus.equations import CELLS, Cell
 from grus.errors import InputError
 from grus.files import safetensors_file, torch_file
 from grus.files.description import describe
+from grus.files.formats import WRITERS, load, save
 from grus.files.layers import Reading, find_layers, same_network, stacked
-from grus.files.reading import load
-from grus.files.writing import WRITERS, save
 from grus.weight_file import Contents
 
 TARGETS = {".safetensors": "torch", ".npz": "torch", ".pt": "torch", ".pth": "torch",

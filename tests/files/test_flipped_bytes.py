@@ -14,8 +14,8 @@ from sample_files import SUFFIXES, need, sample, unzipped, write, zipped
 
 from grus.errors import InputError
 from grus.files import hdf5
+from grus.files.formats import load
 from grus.files.layers import find_layers
-from grus.files.reading import load
 from grus.weight_file import Budget, Contents
 
 TRIALS = 400

@@ -18,7 +18,7 @@ from sample_files import SUFFIXES, need, safetensors_of, sample, unzipped, write
 from grus.errors import InputError
 from grus.files import npz, safetensors_file, torch_file
 from grus.files.archive import Archive
-from grus.files.reading import load
+from grus.files.formats import load
 from grus.weight_file import FREE_BYTES, MAX_RATIO, Budget
 
 MIB = 2**20

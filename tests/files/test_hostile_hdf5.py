@@ -12,7 +12,7 @@ import pytest
 from refusal import read_in_child, refused
 from sample_files import need, sample, unzipped, write, zipped
 
-from grus.files.reading import load
+from grus.files.formats import load
 
 h5py = need("h5py")
 MIB = 2**20

@@ -10,7 +10,7 @@ import pytest
 from refusal import read_in_child, refused
 from sample_files import need, onnx_model, write
 
-from grus.files.reading import load
+from grus.files.formats import load
 from grus.onnx.stored import RUNS
 
 onnx = need("onnx")

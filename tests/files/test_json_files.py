@@ -14,9 +14,8 @@ from sample_files import write
 from cells import draw_tensors
 from grus.dialects import convert, find
 from grus.errors import InputError
+from grus.files.formats import load, save
 from grus.files.layers import find_layers, same_network
-from grus.files.reading import load
-from grus.files.writing import save
 
 
 def rtneural(kind: str, name: str, **more: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

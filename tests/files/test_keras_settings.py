@@ -15,8 +15,8 @@ from grus.dialects import find
 from grus.dialects.conversion import candidates, convert
 from grus.errors import InputError
 from grus.files import keras_config, keras_proof
+from grus.files.formats import load
 from grus.files.layers import Layer, find_layers
-from grus.files.reading import load
 
 RELU = {"activation": "relu", "recurrent_activation": "sigmoid", "reset_after": True}
 USUAL = RELU | {"activation": "tanh"}

@@ -13,8 +13,8 @@ from sample_files import need
 
 import grus
 from grus.errors import InputError
+from grus.files.formats import load
 from grus.files.layers import Layer, find_layers
-from grus.files.reading import load
 from grus.onnx import described, others
 from grus.onnx.described import by_onnx
 

@@ -11,8 +11,7 @@ from grus.equations import CELLS, Cell, x
 from grus.errors import InputError
 from grus.onnx import Node
 from grus.onnx.forms import DEFAULTS, NAMES, Form, activations, cell_of
-from grus.onnx.node import runs_on_kernels
-from grus.onnx.tensors import ORDER
+from grus.onnx.node import ORDER, runs_on_kernels
 from grus.reference import step_values
 
 STEPS, BATCH, INPUTS, HIDDEN = 4, 3, 2, 5

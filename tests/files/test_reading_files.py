@@ -13,8 +13,8 @@ from sample_files import SUFFIXES, keras_layer, need, onnx_model, sample, tensor
 
 from grus.errors import InputError
 from grus.files import npz, safetensors_file, torch_file
+from grus.files.formats import load
 from grus.files.layers import find_layers
-from grus.files.reading import load
 
 WRITERS = {
     ".safetensors": lambda t: safetensors_file.content(t, {"dialect": "torch"}),

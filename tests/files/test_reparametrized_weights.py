@@ -11,8 +11,8 @@ import pytest
 from sample_files import need
 
 from grus.errors import InputError
+from grus.files.formats import load
 from grus.files.layers import find_layers
-from grus.files.reading import load
 
 pytestmark = pytest.mark.torch
 NAME = "weight_hh_l0"

@@ -13,8 +13,8 @@ from grus.dialects import DIALECTS, Dialect, convert, find
 from grus.dialects.storage import Incomplete, pack
 from grus.errors import InputError
 from grus.files import npz, safetensors_file, torch_file
+from grus.files.formats import load
 from grus.files.layers import Layer, find_layers, same_network
-from grus.files.reading import load
 from grus.weight_file import Contents
 
 STORED = [one for one in DIALECTS if one.tensors]

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, helper, numpy_helper
 
-from grus.onnx.node import OUTPUTS
+from grus.onnx.node import ORDER, OUTPUTS
 from grus.onnx.stored import INPUTS
-from grus.onnx.tensors import ORDER
 
 TENSOR = helper.make_tensor_value_info
 STEPS, BATCH, SIZE, HIDDEN = 4, 3, 3, 2

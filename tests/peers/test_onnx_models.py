@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 import grus
-from grus.onnx.node import OUTPUTS
+from grus.onnx.node import ORDER, OUTPUTS
 from grus.onnx.stored import INPUTS
-from grus.onnx.tensors import ORDER
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: make test-peers")
 helper = onnx.helper

@@ -16,7 +16,7 @@ from grus.dialects.network import Unrepresentable
 from grus.onnx import export, save
 from grus.onnx.export import build
 from grus.onnx.forms import written
-from grus.onnx.modules import given
+from grus.onnx.graph import given
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: make test-peers")
 runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")

@@ -15,8 +15,8 @@ import pytest
 from frameworks import need
 
 from grus.cli.main import run
+from grus.files.formats import load
 from grus.files.layers import find_layers, stacked
-from grus.files.reading import load
 
 Array = np.ndarray
 T, B, I, H = 6, 3, 3, 4  # noqa: E741  the field's names

@@ -16,9 +16,8 @@ from grus.dialects.activation import USUAL
 from grus.dialects.conversion import Converted, candidates
 from grus.equations.text import counted
 from grus.errors import InputError
+from grus.files.formats import load, save, writer
 from grus.files.layers import Layer, Reading, ending, find_layers, stacked
-from grus.files.reading import load
-from grus.files.writing import save, writer
 from grus.weight_file import Contents
 
 SHOWN = 12

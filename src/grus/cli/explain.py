@@ -15,8 +15,8 @@ from grus.cli.output import document
 from grus.dialects import Network
 from grus.equations import named
 from grus.errors import InputError
+from grus.files.formats import READERS
 from grus.files.layers import ending
-from grus.files.reading import READERS
 from grus.worksheet import (
     Explanation,
     NetworkLayer,

@@ -1,9 +1,11 @@
-"""What this program writes into a .safetensors file's metadata beside the tensors, and back."""
+"""What a file says of its tensors: their names in the words of the dialects, which tell layers and
+directions, and the metadata that this program writes into a .safetensors file, and reads again."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +16,92 @@ from grus.dialects.records import find
 from grus.dialects.torch_record import TorchRecord
 from grus.equations import CELLS, Cell
 from grus.errors import InputError
+
+KERAS_VARIABLES = ("kernel", "recurrent_kernel", "bias")
+"""What Keras 3 numbers 0, 1, 2."""
+KERAS_CELL = r"(?:gru|lstm|simple_rnn)_cell(?:_\d+)?"
+CUDNN = r"(?:cu_dnn(?:gru|lstm)(?:_\d+)?|(?:forward|backward)_layer)"
+"""Layers that keep their variables themselves, without a cell."""
+NUMBERED = re.compile(
+    rf"(?P<path>.+?)(?:/cell|(?P<cell>/{KERAS_CELL}|/{CUDNN}))/vars/(?P<number>[012])"
+)
+LEGACY = re.compile(
+    rf"(?P<path>.+?)(?:/{KERAS_CELL})?/(?P<name>kernel|recurrent_kernel|bias)(?::0)?"
+)
+# Keras 1: LAYER/LAYER_W_z, in a Bidirectional BIDIRECTIONAL/forward_LAYER_W_z; a tensor for each
+# gate, or one of them all.
+KERAS_1 = re.compile(r"(?P<path>.+/[^/]+)_(?P<name>[WUb](?:_[zrhifco])?)(?::0)?")
+WHOLE = dict(zip("WUb", KERAS_VARIABLES, strict=True))
+SIDE = re.compile(r"(?P<parent>.+)/(?P<side>forward|backward)_(?!layer$)[^/]+")
+
+
+def spellings(tensors: Iterable[str]) -> dict[str, str]:
+    """The name in the dialects' words -> the name in the file, where that is one to one.
+
+    ``layers/gru/cell/vars/0`` is ``layers/gru/kernel``. Where a folder holds the layers of both
+    directions, ``forward_NAME`` and ``backward_NAME``, these are ``forward_layer`` and
+    ``backward_layer``. A kernel of a cell without a recurrent kernel is not Keras' and keeps its
+    name.
+    """
+    every = {name: _spelled(name) for name in tensors}
+    recurrent = {path for path, own in every.values() if own.startswith(("recurrent_", "U_"))}
+    sides: dict[str, set[str]] = {}
+    for path in recurrent:
+        if found := SIDE.fullmatch(path):
+            sides.setdefault(found["parent"], set()).add(found["side"])
+    words: dict[str, list[str]] = {}
+    for name, (path, own) in every.items():
+        known = own and path in recurrent
+        side = SIDE.fullmatch(path)
+        if side and len(sides.get(side["parent"], ())) == 2:
+            layer = f"{side['parent']}/{side['side']}_layer"
+        else:
+            layer = path
+        word = f"{layer}/{own}" if known else name.removesuffix(":0")
+        words.setdefault(word, []).append(name)
+    alone = {word: full[0] for word, full in words.items() if len(full) == 1}
+    return alone | {n.removesuffix(":0"): n for f in words.values() if len(f) > 1 for n in f}
+
+
+def _spelled(name: str) -> tuple[str, str]:
+    """(layer, variable) in Keras' words; the variable is "" where the name is no such."""
+    if found := NUMBERED.fullmatch(name):
+        return found["path"] + (found["cell"] or ""), KERAS_VARIABLES[int(found["number"])]
+    if found := LEGACY.fullmatch(name):
+        return found["path"], found["name"]
+    if found := KERAS_1.fullmatch(name):
+        return found["path"], WHOLE.get(found["name"], found["name"])
+    return name, ""
+
+
+def places(dialect: Dialect, names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Path of a layer -> the dialect's name of a tensor -> the one among ``names``.
+
+    A path is what stands before a name that the dialect knows. Names are compared with / and .
+    alike, since both are used to join nested names.
+    """
+    dotted = {_dotted(tensor.name): tensor.name for tensor in dialect.tensors}
+    scheme, (forward, backward) = dialect.scheme, map(_dotted, dialect.scheme.directions)
+    scheme = replace(scheme, layer=_dotted(scheme.layer), directions=(forward, backward))
+    pattern = re.compile(rf"(?:.*?\.)??(?P<own>{scheme.pattern(tuple(dotted)).pattern})")
+    found: dict[str, dict[str, str]] = {}
+    for name in names:
+        match = pattern.fullmatch(_dotted(name))
+        if match:
+            own, base = match["own"], match["base"]
+            around = (
+                own.replace(base, "{}", 1) if scheme.at == "suffix" else own[: -len(base)] + "{}"
+            )
+            if "/" in dialect.scheme.layer:
+                around = around.replace(".", "/")
+            path = name[: len(name) - len(own)].rstrip("./")
+            found.setdefault(path, {})[around.replace("{}", dotted[base])] = name
+    return found
+
+
+def _dotted(name: str) -> str:
+    return name.replace("/", ".")
+
 
 WRITTEN_BY = "written_by"
 ROLES = ("gates", "candidate", "output")

@@ -10,9 +10,9 @@ from pathlib import Path
 from grus.errors import InputError
 from grus.files import keras_config
 from grus.files.archive import Archive
+from grus.files.description import spellings
 from grus.files.hdf5 import LINK, Found, read as read_hdf5_file
 from grus.files.keras_config import CONFIGURED, ERA, Leaf
-from grus.files.naming import spellings
 from grus.weight_file import Budget, Contents
 
 WEIGHTS, CONFIG, METADATA = "model.weights.h5", "config.json", "metadata.json"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from grus.files.hdf5 import library
+from grus.files.keras_config import snake, unique
 from grus.files.keras_file import CONFIG, WEIGHTS
 from grus.weight_file import Array
 
@@ -44,7 +44,7 @@ def weights(layers: Sequence[KerasLayer]) -> bytes:
                 group.create_group("vars").attrs["name"] = name
                 for side, variables in zip(("forward", "backward"), layer.directions, strict=True):
                     inner = group.create_group(f"{side}_layer")
-                    _put(inner, f"{side}_{_snake(layer.class_name)}", layer, variables)
+                    _put(inner, f"{side}_{snake(layer.class_name)}", layer, variables)
             else:
                 _put(group, name, layer, layer.directions[0])
     return stream.getvalue()
@@ -53,7 +53,7 @@ def weights(layers: Sequence[KerasLayer]) -> bytes:
 def _put(group: Any, name: str, layer: KerasLayer, variables: Sequence[Array]) -> None:
     group.create_group("vars").attrs["name"] = name
     inner = group.create_group("cell/vars")
-    inner.attrs["name"] = f"{_snake(layer.class_name)}_cell"
+    inner.attrs["name"] = f"{snake(layer.class_name)}_cell"
     for number, variable in enumerate(variables):
         inner.create_dataset(str(number), data=variable)
 
@@ -97,7 +97,7 @@ def _configs(layers: Sequence[KerasLayer]) -> Iterator[dict[str, Any]]:
         parts = {}
         for key, side in (("layer", "forward"), ("backward_layer", "backward")):
             back = {"go_backwards": side == "backward"}
-            inner = {"name": f"{side}_{_snake(layer.class_name)}", **plain, **back}
+            inner = {"name": f"{side}_{snake(layer.class_name)}", **plain, **back}
             parts[key] = _config(layer.class_name, inner)
         yield _config("Bidirectional", {"name": name, "merge_mode": "concat", **parts})
 
@@ -108,14 +108,5 @@ def _config(kind: str, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _names(layers: Sequence[KerasLayer]) -> Iterator[str]:
-    """Keras' names for layers without a name: the class, and a number from the second on."""
-    met: dict[str, int] = {}
-    for layer in layers:
-        name = _snake(layer.outer)
-        yield name + (f"_{met[name]}" if name in met else "")
-        met[name] = met.get(name, 0) + 1
-
-
-def _snake(name: str) -> str:
-    """Keras' own way: GRU is gru, LSTM is lstm, SimpleRNN is simple_rnn."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+    """Keras' names for layers without a name."""
+    return unique([layer.outer for layer in layers])

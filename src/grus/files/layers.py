@@ -14,7 +14,7 @@ from grus.dialects.records import DIALECTS
 from grus.dialects.storage import Incomplete, check_order
 from grus.errors import InputError
 from grus.files import description, keras_config, keras_proof
-from grus.files.naming import places, spellings
+from grus.files.description import places, spellings
 from grus.weight_file import Array, Contents
 
 FRAMEWORKS = {"onnx": "onnx", "rtneural": "keras"}

@@ -5,8 +5,7 @@ ways to read the weights, `functions` merges what is the same, `search` runs the
 says what a right answer may be off by.
 """
 
-from grus.identification.answer import Answer, Found
-from grus.identification.find import identify
+from grus.identification.find import Answer, Found, identify
 from grus.identification.page import page
 
 __all__ = ["Answer", "Found", "identify", "page"]

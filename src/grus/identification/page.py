@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from grus.identification.answer import Answer, Found
 from grus.identification.apart import Apart
+from grus.identification.find import Answer, Found
 from grus.identification.mine import Mine
 from grus.identification.signs import Proof
 

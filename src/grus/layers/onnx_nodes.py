@@ -19,7 +19,7 @@ from grus.equations import Cell
 from grus.kernels import Steps
 from grus.layers import composite
 from grus.onnx.forms import PEEPHOLES, Written, attributes, written
-from grus.onnx.tensors import ORDER
+from grus.onnx.node import ORDER
 from grus.reference import advance, split
 
 Row = tuple[Tensor, ...]

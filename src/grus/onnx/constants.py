@@ -44,7 +44,7 @@ class Constants:
     used: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.stored = {tensor.name: tensor for tensor in _stored(self.graph)}
+        self.stored = model_proto.stored(self.graph)
         self._makers = {name: node for node in self.graph.node for name in node.output if name}
         self._known: dict[str, Array | None] = {}
 
@@ -84,17 +84,6 @@ class Constants:
         found = Piece([node], outputs, {}, self.model).run(given)
         self._known |= found
         return np.asarray(found[name])
-
-
-def _stored(graph: GraphProto) -> Iterator[TensorProto]:
-    """The initializers, and the constants that stand in the graph as nodes."""
-    yield from graph.initializer
-    for node in graph.node:
-        if node.op_type == "Constant" and not node.domain and node.output:
-            for attribute in node.attribute:
-                if attribute.name == "value":
-                    attribute.t.name = node.output[0]
-                    yield attribute.t
 
 
 def _size(node: NodeProto, given: list[Array]) -> int:

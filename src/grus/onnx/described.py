@@ -15,7 +15,7 @@ from grus.errors import InputError
 from grus.onnx import model_proto
 from grus.onnx.forms import ROLES
 from grus.onnx.node import OUTPUTS, Node
-from grus.onnx.others import QUIET, runtime
+from grus.onnx.others import runtime, session
 from grus.onnx.stored import INPUTS, attributes
 from grus.weight_file import Array
 
@@ -101,11 +101,9 @@ def _by_runtime(node: Any, given: Mapping[str, Array]) -> list[Array] | None:
     infos = [helper.make_tensor_value_info(n, kind, given[n].shape) for n in names if n]
     graph = helper.make_graph([node], "node", infos, [onnx.ValueInfoProto(name=n) for n in outputs])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
-    options = ort.SessionOptions()
-    options.log_severity_level = QUIET
+    content, feeds = model.SerializeToString(), {name: given[name] for name in names if name}
     try:
-        session = ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
-        return list(session.run(None, {name: given[name] for name in names if name}))
+        return list(session(ort, content).run(None, feeds))
     except Exception:  # noqa: BLE001  its errors share no class; what it refuses is run here
         return None
 

@@ -93,7 +93,7 @@ class Body:
         self.graph = graph
         self.inputs = [one.name for one in graph.input]
         self.outputs = [one.name for one in graph.output]
-        self.held = outer.new_child(_tensors(graph))
+        self.held = outer.new_child(model_proto.stored(graph))
         defaults = [name for name in self.inputs if name in self.held.maps[0]]
         # What may be given in its place is no constant.
         self.defaults = {name: to_array(self.held.maps[0].pop(name)) for name in defaults}
@@ -187,20 +187,6 @@ def _groups(nodes: list[NodeProto]) -> list[list[NodeProto]]:
             found.append([])
         found[-1].append(node)
         alone = single
-    return found
-
-
-def _tensors(graph: GraphProto) -> dict[str, TensorProto]:
-    """What a graph holds by name: initializers, and the tensors of Constant nodes."""
-    found = {tensor.name: tensor for tensor in graph.initializer}
-    for node in graph.node:
-        if node.op_type == "Constant" and not node.domain and node.output:
-            for attribute in node.attribute:
-                if attribute.name == "value":
-                    named = model_proto.library().TensorProto()
-                    named.CopyFrom(attribute.t)
-                    named.name = node.output[0]
-                    found[named.name] = named
     return found
 
 

@@ -13,14 +13,14 @@ from grus.errors import InputError
 from grus.onnx import model_proto
 from grus.onnx.evaluator import Evaluator
 from grus.onnx.forms import Written, written
-from grus.onnx.graph import Graph
-from grus.onnx.modules import Given, given
-from grus.onnx.tensors import PACKINGS
+from grus.onnx.graph import Given, Graph, given
+from grus.onnx.node import PACKINGS
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-Array = np.ndarray[Any, np.dtype[Any]]
+
+Array = Any
 
 
 def save(module: Any, path: str | Path, *, lengths: bool = False) -> None:

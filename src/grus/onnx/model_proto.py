@@ -262,6 +262,18 @@ def tensors(graph: GraphProto) -> Iterator[TensorProto]:
             yield from attribute.tensors
 
 
+def stored(graph: GraphProto) -> dict[str, TensorProto]:
+    """What one graph holds by name: initializers, and the tensors of Constant nodes."""
+    found = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" and not node.domain and node.output:
+            for attribute in node.attribute:
+                if attribute.name == "value":
+                    attribute.t.name = node.output[0]
+                    found[attribute.t.name] = attribute.t
+    return found
+
+
 def to_array(tensor: TensorProto) -> Array:
     """The numbers of a tensor. Raises InputError where they are not of its shape and type."""
     try:

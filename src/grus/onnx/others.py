@@ -37,6 +37,13 @@ def runtime() -> Any:
     return onnxruntime
 
 
+def session(ort: Any, content: bytes) -> Any:
+    """ONNX Runtime's session of a model's bytes, on the CPU; raises whatever ONNX Runtime does."""
+    options = ort.SessionOptions()
+    options.log_severity_level = QUIET
+    return ort.InferenceSession(content, options, ["CPUExecutionProvider"])
+
+
 def reads(node: NodeProto) -> Iterator[str]:
     """The names that a node reads, also from inside its graphs."""
     yield from filter(None, node.input)
@@ -84,19 +91,17 @@ class Piece:
     def _session(self, types: Mapping[str, TypeProto]) -> Run:
         ort = runtime()
         if ort is not None:
-            options = ort.SessionOptions()
-            options.log_severity_level = QUIET
             content = self._model(self.nodes, self.outputs, types).SerializeToString()
             try:
-                session = ort.InferenceSession(content, options, ["CPUExecutionProvider"])
+                made = session(ort, content)
             except Exception as error:  # noqa: BLE001  its errors share no class of their own
                 return self._evaluator(types, f"; ONNX Runtime: {one_line(error)}")
-            return lambda outputs, feeds: self._asked(session, outputs, feeds)
+            return lambda outputs, feeds: self._asked(made, outputs, feeds)
         return self._evaluator(types, "")
 
-    def _asked(self, session: Any, outputs: list[str], feeds: dict[str, Value]) -> list[Value]:
+    def _asked(self, made: Any, outputs: list[str], feeds: dict[str, Value]) -> list[Value]:
         try:
-            return list(session.run(outputs, feeds))
+            return list(made.run(outputs, feeds))
         except Exception as error:  # noqa: BLE001  as above
             raise InputError(f"{self._named()} cannot be run: {one_line(error)}") from None
 
