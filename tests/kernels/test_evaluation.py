@@ -13,16 +13,16 @@ from agreement import draw
 from cells import ALL_CELLS
 from evaluated import caches, evaluated
 from grus import kernels, runtime
-from grus.equations import Apply, Cell, b, p
+from grus.equations import Apply, Cell, W, b, h, mean, p, tanh, x
 from grus.equations.operators import OPERATORS
 from grus.equations.regularised import recurrent_dropout, zoneout
-from grus.kernels import PLAIN, Steps, call, jit, split, terms, threads
+from grus.kernels import PLAIN, Steps, call, jit, make_plan, split, terms, threads
 from grus.kernels.builder import SlotBuilder
 from grus.kernels.functions import SPELLINGS
 from grus.kernels.jit import host_features
 from grus.kernels.loops import Block, Do, For, If, LoopError, Program
 from grus.kernels.machine import AVX2, NEON, Machine
-from grus.kernels.program import cell_program
+from grus.kernels.program import cell_program, guarded
 from products import matmul
 
 Array = np.ndarray
@@ -100,6 +100,38 @@ def test_so_it_does_in_float64(name: str, monkeypatch: pytest.MonkeyPatch) -> No
     compiled = results(*arguments)
     with evaluated():
         same(results(*arguments), compiled)
+
+
+class Centred(Cell):
+    """A mean, and no product of the state, so that no barrier stands between two steps for it."""
+
+    a = W.n @ x + b.n
+    h_next = 0.5 * h + 0.5 * tanh(a - mean(a) * mean(a * a))
+
+
+class CentredState(Cell):
+    """A mean of the state."""
+
+    h_next = tanh(W.n @ x + b.n + h - mean(h))
+
+
+@every_way
+@pytest.mark.parametrize("cell", [Centred, CentredState], ids=lambda c: c.name)
+def test_numbers_of_a_row_do_not_race_over_many_steps(
+    cell: Cell, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = cell, (6, 3, 4, 17), forced(way, monkeypatch)
+    compiled = results(*arguments)
+    with evaluated():
+        same(results(*arguments), compiled)
+
+
+def test_numbers_of_a_row_need_no_barrier_of_their_own() -> None:
+    """Every thread works them out for itself, those of means of numbers too."""
+    for plan in (make_plan(cell) for cell in (ALL_CELLS["layer_norm_gru"], Centred)):
+        axes = [stage.axis for k, stage in enumerate(plan.stages) if guarded(plan, k)]
+        assert axes
+        assert "one" not in axes
 
 
 LENGTHS = np.array([3, 0, 2])
@@ -208,6 +240,10 @@ def without_barrier(monkeypatch: pytest.MonkeyPatch, way: str, number: int) -> N
         ("gru_reset_before", "forward", 1),
         ("gru_reset_before", "backward", 0),
         ("gru_reset_before", "backward", 1),
+        ("layer_norm_gru", "forward", 0),
+        ("layer_norm_gru", "forward", 1),
+        ("layer_norm_gru", "backward", 0),
+        ("layer_norm_gru", "backward", 1),
     ],
 )
 def test_a_barrier_left_out_is_a_race(

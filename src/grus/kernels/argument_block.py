@@ -111,10 +111,8 @@ def tiles_slot(axis: str) -> str:
 
 def operand_slot(operand: Expr) -> str:
     """Where the rows of a product's operand live."""
-    if isinstance(operand, State):
-        return f"state.{operand.name}"
-    assert isinstance(operand, Name)
-    return f"row.{operand.name}"
+    assert isinstance(operand, (State, Name))
+    return f"{'state' if isinstance(operand, State) else 'row'}.{operand.name}"
 
 
 class Sizes(NamedTuple):

@@ -132,10 +132,9 @@ class Launcher:
 
     def __init__(self, kernel: Kernel, sources: tuple[Source, ...]) -> None:
         self.kernel = kernel
-        plan = kernel.plan
         self.weights = tuple(
-            (kernel.at[f"w.{w.name}"], w in plan.vectors, source)
-            for w, source in zip(plan.cell.weights, sources, strict=True)
+            (kernel.at[f"w.{w.name}"], w in kernel.plan.vectors, source)
+            for w, source in zip(kernel.plan.cell.weights, sources, strict=True)
         )
 
     def template(

@@ -188,7 +188,8 @@ class Thread:
         if mask is None:
             self.touch(address, lanes * BYTES[type_.kind], "reads")
             numbers = self.get(address, type_, lanes)
-            return numbers if type_.lanes else _number(numbers[0], type_)
+            whole = not type_.lanes and "float" not in type_.kind  # one integer is Python's
+            return int(numbers[0]) if whole else numbers if type_.lanes else numbers[0]
         result = np.zeros(lanes, dtype_of(type_))
         for first, end in _runs(mask):
             at = address + first * BYTES[type_.kind]
@@ -316,11 +317,6 @@ def _runs(mask: Array) -> Iterator[tuple[int, int]]:
         end = lanes.find(0, first) % (len(lanes) + 1)  # -1 is the end
         yield first, end
         first = lanes.find(1, end)
-
-
-def _number(number: Any, type_: Type) -> Any:
-    """One number: integers are Python's."""
-    return number if type_.kind in ("float32", "float64") else int(number)
 
 
 class Evaluation:

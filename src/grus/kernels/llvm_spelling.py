@@ -52,6 +52,8 @@ def constant(value: Argument, of: Type) -> str:
     return f"splat ({KINDS[of.kind]} {text})" if of.lanes else text
 
 
+DOTS = "@llvm.x86.avx512bf16"
+
 # Operations: a form -> text of "{n}", the name, and "{0}", "{1}", ..., the arguments.
 
 Spelling = Callable[[Form], str]
@@ -123,14 +125,12 @@ def _load(s: Form) -> str:
 
 def _round_pairs(s: Form) -> str:
     single, pairs = spelled(s.of), spelled(s.type)
-    name = "@llvm.x86.avx512bf16.cvtne2ps2bf16.512"
-    return f"call {pairs} {name}({single} {{0}}, {single} {{1}})"
+    return f"call {pairs} {DOTS}.cvtne2ps2bf16.512({single} {{0}}, {single} {{1}})"
 
 
 def _dot_pairs(s: Form) -> str:
     single, pairs = spelled(s.of), f"<{2 * s.of.lanes} x bfloat>"
-    name = "@llvm.x86.avx512bf16.dpbf16ps.512"
-    return f"call {single} {name}({single} {{0}}, {pairs} {{1}}, {pairs} {{2}})"
+    return f"call {single} {DOTS}.dpbf16ps.512({single} {{0}}, {pairs} {{1}}, {pairs} {{2}})"
 
 
 OPERATIONS: dict[str, Spelling] = {

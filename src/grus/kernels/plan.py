@@ -170,11 +170,12 @@ class Plan:
 
     @cached_property
     def averaged(self) -> tuple[Expr, ...]:
-        """Values, chains, states and drawn masks that means read."""
+        """Values, chains, states and drawn masks that means read; not numbers, which each thread
+        works out for itself."""
         numbers = [e for s in self.stages if s.axis == ONE for _, e in s.equations]
         leaves = [n for e in numbers if is_mean(e) for n in walk(e)]
-        kinds = (Name, State)
-        return tuple(dict.fromkeys(n for n in leaves if isinstance(n, kinds) or n in self.masks))
+        rows = [n for n in leaves if isinstance(n, (Name, State)) and self.axis_of(n) != ONE]
+        return tuple(dict.fromkeys(n for n in leaves if n in rows or n in self.masks))
 
     def __str__(self) -> str:
         return show(self)

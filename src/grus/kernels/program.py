@@ -245,12 +245,18 @@ def _hoist_ragged(f: SlotBuilder, t0: Value, count: Value) -> None:
 
 
 def guarded(plan: Plan, at: int) -> bool:
-    """True when a product somewhere reads whole rows of what this stage writes."""
-    written = {name for name, _ in plan.stages[at].equations}
+    """True when a barrier ends this stage: a product or a mean somewhere reads whole rows of what
+    it writes.
+
+    All threads write a row's numbers to one place, at the next step to another: nobody may be two
+    steps ahead, so where no stage has a barrier the last one gets it.
+    """
     read = {
         f"{o.name}_next" if isinstance(o, State) else getattr(o, "name", "") for o in plan.operands
     }
-    return bool(written & read)
+    whole = [any(name in read for name, _ in stage.equations) for stage in plan.stages]
+    numbers = any(stage.axis == ONE for stage in plan.stages) and not any(whole)
+    return whole[at] or (numbers and at == len(whole) - 1)
 
 
 def _member(module: Module) -> None:
