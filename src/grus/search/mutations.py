@@ -193,6 +193,6 @@ def sound(cell: Cell) -> bool:
     other = inputs.copy()
     other[0] += 1
     with np.errstate(all="ignore"):
-        ends = [run(cell, weights, given[:SHORT]).output[-1] for given in (inputs, other)]
+        ends = [run(cell, weights, x[:SHORT]).output[-1] for x in (inputs, other)]
         last = run(cell, weights, inputs).output[-1]
     return bool((np.abs(last) < TOO_LARGE).all() and (np.abs(ends[0] - ends[1]) > 1e-9).any())
