@@ -14,7 +14,7 @@ from grus.dialects.activation import activated
 from grus.equations import CELLS, Cell, CellError, text
 from grus.mistakes import Mistake
 from grus.mistakes.cell_changes import late_reset, reset_of_all
-from grus.mistakes.table import forward_mistakes
+from grus.mistakes.every_mistake import forward_mistakes
 
 GRU = CELLS["gru"]
 VECTORS = cases(GRU)

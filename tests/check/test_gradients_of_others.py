@@ -13,8 +13,8 @@ from grus.check.cases import again
 from grus.check.causes import Judge, Response
 from grus.equations import CELLS
 from grus.mistakes import Mistake
-from grus.mistakes.meaning import answer, gradients
-from grus.mistakes.table import forward_mistakes, gradient_mistakes
+from grus.mistakes.every_mistake import forward_mistakes, gradient_mistakes
+from grus.mistakes.right_answer import answer, gradients
 
 GRU = CELLS["gru"]
 VECTORS = cases(GRU)

@@ -12,7 +12,7 @@ from grus.dialects.activation import KINDS, Activation, activated, factor
 from grus.dialects.records_run import ONNX_WORDS
 from grus.equations import CELLS, Cell, Name
 from grus.errors import InputError
-from grus.onnx.forms import NAMES, Form, activations, cell_of
+from grus.onnx.forms import NAMES, NodeForm, activations, cell_of
 from grus.reference import evaluate, run
 from grus.runtime import run as compiled
 
@@ -120,10 +120,10 @@ def test_a_node_of_onnx_and_its_record_are_one_cell(word: str) -> None:
     node = activations([word] * 3, [0.7] * 3, [0.45] * 3, "")
     one = other(ONNX_WORDS[word].name)
     for form, base in (
-        (Form("GRU", node[:2], 1.5, True), "gru"),
-        (Form("GRU", node[:2]), "gru_reset_before"),
-        (Form("LSTM", node, 2.0), "lstm"),
-        (Form("RNN", node[:1]), "rnn"),
+        (NodeForm("GRU", node[:2], 1.5, True), "gru"),
+        (NodeForm("GRU", node[:2]), "gru_reset_before"),
+        (NodeForm("LSTM", node, 2.0), "lstm"),
+        (NodeForm("RNN", node[:1]), "rnn"),
     ):
         assert cell_of(form) == activated(CELLS[base], one, one, one, clip=form.clip)
 

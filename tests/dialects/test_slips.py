@@ -11,7 +11,7 @@ from grus.dialects import find
 from grus.equations import CELLS
 from grus.identification import identify
 from grus.mistakes import Calculation
-from grus.mistakes.record import slips
+from grus.mistakes.mistake import slips
 from grus.reference import run
 
 RNG = np.random.default_rng(20)

@@ -21,7 +21,7 @@ from sample_files import need, sample, tensors, unzipped, write, zipped
 
 from grus.errors import InputError
 from grus.files import torch_file
-from grus.files.opcodes import Machine
+from grus.files.opcodes import PickleMachine
 from grus.files.torch_pickle import KNOWN
 from grus.weight_file import Budget
 
@@ -267,9 +267,9 @@ def test_what_is_known_is_weights_only() -> None:
         "collections",
     }
     with pytest.raises(InputError, match="names 'torch eval'"):
-        Machine(KNOWN, Budget(0)).run(b"ctorch\neval\n.")
+        PickleMachine(KNOWN, Budget(0)).run(b"ctorch\neval\n.")
     assert set(tensors()) == set(
-        Machine(KNOWN, Budget(0)).run(unzipped(sample(".pt"))["weights/data.pkl"])
+        PickleMachine(KNOWN, Budget(0)).run(unzipped(sample(".pt"))["weights/data.pkl"])
     )
 
 

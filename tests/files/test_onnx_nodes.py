@@ -10,7 +10,7 @@ import pytest
 from grus.equations import CELLS, Cell, x
 from grus.errors import InputError
 from grus.onnx import Node
-from grus.onnx.forms import DEFAULTS, NAMES, Form, activations, cell_of
+from grus.onnx.forms import DEFAULTS, NAMES, NodeForm, activations, cell_of
 from grus.onnx.node import ORDER, runs_on_kernels
 from grus.reference import step_values
 
@@ -18,8 +18,8 @@ STEPS, BATCH, INPUTS, HIDDEN = 4, 3, 2, 5
 rng = np.random.default_rng(0)
 
 
-def usual(kind: str, **more: Any) -> Form:
-    return Form(kind, activations(DEFAULTS[kind], [], [], ""), **more)
+def usual(kind: str, **more: Any) -> NodeForm:
+    return NodeForm(kind, activations(DEFAULTS[kind], [], [], ""), **more)
 
 
 def tensors(kind: str, directions: int = 1, dtype: str = "float32") -> dict[str, np.ndarray]:
@@ -41,11 +41,11 @@ def tensors(kind: str, directions: int = 1, dtype: str = "float32") -> dict[str,
         (usual("GRU"), "gru_reset_before"),
         (usual("LSTM"), "lstm"),
         (usual("RNN"), "rnn"),
-        (Form("RNN", activations(["Relu"], [], [], "")), "rnn_relu"),
+        (NodeForm("RNN", activations(["Relu"], [], [], "")), "rnn_relu"),
     ],
     ids=lambda v: v if isinstance(v, str) else "",
 )
-def test_the_usual_nodes_are_cells_of_the_house(form: Form, name: str) -> None:
+def test_the_usual_nodes_are_cells_of_the_house(form: NodeForm, name: str) -> None:
     assert cell_of(form) == CELLS[name]
 
 
@@ -84,7 +84,7 @@ def test_every_activation_has_a_formula_here() -> None:
 @pytest.mark.parametrize("name", MEANS)
 def test_the_kernels_run_every_activation(name: str) -> None:
     three = activations([name] * 3, [0.5] * 3, [0.5] * 3, "")
-    assert runs_on_kernels(cell_of(Form("LSTM", three, clip=1.0, peepholes=True)))
+    assert runs_on_kernels(cell_of(NodeForm("LSTM", three, clip=1.0, peepholes=True)))
 
 
 @pytest.mark.parametrize("kind", ORDER)

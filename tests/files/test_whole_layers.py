@@ -10,7 +10,7 @@ from sample_files import need, onnx_model, write
 
 from cells import draw_tensors
 from grus.dialects import DIALECTS, Dialect, convert, find
-from grus.dialects.storage import Incomplete, pack
+from grus.dialects.stored_network import Incomplete, pack
 from grus.errors import InputError
 from grus.files import npz, safetensors_file, torch_file
 from grus.files.formats import load

@@ -9,8 +9,8 @@ import pytest
 
 import cells
 from grus.equations import CELLS, Cell, Weight
-from grus.identification.functions import Function
-from grus.identification.given import View
+from grus.identification.given import Example
+from grus.identification.hypotheses import Weighted
 from grus.identification.signs import RANGES, Range, impossible
 from grus.identification.variants import variants
 from grus.reference import NUMPY, run, split
@@ -25,13 +25,13 @@ POSTED = {
 X = np.array([1.0, 2.0, 9.0, 8.0]).reshape(4, 1, 1)
 
 
-def function(cell: Cell, weights: dict[str, np.ndarray]) -> Function:
+def function(cell: Cell, weights: dict[str, np.ndarray]) -> Weighted:
     single = split(cell, weights)
-    return Function(cell, dict(single), single[Weight("U", cell.families["U"][0])].shape[0], 1)
+    return Weighted(cell, dict(single), single[Weight("U", cell.families["U"][0])].shape[0], 1)
 
 
-def view(y: float, x: np.ndarray = X) -> View:
-    return View(x, np.array([[y]]), None, "")
+def view(y: float, x: np.ndarray = X) -> Example:
+    return Example(x, np.array([[y]]), None, "")
 
 
 def test_the_posted_output_is_excluded_with_the_reasons() -> None:
@@ -102,16 +102,16 @@ def test_no_value_that_occurs_is_ever_excluded(gates: frozenset[str]) -> None:
             if not np.isfinite(y).all():
                 continue
             single = dict(split(cell, weights))
-            right = Function(cell, single, 2, 1)
-            assert impossible(right, View(x, y, None, ""), 1e-12) is None, variant.said
-            proven += impossible(right, View(x, -y, None, ""), 1e-12) is not None
+            right = Weighted(cell, single, 2, 1)
+            assert impossible(right, Example(x, y, None, ""), 1e-12) is None, variant.said
+            proven += impossible(right, Example(x, -y, None, ""), 1e-12) is not None
     assert proven > 0  # the other sign is excluded sometimes: the check can fail
 
 
 def test_a_cell_outside_the_table_has_ranges_too() -> None:
     cell = cells.ALL_CELLS["mgu"]
     weights = {f: np.abs(w) for f, w in _drawn(cell).items()}
-    right = Function(cell, dict(split(cell, weights)), 1, 1)
+    right = Weighted(cell, dict(split(cell, weights)), 1, 1)
     assert impossible(right, view(-0.5), 1e-9) is not None
     assert impossible(right, view(0.5), 1e-9) is None
 

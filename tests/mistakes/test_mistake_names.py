@@ -14,9 +14,9 @@ from grus.equations import CELLS, Cell
 from grus.identification import identify
 from grus.identification.mine import _all, _readings
 from grus.mistakes import Calculation, Mistake, misreadings
-from grus.mistakes.meaning import Case, answer, gradients
-from grus.mistakes.record import slips
-from grus.mistakes.table import forward_mistakes, gradient_mistakes
+from grus.mistakes.every_mistake import forward_mistakes, gradient_mistakes
+from grus.mistakes.mistake import slips
+from grus.mistakes.right_answer import Case, answer, gradients
 from grus.worksheet.misreadings import readings
 
 GRUS = [CELLS[n] for n in ("gru", "gru_admit", "gru_reset_before", "gru_reset_before_admit")]

@@ -16,7 +16,7 @@ from grus.dialects.network import Unrepresentable
 from grus.onnx import export, save
 from grus.onnx.export import build
 from grus.onnx.forms import written
-from grus.onnx.graph import given
+from grus.onnx.network_graph import module_network
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: make test-peers")
 runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
@@ -130,7 +130,7 @@ def test_an_activation_that_onnx_has_not_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_network_that_runs_backward_is_written(tmp_path: Path) -> None:
-    one = given(module("GRU", 1, False, False, True)).network
+    one = module_network(module("GRU", 1, False, False, True)).network
     back = Network(one.cell, one.layers, reverse=True, pairs=one.pairs)
     grus.onnx.save(back, tmp_path / "m.onnx")
     x = np.random.default_rng(0).normal(size=(4, 2, SIZE)).astype(np.float32)
@@ -242,7 +242,7 @@ def test_a_wrong_model_is_not_written(
         return model
 
     one = module("GRU", 1, True, False, True)
-    export.prove(given(one), build(given(one)))
+    export.prove(module_network(one), build(module_network(one)))
     monkeypatch.setattr("grus.onnx.export.build", sabotaged)
     with pytest.raises(ArithmeticError, match="the model"):
         save(one, tmp_path / "m.onnx")

@@ -10,9 +10,9 @@ import numpy as np
 
 from grus.dialects.dialect import SAID, Dialect
 from grus.dialects.network import Network, Unrepresentable
-from grus.dialects.packing import ADDED
 from grus.dialects.records import called, of_name
-from grus.dialects.storage import pack
+from grus.dialects.stored_network import pack
+from grus.dialects.tensor_layout import ADDED
 from grus.dialects.transform import fit, without_inner
 from grus.equations import Weight
 from grus.errors import InputError, expect

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from grus.dialects.activation import USUAL, Activation, Activations, Factored
 from grus.dialects.network import Network
-from grus.dialects.packing import ADDED, Packing, Tensor, parse
-from grus.dialects.storage import Scheme, pack, read
+from grus.dialects.stored_network import Scheme, pack, read
+from grus.dialects.tensor_layout import ADDED, Tensor, TensorLayout, parse
 from grus.dialects.transform import fit
 from grus.equations import CELLS, Cell, Weight
 from grus.errors import InputError
@@ -146,9 +146,9 @@ class Dialect:
         return tuple(parse(name, text) for name, text in self.holds.items())
 
     @cached_property
-    def packing(self) -> Packing:
+    def packing(self) -> TensorLayout:
         """The same with the way round that the matrices are."""
-        return Packing(self.tensors, self.columns, self.turned)
+        return TensorLayout(self.tensors, self.columns, self.turned)
 
     @cached_property
     def blocks(self) -> frozenset[Weight]:
@@ -277,7 +277,7 @@ RNN, RNN_RELU = "rnn", "rnn_relu"
 
 
 @dataclass(frozen=True)
-class Said:
+class Meant:
     """The dialect that a layer's settings mean; ``reverse`` if it runs backward alone."""
 
     dialect: Dialect

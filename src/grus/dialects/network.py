@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from grus.dialects.packing import ADDED
+from grus.dialects.tensor_layout import ADDED
 from grus.equations import Cell, Weight
 from grus.equations.axes import sizes
 from grus.errors import InputError

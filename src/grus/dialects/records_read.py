@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from grus.dialects.dialect import Dialect, Runtime
 from grus.dialects.records_run import AXIS, BY_LENGTH, CELL, KERAS, PACKED, torch
-from grus.dialects.storage import Scheme
+from grus.dialects.stored_network import Scheme
 
 SEEN = "equations only"
 HELD = Runtime("repeat", "tensor", "time", "initial")

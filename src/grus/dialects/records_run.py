@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from grus.dialects.activation import KINDS, Activation, Activations
 from grus.dialects.dialect import Dialect, Runtime
-from grus.dialects.storage import Scheme
+from grus.dialects.stored_network import Scheme
 
 TORCH = Scheme("_l{}", ("", "_reverse"), "suffix", always=True)
 KERAS = Scheme("{}/", ("forward_layer/", "backward_layer/"))

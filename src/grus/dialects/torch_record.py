@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from grus.dialects.packing import ADDED, Packing, Tensor as Packed, pair, second
+from grus.dialects.tensor_layout import ADDED, Tensor as Packed, TensorLayout, pair, second
 from grus.equations import Cell, Weight
 from grus.errors import InputError
 
@@ -142,7 +142,7 @@ class TorchRecord:
         if not set(BIASES) <= set(tensors):
             return None
         biases = {name: tensors[name] for name in BIASES}
-        return pair(self.cell, Packing(self.tensors).cut(biases, (size, 0)), size)
+        return pair(self.cell, TensorLayout(self.tensors).cut(biases, (size, 0)), size)
 
     def tensor(self, family: str) -> str:
         """The name of the tensor of a family."""

@@ -69,7 +69,7 @@ Array = Any
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class TensorBlock:
     """One tensor: the gates it holds, in its order, and its rows and columns by axis name."""
 
     key: str
@@ -79,7 +79,7 @@ class Block:
     array: Array
 
 
-def solve(blocks: list[Block], side: Side) -> dict[str, int]:
+def solve(blocks: list[TensorBlock], side: Side) -> dict[str, int]:
     """The size of each axis, from shapes, and from counts where a list is flat."""
     sizes: dict[str, int] = {}
     waiting = blocks
@@ -93,7 +93,7 @@ def solve(blocks: list[Block], side: Side) -> dict[str, int]:
     return sizes
 
 
-def _measure(block: Block, side: Side, sizes: dict[str, int]) -> bool:
+def _measure(block: TensorBlock, side: Side, sizes: dict[str, int]) -> bool:
     """Learn sizes from one tensor; False when that must wait for another."""
     gates, array = len(block.gates), block.array
     if len(block.axes) == 1:
@@ -121,7 +121,7 @@ def _measure(block: Block, side: Side, sizes: dict[str, int]) -> bool:
 
 
 def _learn(
-    block: Block, side: Side, sizes: dict[str, int], axis: str, count: int, parts: int
+    block: TensorBlock, side: Side, sizes: dict[str, int], axis: str, count: int, parts: int
 ) -> None:
     size, rest = divmod(count, parts)
     if rest or not size:
@@ -137,7 +137,7 @@ def _learn(
         )
 
 
-def cut(block: Block, side: Side, sizes: Mapping[str, int]) -> dict[Weight, Array]:
+def cut(block: TensorBlock, side: Side, sizes: Mapping[str, int]) -> dict[Weight, Array]:
     """The tensor as one array for each gate, rows first."""
     axes = [sizes[axis] for axis in block.axes]
     stacked = (len(block.gates) * axes[0], *axes[1:])
@@ -286,7 +286,8 @@ def unpack(cell: Cell, layout: Layout, tensors: Mapping[str, Array]) -> Unpacked
         same = len(set(reasons)) == 1
         told = (f"with the gates in the {s}, {r}" for s, r in zip(sides, reasons, strict=True))
         raise InputError(reasons[0] if same else "; ".join(told))
-    if any(not _same(found[0].weights, other.weights) for other in found[1:]):
+    first, *others = (one.weights for one in found)
+    if any(not np.array_equal(first[f], other[f]) for other in others for f in first):
         raise InputError(
             "the shapes do not tell whether the gates stand in the rows (PyTorch, ONNX) or in the"
             " columns (Keras, Flax); say --gates-in rows or --gates-in columns"
@@ -294,11 +295,7 @@ def unpack(cell: Cell, layout: Layout, tensors: Mapping[str, Array]) -> Unpacked
     return found[0]
 
 
-def _same(one: Mapping[str, Array], other: Mapping[str, Array]) -> bool:
-    return all(np.array_equal(one[family], other[family]) for family in one)
-
-
-def _blocks(cell: Cell, layout: Layout, tensors: Mapping[str, Array]) -> Iterator[Block]:
+def _blocks(cell: Cell, layout: Layout, tensors: Mapping[str, Array]) -> Iterator[TensorBlock]:
     """The tensors but the biases of all gates, which may hold more than their family says."""
     for key, array in tensors.items():
         family, _, gate = key.partition(".")
@@ -312,10 +309,10 @@ def _blocks(cell: Cell, layout: Layout, tensors: Mapping[str, Array]) -> Iterato
         plain = array[0] if array.ndim == 3 and len(array) == 1 else array
         if plain.ndim > 2:
             raise InputError(f"{key} has shape {array.shape}; it takes at most two axes")
-        yield Block(key, family, gates, cell.family_axes(family), plain)
+        yield TensorBlock(key, family, gates, cell.family_axes(family), plain)
 
 
-def _check_given(cell: Cell, blocks: list[Block]) -> None:
+def _check_given(cell: Cell, blocks: list[TensorBlock]) -> None:
     given = [Weight(block.family, gate) for block in blocks for gate in block.gates]
     twice = [w.name for w in given if given.count(w) > 1]
     if twice:
@@ -329,7 +326,7 @@ def _check_given(cell: Cell, blocks: list[Block]) -> None:
 
 
 def _unpack(
-    cell: Cell, layout: Layout, side: Side, blocks: list[Block], tensors: Mapping[str, Array]
+    cell: Cell, layout: Layout, side: Side, blocks: list[TensorBlock], tensors: Mapping[str, Array]
 ) -> Unpacked:
     sizes = solve(blocks, side)
     single: dict[Weight, Array] = {}

@@ -11,7 +11,7 @@ from typing import Any
 
 from grus import __version__
 from grus.dialects.activation import USUAL, Activation, Activations
-from grus.dialects.dialect import Dialect, Said
+from grus.dialects.dialect import Dialect, Meant
 from grus.dialects.records import find
 from grus.dialects.torch_record import TorchRecord
 from grus.equations import CELLS, Cell
@@ -121,7 +121,7 @@ def describe(dialect: Dialect, reverse: bool) -> dict[str, str]:
     }
 
 
-def described(dialect: Dialect, metadata: Mapping[str, str]) -> Said | None:
+def described(dialect: Dialect, metadata: Mapping[str, str]) -> Meant | None:
     """``dialect`` as the metadata of such a file mean it; None where they mean another.
 
     Raises InputError for metadata that contradict themselves.
@@ -140,7 +140,7 @@ def described(dialect: Dialect, metadata: Mapping[str, str]) -> Said | None:
     found = dialect if usual else replace(dialect, activations=activations)
     if str(found.cell) != metadata.get("equations") or not isinstance(reverse, bool):
         raise InputError(f"its metadata say {dialect.title}, but print other equations")
-    return Said(found, reverse)
+    return Meant(found, reverse)
 
 
 def _activations(said: Mapping[str, Any]) -> Activations:

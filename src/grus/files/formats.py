@@ -40,7 +40,7 @@ NAMES = (
 
 
 @dataclass(frozen=True)
-class Form:
+class PartsForm:
     """How a weight is kept as parts, and how these are put together."""
 
     parts: tuple[str, ...]
@@ -65,12 +65,12 @@ def spectral_norm(weight: Array, u: Array, v: Array) -> Array:
 
 
 FORMS = (
-    Form(("_g", "_v"), "weight_norm", weight_norm),
-    Form((".original0", ".original1"), "weight_norm", weight_norm),
-    Form(("_orig", "_u", "_v"), "spectral_norm", spectral_norm),
-    Form((".original", ".0._u", ".0._v"), "spectral_norm", spectral_norm),
-    Form(("_orig", "_mask"), "pruned", np.multiply),
-    Form(("_raw",), "raw, as it is without dropped connections", lambda raw: raw),
+    PartsForm(("_g", "_v"), "weight_norm", weight_norm),
+    PartsForm((".original0", ".original1"), "weight_norm", weight_norm),
+    PartsForm(("_orig", "_u", "_v"), "spectral_norm", spectral_norm),
+    PartsForm((".original", ".0._u", ".0._v"), "spectral_norm", spectral_norm),
+    PartsForm(("_orig", "_mask"), "pruned", np.multiply),
+    PartsForm(("_raw",), "raw, as it is without dropped connections", lambda raw: raw),
 )
 
 
@@ -107,7 +107,7 @@ def folded(contents: Contents) -> Contents:
     return replace(contents, tensors=tensors, unread=unread, notes=tuple(notes))
 
 
-def _joined(form: Form, parts: list[Array]) -> Array | None:
+def _joined(form: PartsForm, parts: list[Array]) -> Array | None:
     """The whole weight; None where the shapes are not those of the form."""
     if any(part.dtype.kind != "f" for part in parts):
         return None
@@ -169,10 +169,10 @@ class Writer:
 
 def _onnx(done: Converted, network: Network) -> bytes:
     from grus.onnx.export import to_model
-    from grus.onnx.graph import Given
+    from grus.onnx.network_graph import ModuleNetwork
 
     held = replace(network, cell=_in_single(done.target).cell)
-    return bytes(to_model(Given(held, turned=done.turned)).SerializeToString())
+    return bytes(to_model(ModuleNetwork(held, turned=done.turned)).SerializeToString())
 
 
 def _json(done: Converted, network: Network) -> bytes:

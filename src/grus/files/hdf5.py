@@ -139,7 +139,7 @@ START = (
 
 
 @dataclass(frozen=True)
-class Found:
+class Hdf5Data:
     """Datasets of numbers by path, text attributes by path of their group, and what is neither."""
 
     tensors: dict[str, Array]
@@ -147,7 +147,7 @@ class Found:
     aside: tuple[str, ...]
 
 
-def read(source: Path | bytes, budget: Budget) -> Found:
+def read(source: Path | bytes, budget: Budget) -> Hdf5Data:
     """The content of an HDF5 file, given as a path or as its bytes. Raises InputError."""
     here = isinstance(source, bytes)
     asked = {
@@ -172,7 +172,7 @@ def read(source: Path | bytes, budget: Budget) -> Found:
     for array in tensors.values():
         budget.take(array.nbytes, "the file")
     said = json.loads(metadata["said"])
-    return Found(tensors, said["texts"], tuple(said["aside"]))
+    return Hdf5Data(tensors, said["texts"], tuple(said["aside"]))
 
 
 def serve(asked: Mapping[str, Any]) -> None:

@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from grus.dialects.activation import USUAL
-from grus.dialects.dialect import Dialect
+from grus.dialects import USUAL, Dialect
 from grus.errors import InputError
 from grus.weight_file import MAX_NAME, Array, Budget, Contents, check_name, one_line
 

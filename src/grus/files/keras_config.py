@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from grus.dialects.dialect import RNN_RELU, Dialect, Said, cell_of
+from grus.dialects.dialect import RNN_RELU, Dialect, Meant, cell_of
 from grus.errors import InputError
 from grus.weight_file import Contents
 
@@ -206,7 +206,7 @@ RECORDS = {
 
 def by_keras(
     contents: Contents, dialect: Dialect, path: str, own: Iterable[str], among_all: bool
-) -> Said | None:
+) -> Meant | None:
     """``dialect`` with what the file says of the layer at ``path``; None where it is another's.
 
     ``own`` are the layer's tensors. Without a configuration in the file, the layer has the
@@ -228,7 +228,7 @@ def by_keras(
                 " own, or in one. Say with --from whose it is, and its settings where they are not"
                 " the usual ones: --from keras, --from keras_lstm:activation=relu"
             )
-        return Said(dialect, notes=("its settings are what --from says",))
+        return Meant(dialect, notes=("its settings are what --from says",))
     said = [_by_layer(dialect, one, era, among_all) for one in known]
     if not both or said[0] is None or said[1] is None:
         if both and said != [None, None]:
@@ -237,7 +237,7 @@ def by_keras(
     if said[0].dialect != said[1].dialect or (said[0].reverse, said[1].reverse) != (False, True):
         raise InputError(DIFFERENT)
     joined = _run_time({"merge_mode": described.get(path, {}).get("merge_mode", "concat")})
-    return Said(said[0].dialect, notes=(*joined, *said[0].notes))
+    return Meant(said[0].dialect, notes=(*joined, *said[0].notes))
 
 
 DIFFERENT = (
@@ -246,22 +246,22 @@ DIFFERENT = (
 )
 
 
-def _by_version(dialect: Dialect, era: str, version: str, among_all: bool) -> Said | None:
+def _by_version(dialect: Dialect, era: str, version: str, among_all: bool) -> Meant | None:
     """Weights alone: the dialects with the defaults of that Keras."""
     if not among_all:
-        return Said(dialect)
+        return Meant(dialect)
     # tf.compat.v1's GRU is Keras 2's; of what TensorFlow 2 makes by default it has the bias not.
     first = era == "tf2" and dialect.cell_name == "gru_reset_before"
     possible = (*RECORDS[era], *(("keras_2",) if first else ()))
     if dialect.framework not in possible and not dialect.cell_name.startswith("rnn"):
         return None
     note = f"the file has no configuration: activations are the defaults of Keras {version}"
-    return Said(dialect, notes=(note.rstrip(),))
+    return Meant(dialect, notes=(note.rstrip(),))
 
 
 def _by_layer(
     dialect: Dialect, said: Mapping[str, Any], era: str, among_all: bool = True
-) -> Said | None:
+) -> Meant | None:
     """``dialect`` with the settings of a Keras layer; None where it is not that layer's.
 
     ``era`` is which Keras wrote them (`keras_config.era`); what they leave out is what that
@@ -298,7 +298,7 @@ def _by_layer(
     others = {"keras": old, "keras_2": not old}
     if among_all and others.get(dialect.framework, False):
         return None
-    return Said(
+    return Meant(
         dialect.activated(**_roles(dialect, words, plain)),
         bool(said.get("go_backwards")),
         tuple(_run_time(said)),

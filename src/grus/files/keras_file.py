@@ -11,7 +11,7 @@ from grus.errors import InputError
 from grus.files import keras_config
 from grus.files.archive import Archive
 from grus.files.description import spellings
-from grus.files.hdf5 import LINK, Found, read as read_hdf5_file
+from grus.files.hdf5 import LINK, Hdf5Data, read as read_hdf5_file
 from grus.files.keras_config import CONFIGURED, ERA, Leaf
 from grus.weight_file import Budget, Contents
 
@@ -54,7 +54,7 @@ def _version(text: bytes) -> str:
         return ""
 
 
-def _contents(format: str, found: Found, config: str | bytes | None, version: str) -> Contents:
+def _contents(format: str, found: Hdf5Data, config: str | bytes | None, version: str) -> Contents:
     metadata = {f"{at}/{k}".lstrip("/"): v for at, t in found.texts.items() for k, v in t.items()}
     metadata.pop("model_config", None)
     aside = tuple(n for n in found.aside if not n.endswith(LINK))
@@ -75,11 +75,11 @@ def _contents(format: str, found: Found, config: str | bytes | None, version: st
     return Contents(format, found.tensors, metadata, described, aside, links)
 
 
-def _is_new(found: Found) -> bool:
+def _is_new(found: Hdf5Data) -> bool:
     return any(NEW.search(name) for name in found.tensors)
 
 
-def _places(found: Found, leaves: Sequence[Leaf]) -> dict[str, Leaf]:
+def _places(found: Hdf5Data, leaves: Sequence[Leaf]) -> dict[str, Leaf]:
     """Path of a layer's weights -> what the configuration says of it.
 
     Where a file has both, the name that the weights' group keeps must be the layer's own.

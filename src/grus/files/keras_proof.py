@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from grus.dialects import Dialect, Network
 from grus.dialects.conversion import example, rounding
-from grus.dialects.dialect import Dialect
-from grus.dialects.network import Network
 from grus.errors import InputError
 from grus.files.keras_config import ERA
 from grus.weight_file import Array, Contents

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from grus.dialects.dialect import Dialect, Said
+from grus.dialects.dialect import Dialect, Meant
 from grus.dialects.network import Network
 from grus.dialects.records import DIALECTS
-from grus.dialects.storage import Incomplete, check_order
+from grus.dialects.stored_network import Incomplete, check_order
 from grus.errors import InputError
 from grus.files import description, keras_config, keras_proof
 from grus.files.description import places, spellings
@@ -238,7 +238,7 @@ def _possible(contents: Contents, among: Iterable[Dialect]) -> list[Dialect]:
 
 def _settings(
     contents: Contents, dialect: Dialect, path: str, own: Iterable[str], among_all: bool
-) -> Said | None:
+) -> Meant | None:
     """The dialect with what the file says of this layer; None where it says it is another's."""
     said = contents.described.get(path, {})
     if contents.format == "onnx":
@@ -249,7 +249,7 @@ def _settings(
         return keras_config.by_keras(contents, dialect, path, own, among_all)
     if description.WRITTEN_BY in contents.metadata:
         return description.described(dialect, contents.metadata)
-    return Said(dialect)
+    return Meant(dialect)
 
 
 def _has_matrices(dialect: Dialect, own: Iterable[str]) -> bool:

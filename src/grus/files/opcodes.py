@@ -51,7 +51,7 @@ class Persistent:
     key: Any
 
 
-class Machine:
+class PickleMachine:
     """Runs a pickle that may name ``known``, and ``beside``, whose objects are left empty."""
 
     def __init__(
@@ -178,7 +178,7 @@ class Machine:
         return found
 
 
-Step = Callable[[Machine, Any], Any]
+Step = Callable[[PickleMachine, Any], Any]
 
 
 def _make(value: Callable[[], Any]) -> Step:
@@ -189,7 +189,7 @@ def _tuple(count: int) -> Step:
     return lambda machine, _: machine.push(machine.pop(count))
 
 
-def _put(machine: Machine, index: int | None) -> None:
+def _put(machine: PickleMachine, index: int | None) -> None:
     machine.memo[len(machine.memo) if index is None else index] = machine.stack[-1]
 
 
@@ -202,10 +202,10 @@ _STEPS: dict[str, Step] = {
     "NEWTRUE": _make(lambda: True),
     "NEWFALSE": _make(lambda: False),
     **dict.fromkeys(
-        ("BININT", "BININT1", "BININT2", "INT", "LONG1", "LONG4", "BINFLOAT"), Machine.push
+        ("BININT", "BININT1", "BININT2", "INT", "LONG1", "LONG4", "BINFLOAT"), PickleMachine.push
     ),
-    **dict.fromkeys(("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"), Machine.push),
-    **dict.fromkeys(("BINBYTES", "SHORT_BINBYTES", "BINBYTES8"), Machine.push),
+    **dict.fromkeys(("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"), PickleMachine.push),
+    **dict.fromkeys(("BINBYTES", "SHORT_BINBYTES", "BINBYTES8"), PickleMachine.push),
     "EMPTY_TUPLE": _make(tuple),
     "EMPTY_LIST": _make(list),
     "EMPTY_DICT": _make(dict),
@@ -220,7 +220,7 @@ _STEPS: dict[str, Step] = {
     **dict.fromkeys(
         ("BINGET", "LONG_BINGET", "GET"), lambda machine, at: machine.push(machine.memo[at])
     ),
-    "GLOBAL": Machine.name,
+    "GLOBAL": PickleMachine.name,
     "STACK_GLOBAL": lambda machine, _: machine.name(" ".join(machine.pop(2))),
     "BINPERSID": lambda machine, _: machine.refer(*machine.pop(1)),
     "REDUCE": lambda machine, _: machine.call(),

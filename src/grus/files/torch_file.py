@@ -16,7 +16,7 @@ import numpy as np
 
 from grus.errors import InputError
 from grus.files.archive import Archive
-from grus.files.opcodes import Global, Machine, Persistent
+from grus.files.opcodes import Global, Persistent, PickleMachine
 from grus.files.torch_pickle import (
     BESIDE,
     KNOWN,
@@ -63,7 +63,7 @@ def read_old(file: BinaryIO, budget: Budget) -> tuple[Any, int, Behind]:
     budget.take(budget.file_size, "the file")
     content = file.read()
     stream = io.BytesIO(content[:MAX_HEAD])
-    machine = Machine(KNOWN, budget, BESIDE)
+    machine = PickleMachine(KNOWN, budget, BESIDE)
     _, protocol, about = machine.run(stream), machine.run(stream), machine.run(stream)
     if protocol != 1001 or not isinstance(about, dict):
         raise InputError("written by torch.save before 1.6, of a version that is not read")
@@ -119,7 +119,7 @@ def read(path: Path) -> Contents:
             return _contents(*read_old(file, budget))
     with Archive(path, Budget.of(path), ".pt file") as archive:
         folder = _folder(archive)
-        machine = Machine(KNOWN, archive.budget, BESIDE)
+        machine = PickleMachine(KNOWN, archive.budget, BESIDE)
         value = machine.run(archive.read(f"{folder}/{PICKLE}"))
         return _contents(value, machine.count, Archived(archive, folder))
 

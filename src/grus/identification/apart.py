@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from grus.dialects.packing import Tensor
+from grus.dialects.tensor_layout import Tensor
 from grus.identification.fit import Fit
-from grus.identification.functions import Function, Hypothesis
-from grus.identification.given import Given, Stack
+from grus.identification.given import GivenTensor, Stacked
+from grus.identification.hypotheses import Hypothesis, Weighted
 
 Array = Any
 DRAWS = 40
@@ -78,9 +78,9 @@ def _best(found: Iterable[Apart]) -> Apart | None:
     return best if len(set(best.groups)) > 1 else None
 
 
-def _function(hypothesis: Hypothesis, fit: Fit) -> Function:
+def _function(hypothesis: Hypothesis, fit: Fit) -> Weighted:
     cell = hypothesis.variant.cell
-    return Function(cell, fit.weights(cell), fit.hidden, fit.inputs, [hypothesis])
+    return Weighted(cell, fit.weights(cell), fit.hidden, fit.inputs, [hypothesis])
 
 
 def _shapes(fit: Fit, hidden: int, inputs: int) -> list[tuple[int, ...]]:
@@ -89,12 +89,14 @@ def _shapes(fit: Fit, hidden: int, inputs: int) -> list[tuple[int, ...]]:
 
 def _with(fit: Fit, arrays: Sequence[Array], hidden: int, inputs: int) -> Fit:
     """The same reading of other arrays."""
-    given = tuple(Given(old.name, array, 0.0) for old, array in zip(fit.given, arrays, strict=True))
+    given = tuple(
+        GivenTensor(old.name, array, 0.0) for old, array in zip(fit.given, arrays, strict=True)
+    )
     return replace(fit, given=given, hidden=hidden, inputs=inputs)
 
 
 def _draws(
-    function: Function, hidden: int, inputs: int
+    function: Weighted, hidden: int, inputs: int
 ) -> Iterator[tuple[Array, tuple[Array, ...]]]:
     rng = np.random.default_rng(0)
     for k in range(DRAWS):
@@ -104,7 +106,7 @@ def _draws(
 
 
 def _example(
-    functions: Sequence[Function],
+    functions: Sequence[Weighted],
     said: tuple[str, ...],
     x: Array,
     h0: tuple[Array, ...],
@@ -112,7 +114,7 @@ def _example(
 ) -> Apart:
     start = tuple(one[None] for one in h0)
     y = tuple(
-        Stack.of([f.weights], f.hidden).run(f.cell, x[:, None], start)[0, :, 0] for f in functions
+        Stacked.of([f.weights], f.hidden).run(f.cell, x[:, None], start)[0, :, 0] for f in functions
     )
     groups, leaders = [], list[Array]()
     for one in y:

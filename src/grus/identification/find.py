@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from grus.dialects.network import Network
-from grus.dialects.records import DIALECTS
-from grus.equations import Cell, Weight
+from grus.dialects import DIALECTS, Network
+from grus.dialects.tensor_layout import stacked
+from grus.equations import Cell
 from grus.errors import InputError
 from grus.identification.apart import Apart, apart, elsewhere, named
 from grus.identification.fit import fits
-from grus.identification.functions import Function, Hypothesis, Trial, functions, search, trial
 from grus.identification.given import decimals, numbers, rounding, weights_of
+from grus.identification.hypotheses import Hypothesis, Try, Weighted, functions, search, trial
 from grus.identification.mine import Mine, explain
 from grus.identification.signs import Proof, impossible
-from grus.identification.tolerance import LIKELY, SURE, WOBBLE, Precision, odds, tolerance
+from grus.identification.tolerance import LIKELY, SURE, WOBBLE, Digits, odds, tolerance
 
 Array = Any
 
@@ -148,7 +148,7 @@ def identify(
     start = tuple(numbers("h0", one) for one in states) or None
     written = decimals(y) if digits is None else digits
     unit = 2.0**-24 if written is not None else rounding(y, claimed)
-    precision = Precision(unit, written)
+    precision = Digits(unit, written)
     tried = functions(fits(given, steps.shape[-1] if steps.ndim > 1 else None))
     near = precision.half + WOBBLE * max(1.0, float(np.abs(claimed).max()))
     ranked, trials = search(tried, steps, claimed, start, BEST, near)
@@ -181,7 +181,7 @@ def identify(
     )
 
 
-def _judge(one: Trial, precision: Precision, trials: int, measured: bool) -> Found:
+def _judge(one: Try, precision: Digits, trials: int, measured: bool) -> Found:
     """A trial with its tolerance, its odds, and where there is one the proof that it cannot be."""
     allowed = tolerance(one, precision, measured)
     function = one.function
@@ -202,26 +202,20 @@ def _judge(one: Trial, precision: Precision, trials: int, measured: bool) -> Fou
     )
 
 
-def _network(function: Function) -> Network:
+def _network(function: Weighted) -> Network:
     cell = function.cell
-    weights = {
-        family: np.concatenate([function.weights[Weight(family, gate)] for gate in gates])
-        for family, gates in cell.families.items()
-    }
-    return Network(cell, ((weights,),))
+    return Network(cell, ((stacked(cell, function.weights),),))
 
 
-def _once(ranked: list[Trial]) -> list[Trial]:
+def _once(ranked: list[Try]) -> list[Try]:
     """Each function in the reading of the example in which it fits best."""
-    kept: dict[int, Trial] = {}
+    kept: dict[int, Try] = {}
     for one in ranked:
         kept.setdefault(id(one.function), one)
     return list(kept.values())
 
 
-def _known(
-    tried: list[Function], x: Array, y: Array, start: tuple[Array, ...] | None
-) -> list[Trial]:
+def _known(tried: list[Weighted], x: Array, y: Array, start: tuple[Array, ...] | None) -> list[Try]:
     """Every function that is a dialect's, forward, in the order of the records."""
     places = {one.name: k for k, one in enumerate(DIALECTS)}
     listed = [f for f in tried if f.dialects]
@@ -248,8 +242,8 @@ def _elsewhere(contenders: list[Hypothesis], told: Apart | None) -> Apart | None
 
 def _mine(
     matches: tuple[Found, ...],
-    ranked: list[Trial],
-    known: list[Trial],
+    ranked: list[Try],
+    known: list[Try],
     value: Array | float,
     digits: int | None,
 ) -> Mine:
@@ -262,7 +256,7 @@ def _mine(
     return explain(named_bases, bases[0].view, mine, written, half)
 
 
-def _no_view(tried: list[Function], x: Array, y: Array, start: tuple[Array, ...] | None) -> str:
+def _no_view(tried: list[Weighted], x: Array, y: Array, start: tuple[Array, ...] | None) -> str:
     sizes = sorted({(one.hidden, one.inputs) for one in tried})
     told = " or ".join(f"{h} units and {i} features a step" for h, i in sizes[:3])
     begun = "" if start is None else f", h0 of shape {', '.join(str(s.shape) for s in start)}"

@@ -16,14 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from grus.dialects.dialect import Dialect
-from grus.dialects.packing import SECOND, Packing, Tensor, second, weights
-from grus.dialects.records import DIALECTS
+from grus.dialects import DIALECTS, Dialect
+from grus.dialects.tensor_layout import SECOND, Tensor, TensorLayout, second, weights
 from grus.dialects.unpacking import SECOND as SECOND_KEY
 from grus.equations import Cell, Weight
 from grus.errors import InputError
-from grus.identification.given import Given
-from grus.identification.variants import Variant, gates_of
+from grus.identification.given import GivenTensor
+from grus.identification.variants import CellKind, gates_of
 
 Array = Any
 Parts = tuple[tuple[Weight, ...], ...]
@@ -35,7 +34,7 @@ FAMILIES = {"W": "W", "U": "U", "b": "b", SECOND_KEY: SECOND}
 class Fit:
     """One way to read the arrays given."""
 
-    given: tuple[Given, ...]
+    given: tuple[GivenTensor, ...]
     parts: tuple[Parts, ...]
     """What each array holds."""
     columns: bool
@@ -67,7 +66,10 @@ class Fit:
     def cut(self, arrays: Sequence[Array]) -> dict[Weight, Array]:
         """Arrays of these shapes, cut up in the same way."""
         tensors = tuple(Tensor(str(k), parts) for k, parts in enumerate(self.parts))
-        packing, sizes = Packing(tensors, self.columns, self.turned), (self.hidden, self.inputs)
+        packing, sizes = (
+            TensorLayout(tensors, self.columns, self.turned),
+            (self.hidden, self.inputs),
+        )
         shaped = {
             tensor.name: array.reshape(packing.shape(tensor, sizes))
             for tensor, array in zip(tensors, arrays, strict=True)
@@ -100,13 +102,13 @@ def _with_cell() -> dict[Cell, list[Dialect]]:
     return by_cell
 
 
-def dialects_of(fit: Fit, variant: Variant) -> list[Dialect]:
+def dialects_of(fit: Fit, variant: CellKind) -> list[Dialect]:
     """The dialects that have these equations and hold these arrays in just this way."""
     alike = _with_cell().get(variant.cell, [])
     return [dialect for dialect in alike if _holds(dialect, fit, variant.cell)]
 
 
-def is_option(dialect: Dialect, fit: Fit, variant: Variant) -> bool:
+def is_option(dialect: Dialect, fit: Fit, variant: CellKind) -> bool:
     """True when it does so with activations that its users can choose, and are not the usual."""
     return (
         dialect.cell_name == variant.base
@@ -130,7 +132,7 @@ def _holds(dialect: Dialect, fit: Fit, cell: Cell) -> bool:
     return not held
 
 
-def fits(given: tuple[Given, ...], inputs: int | None) -> tuple[Fit, ...]:
+def fits(given: tuple[GivenTensor, ...], inputs: int | None) -> tuple[Fit, ...]:
     """Every way to read the arrays, each once. ``inputs``: the features of a step, if known.
 
     Raises InputError when the arrays are of several layers or directions, or when no dialect's
@@ -157,18 +159,18 @@ def fits(given: tuple[Given, ...], inputs: int | None) -> tuple[Fit, ...]:
     return tuple(found.values())
 
 
-def _named(given: tuple[Given, ...]) -> list[tuple[Dialect, tuple[Tensor, ...]]]:
+def _named(given: tuple[GivenTensor, ...]) -> list[tuple[Dialect, tuple[Tensor, ...]]]:
     """The dialects whose names the arrays have, and which of their tensors each is."""
     return [(d, t) for d in DIALECTS if d.tensors and (t := _by_name(d, given)) is not None]
 
 
-def _placed(given: tuple[Given, ...]) -> Iterator[tuple[Dialect, tuple[Tensor, ...]]]:
+def _placed(given: tuple[GivenTensor, ...]) -> Iterator[tuple[Dialect, tuple[Tensor, ...]]]:
     """Every dialect with so many tensors, each array by its place."""
     for dialect in (one for one in DIALECTS if one.tensors):
         yield from ((dialect, tensors) for tensors in _by_place(dialect, len(given)))
 
 
-def _by_name(dialect: Dialect, given: tuple[Given, ...]) -> tuple[Tensor, ...] | None:
+def _by_name(dialect: Dialect, given: tuple[GivenTensor, ...]) -> tuple[Tensor, ...] | None:
     """The tensor that each array is by its name; None where they are not this dialect's names."""
     names = {one.name: one.array for one in given}
     if "" in names or set(names) <= set(FAMILIES):
@@ -207,7 +209,7 @@ def _by_place(dialect: Dialect, count: int) -> Iterator[tuple[Tensor, ...]]:
 
 
 def _sizes(
-    given: tuple[Given, ...], tensors: tuple[Tensor, ...], columns: bool, inputs: int | None
+    given: tuple[GivenTensor, ...], tensors: tuple[Tensor, ...], columns: bool, inputs: int | None
 ) -> Iterator[tuple[int, int]]:
     """The hidden and input sizes for which every array has its tensor's shape."""
     if not all(_family_fits(one.name, tensor) for one, tensor in zip(given, tensors, strict=True)):

@@ -30,7 +30,7 @@ Weights = Mapping[Weight, Array]
 
 
 @dataclass(frozen=True, eq=False)
-class Stack:
+class Stacked:
     """The weights of several functions, one above the other."""
 
     arrays: Weights
@@ -39,7 +39,7 @@ class Stack:
     hidden: int
 
     @classmethod
-    def of(cls, weights: Sequence[Weights], hidden: int, dtype: Any = np.float64) -> Stack:
+    def of(cls, weights: Sequence[Weights], hidden: int, dtype: Any = np.float64) -> Stacked:
         """Stacked and rounded to ``dtype``."""
         arrays = {
             w: np.stack([one[w] if one[w].ndim == 2 else one[w][None] for one in weights])
@@ -84,7 +84,7 @@ PRINTED = 4  # decimals: PyTorch prints 4, NumPy 8
 
 
 @dataclass(frozen=True, eq=False)
-class Given:
+class GivenTensor:
     """One array of weights."""
 
     name: str
@@ -96,7 +96,7 @@ class Given:
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class Example:
     """The example read in one way: in the order in which the steps are taken."""
 
     x: Array
@@ -112,7 +112,7 @@ class View:
         return not self.said.startswith(BACKWARD)
 
 
-def weights_of(tensors: Mapping[str, Array] | Sequence[Array]) -> tuple[Given, ...]:
+def weights_of(tensors: Mapping[str, Array] | Sequence[Array]) -> tuple[GivenTensor, ...]:
     """The weights as given.
 
     Weights written with four decimals or more were rounded to these by whoever printed them;
@@ -126,7 +126,7 @@ def weights_of(tensors: Mapping[str, Array] | Sequence[Array]) -> tuple[Given, .
         plain = array[0] if array.ndim == 3 and len(array) == 1 else array
         written = decimals(tensor)
         half = 0.0 if written is None or written < PRINTED else 0.5 * 10.0**-written
-        found.append(Given(name, plain, half))
+        found.append(GivenTensor(name, plain, half))
     if not found:
         raise InputError("there are no tensors")
     return tuple(found)
@@ -176,7 +176,7 @@ def decimals(value: Any) -> int | None:
 
 def views(
     x: Array, y: Array, start: tuple[Array, ...] | None, hidden: int, inputs: int
-) -> Iterator[View]:
+) -> Iterator[Example]:
     """Every way to read the example for these sizes: axes, direction, outputs or the last one."""
     for steps, batch_first in _sequences(x, inputs):
         time, batch = steps.shape[:2]
@@ -186,10 +186,12 @@ def views(
         axes = "" if x.ndim < 3 else ", x batch first" if batch_first else ", x time first"
         outputs = _outputs(y, time, batch, hidden, batch_first)
         if outputs is not None:
-            yield View(steps, outputs, states, "y is every output" + axes)
+            yield Example(steps, outputs, states, "y is every output" + axes)
             if time > 1:
-                yield View(steps[::-1], outputs[::-1], states, f"{BACKWARD}y is every output{axes}")
-                yield View(
+                yield Example(
+                    steps[::-1], outputs[::-1], states, f"{BACKWARD}y is every output{axes}"
+                )
+                yield Example(
                     steps[::-1],
                     outputs,
                     states,
@@ -197,9 +199,9 @@ def views(
                 )
         last = _last(y, batch, hidden)
         if last is not None and not (outputs is not None and time == 1):
-            yield View(steps, last, states, "y is the last output" + axes)
+            yield Example(steps, last, states, "y is the last output" + axes)
             if time > 1:
-                yield View(steps[::-1], last, states, f"{BACKWARD}y is the last output{axes}")
+                yield Example(steps[::-1], last, states, f"{BACKWARD}y is the last output{axes}")
 
 
 def _sequences(x: Array, inputs: int) -> Iterable[tuple[Array, bool]]:

@@ -10,8 +10,8 @@ import numpy as np
 
 from grus.dialects.records import DIALECTS
 from grus.identification.fit import Fit
-from grus.identification.functions import Function
-from grus.identification.given import View
+from grus.identification.given import Example
+from grus.identification.hypotheses import Weighted
 from grus.mistakes import BIAS_LEFT_OUT, Calculation, read_in_order, slips
 
 Array = Any
@@ -20,7 +20,7 @@ MAX_SLIPS = 2
 
 
 @dataclass(frozen=True, eq=False)
-class Explained:
+class Slipped:
     """Slips that give the value."""
 
     base: tuple[str, ...]
@@ -37,7 +37,7 @@ class Mine:
 
     value: Array
     digits: int | None
-    found: tuple[Explained, ...]
+    found: tuple[Slipped, ...]
     """Those with the fewest slips; () where no slip and no pair of slips gives it."""
     tried: int
     odds: float
@@ -45,8 +45,8 @@ class Mine:
 
 
 def explain(
-    bases: list[tuple[tuple[str, ...], Function]],
-    view: View,
+    bases: list[tuple[tuple[str, ...], Weighted]],
+    view: Example,
     value: Array,
     digits: int | None,
     half: float,
@@ -55,14 +55,14 @@ def explain(
 
     ``half`` is how far they may be off: half a unit of the last digit.
     """
-    tried, hits = 0, list[Explained]()
+    tried, hits = 0, list[Slipped]()
     for name, function in bases:
         right = list(_readings(function, view))
         for names, calculation in _all(right):
             tried += 1
             final = calculation.final()
             if final.size == value.size and _gives(final, np.ravel(value), half):
-                hits.append(Explained(name, names, final))
+                hits.append(Slipped(name, names, final))
     fewest = min((len(one.slips) for one in hits), default=0)
     found = _once([one for one in hits if len(one.slips) == fewest])
     span = min(1.0, half + NEAR) ** value.size
@@ -74,9 +74,9 @@ def _gives(final: Array, value: Array, half: float) -> bool:
     return bool(np.all(np.isfinite(off)) and off.max() <= half * (1 + 1e-9) + NEAR)
 
 
-def _once(found: list[Explained]) -> list[Explained]:
+def _once(found: list[Slipped]) -> list[Slipped]:
     """Each set of slips once, with its first base."""
-    kept: dict[tuple[str, ...], Explained] = {}
+    kept: dict[tuple[str, ...], Slipped] = {}
     for one in found:
         kept.setdefault(one.slips, one)
     return list(kept.values())
@@ -104,7 +104,7 @@ def _with_slips(
             yield from _with_slips((*names, slip.name), wrong, sort)
 
 
-def _readings(function: Function, view: View) -> Iterator[tuple[tuple[str, ...], Calculation]]:
+def _readings(function: Weighted, view: Example) -> Iterator[tuple[tuple[str, ...], Calculation]]:
     """The weights read rightly, in another order, with a bias left out, and both."""
     hypothesis = function.first
     fit = hypothesis.fit

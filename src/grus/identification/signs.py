@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from grus.equations import OPERATORS, Apply, Const, Expr, Input, Name, State, text
-from grus.identification.functions import Function
-from grus.identification.given import View
+from grus.identification.given import Example
+from grus.identification.hypotheses import Weighted
 from grus.reference import NUMPY, Operations, evaluate
 
 Array = Any
@@ -132,7 +132,7 @@ class Proof:
     """The reasons, one equation each."""
 
 
-def impossible(function: Function, view: View, tolerance: float) -> Proof | None:
+def impossible(function: Weighted, view: Example, tolerance: float) -> Proof | None:
     """A proof by signs that a number of y is none of this function's, or None."""
     leaves = _leaves(function, view)
     values = _fixed(function, view, leaves)
@@ -148,13 +148,13 @@ def impossible(function: Function, view: View, tolerance: float) -> Proof | None
     return None
 
 
-def _leaves(function: Function, view: View) -> dict[Expr, Any]:
+def _leaves(function: Weighted, view: Example) -> dict[Expr, Any]:
     found: dict[Expr, Any] = {w: Range.of(a, a) for w, a in function.weights.items()}
     found[Input("x")] = Range.of(view.x.min((0, 1)), view.x.max((0, 1)))
     return found
 
 
-def _fixed(function: Function, view: View, leaves: Mapping[Expr, Any]) -> dict[Expr, Any] | None:
+def _fixed(function: Weighted, view: Example, leaves: Mapping[Expr, Any]) -> dict[Expr, Any] | None:
     """All values, from states whose ranges a step does not leave; None where there are no such."""
     cell = function.cell
     given = view.start or tuple(np.zeros((1, function.hidden)) for _ in cell.states)
@@ -181,7 +181,9 @@ def _fixed(function: Function, view: View, leaves: Mapping[Expr, Any]) -> dict[E
     return None
 
 
-def _lines(function: Function, view: View, values: Mapping[Expr, Any], unit: int) -> Iterator[str]:
+def _lines(
+    function: Weighted, view: Example, values: Mapping[Expr, Any], unit: int
+) -> Iterator[str]:
     """Each equation whose value is of one sign, with the terms that make it so."""
     for name, expr in function.cell.equations:
         told = _told(values[Name(name)][unit])

@@ -26,8 +26,8 @@ from typing import Any
 
 import numpy as np
 
-from grus.identification.functions import Function, Trial
-from grus.identification.given import Stack, Weights
+from grus.identification.given import Stacked, Weights
+from grus.identification.hypotheses import Try, Weighted
 
 Array = Any
 RUNS = 8
@@ -39,7 +39,7 @@ LIKELY = 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class Precision:
+class Digits:
     """How precisely the example was given."""
 
     unit: float
@@ -58,7 +58,7 @@ class Precision:
         return np.float64 if self.unit < 2.0**-30 else np.float32
 
 
-def tolerance(trial: Trial, precision: Precision, measured: bool = True) -> float:
+def tolerance(trial: Try, precision: Digits, measured: bool = True) -> float:
     """The tolerance for this trial, as the page above derives it.
 
     Not ``measured``: the most that it could be, for what is further off than that anyway.
@@ -71,12 +71,12 @@ def tolerance(trial: Trial, precision: Precision, measured: bool = True) -> floa
     return precision.half + allowed + PLACES * precision.unit * size
 
 
-def _scatter(trial: Trial, precision: Precision) -> float:
+def _scatter(trial: Try, precision: Digits) -> float:
     """The root mean square of what runs with moved numbers differ by."""
     rng = np.random.default_rng(0)
     function, view = trial.function, trial.view
     dtype, unit = precision.dtype, precision.unit
-    stack = Stack.of([_moved(function, unit, rng) for _ in range(RUNS)], function.hidden, dtype)
+    stack = Stacked.of([_moved(function, unit, rng) for _ in range(RUNS)], function.hidden, dtype)
     x = np.stack([_shaken(view.x, unit, 0.0, rng) for _ in range(RUNS)], axis=1)
     start = view.start and tuple(
         np.stack([_shaken(one, unit, 0.0, rng) for _ in range(RUNS)]) for one in view.start
@@ -88,7 +88,7 @@ def _scatter(trial: Trial, precision: Precision) -> float:
         return float(np.sqrt(np.mean(np.square(off))))
 
 
-def _moved(function: Function, unit: float, rng: np.random.Generator) -> Weights:
+def _moved(function: Weighted, unit: float, rng: np.random.Generator) -> Weights:
     """The weights, each moved up or down by what it may be off."""
     fit = function.hypotheses[0].fit
     arrays = [_shaken(one.array, unit, one.half, rng) for one in fit.given]

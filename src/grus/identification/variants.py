@@ -32,7 +32,7 @@ FAMILIES = {"W", "U", "b", "d"}  # what tensors are read as; other cells are not
 
 
 @dataclass(frozen=True)
-class Variant:
+class CellKind:
     """One set of equations that is tried."""
 
     cell: Cell
@@ -52,9 +52,9 @@ def gates_of(cell: Cell) -> frozenset[str]:
 
 
 @lru_cache(maxsize=64)
-def variants(gates: frozenset[str]) -> tuple[Variant, ...]:
+def variants(gates: frozenset[str]) -> tuple[CellKind, ...]:
     """Every set of equations over these gates, each once; those of dialects among them."""
-    found: dict[Cell, Variant] = {}
+    found: dict[Cell, CellKind] = {}
     for base in _bases():
         if gates_of(base) == gates:
             own = [d.activations for d in DIALECTS if d.cell_name == base.name]
@@ -81,13 +81,13 @@ def _activations(base: Cell) -> list[Activations]:
     ]
 
 
-def _variant(base: Cell, chosen: Activations) -> Variant:
+def _variant(base: Cell, chosen: Activations) -> CellKind:
     def made(cell: Cell) -> Cell:
         return activated(cell, chosen.gates, chosen.candidate, chosen.output, clip=chosen.clip)
 
     twin = None if "d" not in base.families else made(CELLS[MOVED[base.name]])
     said = f"{_said(base)}; {chosen}" if len(gates_of(base)) > 1 else f"RNN, {chosen.candidate}"
-    return Variant(made(base), base.name, chosen, said, twin)
+    return CellKind(made(base), base.name, chosen, said, twin)
 
 
 def _said(cell: Cell) -> str:

@@ -7,8 +7,8 @@ reference, gradients and dialects.
 """
 
 from grus.mistakes.cell_changes import HARD, reset_of_all
-from grus.mistakes.meaning import Answer, Array, Case, Weights, answer
-from grus.mistakes.record import (
+from grus.mistakes.every_mistake import forward_mistakes, gradient_mistakes
+from grus.mistakes.mistake import (
     BIAS_LEFT_OUT,
     Calculation,
     Mistake,
@@ -17,7 +17,7 @@ from grus.mistakes.record import (
     read_in_order,
     slips,
 )
-from grus.mistakes.table import forward_mistakes, gradient_mistakes
+from grus.mistakes.right_answer import Answer, Array, Case, Weights, answer
 
 __all__ = [
     "BIAS_LEFT_OUT", "HARD", "Answer", "Array", "Calculation", "Case", "Mistake", "Weights",

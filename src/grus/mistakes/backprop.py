@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from grus.dialects.tensor_layout import stacked
 from grus.equations import Cell, Input, Name, State, Weight
 from grus.gradients import Backward, WeightGradient
 from grus.reference import split, step_values
@@ -105,7 +106,4 @@ def _stack(
 ) -> dict[str, Array]:
     """Gradients by family; a weight without any term has gradient zero."""
     gradients = {w: np.zeros_like(v) for w, v in weights.items()} | dict(totals)
-    return {
-        family: np.concatenate([gradients[Weight(family, gate)] for gate in gates])
-        for family, gates in cell.families.items()
-    }
+    return stacked(cell, gradients)

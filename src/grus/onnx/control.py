@@ -19,7 +19,7 @@ Values = Mapping[str, Any]
 KINDS = ("If", "Loop", "Scan")
 
 
-class Body(Protocol):
+class GraphBody(Protocol):
     """A graph inside a node."""
 
     graph: GraphProto
@@ -39,7 +39,7 @@ class Control(Protocol):
         ...
 
 
-def control(node: NodeProto, opset: int, body: Callable[[GraphProto], Body]) -> Control:
+def control(node: NodeProto, opset: int, body: Callable[[GraphProto], GraphBody]) -> Control:
     """The branch or loop that a node is; ``body`` makes what runs the graphs in it.
 
     Raises InputError for a Scan of opset 8, which has a batch of its own.
@@ -69,7 +69,7 @@ def _given(values: Values, names: Any) -> list[Any]:
 
 
 class _If:
-    def __init__(self, node: NodeProto, then: Body, other: Body) -> None:
+    def __init__(self, node: NodeProto, then: GraphBody, other: GraphBody) -> None:
         self.node, self.then, self.other = node, then, other
 
     def run(self, values: Values) -> dict[str, Any]:
@@ -80,7 +80,7 @@ class _If:
 
 
 class _Loop:
-    def __init__(self, node: NodeProto, body: Body) -> None:
+    def __init__(self, node: NodeProto, body: GraphBody) -> None:
         self.node, self.body = node, body
 
     def run(self, values: Values) -> dict[str, Any]:
@@ -104,7 +104,7 @@ class _Loop:
 
 
 class _Scan:
-    def __init__(self, node: NodeProto, body: Body, attributes: dict[str, Any]) -> None:
+    def __init__(self, node: NodeProto, body: GraphBody, attributes: dict[str, Any]) -> None:
         self.node, self.body, self.attributes = node, body, attributes
         self.count = int(attributes["num_scan_inputs"])
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from grus.dialects.activation import SOFTPLUS
 from grus.dialects.conversion import example, rounding
-from grus.dialects.dialect import RNN_RELU, Dialect, Said, cell_of
+from grus.dialects.dialect import RNN_RELU, Dialect, Meant, cell_of
 from grus.dialects.network import Network
 from grus.errors import InputError
 from grus.onnx import model_proto
@@ -25,7 +25,7 @@ SPARE = 2.0**-18
 times the rounding of every weight once comes on top."""
 
 
-def by_onnx(dialect: Dialect, said: Mapping[str, Any]) -> Said | None:
+def by_onnx(dialect: Dialect, said: Mapping[str, Any]) -> Meant | None:
     """``dialect`` with the attributes of an ONNX node; None where it is not that node's.
 
     Raises InputError for what the node says that no cell here has, or no weights carry.
@@ -48,7 +48,7 @@ def by_onnx(dialect: Dialect, said: Mapping[str, Any]) -> Said | None:
     notes: tuple[str, ...] = said.get("notes", ())
     if node.layout:
         notes += ("layout=1 (batch first) is no part of the weights; set it again",)
-    return Said(dialect.activated(**chosen, clip=form.clip), node.direction == "reverse", notes)
+    return Meant(dialect.activated(**chosen, clip=form.clip), node.direction == "reverse", notes)
 
 
 def check(settings: Mapping[str, Any], network: Network, tensors: Mapping[str, Array]) -> None:

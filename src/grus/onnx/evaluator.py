@@ -33,7 +33,7 @@ TYPES = {
 """The attributes of recurrent operators that are no INT."""
 
 
-class Step(Protocol):
+class GraphStep(Protocol):
     """What stands in a graph: a recurrent node, a branch or loop, or a piece of other nodes."""
 
     def run(self, values: Any) -> dict[str, Any]:
@@ -100,13 +100,13 @@ class Body:
         self._arrays: dict[str, Array] = {}
         groups = _groups([n for n in graph.node if not (n.output and n.output[0] in self.held)])
         every = [{name for node in group for name in reads(node)} for group in groups]
-        self.steps: list[Step] = []
+        self.steps: list[GraphStep] = []
         for k, group in enumerate(groups):
             read = set(self.outputs).union(*every[:k], *every[k + 1 :])
             if any(name in read for node in group for name in node.output):
                 self.steps.append(self._step(group, read, model))
 
-    def _step(self, group: list[NodeProto], read: set[str], model: ModelProto) -> Step:
+    def _step(self, group: list[NodeProto], read: set[str], model: ModelProto) -> GraphStep:
         node = group[0]
         if recurrent(node):
             return _Recurrent(node)

@@ -13,7 +13,7 @@ from grus.errors import InputError
 from grus.onnx import model_proto
 from grus.onnx.evaluator import Evaluator
 from grus.onnx.forms import Written, written
-from grus.onnx.graph import Given, Graph, given
+from grus.onnx.network_graph import ModuleNetwork, NetworkGraph, module_network
 from grus.onnx.node import PACKINGS
 
 if TYPE_CHECKING:
@@ -50,18 +50,18 @@ def save(module: Any, path: str | Path, *, lengths: bool = False) -> None:
 
 def to_model(module: Any, *, lengths: bool = False) -> ModelProto:
     """The model that `save` writes, checked and proven."""
-    one = given(module)
+    one = module_network(module)
     model = build(one, lengths=lengths)
     model_proto.library().checker.check_model(model, full_check=True)
     prove(one, model)
     return model
 
 
-def build(one: Given, *, lengths: bool = False) -> ModelProto:
+def build(one: ModuleNetwork, *, lengths: bool = False) -> ModelProto:
     """The graph: one recurrent node for each layer, and what joins them."""
     network = one.network
     form = written(network.cell)
-    graph = Graph(one, lengths)
+    graph = NetworkGraph(one, lengths)
     below = graph.begin()
     for k in range(len(network.layers)):
         below = graph.layer(k, below, form, _tensors(network, form, k))
@@ -88,7 +88,7 @@ def _direction(network: Network, form: Written, layer: int, direction: int) -> d
 STEPS, BATCH = 3, 3
 
 
-def prove(one: Given, model: ModelProto) -> None:
+def prove(one: ModuleNetwork, model: ModelProto) -> None:
     """Raise ArithmeticError unless the model computes what the network does on random numbers."""
     network, rng = one.network, np.random.default_rng(0)
     rows = len(network.layers) * network.directions

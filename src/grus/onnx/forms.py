@@ -17,7 +17,7 @@ h, c = State("h"), State("c")
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class NodeForm:
     """What attributes say of a cell: everything but sizes, directions and numbers in tensors."""
 
     kind: str
@@ -77,7 +77,7 @@ def activations(
     return tuple(found)
 
 
-def attributes(form: Form, directions: int) -> dict[str, Any]:
+def attributes(form: NodeForm, directions: int) -> dict[str, Any]:
     """The attributes that differ from ONNX's defaults, and where the reset stands."""
     found: dict[str, Any] = {"activations": [EVERY[a.name].onnx for a in form.activations]}
     for number in ("alpha", "beta"):
@@ -94,7 +94,7 @@ def attributes(form: Form, directions: int) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=256)
-def cell_of(form: Form) -> Cell:
+def cell_of(form: NodeForm) -> Cell:
     """The cell in house letters: gates r, z, n; i, f, g, o; h. Equal to `CELLS`' own, and run by
     the same kernel, where the node is the usual one."""
     chosen = dict(zip(ROLES[form.kind], form.activations, strict=True))
@@ -102,7 +102,7 @@ def cell_of(form: Form) -> Cell:
     return Cell(f"onnx_{form.kind.lower()}", found.equations)
 
 
-def _base(form: Form) -> Cell:
+def _base(form: NodeForm) -> Cell:
     """The cell with the usual activations."""
     if form.kind != "LSTM":
         return CELLS[BASES[form.kind, form.linear_before_reset]]
@@ -127,7 +127,7 @@ OPERATORS = {base: kind for (kind, _), base in BASES.items()} | {"rnn_relu": "RN
 class Written:
     """A cell as an ONNX operator."""
 
-    form: Form
+    form: NodeForm
     mirrored: tuple[str, ...] = ()
     """Gates whose weights and biases change sign."""
 
@@ -164,23 +164,25 @@ def _factored(cell: Cell) -> Written | None:
         return None
     after = MIRRORED.get(base, base) == "gru"
     affine = [Activation("affine") if one.name == "linear" else one for one in wanted]
-    return Written(Form(kind, tuple(affine), clip=chosen.clip, linear_before_reset=after), mirrored)
+    return Written(
+        NodeForm(kind, tuple(affine), clip=chosen.clip, linear_before_reset=after), mirrored
+    )
 
 
-def _forms(cell: Cell) -> Iterator[Form]:
+def _forms(cell: Cell) -> Iterator[NodeForm]:
     """What could be meant: the operators of the cell's states, with every activation at its
     default numbers."""
     usual = [Activation(name) for name in NAMES.values() if EVERY[name].defaults]
     kinds = ["LSTM"] if cell.states == ("h", "c") else ["GRU", "RNN"]
     for kind in kinds:
         for chosen in product(usual, repeat=len(ROLES[kind])):
-            yield Form(kind, chosen)
+            yield NodeForm(kind, chosen)
             if kind == "GRU":
-                yield Form(kind, chosen, linear_before_reset=True)
+                yield NodeForm(kind, chosen, linear_before_reset=True)
     if kinds == ["LSTM"]:
         plain = activations(DEFAULTS["LSTM"], (), (), "")
         for forget, peep in ((True, False), (False, True), (True, True)):
-            yield Form("LSTM", plain, input_forget=forget, peepholes=peep)
+            yield NodeForm("LSTM", plain, input_forget=forget, peepholes=peep)
 
 
 def _nearest(cell: Cell) -> str:

@@ -12,12 +12,12 @@ import numpy as np
 from grus import reference, runtime
 from grus.arguments import check_lengths
 from grus.dialects import find
-from grus.dialects.packing import Packing, parse, stacked, weights
+from grus.dialects.tensor_layout import TensorLayout, parse, stacked, weights
 from grus.equations import Cell
 from grus.errors import InputError
 from grus.kernels import UnsupportedCellError, make_plan
 from grus.kernels.backend import backend
-from grus.onnx.forms import BASES, DEFAULTS, PEEPHOLES, Form, activations, cell_of
+from grus.onnx.forms import BASES, DEFAULTS, PEEPHOLES, NodeForm, activations, cell_of
 from grus.onnx.stored import INPUTS
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -27,7 +27,8 @@ RECORDS = {key: find("onnx", base) for key, base in BASES.items()}
 ORDER = {kind: "".join(record.order) for (kind, _), record in RECORDS.items()}
 """The blocks of W, of R and of each half of B, in the letters of the house."""
 PACKINGS = {
-    key: Packing((*record.tensors, parse("P", f"p.{PEEPHOLES}"))) for key, record in RECORDS.items()
+    key: TensorLayout((*record.tensors, parse("P", f"p.{PEEPHOLES}")))
+    for key, record in RECORDS.items()
 }
 """The same with an LSTM's peepholes, which no dialect of weights has."""
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
@@ -132,7 +133,7 @@ def families(kind: str, cell: Cell, tensors: Mapping[str, Array]) -> dict[str, A
 
 
 @dataclass(frozen=True)
-class Rows:
+class NodeRun:
     """The output [time, batch, hidden] and the final states by name, each [batch, hidden]."""
 
     output: Array
@@ -146,7 +147,7 @@ def run_rows(
     start: Mapping[str, Array],
     lengths: Array | None,
     reverse: bool,
-) -> Rows:
+) -> NodeRun:
     """Run ``x`` [time, batch, input]: by the kernels where they can, else by the reference.
 
     Zero past a row's length; a row of length 0 ends with zeros, not with its initial state.
@@ -161,7 +162,7 @@ def run_rows(
         final = tuple(state.astype(x.dtype) for state in slow.state)
     ran = np.full(x.shape[1], len(x)) > 0 if lengths is None else lengths > 0
     states = (np.where(ran[:, None], state, x.dtype.type(0)) for state in final)
-    return Rows(output, dict(zip(cell.states, states, strict=True)))
+    return NodeRun(output, dict(zip(cell.states, states, strict=True)))
 
 
 def runs_on_kernels(cell: Cell) -> bool:
@@ -195,7 +196,7 @@ class Node:
 
     name: str
     kind: str
-    forms: tuple[Form, ...]
+    forms: tuple[NodeForm, ...]
     direction: str = "forward"
     layout: int = 0
     hidden_size: int | None = None
@@ -258,7 +259,7 @@ class Node:
 
 def _forms(
     kind: str, attributes: Mapping[str, Any], directions: int, where: str
-) -> tuple[Form, ...]:
+) -> tuple[NodeForm, ...]:
     per = len(DEFAULTS[kind])
     names = attributes.get("activations") or DEFAULTS[kind] * directions
     if len(names) != per * directions:
@@ -273,7 +274,7 @@ def _forms(
         # ONNX Runtime refuses it in GRU and LSTM, and holds every sum of an RNN at 0.
         raise InputError(f"{where}: clip must be a positive number, got {bound:g}")
     return tuple(
-        Form(
+        NodeForm(
             kind,
             every[k * per : (k + 1) * per],
             clip=None if bound is None else float(bound),

@@ -50,7 +50,7 @@ def read(path: Path) -> Contents:
         return model_proto.array(tensor, path.parent, budget)
 
     every = list(Constants(model.graph, model, budget, array).inside())
-    found = Found()
+    found = StoredNodes()
     aside = [f"{one_line(n.values.name)[:80]} (sparse)" for n in model.graph.sparse_initializer]
     met: set[str] = set()
     for constants in every:
@@ -77,7 +77,7 @@ def read(path: Path) -> Contents:
 
 
 @dataclass
-class Found:
+class StoredNodes:
     """What a file's recurrent nodes hold and say."""
 
     tensors: dict[str, Array] = field(default_factory=dict)

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from grus.dialects.packing import SECOND, stacked, weights
+from grus.dialects.tensor_layout import SECOND, stacked, weights
 from grus.equations import Cell, CellError, Weight
 from grus.mistakes.cell_changes import activation_slips, relative, relatives
-from grus.mistakes.meaning import Answer, Array, Case, How, Weights, answer
+from grus.mistakes.right_answer import Answer, Array, Case, How, Weights, answer
 from grus.reference import run, split
 
 TENSORS = {"weight_ih": "W", "weight_hh": "U", "bias_ih": "b", "bias_hh": SECOND}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from grus.dialects.network import Network, Pair, Unrepresentable
-from grus.dialects.packing import ADDED, Sizes, Tensor, pair, stacked, weights
+from grus.dialects.tensor_layout import ADDED, Sizes, Tensor, pair, stacked, weights
 from grus.equations import Weight
 from grus.errors import InputError
 from grus.reference import split

@@ -29,7 +29,7 @@ MODES = {"GRU": "gru", "LSTM": "lstm", "RNN_TANH": "rnn", "RNN_RELU": "rnn_relu"
 
 
 @dataclass(frozen=True)
-class Given:
+class ModuleNetwork:
     """A network, and whether its module takes the batch first."""
 
     network: Network
@@ -39,17 +39,17 @@ class Given:
     the last in time, first."""
 
 
-def given(module: Any) -> Given:
+def module_network(module: Any) -> ModuleNetwork:
     """The network that a module is: ``nn.GRU``, ``nn.LSTM``, ``nn.RNN`` or `grus.Recurrent`.
 
     A `Network` is itself, and so is what this gave before. Dropout between layers is left out, as
     in evaluation. Raises InputError for anything else, a projection, and numbers that are neither
     float32 nor float64.
     """
-    if isinstance(module, Given):
+    if isinstance(module, ModuleNetwork):
         return module
     if isinstance(module, Network):
-        return Given(module)
+        return ModuleNetwork(module)
     cell = _cell(module)
     if cell is None:
         raise InputError(_refusal(module))
@@ -67,7 +67,7 @@ def given(module: Any) -> Given:
         layers.append(tuple(weights for weights, _ in found))
         pairs.append(tuple(pair for _, pair in found))
     kept = tuple(pairs) if pairs[0][0] is not None else ()
-    return Given(Network(cell, tuple(layers), pairs=kept), bool(module.batch_first))
+    return ModuleNetwork(Network(cell, tuple(layers), pairs=kept), bool(module.batch_first))
 
 
 def _cell(module: Any) -> Cell | None:
@@ -118,10 +118,10 @@ STATES = {"h": ("h0", "h_n"), "c": ("c0", "c_n")}
 LONGEST = 2**31 - 1
 
 
-class Graph:
+class NetworkGraph:
     """Nodes and tensors of one network, in the order in which they are computed."""
 
-    def __init__(self, one: Given, lengths: bool) -> None:
+    def __init__(self, one: ModuleNetwork, lengths: bool) -> None:
         self.onnx = model_proto.library()
         self.network, self.batch_first, self.lengths = one.network, one.batch_first, lengths
         self.turned = one.turned

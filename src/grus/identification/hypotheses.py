@@ -13,8 +13,8 @@ import numpy as np
 from grus.dialects.records import DIALECTS
 from grus.equations import Cell, Weight
 from grus.identification.fit import Fit, dialects_of, is_option
-from grus.identification.given import Stack, View, chunks, views
-from grus.identification.variants import Variant, variants
+from grus.identification.given import Example, Stacked, chunks, views
+from grus.identification.variants import CellKind, variants
 
 Array = Any
 
@@ -23,7 +23,7 @@ Array = Any
 class Hypothesis:
     """One set of equations, and one way to read the weights for them."""
 
-    variant: Variant
+    variant: CellKind
     fit: Fit
 
     @cached_property
@@ -59,7 +59,7 @@ class Hypothesis:
 
 
 @dataclass(eq=False)
-class Function:
+class Weighted:
     """Hypotheses whose results are the same whatever x and h0 are."""
 
     cell: Cell
@@ -102,14 +102,14 @@ class Function:
         return self.first.said
 
 
-def functions(found: Iterable[Fit]) -> list[Function]:
+def functions(found: Iterable[Fit]) -> list[Weighted]:
     """Every hypothesis over these readings, merged into functions.
 
     Two are one function when their equations and all their weights are equal. Reset after and
     before the product are one where U.n is diagonal (one unit, say) and the inner bias is 0:
     r * (U h) and U (r * h) are then the same products.
     """
-    merged: dict[tuple[object, ...], Function] = {}
+    merged: dict[tuple[object, ...], Weighted] = {}
     for fit in found:
         made: dict[tuple[object, ...], tuple[dict[Weight, Array], bytes]] = {}
         for variant in variants(fit.gates):
@@ -117,7 +117,7 @@ def functions(found: Iterable[Fit]) -> list[Function]:
             if variant.twin is not None and _commutes(weights):
                 cell, weights, mark = _read(fit, variant.twin, made)
             function = merged.setdefault(
-                (cell, mark, fit.hidden), Function(cell, weights, fit.hidden, fit.inputs)
+                (cell, mark, fit.hidden), Weighted(cell, weights, fit.hidden, fit.inputs)
             )
             function.hypotheses.append(Hypothesis(variant, fit))
     return list(merged.values())
@@ -150,73 +150,73 @@ STEPS, ROWS = 3, 2  # the part: enough to tell most hypotheses apart
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
+class Try:
     """A function, a way to read the example, and how far off they are from it."""
 
-    function: Function
-    view: View
+    function: Weighted
+    view: Example
     error: float
     """The largest absolute difference from y; inf where a number is not finite."""
 
     def outputs(self, dtype: Any = np.float64) -> Array:
         """What the function gives where the example has y."""
-        stack = Stack.of([self.function.weights], self.function.hidden, dtype)
+        stack = Stacked.of([self.function.weights], self.function.hidden, dtype)
         return _outputs(stack, self.function.cell, self.view, dtype)[0]
 
 
-def _outputs(stack: Stack, cell: Cell, view: View, dtype: Any = np.float64) -> Array:
+def _outputs(stack: Stacked, cell: Cell, view: Example, dtype: Any = np.float64) -> Array:
     """What functions of one cell give where the example has y, [functions, *y.shape]."""
     found = stack.run(cell, view.x, view.start, dtype)
     return found if view.y.ndim == 3 else found[:, -1]
 
 
 def search(
-    functions: Iterable[Function],
+    functions: Iterable[Weighted],
     x: Array,
     y: Array,
     start: tuple[Array, ...] | None,
     best: int,
     near: float,
-) -> tuple[list[Trial], int]:
+) -> tuple[list[Try], int]:
     """The ``best`` trials by error, and all others that are off by ``near`` or less, ascending;
     and how many were made."""
     rough = sorted(_rough(functions, x, y, start), key=lambda trial: trial.error)
-    found: list[Trial] = []
+    found: list[Try] = []
     for trial in rough:
         bound = max(near, sorted(t.error for t in found)[best - 1]) if len(found) >= best else near
         if len(found) >= best and trial.error > bound:
             break
         error = _error(trial.outputs()[None], trial.view.y)[0]
-        found.append(Trial(trial.function, trial.view, float(error)))
+        found.append(Try(trial.function, trial.view, float(error)))
     return sorted(found, key=lambda trial: trial.error), len(rough)
 
 
-def trial(function: Function, x: Array, y: Array, start: tuple[Array, ...] | None) -> Trial | None:
+def trial(function: Weighted, x: Array, y: Array, start: tuple[Array, ...] | None) -> Try | None:
     """A function in the forward reading of the example that fits it best; None: there is none."""
     found = []
     for view in (one for one in _views(function, x, y, start) if one.forward):
-        made = Trial(function, view, np.inf)
+        made = Try(function, view, np.inf)
         found.append(replace(made, error=float(_error(made.outputs()[None], view.y)[0])))
     return min(found, key=lambda one: one.error, default=None)
 
 
 def _rough(
-    functions: Iterable[Function], x: Array, y: Array, start: tuple[Array, ...] | None
-) -> list[Trial]:
+    functions: Iterable[Weighted], x: Array, y: Array, start: tuple[Array, ...] | None
+) -> list[Try]:
     """Every trial, with its error over a part of the example.
 
     Weights are stacked once for all equations that read the same.
     """
-    groups: dict[tuple[object, ...], list[Function]] = {}
+    groups: dict[tuple[object, ...], list[Weighted]] = {}
     for one in functions:
         groups.setdefault((one.cell.weights, one.hidden, one.inputs), []).append(one)
-    found: list[Trial] = []
+    found: list[Try] = []
     for group in groups.values():
-        by_weights: dict[int, list[Function]] = {}
+        by_weights: dict[int, list[Weighted]] = {}
         for one in group:
             by_weights.setdefault(id(one.weights), []).append(one)
         for chunk in chunks([of[0].weights for of in by_weights.values()]):
-            stack = Stack.of(chunk, group[0].hidden)
+            stack = Stacked.of(chunk, group[0].hidden)
             places = {id(weights): k for k, weights in enumerate(chunk)}
             some = [one for one in group if id(one.weights) in places]
             found += _stacked(some, places, stack, _views(group[0], x, y, start))
@@ -224,31 +224,33 @@ def _rough(
 
 
 def _stacked(
-    functions: list[Function], places: Mapping[int, int], stack: Stack, views: list[View]
-) -> Iterator[Trial]:
+    functions: list[Weighted], places: Mapping[int, int], stack: Stacked, views: list[Example]
+) -> Iterator[Try]:
     """The trials of functions whose weights are in one stack."""
-    cells: dict[Cell, list[Function]] = {}
+    cells: dict[Cell, list[Weighted]] = {}
     for one in functions:
         cells.setdefault(one.cell, []).append(one)
     for cell, group in cells.items():
         for view in views:
             part = _part(view)
             errors = _error(_outputs(stack, cell, part), part.y)
-            yield from (Trial(one, view, float(errors[places[id(one.weights)]])) for one in group)
+            yield from (Try(one, view, float(errors[places[id(one.weights)]])) for one in group)
 
 
-def _views(function: Function, x: Array, y: Array, start: tuple[Array, ...] | None) -> list[View]:
+def _views(
+    function: Weighted, x: Array, y: Array, start: tuple[Array, ...] | None
+) -> list[Example]:
     """The readings of the example for a function's sizes and states."""
     if start is not None and len(start) != len(function.cell.states):
         return []
     return list(views(x, y, start, function.hidden, function.inputs))
 
 
-def _part(view: View) -> View:
+def _part(view: Example) -> Example:
     steps = STEPS if view.y.ndim == 3 else len(view.x)
     start = None if view.start is None else tuple(one[:ROWS] for one in view.start)
     y = view.y[:steps, :ROWS] if view.y.ndim == 3 else view.y[:ROWS]
-    return View(view.x[:steps, :ROWS], y, start, view.said)
+    return Example(view.x[:steps, :ROWS], y, start, view.said)
 
 
 def _error(found: Array, y: Array) -> Array:

@@ -86,7 +86,7 @@ def _stack(text: str) -> Iterable[Weight]:
 
 
 @dataclass(frozen=True, slots=True)
-class Packing:
+class TensorLayout:
     """The tensors of one layer in one direction, and which way round their matrices are."""
 
     tensors: tuple[Tensor, ...]

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from grus.dialects.packing import SECOND
+from grus.dialects.tensor_layout import SECOND
 from grus.equations import Apply, Cell, Weight
 from grus.mistakes import cell_changes as cells
-from grus.mistakes.meaning import Answer, Array, Back, Case, How, answer, gradients, step_masks
-from grus.mistakes.record import (
+from grus.mistakes.mistake import (
     BIAS_LEFT_OUT,
     NO_H0,
     REVERSED,
@@ -26,6 +25,7 @@ from grus.mistakes.record import (
     restacked,
     zeroed,
 )  # fmt: skip
+from grus.mistakes.right_answer import Answer, Array, Back, Case, How, answer, gradients, step_masks
 
 CaseChange = Callable[[Case], Case]
 AnswerChange = Callable[[Cell, Case, Answer], Answer]
