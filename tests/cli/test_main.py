@@ -19,8 +19,8 @@ SAME = {
     "file": "A UTF-8 file to read instead.",
 }
 """Options that several commands have and that say the same in each."""
-GONE = {"plot", "write", "budget"}
-"""Words that one command had for what another called --out, --steps and --seconds."""
+GONE = {"plot", "write"}
+"""Words that one command had for what another called --out."""
 
 
 def grus(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:

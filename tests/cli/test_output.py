@@ -31,6 +31,7 @@ COMMANDS = {one.callback.__name__: one.callback for one in app.registered_comman
 TINY = "--hidden 4 --batch 2 --seq-len 3 --threads 1 --steps 2"
 CALLS = {
     "show": "show gru",
+    "cells": "cells gru",
     "explain": "explain keras --dialect keras --x 1,2 --W 1,2,3 --U 1,2,3",
     "trace": "trace run --text lazy",
     "measure": "measure run",
@@ -43,6 +44,7 @@ CALLS = {
     "sample": "sample run --length 3",
     "curves": "curves run --out c.svg",
     "compare": f"compare prose.txt --cells gru --seeds 1 {TINY}",
+    "search": f"search prose.txt --cells 1 --finalists 0 --out search {TINY}",
     "check": "check --backend backend:gru",
     "bench": "bench --shapes 1,1,2,2 --blocks 1",
 }
@@ -151,7 +153,7 @@ def test_every_command_and_every_path_is_known_here() -> None:
     writing = {name for name, _ in WRITING}
     assert writing == {
         "show", "trace", "measure", "flow", "convert", "train", "curves", "compare", "check",
-        "bench",
+        "bench", "search",
     }  # fmt: skip
 
 

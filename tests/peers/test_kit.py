@@ -11,7 +11,7 @@ import pytest
 from grus_of_others import PEERS, Peer
 
 from grus.check import Backend, Judge, cases, check
-from grus.check.causes import Row
+from grus.check.causes import CaseFindings
 from grus.equations import CELLS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "check.md"
@@ -42,19 +42,19 @@ def judged(peer: Peer) -> Judge:
     return check(CELLS[peer.cell], Backend(forward, gradients))
 
 
-def word(rows: list[Row]) -> str:
+def word(rows: list[CaseFindings]) -> str:
     """A group of cases in one cell of the table."""
     status = {row.forward.status for row in rows}
     if status == {"not offered"}:
         return "-"
     if "fails" not in status:
         return "ok"
-    if all(row.forward.said for row in rows if row.forward.status == "fails"):
+    if all(row.forward.reason for row in rows if row.forward.status == "fails"):
         return "refuses length 0"
     return "; ".join(dict.fromkeys(row.forward.cause for row in rows if row.forward.cause))
 
 
-def gradients(rows: tuple[Row, ...]) -> str:
+def gradients(rows: tuple[CaseFindings, ...]) -> str:
     """Gradients count where the forward run is right."""
     status = {r.gradients.status for r in rows if r.forward.status == "ok"} - {"not offered"}
     return {frozenset(): "-", frozenset({"ok"}): "ok"}.get(frozenset(status), "wrong")
@@ -79,8 +79,8 @@ def test_a_framework_is_what_it_is_said_to_be(peer: Peer) -> None:
     rows = {row.case.name: row for row in judge.rows()}
     assert {cause.name for cause in judge.causes.values()} == NAMED.get(peer.name, set())
     for row in rows.values():
-        if row.forward.status == "fails" and row.forward.said:
-            assert "Length of all samples has to be greater than 0" in row.forward.said
+        if row.forward.status == "fails" and row.forward.reason:
+            assert "Length of all samples has to be greater than 0" in row.forward.reason
         if row.forward.status == "ok":
             assert row.gradients.status in ("ok", "not offered")
     assert rows["one step"].forward.status in ("ok", "fails")

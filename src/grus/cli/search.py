@@ -13,6 +13,7 @@ import typer
 
 from grus.atomic_file import replace
 from grus.cli.compare import check_course, course_of, settings_of
+from grus.cli.output import FOLDER
 from grus.cli.training import Clip, Threads, stopping
 from grus.equations.text import counted
 from grus.errors import InputError
@@ -55,7 +56,7 @@ def search(
     ] = None,
     clip: Clip = Settings.clip,
     threads: Threads = None,
-    out: Annotated[Path, typer.Option(help="A folder; a search that is there goes on.")] = Path(
+    out: Annotated[Path, FOLDER.option("A folder; a search that is there goes on.")] = Path(
         "searches/new"
     ),
 ) -> None:
