@@ -19,8 +19,8 @@ VALIDATION := 'import json, sys; print("== Validation:", round(min(json.loads(li
 
 help:
 	@echo "make demo        see it work: equations, a worksheet, a model trained for a minute"
-	@echo "make test        run all tests"
-	@echo "make check       format, lint, types, then all tests"
+	@echo "make test        run all tests but those of make test-peers"
+	@echo "make check       format, lint, types, then make test"
 	@echo "make test-peers  compare with other frameworks and a browser, which it installs or finds"
 	@echo "make test-machines  run the kernel tests on other instruction sets; emulates ARM"
 	@echo "make bench       time the layers against torch.nn.GRU"
@@ -66,7 +66,7 @@ demo: $(READY)
 	echo && echo "== Watch it read, character by character: $(BIN)/grus serve $$run"
 
 test: $(READY)
-	@$(BIN)/python -m pytest -n auto --dist loadfile
+	@$(BIN)/python -m pytest -m "not peers" -n auto --dist loadfile
 
 check: $(READY)
 	@$(BIN)/ruff format --check

@@ -16,7 +16,7 @@ from grus.identification import Answer, identify, tolerance
 
 Array = Any
 STORED = [one for one in DIALECTS if one.tensors]
-PAIRS, CHUNK = 100, 5
+PAIRS, CHUNK = 60, 3
 
 
 @dataclass
