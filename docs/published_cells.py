@@ -60,7 +60,7 @@ def section(known: Published) -> str:
         f"{known.paper}, {known.year}",
         f"read in: {known.read_in}",
         f"structure: {kind}",
-        *([f"starts at {start}"] if start else []),
+        *([f"starts at {start} in the authors' code"] if start else []),
         *(["needs as many inputs as units"] if known.cell.shapes.equal else []),
     ]
     return "\n".join(

@@ -46,7 +46,7 @@ def test_one_cell_is_told_with_equations_that_read_back(
     assert "Were RNNs all we needed?" in out
     assert "a sequence is a scan" in out
     assert "as many inputs as units" in grus(capsys, "sru")[1]
-    assert "starts at  b.t1 = -2, b.t2 = -2" in grus(capsys, "rhn")[1]
+    assert "starts at  p.alpha = -3, p.beta = 3 in the" in grus(capsys, "fast_rnn")[1]
 
 
 def test_a_search_and_properties_narrow_the_list(capsys: pytest.CaptureFixture[str]) -> None:

@@ -115,7 +115,7 @@ def scrn(w: Weights, x: Array, states: tuple[Array, ...]) -> Any:
 
 def dreamer_gru(w: Weights, x: Array, states: tuple[Array, ...]) -> Any:
     (h,) = states
-    a = np.concatenate([at(w, gate, x, h, bias=False) for gate in "rnz"], axis=1)
+    a = np.concatenate([at(w, gate, x, h, bias=False) + w[f"d.{gate}"] for gate in "rnz"], axis=1)
     a = (a - a.mean(1, keepdims=True)) / np.sqrt(a.var(1, keepdims=True) + 1e-3)
     gain, shift = (np.concatenate([w[f"{family}.{g}"] for g in "rnz"]) for family in "pb")
     r, n, z = np.split(a * gain + shift, 3, axis=1)

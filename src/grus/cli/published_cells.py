@@ -110,7 +110,7 @@ def _page(known: Published) -> str:
         f"  paper      {known.paper}, {known.year}",
         f"  read in    {known.read_in}",
         f"  states     {', '.join(cell.states)}; output {cell.output}",
-        *([f"  starts at  {initial}"] if initial else []),
+        *([f"  starts at  {initial} in the authors' code"] if initial else []),
         *(["  needs      as many inputs as units"] if cell.shapes.equal else []),
         *(
             f"  {'structure' if k == 0 else '':9}  {line}"

@@ -56,7 +56,6 @@ class IntersectionRnn(Cell):
     2017,
     "Laurent, von Brecht: A recurrent neural network without chaos (ICLR 2017, arXiv 1612.06212)",
     f"{TORCHRECURRENT}, cfn_cell.py",
-    {"b.q": 1.0, "b.e": -1.0},
 )
 class Cfn(Cell):
     """The chaos free network: gates, but nothing that mixes the units' states."""
@@ -86,7 +85,7 @@ class Atr(Cell):
     2019,
     "Zhang, Sennrich: A lightweight recurrent network for sequence modeling (ACL 2019,"
     " arXiv 1905.13324)",
-    "the paper's equations",
+    "recalled from the paper",
 )
 class Lrn(Cell):
     """All products are of the input; the gates compare them with the state."""
@@ -208,8 +207,7 @@ class FastGrnn(Cell):
     2017,
     "Zilly, Srivastava, Koutnik, Schmidhuber: Recurrent highway networks (ICML 2017,"
     " arXiv 1607.03474)",
-    "the paper's equations 6 to 9, with coupled carry gate and two micro-steps",
-    {"b.t1": -2.0, "b.t2": -2.0},
+    "recalled: the paper's equations 6 to 9, with coupled carry gate and two micro-steps",
 )
 class Rhn(Cell):
     """A recurrent highway network of depth 2: two gated layers inside each step."""
@@ -225,7 +223,7 @@ class Rhn(Cell):
 @published(
     2011,
     "Sutskever, Martens, Hinton: Generating text with recurrent neural networks (ICML 2011)",
-    "the paper's equations",
+    "RecurrentLayers.jl, wrappers/multiplicative.jl",
 )
 class MultiplicativeRnn(Cell):
     """The input chooses the recurrent matrix, by its factors."""
@@ -238,8 +236,7 @@ class MultiplicativeRnn(Cell):
     2016,
     "Wu, Zhang, Zhang, Bengio, Salakhutdinov: On multiplicative integration with recurrent neural"
     " networks (NeurIPS 2016, arXiv 1606.06630)",
-    "the paper's equation 4",
-    {"a.h": 1.0, "e.x": 0.5, "e.h": 0.5},
+    "recalled: the paper's equation 4",
 )
 class MiRnn(Cell):
     """Multiplicative integration: the products of input and state multiplied as well as added."""
@@ -253,7 +250,7 @@ class MiRnn(Cell):
     2015,
     "Mikolov, Joulin, Chopra, Mathieu, Ranzato: Learning longer memory in recurrent neural networks"
     " (ICLR 2015, arXiv 1412.7753)",
-    "the paper's equations 3 and 4, without its output layer",
+    "recalled: the paper's equations 3 and 4, without its output layer",
 )
 class Scrn(Cell):
     """The structurally constrained network: a slow context beside the state, alpha 0.95."""

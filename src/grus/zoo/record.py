@@ -21,9 +21,10 @@ class Published:
     paper: str
     """Authors, title, where."""
     read_in: str
-    """Where this definition was read: code and version, or the paper's equations."""
+    """Where this definition was read: code and version; "recalled" where no code was at hand."""
     initial: Mapping[str, float] = field(default_factory=dict)
-    """Weights that the paper starts at a number, by name (``"b.f": 1.0``)."""
+    """Weights that the authors' code starts at a number, by name (``"b.f": 1.0``); layers draw them
+    like all others."""
 
     @property
     def name(self) -> str:

@@ -56,7 +56,7 @@ class GruLinear(Cell):
 DEY = "Dey, Salem: Gate-variants of gated recurrent unit (GRU) neural networks (arXiv 1701.05923)"
 
 
-@published(2017, DEY, "the paper's equations")
+@published(2017, DEY, "recalled from the paper")
 class Gru1(Cell):
     """GRU1: the gates see the state and a bias, not the input."""
 
@@ -66,7 +66,7 @@ class Gru1(Cell):
     h_next = (1 - z) * h + z * n
 
 
-@published(2017, DEY, "the paper's equations")
+@published(2017, DEY, "recalled from the paper")
 class Gru2(Cell):
     """GRU2: the gates see the state alone."""
 
@@ -76,7 +76,7 @@ class Gru2(Cell):
     h_next = (1 - z) * h + z * n
 
 
-@published(2017, DEY, "the paper's equations")
+@published(2017, DEY, "recalled from the paper")
 class Gru3(Cell):
     """GRU3: the gates are learned constants."""
 
@@ -141,7 +141,7 @@ HECK = (
 )
 
 
-@published(2017, HECK, "the paper's equations")
+@published(2017, HECK, "recalled from the paper")
 class Mgu1(Cell):
     """MGU1: the gate sees the state and a bias."""
 
@@ -150,7 +150,7 @@ class Mgu1(Cell):
     h_next = (1 - f) * h + f * n
 
 
-@published(2017, HECK, "the paper's equations")
+@published(2017, HECK, "recalled from the paper")
 class Mgu2(Cell):
     """MGU2: the gate sees the state alone."""
 
@@ -159,7 +159,7 @@ class Mgu2(Cell):
     h_next = (1 - f) * h + f * n
 
 
-@published(2017, HECK, "the paper's equations")
+@published(2017, HECK, "recalled from the paper")
 class Mgu3(Cell):
     """MGU3: the gate is a learned constant."""
 
@@ -264,9 +264,9 @@ class Miru2(Cell):
 class DreamerGru(Cell):
     """All three products normalised together, the reset inside the candidate, updates rare."""
 
-    ar = W.r @ x + U.r @ h
-    an = W.n @ x + U.n @ h
-    az = W.z @ x + U.z @ h
+    ar = W.r @ x + U.r @ h + d.r
+    an = W.n @ x + U.n @ h + d.n
+    az = W.z @ x + U.z @ h + d.z
     mu = (mean(ar) + mean(an) + mean(az)) / 3
     sq = (mean(ar * ar) + mean(an * an) + mean(az * az)) / 3
     sd = sqrt(sq - mu * mu + 1e-3)
