@@ -40,7 +40,7 @@ def test_a_search_ends_with_a_leaderboard_a_verdict_and_a_file(
     board = json.loads((folder / "leaderboard.json").read_text("utf-8"))
     assert {record["name"] for record in board} == {"gru", "gru_reset_before", "lstm", "rnn", "c4"}
     best = find_cell(f"{folder / 'best.py'}:Best")
-    assert str(best).splitlines() in [record["equations"] for record in board]
+    assert str(best).splitlines() in [record["cell"] for record in board]
     again = grus(capsys, *SMALL, "--cells", "3", "--finalists", "0", "--out", str(folder))[1]
     assert "5 cells tried in" in again
 

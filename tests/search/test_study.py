@@ -53,8 +53,9 @@ def test_a_search_begins_with_known_cells_at_equal_parameters_and_stops_bad_runs
     assert not all(each.finished for each in tried)
     assert len({each.cell for each in tried}) == 9
     for each in tried:
-        smaller = study.course.parameters(each.cell, each.hidden - 1) if each.hidden > 1 else 0
-        assert smaller < asked.parameters <= each.parameters
+        off = abs(each.parameters - asked.parameters)
+        for other in {max(1, each.hidden - 1), each.hidden + 1}:
+            assert off <= abs(study.course.parameters(each.cell, other) - asked.parameters)
     losses = [each.loss for each in study.best]
     assert losses == sorted(losses)
 

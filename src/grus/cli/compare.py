@@ -24,13 +24,20 @@ OF_TASKS = {"hidden": 32, "lr": 0.01, "dropout": 0.0}
 OF_TEXT = {"hidden": 128, "lr": 0.002, "dropout": 0.0}
 LAG, STEPS = 200, 1000
 
+Learned = Annotated[Path | None, typer.Argument(help="UTF-8 text to learn from.")]
+TaskName = Annotated[str | None, typer.Option(help="adding or copy, instead of FILE.")]
+Lag = Annotated[int | None, typer.Option(help=f"Steps to remember over; {LAG} by default.")]
+Batch = Annotated[int, typer.Option(help="Sequences read side by side.")]
+SeqLen = Annotated[int, typer.Option(help="Text: steps back-propagated through.")]
+Rate = Annotated[
+    float | None, typer.Option(help="Learning rate; 0.01 for a task, 0.002 for text by default.")
+]
+
 
 def compare(
-    file: Annotated[Path | None, typer.Argument(help="UTF-8 text to learn from.")] = None,
-    task: Annotated[str | None, typer.Option(help="adding or copy, instead of FILE.")] = None,
-    lag: Annotated[
-        int | None, typer.Option(help=f"Steps to remember over; {LAG} by default.")
-    ] = None,
+    file: Learned = None,
+    task: TaskName = None,
+    lag: Lag = None,
     cells: Annotated[str, typer.Option(help="Cells' names, or FILE.py:Name, with commas.")] = CELLS,
     match: Annotated[str, typer.Option(help="What is equal: params, hidden or time.")] = "params",
     hidden: Annotated[
@@ -50,14 +57,9 @@ def compare(
             " the gates keep the state for about the lag by default."
         ),
     ] = None,
-    batch: Annotated[int, typer.Option(help="Sequences read side by side.")] = Settings.batch,
-    seq_len: Annotated[
-        int, typer.Option(help="Text: steps back-propagated through.")
-    ] = Settings.seq_len,
-    lr: Annotated[
-        float | None,
-        typer.Option(help="Learning rate; 0.01 for a task, 0.002 for text by default."),
-    ] = None,
+    batch: Batch = Settings.batch,
+    seq_len: SeqLen = Settings.seq_len,
+    lr: Rate = None,
     clip: Clip = Settings.clip,
     threads: Threads = None,
     out: Annotated[

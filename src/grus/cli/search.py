@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from grus.atomic_file import replace
-from grus.cli.compare import check_course, course_of, settings_of
+from grus.cli.compare import (
+    Batch,
+    Lag,
+    Learned,
+    Rate,
+    SeqLen,
+    TaskName,
+    check_course,
+    course_of,
+    settings_of,
+)  # fmt: skip
 from grus.cli.output import FOLDER
 from grus.cli.training import Clip, Threads, stopping
 from grus.equations.text import counted
@@ -29,9 +39,9 @@ SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def search(
-    file: Annotated[Path | None, typer.Argument(help="UTF-8 text to learn from.")] = None,
-    task: Annotated[str | None, typer.Option(help="adding or copy, instead of FILE.")] = None,
-    lag: Annotated[int | None, typer.Option(help="Steps to remember over; 200 by default.")] = None,
+    file: Learned = None,
+    task: TaskName = None,
+    lag: Lag = None,
     cells: Annotated[int, typer.Option(help="Try that many cells.")] = 200,
     budget: Annotated[
         str, typer.Option(help="Train for that long in all: 90s, 30m, 2h; all cells by default.")
@@ -46,14 +56,9 @@ def search(
         int, typer.Option(help="So many of the best are trained again beside the GRU.")
     ] = 3,
     seeds: Annotated[int, typer.Option(help="Runs of each of these, each with a seed.")] = 5,
-    batch: Annotated[int, typer.Option(help="Sequences read side by side.")] = Settings.batch,
-    seq_len: Annotated[
-        int, typer.Option(help="Text: steps back-propagated through.")
-    ] = Settings.seq_len,
-    lr: Annotated[
-        float | None,
-        typer.Option(help="Learning rate; 0.01 for a task, 0.002 for text by default."),
-    ] = None,
+    batch: Batch = Settings.batch,
+    seq_len: SeqLen = Settings.seq_len,
+    lr: Rate = None,
     clip: Clip = Settings.clip,
     threads: Threads = None,
     out: Annotated[Path, FOLDER.option("A folder; a search that is there goes on.")] = Path(
@@ -64,7 +69,7 @@ def search(
 
     Ctrl-C ends the search and shows what it found; the same command goes on.
     """
-    options = dict(locals()) | {"seconds": None, "match": "params"}
+    options = dict(locals()) | {"seconds": None}
     from grus.comparison import spoken
     from grus.search import SEEDS, Search
 
@@ -84,7 +89,9 @@ def search(
         print("\n".join(["", *leaderboard(study)]), flush=True)
         replace(out / LEADERBOARD, (json.dumps(_records(study), indent=2) + "\n").encode())
         best = [each for each in study.best if each.name != "gru"][:finalists]
-        if best and not stopped:
+        if not best:
+            print("no cell but the GRU is to be judged")
+        elif not stopped:
             _judge(course, study, best, range(seed, seed + seeds), lambda: bool(stopped))
     if stopped:
         spent = spoken(sum(each.seconds for each in study.candidates))
@@ -152,18 +159,8 @@ def leaderboard(study: Search) -> list[str]:
 
 
 def _records(study: Search) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": each.name,
-            "loss": each.loss,
-            "finished": each.finished,
-            "hidden": each.hidden,
-            "parameters": each.parameters,
-            "seconds": each.seconds,
-            "equations": str(each.cell).splitlines(),
-        }
-        for each in [*study.best, *(c for c in study.candidates if not c.finished)]
-    ]
+    ranked = [*study.best, *(each for each in study.candidates if not each.finished)]
+    return [vars(each) | {"cell": str(each.cell).splitlines()} for each in ranked]
 
 
 def _judge(course: Course, study: Search, best: list[Candidate], seeds: range, stop: Any) -> None:
@@ -174,10 +171,7 @@ def _judge(course: Course, study: Search, best: list[Candidate], seeds: range, s
 
     names = [("gru", SEEDS["gru"]), *((each.name, each.cell) for each in best)]
     contest = [study.sized(name, cell) for name, cell in names]
-    print(
-        f"\nthe best {len(best)} and the GRU, trained anew with {counted(len(seeds), 'seed')}:",
-        flush=True,
-    )
+    print(f"\nthe best and the GRU, trained anew with {counted(len(seeds), 'seed')}:", flush=True)
     with audience() as shown:
         outcome = compare(course, contest, seeds, shown, stop)
     if not outcome.finished:
@@ -190,11 +184,8 @@ def _judge(course: Course, study: Search, best: list[Candidate], seeds: range, s
     cell = dict(names)[name]
     mean = sum(losses[name]) / len(seeds)
     against = sum(losses["gru"]) / len(seeds)
-    doc = (
-        f"Found by a search on {course.title}: {mean:.4g} {course.unit} over"
-        f" {counted(len(seeds), 'seed')},"
-        f" the GRU {against:.4g}."
-    )
+    runs = counted(len(seeds), "seed")
+    doc = f"Found on {course.title}: {mean:.4g} {course.unit} over {runs}, the GRU {against:.4g}."
     path = study.folder / WINNER
     replace(path, as_class(cell, "Best", doc).encode())
     print(f"{name} is in {path}: every command takes it as {path}:Best")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import isfinite
 
 from grus.dialects.transform import sense
@@ -148,15 +149,17 @@ def match_params(
     grows with hidden.
     """
 
-    def size(contestant: Contestant) -> int:
-        def count(hidden: int) -> int:
-            return parameters(contestant.cell, hidden)
-
-        above = first_size(lambda hidden: count(hidden) >= most, contestant.hidden)
-        return min((max(1, above - 1), above), key=lambda hidden: abs(count(hidden) - most))
-
     most = max(parameters(contestant.cell, contestant.hidden) for contestant in contestants)
-    return [replace(contestant, hidden=size(contestant)) for contestant in contestants]
+    return [
+        replace(each, hidden=nearest_size(partial(parameters, each.cell), most, each.hidden))
+        for each in contestants
+    ]
+
+
+def nearest_size(count: Callable[[int], int], wanted: int, low: int = 1) -> int:
+    """The hidden size, from about ``low`` on, whose number of parameters is nearest to a number."""
+    above = first_size(lambda hidden: count(hidden) >= wanted, low)
+    return min((max(1, above - 1), above), key=lambda hidden: abs(count(hidden) - wanted))
 
 
 def match_time(

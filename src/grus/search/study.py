@@ -10,12 +10,13 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from grus.comparison import Contestant, Course, first_size, remembering
+from grus.comparison import Contestant, Course, nearest_size, remembering
 from grus.equations import Cell
 from grus.equations.text import counted
 from grus.errors import InputError, needed_for
@@ -128,10 +129,10 @@ class Search:
                 return f"c{len(tried)}", cell
 
     def sized(self, name: str, cell: Cell) -> Contestant:
-        """A cell with as many parameters as the GRU has, or a few more."""
+        """A cell with about as many parameters as the GRU has, as `grus compare` matches them."""
         count = self.course.parameters
         asked = count(SEEDS["gru"], self.hidden)
-        hidden = first_size(lambda size: count(cell, size) >= asked, 1)
+        hidden = nearest_size(partial(count, cell), asked)
         bias = remembering(cell, self.memory)
         return Contestant(name, cell, hidden, bias, count(cell, hidden))
 

@@ -80,7 +80,7 @@ class Lem(Cell):
     2019,
     "Koppe, Toutounji, Kirsch, Lis, Durstewitz: Identifying nonlinear dynamical systems via"
     " generative recurrent neural networks with applications to fMRI (arXiv 1902.07186)",
-    "recalled: the paper's equation 1",
+    "recalled from the paper",
 )
 class Plrnn(Cell):
     """The piecewise linear network: a diagonal part and a rectified one."""
@@ -92,7 +92,7 @@ class Plrnn(Cell):
     2021,
     "Erichson, Azencot, Queiruga, Hodgkinson, Mahoney: Lipschitz recurrent neural networks (ICLR"
     " 2021, arXiv 2006.12070)",
-    "recalled: the paper's equations 3 and 8: beta 0.75, gamma 0.001, step 0.03,"
+    "recalled from the paper: beta 0.75, gamma 0.001, step 0.03,"
     " (1 - beta)(M + M.T) + beta (M - M.T) is M - M.T / 2",
 )
 class LipschitzRnn(Cell):
@@ -107,7 +107,7 @@ class LipschitzRnn(Cell):
     2019,
     "De Brouwer, Simm, Arany, Moreau: GRU-ODE-Bayes: continuous modeling of sporadically-observed"
     " time series (NeurIPS 2019, arXiv 1905.12374)",
-    "recalled: the paper's equation 3, an Euler step of 0.1, with the input in the gates",
+    "recalled from the paper: an Euler step of 0.1, with the input in the gates",
 )
 class GruOde(Cell):
     """The GRU as a differential equation: the state moves towards the candidate."""

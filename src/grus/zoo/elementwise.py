@@ -83,7 +83,7 @@ class Sru(Cell):
 @published(
     2016,
     "Bradbury, Merity, Xiong, Socher: Quasi-recurrent neural networks (arXiv 1611.01576)",
-    "recalled: the paper's fo-pooling with a window of one step",
+    "recalled from the paper: fo-pooling with a window of one step",
 )
 class Qrnn(Cell):
     """The quasi-recurrent network: gates and candidate from the input alone, then pooling."""
@@ -162,7 +162,7 @@ class Trnn(Cell):
     2018,
     "Martin, Cundy: Parallelizing linear recurrent neural nets over sequence length (ICLR 2018,"
     " arXiv 1709.04057)",
-    "recalled: the paper's equations: GILR",
+    "recalled from the paper: GILR",
 )
 class Gilr(Cell):
     """The gated impulse linear recurrent layer."""
@@ -177,7 +177,7 @@ DANIELI = (
 )
 
 
-@published(2025, DANIELI, "recalled: the paper's equations: ParaGRU")
+@published(2025, DANIELI, "recalled from the paper: ParaGRU")
 class ParaGru(Cell):
     """A GRU with vectors for its recurrent matrices, reset before, made to be solved in parallel
     over time."""

@@ -207,7 +207,7 @@ class FastGrnn(Cell):
     2017,
     "Zilly, Srivastava, Koutnik, Schmidhuber: Recurrent highway networks (ICML 2017,"
     " arXiv 1607.03474)",
-    "recalled: the paper's equations 6 to 9, with coupled carry gate and two micro-steps",
+    "recalled from the paper: coupled carry gate and two micro-steps",
 )
 class Rhn(Cell):
     """A recurrent highway network of depth 2: two gated layers inside each step."""
@@ -236,7 +236,7 @@ class MultiplicativeRnn(Cell):
     2016,
     "Wu, Zhang, Zhang, Bengio, Salakhutdinov: On multiplicative integration with recurrent neural"
     " networks (NeurIPS 2016, arXiv 1606.06630)",
-    "recalled: the paper's equation 4",
+    "recalled from the paper",
 )
 class MiRnn(Cell):
     """Multiplicative integration: the products of input and state multiplied as well as added."""
@@ -250,7 +250,7 @@ class MiRnn(Cell):
     2015,
     "Mikolov, Joulin, Chopra, Mathieu, Ranzato: Learning longer memory in recurrent neural networks"
     " (ICLR 2015, arXiv 1412.7753)",
-    "recalled: the paper's equations 3 and 4, without its output layer",
+    "recalled from the paper, without its output layer",
 )
 class Scrn(Cell):
     """The structurally constrained network: a slow context beside the state, alpha 0.95."""

@@ -65,7 +65,7 @@ class LstmPeephole(Cell):
     2015,
     "Greff, Srivastava, Koutnik, Steunebrink, Schmidhuber: LSTM: a search space odyssey"
     " (arXiv 1503.04069)",
-    "recalled: the paper's appendix: CIFG",
+    "recalled from the paper: CIFG",
 )
 class LstmCoupled(Cell):
     """Coupled input and forget gates: what is forgotten makes room for what comes."""
@@ -210,7 +210,7 @@ class Slstm(Cell):
 @published(
     2020,
     "Melis, Kocisky, Blunsom: Mogrifier LSTM (ICLR 2020, arXiv 1909.01792)",
-    "recalled: the paper's equations 1 and 2, two rounds; the input is as long as the state's products need",
+    "recalled from the paper: two rounds",
 )
 class Mogrifier(Cell):
     """Input and state gate each other before an LSTM sees them."""
