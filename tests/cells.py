@@ -13,6 +13,7 @@ from grus.equations import (
     CELLS,
     Cell,
     U,
+    V,
     W,
     b,
     c,
@@ -31,6 +32,7 @@ from grus.equations import (
     tanh,
     x,
 )
+from grus.zoo import PUBLISHED
 
 
 class Mgu(Cell):
@@ -114,6 +116,21 @@ ALL_CELLS: dict[str, Cell] = {
     },
 }
 
+
+class Clocked(Cell):
+    """A gate that only sees a time of several numbers, which nothing else is as long as."""
+
+    g = sigmoid(V.g @ step.when + d.g)
+    n = tanh(W.n @ x + U.n @ h + b.n)
+    h_next = (1 - g) * h + g * n
+
+
+FURTHER_CELLS: dict[str, Cell] = {
+    "clocked": cast("Cell", Clocked),
+    **{name: PUBLISHED[name].cell for name in ("gru_d", "augru", "time_aware_lstm")},
+}
+"""Cells that read more than x at each step."""
+
 every_cell: Callable[..., Any] = pytest.mark.parametrize(
     "cell", [pytest.param(cell, id=name) for name, cell in ALL_CELLS.items()]
 )
@@ -124,6 +141,7 @@ Arrays = dict[str, np.ndarray]
 def sizes(cell: Cell, inputs: int = 3, hidden: int = 4, projection: int = 2) -> dict[str, int]:
     """The size of each axis; a cell that uses x elementwise gets as many inputs as hidden."""
     asked = {"input": inputs, "hidden": hidden, "projection": projection}
+    asked |= {axis: 2 for axis in cell.shapes.inputs.values() if axis.startswith("step.")}
     return asked | {one: asked[other] for one, other in cell.shapes.equal}
 
 
@@ -145,11 +163,17 @@ def draw_states(
 def draw_masks(
     cell: Cell, size: Mapping[str, int], steps: int, batch: int, rng: np.random.Generator
 ) -> Arrays:
-    """The cell's mask inputs, zeros and ones, per step or per sequence."""
-    shape = {"step": (steps, batch, size["hidden"]), "sequence": (batch, size["hidden"])}
-    return {
-        i.name: rng.integers(0, 2, shape[i.per]).astype(float) for i in cell.inputs if i.name != "x"
-    }
+    """The cell's inputs beside x, zeros and ones, per step or per sequence; those that an exponent
+    or a logarithm reads are between."""
+    masks = {}
+    for i in cell.inputs:
+        if i.name != "x":
+            lead = (batch,) if i.per == "sequence" else (steps, batch)
+            shape = (*lead, size[cell.shapes.inputs[i]] if i in cell.shapes.inputs else 1)
+            masks[i.name] = rng.integers(0, 2, shape).astype(float)
+            if i.name in ("delta", "when", "attention"):
+                masks[i.name] = rng.uniform(0.1, 1.0, shape)
+    return masks
 
 
 def draw_tensors(dialect: Dialect, layers: int, directions: int, seed: int = 0) -> Arrays:

@@ -90,9 +90,15 @@ def draw(cell: Cell, steps: int, batch: int, rng: np.random.Generator) -> Proble
 def leaves(problem: Problem) -> Iterator[tuple[str, frozenset[str]]]:
     """What a direction may move: each leaf alone, then all of them."""
     names = [*problem.weights, "x", *(f"state {k}" for k in range(len(problem.start)))]
+    names += [f"input {name}" for name in further(problem)]
     for name in names:
         yield name, frozenset([name])
     yield "everything", frozenset(names)
+
+
+def further(problem: Problem) -> dict[str, Array]:
+    """What arrives at each step beside x, by name."""
+    return {name: mask for name, mask in problem.masks.items() if mask.ndim == 3}
 
 
 def measure(
@@ -127,6 +133,7 @@ def along(gradients: Gradients, direction: Gradients) -> float:
     """The inner product of the gradients with a direction."""
     total = sum(float(np.sum(g * direction.weights[f])) for f, g in gradients.weights.items())
     total += float(np.sum(gradients.x * direction.x))
+    total += sum(float(np.sum(gradients.further[n] * d)) for n, d in direction.further.items())
     pairs = zip(gradients.start, direction.start, strict=True)
     return total + sum(float(np.sum(g * d)) for g, d in pairs)
 
@@ -135,7 +142,7 @@ def loss(cell: Cell, problem: Problem) -> tuple[float, float, bytes]:
     """The loss, the sum of its terms' magnitudes, and which side of each kink was taken."""
     branches: list[bytes] = []
     weights, states, terms = split(cell, problem.weights), problem.start, []
-    per_step = {i.name for i in cell.inputs if i.per == "step"}
+    per_step = {i.name for i in cell.inputs if i.per != "sequence"}
     for t, x in enumerate(problem.x):
         masks = {k: m[t] if k in per_step else m for k, m in problem.masks.items()}
         values = step_values(cell, weights, {"x": x, **masks}, states, _recording(branches))
@@ -176,12 +183,14 @@ def _direction(problem: Problem, moved: frozenset[str], rng: np.random.Generator
         {f: draw_one(f, w) for f, w in problem.weights.items()},
         draw_one("x", problem.x),
         tuple(draw_one(f"state {k}", s) for k, s in enumerate(problem.start)),
+        {name: draw_one(f"input {name}", value) for name, value in further(problem).items()},
     )
     length = np.sqrt(along(drawn, drawn))
     return Gradients(
         {f: v / length for f, v in drawn.weights.items()},
         drawn.x / length,
         tuple(v / length for v in drawn.start),
+        {name: value / length for name, value in drawn.further.items()},
     )
 
 
@@ -191,4 +200,5 @@ def _move(problem: Problem, direction: Gradients, by: float) -> Problem:
         weights={f: w + by * direction.weights[f] for f, w in problem.weights.items()},
         x=problem.x + by * direction.x,
         start=tuple(s + by * d for s, d in zip(problem.start, direction.start, strict=True)),
+        masks={n: m + by * direction.further.get(n, 0.0) for n, m in problem.masks.items()},
     )

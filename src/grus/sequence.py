@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from grus import reference, runtime
-from grus.equations import Cell, cell as find_cell
+from grus.equations import Cell, cell as find_cell, columns, sizes
 from grus.errors import InputError
 from grus.kernels.backend import backend
 from grus.kernels.steps import Narrow
@@ -30,6 +30,7 @@ def run(
     seed: int | None = None,
     threads: int | None = None,
     narrow: Narrow = "",
+    further: Mapping[str, Array] | None = None,
 ) -> Result:
     """Run a cell over ``x`` [time, batch, input], float32 or float64, in its dtype.
 
@@ -49,16 +50,22 @@ def run(
     states and whatever else the matrices are multiplied with, too (on processors with
     AVX512_BF16). Neither has the bits of the other, nor of float32.
 
+    ``further`` has the further inputs of a cell that reads some, by name: each [time, batch, its
+    size], what is one number [time, batch], in the dtype of ``x`` or bool.
+
     The kernels run, or the reference if GRUS_BACKEND=reference. Raises InputError naming the
     argument whose shape, dtype or values cannot be.
     """
     equations = find_cell(cell)
     steps: Any = {"lengths": lengths, "resets": resets, "reset_to": reset_to, "reverse": reverse}
     steps["seed"] = seed
+    x = runtime.row(equations, weights, x, further or {})
     if backend() == "kernels":
         return runtime.run(equations, weights, x, h0, threads=threads, narrow=narrow, **steps)
     if narrow:
         raise InputError(f"the reference computes in float64; narrow={narrow!r} needs the kernels")
     x, weights, start = runtime.check(equations, weights, x, h0)
-    slow = reference.run(equations, weights, x, start, **steps)
+    places = columns(equations, sizes(equations, weights, x.shape[2], start, row=True))
+    parts = {name: x[:, :, first : first + count] for name, (first, count) in places.items()}
+    slow = reference.run(equations, weights, parts.pop("x"), start, masks=parts, **steps)
     return Result(slow.output.astype(x.dtype), tuple(s.astype(x.dtype) for s in slow.state))

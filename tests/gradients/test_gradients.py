@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, reject, settings
 
-from cells import ALL_CELLS, every_cell
+from cells import ALL_CELLS, FURTHER_CELLS, every_cell
 from gradient_check import ProvesNothingError, check
 from grus.equations import OPERATORS, Cell, Weight
 from grus.errors import InputError
@@ -17,6 +17,11 @@ from random_cells import cells
 def test_derived_gradients_agree_with_differences_along_random_directions(cell: Cell) -> None:
     for seed in range(3):
         check(cell, seed=seed)
+
+
+@pytest.mark.parametrize("name", FURTHER_CELLS)
+def test_derived_gradients_of_further_inputs_agree_with_differences(name: str) -> None:
+    check(FURTHER_CELLS[name])
 
 
 @settings(max_examples=60, deadline=None)

@@ -8,15 +8,16 @@ error bound is carried through the steps by the same rules, from the values that
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 import bounds
 from bounds import UNITS, Bounded, bound, exact
+from cells import draw_masks
 from grus import kernels, runtime
-from grus.equations import Cell, Expr, Input, Name, State, Weight
+from grus.equations import Cell, Expr, Input, Name, State, Weight, columns, input_size
 from grus.kernels.layout import axis_sizes
 from grus.reference import split
 
@@ -46,7 +47,15 @@ class Problem:
     cell: Cell
     weights: dict[str, Array]
     x: Array
+    """Behind x stand the further inputs."""
     start: tuple[Array, ...]
+
+    @property
+    def inputs(self) -> dict[str, Array]:
+        """x and each further input, by name."""
+        own = input_size(self.cell, self.x.shape[2], axis_sizes(self.cell, self.weights))
+        places = columns(self.cell, {**self.size, "input": own})
+        return {n: self.x[..., first : first + count] for n, (first, count) in places.items()}
 
     @property
     def dtype(self) -> str:
@@ -105,12 +114,17 @@ def draw(cell: Cell, sizes: Sizes, dtype: str = "float32", seed: int = 0) -> Pro
     inputs = hidden if cell.shapes.equal else inputs
     rng = np.random.default_rng([seed, *sizes])
     axes = {"input": inputs, "hidden": hidden, "projection": hidden // 2 + 1}
+    axes |= {axis: 2 for axis in cell.shapes.inputs.values() if axis.startswith("step.")}
     weights = {
         family: rng.normal(0.0, axes[cell.family_axes(family)[-1]] ** -0.5, shape).astype(dtype)
         for family in cell.families
         for shape in [cell.family_shape(family, axes)]
     }
     x = rng.normal(0.0, 1.0, (steps, batch, inputs)).astype(dtype)
+    if cell.further:
+        beside = draw_masks(cell, axes, steps, batch, rng)
+        parts = [x, *(beside[node.name].astype(dtype) for node in cell.further)]
+        x = np.concatenate(parts, axis=2)
     shapes = [(batch, axes[cell.shapes.states[s]]) for s in cell.states]
     start = tuple(rng.normal(0.0, 0.5, shape).astype(dtype) for shape in shapes)
     return Problem(cell, weights, x, start)
@@ -138,7 +152,8 @@ def step_bounds(run: Run) -> dict[str, Bounded]:
     """Every value of every step, [time, batch, hidden], from the state that the kernel had."""
     p, flat = run.problem, kernels.layout(run.problem.cell).derived.forward
     values = _weights(flat, p.weights, p.cell)
-    values[Input("x")] = exact(p.x.astype(np.float64))
+    inputs = {name: exact(array.astype(np.float64)) for name, array in p.inputs.items()}
+    values |= {node: inputs[node.name] for node in flat.inputs}
     for state in p.cell.states:
         values[State(state)] = exact(run.read(state).astype(np.float64))
     for name, expr in flat.equations:
@@ -174,7 +189,12 @@ def check_backward(run: Run, *, threads: int | None = None, seed: int = 1) -> No
         for gate, part in zip(gates, parts, strict=True):
             compare(f"d{family}.{gate}", part, want.weight(Weight(family, gate)), p.dtype)
     assert found.x is not None
-    compare("dx", found.x, want.x(), p.dtype)
+    first = 0
+    for name, terms in want.back.inputs:
+        like = p.inputs[name]
+        part = found.x[..., first : first + like.shape[2]]
+        compare(f"d{name}", part, want.input(like.shape, terms), p.dtype)
+        first += like.shape[2]
     for state, part in zip(p.cell.states, found.h0, strict=True):
         compare(f"d{state} of the initial state", part, want.states[f"d{state}"], p.dtype)
 
@@ -187,7 +207,7 @@ class _Backward:
         p = run.problem
         self.back = kernels.layout(p.cell).derived
         self.leaves = _weights(self.back.cell, p.weights, p.cell)
-        self.seen = run.kept | {"x": p.x, "dy": dy}
+        self.seen = run.kept | p.inputs | {"dy": dy}
         self.seen = {name: value.astype(np.float64) for name, value in self.seen.items()}
         self.states = {
             f"d{s}": exact(d.astype(np.float64)) for s, d in zip(p.cell.states, dfinal, strict=True)
@@ -228,16 +248,18 @@ class _Backward:
                 total = total + (_turned(product) if term.turned else product)
         return _shaped(total, shape).settle(self.unit)
 
-    def x(self) -> Bounded:
-        """dL/dx, [time, batch, input]."""
-        p = self.run.problem
-        total = exact(np.zeros((len(p.x) * p.x.shape[1], p.x.shape[2])))
-        for weight, name in self.back.dx:
+    def input(self, shape: tuple[int, ...], terms: Sequence[tuple[Weight | None, str]]) -> Bounded:
+        """The gradient of an input, [time, batch, size], the sum of its terms."""
+        total = exact(np.zeros((shape[0] * shape[1], shape[2])))
+        for weight, name in terms:
             adjoint = self.adjoint(name)
             if weight is not None:
                 adjoint = bounds.product(self.unit, self.matrix(weight).T, adjoint)
+            elif adjoint.value.shape[1] > shape[2]:  # one number that every unit read
+                ones = np.ones((1, adjoint.value.shape[1]))
+                adjoint = bounds.product(self.unit, ones, adjoint)
             total = total + adjoint
-        return _shaped(total, p.x.shape).settle(self.unit)
+        return _shaped(total, shape).settle(self.unit)
 
     def matrix(self, weight: Weight) -> Array:
         """A weight by itself, a matrix or a vector."""

@@ -9,7 +9,7 @@ import pytest
 
 from agreement import Sizes, check_backward, check_forward, draw, train
 from bounds import RULES
-from cells import ALL_CELLS
+from cells import ALL_CELLS, FURTHER_CELLS
 from grus.equations import OPERATORS, Cell
 from grus.kernels import UnsupportedCellError, make_plan
 from grus.kernels.functions import SPELLINGS
@@ -59,6 +59,16 @@ def test_every_operator_that_kernels_have_has_an_error_bound() -> None:
 def test_each_forward_step_is_the_references(name: str, dtype: str) -> None:
     for sizes in (*ONES, *BATCHES, *WIDTHS, *LONG):
         check_forward(train(draw(KERNEL_CELLS[name], sizes, dtype)))
+
+
+@both
+@pytest.mark.parametrize("name", FURTHER_CELLS)
+def test_a_cell_that_reads_more_than_x_is_the_references(name: str, dtype: str) -> None:
+    """Its gradients of every further input, too."""
+    for sizes in ((1, 1, 1, 1), (3, 2, 5, 7), (2, 9, 3, 17), (3, 3, 17, 5)):
+        done = train(draw(FURTHER_CELLS[name], sizes, dtype))
+        check_forward(done)
+        check_backward(done)
 
 
 @both

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from plain_steps import STEPS
+from timed_steps import TIMED
 
 from agreement import Sizes, check_backward, check_forward, draw, train
 from grus.equations import CELLS, Cell, Weight, structure
@@ -18,7 +19,7 @@ from grus.reference import run, split
 from grus.zoo import PUBLISHED, classic
 from grus.zoo.record import published
 
-LONGER = {"dreamer_gru": 10}
+LONGER = {"dreamer_gru": 10, "gru_d": 10}
 """Cells whose papers need more than eight lines."""
 DOCS = Path(__file__).parents[2] / "docs"
 PEERS = Path(__file__).parents[1] / "peers" / "test_torchrecurrent.py"
@@ -46,7 +47,7 @@ def test_a_record_says_where_a_cell_comes_from_in_few_lines(name: str) -> None:
 
 def test_every_published_cell_is_compared_with_somebody_elses_numbers() -> None:
     torchrecurrent = set(re.findall(r'^    "(\w+)": \(', PEERS.read_text("utf-8"), re.M))
-    assert set(PUBLISHED) == set(CELLS) | set(STEPS) | torchrecurrent
+    assert set(PUBLISHED) == set(CELLS) | set(STEPS) | set(TIMED) | torchrecurrent
     assert not set(STEPS) & torchrecurrent
     assert len(PUBLISHED) >= 60
 
@@ -61,6 +62,19 @@ def test_a_cell_is_the_step_of_its_paper(name: str) -> None:
     single = {w.name: array for w, array in split(cell, problem.weights).items()}
     for x, output in zip(problem.x, result.output, strict=True):
         want, states = STEPS[name](single, x, states)
+        np.testing.assert_allclose(output, want, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", TIMED)
+def test_a_cell_that_reads_more_than_x_is_the_step_of_its_paper(name: str) -> None:
+    problem = drawn(PUBLISHED[name].cell)
+    inputs, states = problem.inputs, problem.start
+    x, masks = inputs["x"], {n: value for n, value in inputs.items() if n != "x"}
+    result = run(problem.cell, problem.weights, x, states, masks=masks)
+    single = {w.name: array for w, array in split(problem.cell, problem.weights).items()}
+    for t, output in enumerate(result.output):
+        now = {n: value[t] for n, value in masks.items()}
+        want, states = TIMED[name](single, x[t], states, now)
         np.testing.assert_allclose(output, want, rtol=1e-10, atol=1e-12)
 
 

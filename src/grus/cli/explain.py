@@ -66,6 +66,10 @@ def explain(
     x: Annotated[
         str | None, typer.Option("--x", help="The input: '1 2 9 8', or a row a step: '1 2; 9 8'")
     ] = None,
+    further: Annotated[
+        list[str] | None,
+        typer.Option("--further", help="A further input of the cell: NAME=NUMBERS, as for --x"),
+    ] = None,
     text: Annotated[
         str | None, typer.Option("--text", help="Instead of --x: a text that a run's model reads")
     ] = None,
@@ -121,13 +125,15 @@ def explain(
     if is_file(cell):
         if pasted:
             raise InputError(f"{cell} holds weights; none are given beside it")
+        if further:
+            raise InputError("--further is for a cell, not for a weight file or a run")
         explained = _of_file(Path(cell), x, text, h0, dialect, layer, direction.value)
     else:
         if x is None:
             raise InputError("--x is missing: the input, as in --x '1 2 9 8'")
         if text is not None or layer:
             raise InputError("--text and --layer are for a weight file or a run, not for a cell")
-        explained = explain_pasted(cell, pasted, x, h0, dialect)
+        explained = explain_pasted(cell, pasted, x, h0, dialect, further or ())
     page = explained.page(form.value, digits, steps, units, speak)
     document(page) if form is SheetForm.html else typer.echo(page, nl=False)
 

@@ -117,7 +117,7 @@ class _Builder:
             label = Label(state, "t−1")
             self.at[State(state)] = self.add(GraphNode(f"state {state}", "state", label, (), state))
         for node in cell.inputs:
-            label = Label(node.name, "t" if node.per == "step" else "")
+            label = Label(node.name, "t" if node.per != "sequence" else "")
             key = f"input {node.name}"
             self.at[node] = self.add(GraphNode(key, "input", label, (), text.show(node)))
 

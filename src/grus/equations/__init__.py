@@ -3,7 +3,7 @@
 In: nothing. Out: cells as frozen values. Imports nothing beyond the standard library.
 """
 
-from grus.equations.axes import sizes
+from grus.equations.axes import columns, input_size, sizes
 from grus.equations.cell import Cell
 from grus.equations.cells import CELLS
 from grus.equations.expected import expected
@@ -44,7 +44,7 @@ from grus.equations.operators import (
 )
 from grus.equations.shapes import Shapes
 from grus.equations.structure import Structure, structure
-from grus.equations.symbols import Family, U, V, W, b, c, d, h, p, sequence, step, x
+from grus.equations.symbols import Family, U, V, W, b, c, d, h, number, p, sequence, step, x
 
 __all__ = [
     "CELLS",
@@ -74,6 +74,7 @@ __all__ = [
     "c",
     "cell",
     "clip",
+    "columns",
     "d",
     "exp",
     "expected",
@@ -84,6 +85,7 @@ __all__ = [
     "held_at",
     "hold",
     "hold_weights",
+    "input_size",
     "linear",
     "log",
     "maximum",
@@ -91,6 +93,7 @@ __all__ = [
     "minimum",
     "named",
     "nearest",
+    "number",
     "p",
     "plain",
     "positive",

@@ -15,12 +15,13 @@ Array = Any
 
 
 def sizes(
-    cell: Cell, weights: Mapping[str, Array], inputs: int, h0: Array = None
+    cell: Cell, weights: Mapping[str, Array], inputs: int, h0: Array = None, *, row: bool = False
 ) -> dict[str, int]:
     """The size of each axis by its name.
 
-    ``weights`` has the stacked arrays by family, ``inputs`` is the size of x; a state that no
-    weight tells the size of has it from ``h0``, its array [batch, size] or one for each state.
+    ``weights`` has the stacked arrays by family, ``inputs`` is the size of x, or with ``row`` that
+    of x and the further inputs together; a state that no weight tells the size of has it from
+    ``h0``, its array [batch, size] or one for each state.
     Raises InputError for a family that is missing, unknown or does not stack its gates, and for
     weights that do not fit together.
     """
@@ -29,7 +30,8 @@ def sizes(
             f"cell {cell.name} has the weight families {', '.join(cell.families)}, got"
             f" {', '.join(weights) or 'none'}"
         )
-    known = {"input": inputs}
+    whole = row and bool(cell.further)
+    known = {} if whole else {"input": inputs}
     shapes = {family: tuple(weights[family].shape) for family in cell.families}
     for family, gates in cell.families.items():
         first, *rest = cell.family_axes(family)
@@ -41,6 +43,9 @@ def sizes(
             )
         for axis, size in zip((first, *rest), (shape[0] // len(gates), *shape[1:]), strict=True):
             known.setdefault(axis, size)
+    if whole:
+        _from_states(cell, known, h0)
+        known["input"] = input_size(cell, inputs, known)
     _join(cell, known)
     _from_states(cell, known, h0)
     for family, shape in shapes.items():
@@ -48,6 +53,34 @@ def sizes(
         if shape != wanted:
             raise InputError(f"weights[{family!r}] must have shape {wanted}, got {shape}")
     return known
+
+
+def columns(cell: Cell, size: Mapping[str, int]) -> dict[str, tuple[int, int]]:
+    """(first, count) of the columns of x and of each further input, by name, in the row that a
+    layer reads at a step; ``size`` is that of each axis."""
+    places, first = {"x": (0, size["input"])}, size["input"]
+    for node in cell.further:
+        count = size[cell.shapes.inputs[node]] if node in cell.shapes.inputs else 1
+        places[node.name] = first, count
+        first += count
+    return places
+
+
+def input_size(cell: Cell, width: int, size: Mapping[str, int]) -> int:
+    """How many of the ``width`` columns of such a row are those of x, from the other axes' sizes.
+
+    Raises InputError for a row of another width.
+    """
+    if not cell.further:
+        return width
+    axes = [cell.shapes.inputs.get(node) for node in cell.further]
+    alike = 1 + axes.count("input")
+    others = sum(size[axis] if axis else 1 for axis in axes if axis != "input")
+    inputs, rest = divmod(width - others, alike)
+    if rest or inputs < 1:
+        names = ", ".join(["x", *(node.name for node in cell.further)])
+        raise InputError(f"cell {cell.name} reads {names} at each step, which are not {width} wide")
+    return inputs
 
 
 def _join(cell: Cell, known: dict[str, int]) -> None:
@@ -63,7 +96,7 @@ def _from_states(cell: Cell, known: dict[str, int], h0: Array) -> None:
     states = h0 if isinstance(h0, tuple) else () if h0 is None else (h0,)
     for k, state in enumerate(cell.states):
         axis = cell.shapes.states[state]
-        if axis in known:
+        if axis in known or axis == "input":
             continue
         shape = tuple(getattr(states[k], "shape", ())) if k < len(states) else ()
         if len(shape) != 2:

@@ -113,8 +113,15 @@ class Cell(metaclass=_CellMaker):
 
     @cached_property
     def inputs(self) -> tuple[Input, ...]:
-        """x, if it is used, and the masks."""
+        """x, if it is used, the further inputs and the masks."""
         return tuple(dict.fromkeys(n for n in self.nodes if isinstance(n, Input)))
+
+    @cached_property
+    def further(self) -> tuple[Input, ...]:
+        """The inputs beside x that arrive at each step, by name: in a layer's row they stand behind
+        x in this order."""
+        arrive = [i for i in self.inputs if i.name != "x" and i.per != "sequence" and not i.keep]
+        return tuple(sorted(arrive, key=lambda i: i.name))
 
     @cached_property
     def masks(self) -> tuple[Input, ...]:

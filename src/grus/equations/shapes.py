@@ -2,8 +2,9 @@
 
 Elementwise operators make their arguments share an axis; a product joins the weight's columns to
 its operand and gives fresh rows; the weights of a family are of one shape. What is left are a few
-classes of equal axes, which get names: `input` (that of x), `hidden` (that of the states), and
-`projection` where the output, or a product inside an equation, has an axis of its own.
+classes of equal axes, which get names: `input` (that of x), `hidden` (that of the states),
+`projection` where the output, or a product inside an equation, has an axis of its own, and
+`step.delta` where a further input of that name has one, being read by products alone.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Shapes:
     inputs: dict[Input, str]
     """The axis of x and of each mask."""
     equal: tuple[tuple[str, str], ...]
-    """Pairs of axes that the equations force to one size: x is used element by element."""
+    """Pairs of axes that the equations force to one size: x meets a state element by element."""
 
 
 class _Classes:
@@ -100,20 +101,18 @@ class _Inference:
 
     def join_families(self) -> None:
         """A family stacks its gates, so its matrices say that their axes are one where no equation
-        does.
-
-        Not those that the input is multiplied with: it would seem as long as a state, and the
-        backward step, which has no such products, would not know.
+        does. Not those of matrices that are multiplied with x, unless x itself is among what they
+        give: then it is as long as the other results.
         """
         families: dict[str, list[tuple[object, object]]] = {}
         for weight, axes in self.matrices.items():
             families.setdefault(weight.family, []).append(axes)
         for members in families.values():
             ends = [*zip(*members, strict=True)]
-            if not any(self.classes.find("x") == self.classes.find(a) for e in ends for a in e):
-                for first, *rest in ends:
-                    for axis in rest:
-                        self.classes.join(first, axis)
+            x = [any(self.classes.find(a) == self.classes.find("x") for a in axes) for axes in ends]
+            for axes in ends if not any(x) else ends[:1] if x[0] else ():
+                for axis in axes:
+                    self.classes.join(axes[0], axis)
 
 
 def infer(equations: Sequence[tuple[str, Expr]], states: Sequence[str], output: str) -> Shapes:
@@ -138,8 +137,7 @@ def infer(equations: Sequence[tuple[str, Expr]], states: Sequence[str], output: 
 
 def _name_classes(run: _Inference, states: Sequence[str], output: str) -> Shapes:
     find = run.classes.find
-    labels: dict[object, str] = {find("x"): "input"}
-    equal: list[tuple[str, str]] = []
+    x, equal = find("x"), list[tuple[str, str]]()
     state_roots = [find(("state", name)) for name in states]
     # A product inside an equation counts as a value: `flatten` will give it a name.
     computed = [find(a) for a in [*run.axis.values(), *run.products] if a is not None]
@@ -147,17 +145,21 @@ def _name_classes(run: _Inference, states: Sequence[str], output: str) -> Shapes
     out_axis = run.axis[output]
     if out_axis is None:
         raise CellError(f"the output {output} is a number; it must be a vector")
-    if find("x") in distinct:
-        # x itself is used elementwise, so a layer of this cell needs input size = hidden size.
+    # The states' axis is hidden, those aside that are as long as x; where they have two, the
+    # output's is the projection.
+    recurrent = [root for root in state_roots if root != x] or state_roots
+    hidden = next((root for root in recurrent if root != find(out_axis)), recurrent[0])
+    labels: dict[object, str] = {hidden: "hidden"}
+    if hidden == x:
+        # x meets the state elementwise, so a layer of this cell needs input size = hidden size.
         equal.append(("input", "hidden"))
-        labels[find("x")] = "hidden"
-    # The states' axis is hidden; where they have two, the output's is the projection.
-    others = [root for root in state_roots if root != find(out_axis)]
-    labels.setdefault((others or state_roots)[0], "hidden")
+    labels.setdefault(x, "input")
     for root in distinct:
         labels.setdefault(root, "projection")
     if sum(name == "projection" for name in labels.values()) > 1:
         raise CellError("more than two axes beside the input: the equations do not fit together")
+    for node, axis in run.inputs.items():
+        labels.setdefault(find(axis), f"step.{node.name}")
 
     def label(axis: object) -> str:
         return labels.setdefault(find(axis), "hidden")

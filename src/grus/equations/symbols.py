@@ -1,4 +1,4 @@
-"""The letters that a cell is written with: inputs, states, families of weights, masks."""
+"""The letters that a cell is written with: inputs, states, families of weights."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ class Family:
 
 
 class Masks:
-    """Inputs of the hidden axis: ``step.k`` differs at every step, ``sequence.k`` does not."""
+    """Inputs beside x: ``step.k`` is a vector at every step, ``number.k`` one number at every step,
+    ``sequence.k`` a mask that stays the same."""
 
     __slots__ = ("_per",)
     _per: Per
@@ -48,4 +49,4 @@ x = Input("x")
 h, c = State("h"), State("c")
 W, U, V = Family("W"), Family("U"), Family("V")
 b, d, p = Family("b"), Family("d"), Family("p")
-step, sequence = Masks("step"), Masks("sequence")
+step, sequence, number = Masks("step"), Masks("sequence"), Masks("number")

@@ -48,6 +48,13 @@ class Backward:
     weights: tuple[WeightGradient, ...]
     dx: tuple[tuple[Weight | None, str], ...]
     """dL/dx is the sum of ``weight.T @ value``, or of the value itself where weight is None."""
+    further: tuple[tuple[str, tuple[tuple[Weight | None, str], ...]], ...] = ()
+    """The same of each further input, by name; of a number it is the sum over the units, too."""
+
+    @property
+    def inputs(self) -> tuple[tuple[str, tuple[tuple[Weight | None, str], ...]], ...]:
+        """The terms of x and of each further input, by name."""
+        return ("x", self.dx), *self.further
 
 
 @lru_cache(maxsize=256)
@@ -70,16 +77,19 @@ def _refuse(cell: Cell) -> None:
     for name, expr in cell.equations:
         for node in walk(expr):
             # The rule averages the adjoint, which has the hidden axis; x need not be as long.
-            over_x = isinstance(node, Apply) and node.op == "mean" and _elementwise_x(node)
-            if over_x and cell.shapes.inputs[Input("x")] != "hidden":
+            over_x = isinstance(node, Apply) and node.op == "mean" and _as_long_as_x(cell, node)
+            if over_x:
                 raise InputError(f"cell {cell.name}: a mean over x has no derivative rule ({name})")
 
 
-def _elementwise_x(expr: Expr) -> bool:
-    """True when x stands in the expression outside any product."""
-    if linear(expr):
-        return False
-    return expr == Input("x") or any(map(_elementwise_x, parts(expr)))
+def _as_long_as_x(cell: Cell, expr: Expr) -> bool:
+    """True when what stands in the expression outside any product has the axis of x alone."""
+    if isinstance(expr, Name):
+        return cell.shapes.values[expr.name] == "input"
+    if isinstance(expr, (Input, State)):
+        axes = cell.shapes.states if isinstance(expr, State) else {}
+        return (axes.get(expr.name) or cell.shapes.inputs.get(expr)) == "input"  # type: ignore[arg-type]
+    return not linear(expr) and any(_as_long_as_x(cell, part) for part in parts(expr))
 
 
 class _Derivation:
@@ -96,10 +106,11 @@ class _Derivation:
         for state in self.states:
             terms = self.adjoints.get(State(state), [0 * State("d" + state)])
             self.equations.append((f"d{state}_next", self.spread(_total(terms))))
-        dx = tuple(self.input_term(k, term) for k, term in enumerate(self.input_terms()))
+        dx = self.input_terms(Input("x"), "x")
+        further = tuple((i.name, self.input_terms(i, f"{i.name}_")) for i in self.forward.further)
         name = f"{self.forward.name}_backward"
         cell = Cell(name, tuple(self.equations), f"Backward step of {self.forward.name}.")
-        return Backward(self.forward, cell, self.saved(cell), tuple(self.weights), dx)
+        return Backward(self.forward, cell, self.saved(cell), tuple(self.weights), dx, further)
 
     def saved(self, cell: Cell) -> tuple[str, ...]:
         """The values that the backward step reads, and the operands of the weights' gradients."""
@@ -194,16 +205,18 @@ class _Derivation:
         self.equations.append((name, expr))
         return Name(name)
 
-    def input_terms(self) -> list[Expr]:
-        return self.adjoints.get(Input("x"), [])
+    def input_terms(self, node: Input, where: str) -> tuple[tuple[Weight | None, str], ...]:
+        """What the adjoint of an input is the sum of."""
+        terms = enumerate(self.adjoints.get(node, []))
+        return tuple(self.input_term(term, f"{where}{k}") for k, term in terms)
 
-    def input_term(self, k: int, term: Expr) -> tuple[Weight | None, str]:
+    def input_term(self, term: Expr, where: str) -> tuple[Weight | None, str]:
         if isinstance(term, Apply) and term.op == "matmul_t":
             weight, operand = term.args
             assert isinstance(weight, Weight)
             assert isinstance(operand, Name)
             return weight, operand.name
-        return None, self.reference(term, f"x{k}")
+        return None, self.reference(term, where)
 
 
 def _total(terms: list[Expr]) -> Expr:

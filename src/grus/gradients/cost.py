@@ -51,7 +51,7 @@ def _product(axes: tuple[str, ...], times: int) -> str:
     """One term: ``3 H I``, ``3 H²``, ``4 H``."""
     if not times:
         return ""
-    letters = [LETTERS[axis] for axis in axes]
+    letters = [LETTERS.get(axis, axis) for axis in axes]
     words = [a + ("²" if letters.count(a) == 2 else "") for a in dict.fromkeys(letters)]
     return " ".join([str(times), *words] if times != 1 or not words else words)
 
@@ -71,7 +71,7 @@ class Cost:
     backward: Count
     """Operations of the backward step, the sums of the weights' gradients included."""
     dx: Count
-    """Operations that the gradient of x adds."""
+    """Operations that the gradients of x and of the further inputs add."""
     read: Count
     """Numbers that come from outside at each step: x, masks, states. Weights come on top."""
     saved: Count
@@ -143,7 +143,7 @@ def _leaf(cell: Cell) -> Leaf:
             return cell.shapes.states[expr.name]
         if isinstance(expr, Input) and expr.name == "x":
             return "hidden" if ("input", "hidden") in cell.shapes.equal else "input"
-        return "hidden" if isinstance(expr, Input) else None
+        return cell.shapes.inputs.get(expr) if isinstance(expr, Input) else None
 
     return axis
 
@@ -211,14 +211,16 @@ def _weight_sums(cell: Cell, back: Backward) -> Count:
 
 
 def _input_gradient(cell: Cell, back: Backward, axes: Mapping[str, Axis]) -> list[Count]:
-    counts = [
-        Count.of(*cell.shapes.weights[weight], times=2)
-        if weight is not None
-        else Count.of(axes[name])
-        for weight, name in back.dx
-    ]
-    x = _leaf(cell)(Input("x"))
-    return [*counts, *(Count.of(x) for _ in back.dx[1:])]
+    counts = []
+    for node, (_, terms) in zip((Input("x"), *cell.further), back.inputs, strict=True):
+        counts += [
+            Count.of(*cell.shapes.weights[weight], times=2)
+            if weight is not None
+            else Count.of(axes[name])
+            for weight, name in terms
+        ]
+        counts += [Count.of(_leaf(cell)(node)) for _ in terms[1:]]
+    return counts
 
 
 def check_counts(**counts: int) -> None:
@@ -229,7 +231,8 @@ def check_counts(**counts: int) -> None:
 
 
 def sizes_for(cell: Cell, inputs: int | None, hidden: int, projection: int) -> dict[str, int]:
-    """The size of each axis, checked; ``inputs`` None is the hidden size.
+    """The size of each axis, checked; ``inputs`` None is the hidden size. A further input that has
+    an axis of its own is as long as x.
 
     Raises InputError for a size below 1, and where x is used element by element and its size is
     not the hidden size.
@@ -237,6 +240,7 @@ def sizes_for(cell: Cell, inputs: int | None, hidden: int, projection: int) -> d
     wide = hidden if inputs is None else inputs
     sizes = {"hidden": hidden, "input": wide, "projection": projection}
     check_counts(**sizes)
+    sizes |= {axis: wide for axis in cell.shapes.inputs.values() if axis not in sizes}
     for axis, other in cell.shapes.equal:
         if sizes[axis] != sizes[other]:
             raise InputError(

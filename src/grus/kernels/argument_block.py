@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from grus.equations import Expr, Name, State
+from grus.equations import Expr, Input, Name, State, columns
 from grus.kernels.machine import Target
 from grus.kernels.memory import ALIGN
 from grus.kernels.plan import Plan
 from grus.kernels.steps import Narrow
 
+X = Input("x")
 SIZES = ("T", "B", "H", "I", "tiles", "ld", "threads", "slices", "by_hidden")
 BLOCKS = ("barrier", "packed", "chunk", "P", "P.row", "P.time", "P.slice", "sums", "sums.slice")
 MOVING = ("cur", "nxt", "P.now", "sums.now", "gx", "gp", "nx", "np")
@@ -26,8 +27,6 @@ MOVED = ("end", "active", "clear", "mask.now")
 DRAWN = ("seed.low", "seed.high", "mask.rows", "mask.first", "mask.sign")
 """Of a plan that draws masks: the seed; [batch] the caller's row and the time of the first step of
 each row; 1 or -1, from step to step."""
-PROJECTION = ("H.projection", "tiles.projection", "widest")
-"""Of a plan with a second axis: its units, its vectors, and the vectors of the longer axis."""
 ROW = ("", ".row")
 STRIDED = ("", ".time", ".row")
 RAGGED = ("", ".time", ".rows")
@@ -78,7 +77,11 @@ class CellSlots(Slots):
         self.widest = "widest" if len(plan.axes) > 1 else "tiles"
         arrays = [*(f"in.{name}" for name in plan.step_inputs), *(f"out.{name}" for name in stores)]
         self.arrays = (*arrays, "x") if plan.hoisted else tuple(arrays)
-        names = [*SIZES, *BLOCKS, *(PROJECTION if len(plan.axes) > 1 else ())]
+        names = [*SIZES, *BLOCKS, *map(size_slot, plan.sized)]
+        # Of a plan with several axes: their vectors, and those of the longest.
+        names += [tiles_slot(axis) for axis in plan.axes if axis != "hidden"]
+        names += ["widest"] * (len(plan.axes) > 1)
+        names += [further_slot(loop.operand) for loop in plan.hoisted_loops if loop.operand != X]
         names += [f"{part}.{s}{end}" for s in states for part in ("h0", "hn") for end in ROW]
         names += [f"state.{s}" for s in states]
         names += [f"row.{v}" for v in plan.rows]
@@ -109,6 +112,12 @@ def tiles_slot(axis: str) -> str:
     return "tiles" if axis == "hidden" else f"tiles.{axis}"
 
 
+def further_slot(operand: Expr) -> str:
+    """How many bytes behind x a further input stands."""
+    assert isinstance(operand, Input)
+    return f"x.{operand.name}"
+
+
 def operand_slot(operand: Expr) -> str:
     """Where the rows of a product's operand live."""
     assert isinstance(operand, (State, Name))
@@ -116,19 +125,18 @@ def operand_slot(operand: Expr) -> str:
 
 
 class Sizes(NamedTuple):
-    """Of a call; the projection is 0 where there is none."""
+    """Of a call."""
 
     steps: int
     batch: int
-    inputs: int
-    hidden: int
-    projection: int = 0
+    axes: tuple[tuple[str, int], ...]
+    """(axis, size)."""
 
     @staticmethod
     def of(lead: Sequence[int], axes: Mapping[str, int]) -> Sizes:
         """From (time, batch) and the size of each axis."""
         time, batch = lead
-        return Sizes(time, batch, axes["input"], axes["hidden"], axes.get("projection", 0))
+        return Sizes(time, batch, tuple(axes.items()))
 
 
 @dataclass(frozen=True)
@@ -155,8 +163,8 @@ def lay_out(
     """The frame of a call; ``sizes`` go by the plan's own axes, ``names`` is how many values are
     summed, ``split`` is (threads, by hidden units), ``ahead`` the bytes of products with x that are
     computed ahead of the time loop."""
-    steps, batch, *_ = sizes
-    size = dict(zip(("input", "hidden", "projection"), sizes[2:], strict=True))
+    steps, batch, axes = sizes
+    size = dict(axes)
     threads, by_hidden = split
     slices = 1 if by_hidden else threads
     tiles = {axis: -(-size[axis] // target.lanes) for axis in plan.axes}
@@ -190,7 +198,10 @@ def lay_out(
         "sums.slice": sums, "P.row": row, "P.time": rows * row, "P.slice": chunk * rows * row,
     }  # fmt: skip
     constants |= {tiles_slot(axis): count for axis, count in tiles.items()}
-    constants |= {"H.projection": size["projection"], "widest": widest}
+    constants |= {size_slot(axis): size[axis] for axis in plan.sized} | {"widest": widest}
+    if any(loop.operand != X for loop in plan.hoisted_loops):
+        places = columns(plan.cell, size)
+        constants |= {f"x.{name}": first * target.item for name, (first, _) in places.items()}
     constants |= {f"panel.{k}.tile": tile for k, (tile, _) in enumerate(panels)}
     shape = (slices, names, padded)
     return Frame(constants, offsets, total, offsets["P"], offsets["sums"], shape)

@@ -22,6 +22,7 @@ from grus.kernels.argument_block import (
     Variant,
     lay_out,
 )
+from grus.kernels.layout import derived_axes
 from grus.kernels.machine import DType, Target
 from grus.kernels.memory import Memory, address
 from grus.kernels.plan import ONE, Plan, make_plan
@@ -58,11 +59,7 @@ class Kernel:
         self.plan: Plan = make_plan(cell)
         self.names = CellSlots(self.plan, stores, variant).names
         self.at = {name: k for k, name in enumerate(self.names)}
-        # A plan names its axes after its own output: the caller's names are those of its cell.
-        prefix = "d" if cell is not stacked_as else ""
-        asked_axes = {f"{prefix}{s}": axis for s, axis in stacked_as.shapes.states.items()}
-        plan_axes = self.plan.cell.shapes.states
-        self.swapped = any(asked_axes[s] != axis for s, axis in plan_axes.items())
+        self.axes = derived_axes(self.plan.cell, stacked_as, backward=cell is not stacked_as)
         streams = [mask.name for mask in stacked_as.masks]
         self.streams = {f"mask.{m.name}.stream": streams.index(m.name) for m in self.plan.masks}
         program = cell_program(self.plan, target, stores, sums, variant)
@@ -75,19 +72,18 @@ class Kernel:
         self.work_of = lru_cache(maxsize=256)(self._work_of)
 
     def sizes(self, sizes: Sizes) -> Sizes:
-        """The caller's sizes by the plan's own axes; where the caller has no projection, a second
-        axis of the plan is one that x, used unit by unit, made as long as the first."""
-        hidden, projection = sizes.hidden, sizes.projection or sizes.hidden
-        if self.swapped:
-            hidden, projection = projection, hidden
-        return sizes._replace(hidden=hidden, projection=projection)
+        """The caller's sizes by the plan's own axes."""
+        size = dict(sizes.axes)
+        return sizes._replace(
+            axes=tuple((axis, size[called]) for axis, called in self.axes.items())
+        )
 
     def _work_of(self, sizes: Sizes) -> Work:
         """What a call has to do."""
-        plan, (steps, batch, *_) = self.plan, sizes
-        size = dict(zip(("input", "hidden", "projection"), sizes[2:], strict=True)) | {ONE: 0}
+        plan, (steps, batch, axes) = self.plan, sizes
+        size = {**dict(axes), ONE: 0}
         products = [size[loop.depth] * size[loop.axis] * len(loop.members) for loop in plan.k_loops]
-        first, item = int(bool(plan.hoisted)), 2 if self.target.narrow else self.target.item
+        first, item = len(plan.hoisted_loops), 2 if self.target.narrow else self.target.item
         return Work(
             steps,
             batch,

@@ -48,7 +48,8 @@ def layout(cell: Cell) -> Layout:
     wanted = [w for w in derived.weights if w.operand is not None]
     order = {weight: k for k, weight in enumerate(cell.weights)}
     wanted.sort(key=lambda w: order[w.weight])
-    names = [w.adjoint for w in wanted] + [name for _, name in derived.dx]
+    names = [w.adjoint for w in wanted]
+    names += [name for _, terms in derived.inputs for _, name in terms]
     # By family, so that the gradient of a whole family is a stretch of the sums.
     vectors = [w for w in derived.weights if w.operand is None]
     vectors.sort(key=lambda w: (w.weight.family, order[w.weight]))
@@ -58,17 +59,30 @@ def layout(cell: Cell) -> Layout:
 
 
 def _axes(cell: Cell, derived: Backward) -> dict[str, str]:
-    """The axis of each name of both steps, as ``cell`` calls it: a derived or a flat cell may
-    have another output, after which it would name the axes."""
-    # Where x is used unit by unit its axis and the states' are one size, told apart by the
-    # backward step, which does not read x.
-    joined = {"projection": "hidden"} if cell.shapes.equal else {}
-    axes: dict[str, str] = {}
-    for prefix, step in (("", derived.forward), ("d", derived.cell)):
-        called = {step.shapes.states[f"{prefix}{s}"]: a for s, a in cell.shapes.states.items()}
-        values = {**step.shapes.values, **(step.shapes.states if not prefix else {})}
-        called = joined | called
-        axes |= {name: called.get(axis, axis) if axis else ONE for name, axis in values.items()}
+    """The axis of each name of both steps, as ``cell`` calls it."""
+    axes = dict(cell.shapes.states)
+    for step in (derived.forward, derived.cell):
+        called = derived_axes(step, cell, backward=step is derived.cell)
+        axes |= {n: called[axis] if axis else ONE for n, axis in step.shapes.values.items()}
+    return axes
+
+
+def derived_axes(step: Cell, cell: Cell, *, backward: bool) -> dict[str, str]:
+    """The axes of the flat or the ``backward`` step of a cell, and what the cell calls them: each
+    names its axes after its own output, and backward may tell two apart that are one."""
+    known = {node.name: axis for node, axis in cell.shapes.inputs.items()}
+    if backward:
+        flat = derive(cell).forward
+        called = derived_axes(flat, cell, backward=False)
+        known |= {name: called[axis] for name, axis in flat.shapes.values.items() if axis}
+        known |= cell.shapes.states | {"dy": str(cell.shapes.values[cell.output])}
+    axes = {"input": "input"}
+    for weight in step.weights:
+        axes |= zip(step.shapes.weights[weight], cell.shapes.weights[weight], strict=True)
+    for state, axis in cell.shapes.states.items():
+        axes[step.shapes.states[f"d{state}" if backward else state]] = axis
+    for node, axis in step.shapes.inputs.items():
+        axes.setdefault(axis, known[node.name])
     return axes
 
 

@@ -15,7 +15,7 @@ from typing import cast
 
 from grus.kernels.builder import SPAN, Module, SlotBuilder
 from grus.kernels.loops import BYTE, INDEX, Argument, Reference, Value
-from grus.kernels.tile import hoisted_tiles
+from grus.kernels.tile import hoisted_name, hoisted_tiles
 
 GROUPS = "x: pointer, p: pointer, r0, t0, count, groups, flag"
 """What `hoist` says to the functions below it."""
@@ -56,19 +56,21 @@ def hoist(f: SlotBuilder, t0: Value, count: Value, p: Value) -> None:
 def hoisted(module: Module) -> None:
     """``hoisted(ctx, x, p, r0, t0, count, groups, by row, j0, j1)``: a tile's lines are the rows
     of one step, or the steps of one row, whichever are more."""
-    shapes = hoisted_tiles(module)
+    shapes = {axis: hoisted_tiles(module, axis) for axis in module.plan.hoisted_axes}
     _groups(module)
     f = module.function("hoisted", f"{GROUPS}, j0, j1", once=True)
-    begin, end = f.span(module.plan.hoisted_axis)
-    before = EVERY
-    for rows, widths in shapes:
-        first = begin
-        for width in widths:
-            stop = f.cover(first, end, width)
-            tiles = Reference(f"hoisted.{rows}x{width}"), before, rows, first, stop, width
-            f.call("hoisted.groups", f.ctx, *f.rest[:-2], *tiles)
-            first = stop
-        before = rows
+    for axis, tiles in shapes.items():
+        begin, end = f.span(axis)
+        before = EVERY
+        for rows, widths in tiles:
+            first = begin
+            for width in widths:
+                stop = f.cover(first, end, width)
+                name = Reference(hoisted_name(axis, rows, width))
+                cover = name, before, rows, first, stop, width
+                f.call("hoisted.groups", f.ctx, *f.rest[:-2], *cover)
+                first = stop
+            before = rows
 
 
 def _groups(module: Module) -> None:

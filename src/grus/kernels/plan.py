@@ -30,7 +30,8 @@ class UnsupportedCellError(InputError):
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """``weight @ operand`` (``weight.T`` when transposed), operand being x, a state or a value."""
+    """``weight @ operand`` (``weight.T`` when transposed), operand being an input, a state or a
+    value."""
 
     weight: Weight
     operand: Expr
@@ -39,11 +40,11 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """One accumulator: biases + hoisted products with x + products inside the time loop."""
+    """One accumulator: biases + hoisted products with inputs + products inside the time loop."""
 
     name: str
     biases: tuple[Weight, ...]
-    hoisted: tuple[Weight, ...]
+    hoisted: tuple[Product, ...]
     products: tuple[Product, ...]
 
 
@@ -94,7 +95,7 @@ class Plan:
 
     cell: Cell
     hoisted: tuple[Chain, ...]
-    """Chains with products of x: computed ahead of the time loop, in chunks of steps."""
+    """Chains with products of inputs: computed ahead of the time loop, in chunks of steps."""
     stages: tuple[Stage, ...]
     rows: tuple[str, ...]
     """Values that a later stage reads; they live in row buffers."""
@@ -117,13 +118,19 @@ class Plan:
 
     @cached_property
     def axes(self) -> tuple[str, ...]:
-        """The axes of the stages: hidden, and projection where there is one."""
+        """The axes of the stages: hidden, and others where there are some."""
         return tuple(sorted({"hidden", *(stage.axis for stage in self.stages)} - {ONE}))
 
     @cached_property
-    def hoisted_axis(self) -> str:
-        """The axis of the products with x."""
-        return chain_axis(self.cell, self.hoisted[0])
+    def sized(self) -> tuple[str, ...]:
+        """The axes beside hidden and input whose sizes the program asks for."""
+        depths = {loop.depth for loop in self.k_loops}
+        return tuple(sorted({*self.axes, *depths} - {"hidden", "input"}))
+
+    @cached_property
+    def hoisted_axes(self) -> tuple[str, ...]:
+        """The axes of the products with inputs."""
+        return tuple(dict.fromkeys(chain_axis(self.cell, chain) for chain in self.hoisted))
 
     def axis_of(self, node: Expr) -> str:
         """The axis of a leaf; `ONE` of a number."""
@@ -135,16 +142,32 @@ class Plan:
         if isinstance(node, Input):
             return shapes.inputs.get(node, ONE)
         if isinstance(node, Name) and node.name.startswith(CHAIN):
-            return self.hoisted_axis
+            chain = next(chain for chain in self.hoisted if chain.name == node.name)
+            return chain_axis(self.cell, chain)
         return shapes.values[node.name] or ONE if isinstance(node, Name) else ONE
 
     @cached_property
+    def hoisted_loops(self) -> tuple[KLoop, ...]:
+        """Those of the products with inputs, of each axis: x first."""
+        members: dict[tuple[str, Expr], list[tuple[int, Weight, bool]]] = {}
+        for k, chain in enumerate(self.hoisted):
+            for product in chain.hoisted:
+                key = chain_axis(self.cell, chain), product.operand
+                members.setdefault(key, []).append((k, product.weight, False))
+        order = sorted(members, key=lambda key: (key[1] != Input("x"), str(key[1])))
+        return tuple(
+            KLoop(operand, tuple(members[axis, operand]), axis, self.depth_of(operand))
+            for axis, operand in order
+        )
+
+    def depth_of(self, operand: Expr) -> str:
+        """The axis of an operand; that of x is its own even where it is as long as the states."""
+        return "input" if operand == Input("x") else self.axis_of(operand)
+
+    @cached_property
     def k_loops(self) -> tuple[KLoop, ...]:
-        """That of the products with x first, then stage by stage."""
-        loops = []
-        if self.hoisted:
-            members = [(k, w, False) for k, chain in enumerate(self.hoisted) for w in chain.hoisted]
-            loops.append(KLoop(Input("x"), tuple(members), self.hoisted_axis, "input"))
+        """Those of the products with inputs, then stage by stage."""
+        loops = [*self.hoisted_loops]
         for stage in self.stages:
             for group in stage.groups:
                 entries = tuple((k, p.weight, p.transposed) for k, p in group.members)
@@ -177,9 +200,6 @@ class Plan:
         rows = [n for n in leaves if isinstance(n, (Name, State)) and self.axis_of(n) != ONE]
         return tuple(dict.fromkeys(n for n in leaves if n in rows or n in self.masks))
 
-    def __str__(self) -> str:
-        return show(self)
-
 
 @lru_cache(maxsize=256)
 def make_plan(cell: Cell) -> Plan:
@@ -188,10 +208,6 @@ def make_plan(cell: Cell) -> Plan:
     _refuse(cell, flat)
     run = _Scheduling(flat)
     stages = run.stages()
-    if len({chain_axis(flat, chain) for chain in run.hoisted}) > 1:
-        raise UnsupportedCellError(
-            f"cell {cell.name}: the kernels have no products of x onto two axes yet"
-        )
     return Plan(flat, tuple(run.hoisted), stages, _rows(flat, stages))
 
 
@@ -310,8 +326,8 @@ class _Scheduling:
             how = linear(term)
             assert isinstance(weight, Weight)
             assert how is not None
-            if operand == Input("x") and not how.turned:
-                hoisted.append(weight)
+            if isinstance(operand, Input) and operand.keep is None and not how.turned:
+                hoisted.append(Product(weight, operand))
             elif isinstance(operand, Input):
                 raise UnsupportedCellError(
                     f"cell {self.cell.name}: the kernels have no product {text(term)} yet"
@@ -342,7 +358,7 @@ def is_mean(expr: Expr) -> bool:
 def chain_axis(cell: Cell, chain: Chain) -> str:
     """The axis of a chain's accumulator."""
     if chain.hoisted:
-        return cell.shapes.weights[chain.hoisted[0]][0]
+        return cell.shapes.weights[chain.hoisted[0].weight][0]
     product = chain.products[0]
     return cell.shapes.weights[product.weight][1 if product.transposed else 0]
 
@@ -367,34 +383,3 @@ def _rows(cell: Cell, stages: tuple[Stage, ...]) -> tuple[str, ...]:
         reads += [g.operand for g in stage.groups if isinstance(g.operand, Name)]
         later |= dict.fromkeys(n.name for n in reads if stage_of.get(n.name, k) < k)
     return tuple(later)
-
-
-def show(plan: Plan) -> str:
-    """The plan as text: what is hoisted, then each stage's products and equations."""
-    lines = [f"plan of {plan.cell.name}"]
-    if plan.hoisted:
-        lines.append("  before the time loop, in chunks of steps:")
-        for chain in plan.hoisted:
-            terms = [w.name for w in chain.biases] + [f"{w.name} @ x" for w in chain.hoisted]
-            lines.append(f"    {chain.name} = {' + '.join(terms)}")
-    names = {c.name for c in plan.hoisted}
-    for k, stage in enumerate(plan.stages):
-        over = "" if plan.axes == ("hidden",) else f" over {stage.axis}"
-        lines.append(f"  stage {k}{over}, each step:")
-        for group in stage.groups:
-            members = ", ".join(
-                f"{stage.chains[at].name} += {p.weight.name}{'.T' if p.transposed else ''}"
-                for at, p in group.members
-            )
-            lines.append(f"    for k: {_operand_text(group.operand)}[k] * [{members}]")
-        for chain in stage.chains:
-            biases = " + ".join(w.name for w in chain.biases)
-            start = "hoisted" if chain.name in names else biases or "0"
-            lines.append(f"    {chain.name} starts at {start}")
-        lines += [f"    {name} = {text(expr)}" for name, expr in stage.equations]
-    lines.append(f"  row buffers: {', '.join(plan.rows) or 'none'}")
-    return "\n".join(lines)
-
-
-def _operand_text(operand: Expr) -> str:
-    return operand.name if isinstance(operand, (Name, State, Input)) else str(operand)

@@ -3,6 +3,8 @@ tiles with tile functions, the time loop over its stages, and the threads around
 
 from __future__ import annotations
 
+from functools import partial
+
 from grus.equations import Name, State
 from grus.kernels import lengths_resets, masks, row_means
 from grus.kernels.argument_block import DENSE, Variant
@@ -11,7 +13,7 @@ from grus.kernels.loops import Argument, Program, Reference, Value
 from grus.kernels.machine import Target
 from grus.kernels.packing import pack
 from grus.kernels.plan import ONE, Plan
-from grus.kernels.tile import EquationsTile, StageTile, hoisted_tiles
+from grus.kernels.tile import EquationsTile, StageTile, hoisted_name, hoisted_tiles
 
 ELEMENTWISE_TILES = ((1, (2, 1)),)
 """A stage without products has nothing to share between rows: going along them took 8 % off the
@@ -53,7 +55,7 @@ def _hoisted(module: Module) -> None:
 
     The hidden tile is the outer loop, so that its panel stays in the cache.
     """
-    shapes = hoisted_tiles(module)
+    shapes = {axis: hoisted_tiles(module, axis) for axis in module.plan.hoisted_axes}
     f = module.function("hoisted.tiles", f"tile: function, x: pointer, p: pointer, g, {SHAPED}")
     tile, x, p, count, r0, r1, rows, j0, j1, width = f.rest
     gx, gp, nx, np = (f.slot(name) for name in ("gx", "gp", "nx", "np"))
@@ -64,11 +66,12 @@ def _hoisted(module: Module) -> None:
     f = module.function("hoisted", "x: pointer, p: pointer, n, g, j0, j1", once=True)
     x, p, n, g, *_ = f.rest
 
-    def tiles(rows: int, width: int, lines: Range, columns: Range) -> None:
-        name = Reference(f"hoisted.{rows}x{width}")
+    def tiles(axis: str, rows: int, width: int, lines: Range, columns: Range) -> None:
+        name = Reference(hoisted_name(axis, rows, width))
         f.call("hoisted.tiles", f.ctx, name, x, p, g, *lines, rows, *columns, width)
 
-    f.tiled(0, n, f.span(module.plan.hoisted_axis), shapes, tiles)
+    for axis, of_axis in shapes.items():
+        f.tiled(0, n, f.span(axis), of_axis, partial(tiles, axis))
 
 
 def _stage(module: Module, at: int) -> None:

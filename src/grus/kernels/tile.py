@@ -11,12 +11,12 @@ from typing import Any, TypeVar, cast
 from grus.equations import Expr, Input, Name, State, Weight
 from grus.equations.expr import walk
 from grus.kernels import bfloat16
-from grus.kernels.argument_block import operand_slot, size_slot
+from grus.kernels.argument_block import X, further_slot, operand_slot, size_slot
 from grus.kernels.bfloat16 import Accumulators
 from grus.kernels.builder import Module
 from grus.kernels.functions import compute
 from grus.kernels.loops import Argument, Value
-from grus.kernels.plan import ONE, Chain
+from grus.kernels.plan import ONE, Chain, Plan
 
 # Equations printed into every tile were 65 of the 246 ms that a GRU took to compile, called from
 # the large ones they are 5. Small tiles would feel the call, of more vectors than two none did.
@@ -192,7 +192,8 @@ class StageTile(Tile):
         for v, i in places:
             for c, chain in enumerate(chains):
                 self.accumulators[i, v, c] = self.start(chain, i, v)
-        before = sum(len(s.groups) for s in self.plan.stages[: self.at]) + bool(self.plan.hoisted)
+        before = sum(len(s.groups) for s in self.plan.stages[: self.at])
+        before += len(self.plan.hoisted_loops)
         for k, group in enumerate(self.stage.groups, before):
             slot = operand_slot(group.operand)
             pointers = [self.row_pointer(slot, "ld", i, "cur") for i in range(self.rows)]
@@ -316,17 +317,17 @@ class Equations:
 
 
 class HoistedTile(Tile):
-    """A tile of the products with x: rows are steps or batch rows, whichever are more.
+    """A tile of the products with inputs: rows are steps or batch rows, whichever are more.
 
-    The rows of x follow each other at one stride, or stand where ``%table`` says if the program is
-    ragged.
+    The rows of x, behind which the further inputs stand, follow each other at one stride, or stand
+    where ``%table`` says if the program is ragged.
     """
 
-    def __init__(self, module: Module, rows: int, width: int) -> None:
+    def __init__(self, module: Module, rows: int, width: int, axis: str) -> None:
         plan, ragged = module.plan, module.slots.variant.ragged
         parameters = f"x: pointer, {'table: pointer, ' if ragged else ''}p: pointer, tile"
-        name, chains = f"hoisted.{rows}x{width}", range(len(plan.hoisted))
-        super().__init__(module, name, parameters, rows, width, plan.hoisted_axis)
+        super().__init__(module, hoisted_name(axis, rows, width), parameters, rows, width, axis)
+        chains = chains_along(plan, axis)
         places = product(range(width), chains, range(rows))
         accumulators = {(i, v, c): self.bias(plan.hoisted[c], v) for v, c, i in places}
         f, x, p = self.f, self.f.named["x"], self.f.named["p"]
@@ -334,17 +335,34 @@ class HoistedTile(Tile):
             f.at(x, f.entry(f.named["table"], i) if ragged else self.multiple("nx", i))
             for i in range(rows)
         ]
-        self.products(0, pointers, accumulators)
+        for k, loop in enumerate(plan.hoisted_loops):
+            if loop.axis != axis:
+                continue
+            if loop.operand != X:
+                first = self.slot(further_slot(loop.operand))
+                self.products(k, [f.at(pointer, first) for pointer in pointers], accumulators)
+            else:
+                self.products(k, pointers, accumulators)
         for i in range(rows):
             row = f.at(p, self.multiple("np", i))
             for v, c in product(range(width), chains):
                 f.store(accumulators[i, v, c], f.at(row, self.place(c, v)))
 
 
-def hoisted_tiles(module: Module) -> tuple[tuple[int, tuple[int, ...]], ...]:
-    """The tiles of the products with x; gives their shapes."""
-    shapes = module.target.machine.tiles(len(module.plan.hoisted))
+def chains_along(plan: Plan, axis: str) -> list[int]:
+    """The numbers of the chains of products with inputs along an axis."""
+    return [k for k, chain in enumerate(plan.hoisted) if plan.axis_of(Name(chain.name)) == axis]
+
+
+def hoisted_name(axis: str, rows: int, width: int) -> str:
+    """The name of the function of a tile of the products with inputs."""
+    return f"hoisted.{'' if axis == 'hidden' else f'{axis}.'}{rows}x{width}"
+
+
+def hoisted_tiles(module: Module, axis: str) -> tuple[tuple[int, tuple[int, ...]], ...]:
+    """The tiles of the products with inputs along an axis; gives their shapes."""
+    shapes = module.target.machine.tiles(len(chains_along(module.plan, axis)))
     for rows, widths in shapes:
         for width in widths:
-            HoistedTile(module, rows, width)
+            HoistedTile(module, rows, width, axis)
     return shapes

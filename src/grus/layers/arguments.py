@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from grus.equations import Cell
@@ -77,13 +77,45 @@ def has_projection(cell: Cell) -> bool:
     return "projection" in axes | set(cell.shapes.states.values())
 
 
-def check_axes(cell: Cell, inputs: Iterable[int], hidden: int) -> None:
-    """Refuse masks that a caller would have to give, and where x is used element by element an
-    input of another size than the state's; ``inputs`` are those of all layers, the first first."""
-    masks = [i.name for i in cell.inputs if i.name != "x" and i.keep is None]
-    if masks:
+CALLED = ("input", "hx", "lengths", "resets", "reset_to", "out", "x", "state")
+"""What calls of a layer name already."""
+
+
+def check_further(cell: Cell, sizes: Mapping[str, Any]) -> dict[str, int]:
+    """The size of each axis that a further input has for itself, from ``sizes`` by their names.
+
+    Raises InputError for one that is missing, unknown or no size, for a mask that a caller would
+    have to give once for a whole sequence, and for a name that calls have already.
+    """
+    once = [i.name for i in cell.inputs if i.per == "sequence" and i.keep is None]
+    if once:
+        raise InputError(f"cell {cell.name}: layers take no mask per sequence ({', '.join(once)})")
+    for node in cell.further:
+        if node.name in CALLED:
+            raise InputError(
+                f"cell {cell.name}: a layer's call has an argument {node.name} already"
+            )
+    sized = {i.name: axis for i, axis in cell.shapes.inputs.items() if axis == f"step.{i.name}"}
+    if set(sized) != set(sizes):
         raise InputError(
-            f"cell {cell.name}: layers take no masks but drawn ones ({', '.join(masks)})"
+            f"cell {cell.name} needs the sizes of {', '.join(sized) or 'no further inputs'}"
+            f" (further_sizes), got {', '.join(sizes) or 'none'}"
+        )
+    check_sizes(**{f"further_sizes of {name}": size for name, size in sizes.items()})
+    return {axis: sizes[name] for name, axis in sized.items()}
+
+
+def check_axes(cell: Cell, inputs: Sequence[int], hidden: int) -> None:
+    """Refuse an input of another size than the state's where x meets it element by element, and
+    layers that read rows of several sizes where a state or a further input is as long as x;
+    ``inputs`` are the sizes of x of all layers, the first first."""
+    like_x = [s for s, axis in cell.shapes.states.items() if axis == "input"]
+    like_x += [n.name for n in cell.further if cell.shapes.inputs.get(n) == "input"]
+    other = next((size for size in inputs if size != inputs[0]), None)
+    if like_x and other is not None:
+        raise InputError(
+            f"cell {cell.name}: {', '.join(like_x)} has the size of x in every layer, which is"
+            f" {inputs[0]} in the first and {other} above it"
         )
     for k, size in enumerate(inputs):
         if cell.shapes.equal and size != hidden:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from grus.dialects import TorchRecord
 from grus.equations import OPERATORS, Cell, expected
-from grus.equations.axes import sizes
+from grus.equations.axes import columns, sizes
 from grus.kernels import PLAIN, Steps
 from grus.reference import Operations, draw, loop, split
 
@@ -41,10 +41,15 @@ def sequence(
     """One layer over ``x`` [time, batch, input]: (output, final states)."""
     if x.shape[0] == 0:
         axis = cell.shapes.values[cell.output]
-        width = sizes(cell, weights, x.shape[2])[str(axis)]
+        width = sizes(cell, weights, x.shape[2], start, row=True)[str(axis)]
         return x.new_zeros((0, x.shape[1], width)), tuple(s.clone() for s in start)
     if steps.seed is None and cell.masks:
         cell = expected(cell)
+    further: dict[str, Tensor] = {}
+    if cell.further:
+        places = columns(cell, sizes(cell, weights, x.shape[2], start, row=True))
+        further = {n: x[..., first : first + count] for n, (first, count) in places.items()}
+        x = further.pop("x")
     done = loop(
         cell,
         split(cell, weights),
@@ -54,7 +59,7 @@ def sequence(
         _tensor(steps.resets, x),
         steps.reverse,
         steps.reset_to,
-        _masks(cell, weights, x, steps),
+        _masks(cell, weights, x, steps) | further,
         TORCH,
     )
     return done.output, done.state

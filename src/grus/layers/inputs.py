@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,8 @@ from grus.arguments import (
     check_resets,
     check_shape,
 )
-from grus.errors import InputError, ShapeError
+from grus.equations import Cell, Input, columns
+from grus.errors import InputError, KindError, ShapeError
 from grus.kernels import PLAIN, Steps
 from grus.layers.states import State
 from grus.layers.torch_state import jit_state
@@ -49,6 +51,50 @@ def time_first(x: Tensor, weight: Tensor, size: int, batch_first: bool) -> Tenso
     if dims == 2:
         return x.unsqueeze(1)
     return x.transpose(0, 1) if batch_first else x
+
+
+Further = tuple[Tensor, ...]
+"""The further inputs of a call, each [time, batch, size], in the order of the cell's."""
+
+
+def further(
+    cell: Cell,
+    size: Mapping[str, int],
+    x: Tensor,
+    named: Mapping[str, Any],
+    batch_first: bool,
+) -> Further:
+    """The further inputs as `Further`, from those of a call by name: laid out as ``x`` is, a number
+    with an axis of its own or without. ``size`` is that of each axis.
+
+    Raises KindError for a name that is missing or unknown, ShapeError for another shape, InputError
+    for a dtype that is neither that of x nor bool.
+    """
+    places = columns(cell, size)
+    if set(named) != set(places) - {"x"}:
+        raise KindError(
+            f"cell {cell.name} reads {', '.join([n.name for n in cell.further]) or 'x alone'} at"
+            f" each step beside x, got {', '.join(named) or 'none'}"
+        )
+    return tuple(_alike(node, places[node.name][1], x, named[node.name], batch_first)
+                 for node in cell.further)  # fmt: skip
+
+
+def _alike(node: Input, size: int, x: Tensor, value: Tensor, batch_first: bool) -> Tensor:
+    name, lead = node.name, tuple(x.shape[:-1])
+    if not isinstance(value, Tensor):
+        raise KindError(f"{name} must be a Tensor, got {type(value).__name__}")
+    if node.per == "number" and value.dim() == len(lead):
+        value = value.unsqueeze(-1)
+    if tuple(value.shape) != (*lead, size):
+        raise ShapeError(f"{name} must be {(*lead, size)} beside this input, got {(*value.shape,)}")
+    if value.dtype is torch.bool:
+        value = value.to(x.dtype)
+    if value.dtype != x.dtype:
+        raise InputError(f"{name} must be {x.dtype} like the input, or bool, got {value.dtype}")
+    if len(lead) == 1:
+        return value.unsqueeze(1)
+    return value.transpose(0, 1) if batch_first else value
 
 
 def check_packed(data: Tensor, weight: Tensor, size: int) -> None:
@@ -160,6 +206,16 @@ class Packing:
         padded = data if self.sources is None else data.index_select(0, self.sources)
         return padded.view(time, batch, data.shape[1])
 
+    def alike(self, name: str, value: Any) -> Tensor:
+        """The padded form of another packed sequence of the same rows, in the same order."""
+        if not isinstance(value, PackedSequence):
+            raise KindError(f"{name} must be packed like the input, got {type(value).__name__}")
+        orders = self.packed.sorted_indices, value.sorted_indices
+        if not torch.equal(self.packed.batch_sizes, value.batch_sizes) or not _same(*orders):
+            raise ShapeError(f"{name} is packed in other lengths or another order than the input")
+        data = value.data
+        return self.pad(data.unsqueeze(1) if data.dim() == 1 else data)
+
     def pack(self, padded: Tensor) -> Tensor:
         """[time, batch, features] -> [elements, features]."""
         flat = padded.reshape(-1, padded.shape[2])
@@ -181,6 +237,12 @@ class Packing:
         return PackedSequence(
             data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices
         )
+
+
+def _same(order: Tensor | None, other: Tensor | None) -> bool:
+    if order is None or other is None:
+        return order is other
+    return torch.equal(order, other)
 
 
 def _ordered(hx: State | None, order: Tensor | None) -> State | None:

@@ -28,7 +28,7 @@ from grus.layers import (
     surface,
 )
 from grus.layers.dispatch import Path, choose
-from grus.layers.inputs import BOTH, Packing, directions
+from grus.layers.inputs import BOTH, Further, Packing, directions
 from grus.layers.regularised import PLAIN_CELL, Options, Regularised, drawn
 from grus.layers.states import Row, State, final, initial
 from grus.layers.stepper import Stepper
@@ -51,6 +51,9 @@ class Recurrent(TorchSurface):
     where z keeps the state, ``{"z": 1.0}`` starts with a long memory; for "gru_admit" it starts
     with a short one.
 
+    ``further_sizes`` has the size of each further input that only products read, by its name:
+    those that meet x, the state or a single number are sized by the equations.
+
     ``backend`` picks the path ("kernels" or "composite"); None follows `layers.dispatch`.
 
     ``recompute`` keeps the states of a few steps only and runs the others again in backward: a
@@ -63,7 +66,7 @@ class Recurrent(TorchSurface):
 
     Raises InputError for what cannot be: TypeErrors and ValueErrors as torch's classes raise
     them, an unknown gate, a gate without a bias, an unknown backend, an option that the cell
-    cannot have, or a cell that a layer cannot hold (masks that are given).
+    cannot have, or a cell that a layer cannot hold (a mask that is given once for a sequence).
     """
 
     recompute = False
@@ -80,6 +83,7 @@ class Recurrent(TorchSurface):
         bidirectional: bool = False,
         *,
         proj_size: int = 0,
+        further_sizes: Mapping[str, int] | None = None,
         gate_bias: Mapping[str, float] | None = None,
         backend: Path | None = None,
         recompute: bool = False,
@@ -104,6 +108,7 @@ class Recurrent(TorchSurface):
             dropout=dropout,
             bidirectional=bidirectional,
             proj_size=proj_size,
+            further_sizes=further_sizes,
             backend=backend,
             gate_bias=gate_bias,
             regularised=regularised,
@@ -129,6 +134,7 @@ class Recurrent(TorchSurface):
         dropout: float,
         bidirectional: bool,
         proj_size: int = 0,
+        further_sizes: Mapping[str, int] | None = None,
         backend: Path | None = None,
         gate_bias: Mapping[str, float] | None = None,
         regularised: Regularised = PLAIN_CELL,
@@ -144,8 +150,10 @@ class Recurrent(TorchSurface):
         self.bias, self.batch_first, self.dropout = bias, batch_first, float(dropout)
         self.bidirectional, self.proj_size = bidirectional, proj_size
         self.backend, self.gate_bias = backend, dict(gate_bias or {})
+        self.further_sizes = dict(further_sizes or {})
+        self._further_axes = arguments.check_further(cell, self.further_sizes)
         rows = range(0, num_layers * (1 + bidirectional), 1 + bidirectional)
-        arguments.check_axes(cell, (self._axes(row)["input"] for row in rows), hidden_size)
+        arguments.check_axes(cell, [self._axes(row)["input"] for row in rows], hidden_size)
         names = tuple(self.record.shapes(self._axes(0), bias))
         ends = parameters.suffixes(num_layers, bidirectional)
         self._rows = [{name: name + end for name in names} for end in ends]
@@ -163,13 +171,19 @@ class Recurrent(TorchSurface):
         self._names, self._parameter_names = tuple(self._rows[0]), tuple(self._rows[0].values())
         self._random = self.regularised.draws or self._drawn is not None
         self._calls = dispatch.LayerCalls(self.record, self._names)
+        self.further_sizes = self.__dict__.get("further_sizes", {})
+        self._further_axes = self.__dict__.get("_further_axes", {})
 
     def _axes(self, row: int) -> dict[str, int]:
         """The size of each axis in a row of h_n."""
         count = 2 if self.bidirectional else 1
-        below = self.input_size if row < count else count * (self.proj_size or self.hidden_size)
-        sizes = {"input": below, "hidden": self.hidden_size}
-        return sizes | ({"projection": self.proj_size} if self.proj_size else {})
+        sizes = {"input": self.input_size, "hidden": self.hidden_size, **self._further_axes}
+        if self.proj_size:
+            sizes["projection"] = self.proj_size
+        output = str(self.cell.shapes.values[self.cell.output])
+        for _ in range(row // count):
+            sizes["input"] = count * sizes[output]
+        return sizes
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew, then set the gate biases asked for."""
@@ -207,6 +221,7 @@ class Recurrent(TorchSurface):
         lengths: Any = None,
         resets: Any = None,
         reset_to: ResetTo = "zero",
+        **further: Tensor | PackedSequence,
     ) -> tuple[Any, State]:
         """Run over ``input`` [time, batch, input] (batch first if asked for).
 
@@ -224,26 +239,39 @@ class Recurrent(TorchSurface):
         new episode, so the state is zero (or ``hx``, with ``reset_to="h0"``) before the step's
         input is read. With two directions no state crosses the beginning of an episode either way.
 
+        ``further`` has the further inputs of the cell by name, each laid out as the input (packed
+        where it is), of its own size, a number without that axis or with one of size 1, bool or
+        the input's dtype; every layer and direction reads them.
+
         Raises InputError (ShapeError, KindError) naming the argument that cannot be.
         """
         if not isinstance(input, Tensor):
-            return self._other(input, hx, lengths, resets, reset_to)
+            return self._other(input, hx, lengths, resets, reset_to, further)
         dims, steps = input.dim(), BOTH
         if lengths is not None or resets is not None:
             x = self._time_first(input)
             steps = directions(x, lengths, resets, reset_to, inputs.axes(dims, self.batch_first))
-        known = self._ready(input, hx, steps[0]) if len(self._rows) == 1 else None
-        if known is None and jit_state() is not None and lengths is None and resets is None:
+        more: Further = ()
+        if further or self.cell.further:
+            more = self._further(input, further)
+        known = self._ready(input, hx, steps[0]) if len(self._rows) == 1 and not more else None
+        if (
+            known is None
+            and not more
+            and jit_state() is not None
+            and lengths is None
+            and resets is None
+        ):
             known = surface.as_torch(self, input, hx)
         if known is not None:
             return known
         x = self._time_first(input)
         start = initial(self.cell.states, self._state_sizes, len(self._rows), x, hx, dims)
         if len(start) == 1:
-            y, row = self._layer(0, x, start[0], steps[0])
+            y, row = self._layer(0, x, start[0], steps[0], more)
             rows = [row]
         else:
-            y, rows = self._stack(x, start, steps, self._drop)
+            y, rows = self._stack(x, start, steps, self._drop, more)
         if dims == 2:
             y = y.squeeze(1)
         elif self.batch_first:
@@ -251,12 +279,18 @@ class Recurrent(TorchSurface):
         return y, final(rows, dims)
 
     def _other(
-        self, input: Any, hx: State | None, lengths: Any, resets: Any, reset_to: ResetTo
+        self,
+        input: Any,
+        hx: State | None,
+        lengths: Any,
+        resets: Any,
+        reset_to: ResetTo,
+        further: Mapping[str, Any],
     ) -> tuple[Any, State]:
         """What `forward` gives for what is no tensor."""
         if isinstance(input, Proxy):
-            options = {"lengths": lengths, "resets": resets, "reset_to": reset_to}
-            usual = lengths is None and resets is None
+            options = {"lengths": lengths, "resets": resets, "reset_to": reset_to, **further}
+            usual = lengths is None and resets is None and not further
             node: tuple[Any, State] = surface.leaf(self, input, hx, {} if usual else options)
             return node
         if not isinstance(input, PackedSequence):
@@ -269,9 +303,15 @@ class Recurrent(TorchSurface):
             raise InputError(
                 "torch.export has no packed sequences: give the padded input with lengths="
             )
-        run = surface.packed if jit_state() is not None else type(self)._packed
-        result: tuple[PackedSequence, State] = run(self, input, hx)
+        if jit_state() is not None:
+            result: tuple[PackedSequence, State] = surface.packed(self, input, hx)
+            return result
+        result = type(self)._packed(self, input, hx, further)
         return result
+
+    def _further(self, input: Tensor, further: Mapping[str, Any]) -> Further:
+        """The further inputs as [time, batch, size], in the order of the cell's."""
+        return inputs.further(self.cell, self._axes(0), input, further, self.batch_first)
 
     def _time_first(self, input: Tensor) -> Tensor:
         weight = parameters.tensor(self, self._first)
@@ -306,6 +346,7 @@ class Recurrent(TorchSurface):
         start: Any,
         steps: tuple[Steps, Steps],
         drop: Callable[[Tensor], Tensor],
+        more: Further = (),
     ) -> tuple[Tensor, list[Row]]:
         between = drop if self.dropout and self.training else None
         compiled = torch.compiler.is_compiling()
@@ -313,6 +354,7 @@ class Recurrent(TorchSurface):
             not compiled
             and steps is BOTH
             and not self.recompute
+            and not more
             and not (self.training and self._random)
         )
         if ordinary and between is None and not self.bidirectional:
@@ -320,10 +362,10 @@ class Recurrent(TorchSurface):
             result = stack.wave(self.record, x, start, named, self.backend)
             if result is not None:
                 return result
-        exported = compiled and onnx_exported() and self.backend != "composite"
+        exported = compiled and onnx_exported() and self.backend != "composite" and not more
         at_once = self.bidirectional and (ordinary or exported)
         return stack.run(
-            self._layer,
+            partial(self._layer, more=more),
             x,
             start,
             steps,
@@ -344,10 +386,14 @@ class Recurrent(TorchSurface):
         return torch.dropout(y, self.dropout, True)
 
     @surface.not_compiled
-    def _packed(self, packed: PackedSequence, hx: State | None) -> tuple[PackedSequence, State]:
+    def _packed(
+        self, packed: PackedSequence, hx: State | None, further: Mapping[str, Any]
+    ) -> tuple[PackedSequence, State]:
         inputs.check_packed(packed.data, parameters.tensor(self, self._first), self.input_size)
         packing = Packing.of(packed)
         x = packing.pad(packed.data)
+        padded = {name: packing.alike(name, value) for name, value in further.items()}
+        more = inputs.further(self.cell, self._axes(0), x, padded, False)
         names, sizes = self.cell.states, self._state_sizes
         start = initial(names, sizes, len(self._rows), x, packing.sorted(hx), 3)
 
@@ -355,16 +401,20 @@ class Recurrent(TorchSurface):
             # Of the elements alone, as torch draws them.
             return packing.pad(self._drop(packing.pack(y)))
 
-        y, rows = self._stack(x, start, packing.steps, drop)
+        y, rows = self._stack(x, start, packing.steps, drop, more)
         return packing.result(packing.pack(y)), packing.unsorted(final(rows, 3))
 
     def path(self, input: Tensor, steps: Steps = PLAIN) -> Path:
         """Which code `forward` would run for this input: "kernels", "torch" or "composite"."""
         return choose(input, self.backend, self.cell, steps)
 
-    def _layer(self, row: int, x: Tensor, start: Row, steps: Steps) -> tuple[Tensor, Row]:
+    def _layer(
+        self, row: int, x: Tensor, start: Row, steps: Steps, more: Further = ()
+    ) -> tuple[Tensor, Row]:
         named, record = self._read(row), self.record
-        if steps is PLAIN and len(self._rows) > 1 and self._plain():
+        if more:
+            x = torch.cat([x, *more], dim=2)
+        if steps is PLAIN and (len(self._rows) > 1 or more) and self._plain():
             weights = tuple(named.values())
             if known := dispatch.ready(self._calls, x.shape[2], weights, x, start):
                 return known
@@ -376,16 +426,18 @@ class Recurrent(TorchSurface):
             steps = replace(steps, recompute=True)
         return dispatch.sequence(record, x, start, named, steps, self.backend)
 
-    def step(self, x: Tensor, hx: State | None = None) -> tuple[Tensor, State]:
+    def step(self, x: Tensor, hx: State | None = None, **further: Tensor) -> tuple[Tensor, State]:
         """One time step: ``x`` [batch, input] -> (output [batch, hidden], next states).
 
-        The bits are those of the sequence, any derivative too. ``hx`` as in `forward`. Raises
+        The bits are those of the sequence, any derivative too. ``hx`` and ``further`` ([batch,
+        size], a number [batch]) as in `forward`. Raises
         InputError for a layer of two directions, whose second one begins at the end.
         """
         if self.bidirectional:
             raise InputError("a layer of two directions cannot take one step at a time")
         time = 1 if self.batch_first else 0
-        output, state = self(x.unsqueeze(time), hx)
+        each = {name: value.unsqueeze(time) for name, value in further.items()}
+        output, state = self(x.unsqueeze(time), hx, **each)
         return output.squeeze(time), state
 
     def stepper(self, narrow: Narrow = "") -> Stepper:

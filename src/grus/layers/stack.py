@@ -262,7 +262,8 @@ def _works(launch: Forwards, tensors: tuple[Tensor, ...], width: int, layers: in
     """What each layer has to do."""
     kernel, size = launch.launcher((launch.cell.output,), DENSE).kernel, launch.sizes(tensors)
     first = Sizes.of(tensors[0].shape[:2], size)
-    every = [first, *[first._replace(inputs=width)] * (layers - 1)]
+    above = Sizes.of(tensors[0].shape[:2], {**size, "input": width})
+    every = [first, *[above] * (layers - 1)]
     return [kernel.work_of(kernel.sizes(sizes)) for sizes in every]
 
 

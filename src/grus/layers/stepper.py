@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from grus import kernels
-from grus.equations import expected
+from grus.equations import columns, expected
 from grus.errors import InputError
 from grus.kernels import Array, Narrow
 from grus.kernels.backend import backend
@@ -31,7 +31,8 @@ class Stepper:
     """What ``layer.stepper()`` gives: the layer as it is now, one step at a time.
 
     A call takes ``x`` [batch, input] and the states, each [layers, batch, size] (a tuple where the
-    cell has several; None is zeros), and gives (output [batch, size], states): tensors for
+    cell has several; None is zeros), the further inputs of a cell that has some by name (each
+    [batch, size]), and gives (output [batch, size], states): tensors for
     tensors, arrays for arrays, in the layer's dtype, with the bits of ``layer.step`` and of the
     whole sequence. With ``out=(output, states)`` the results are written there and nothing is
     allocated; the states written may be the states read. Weights that change later do not count:
@@ -63,28 +64,38 @@ class Stepper:
         self._narrow = narrow
         self._weights = [_snapshot(layer, k) for k in range(layer.num_layers)]
         self._inputs, self._sizes = layer.input_size, layer._state_sizes
+        places = columns(self._cell, layer._axes(0)).items()
+        self._further = {name: size for name, (first, size) in places if first}
         axes = kernels.axis_sizes(self._cell, self._weights[0])
         self._width = axes[str(self._cell.shapes.values[self._cell.output])]
         self._packed = self._pack()
 
     def _pack(self) -> PackedLayers:
-        return PackedLayers(self._cell, self._weights, self._inputs, self._width, self._narrow)
+        row = self._inputs + sum(self._further.values())
+        return PackedLayers(self._cell, self._weights, row, self._inputs, self._width, self._narrow)
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k != "_packed"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update({"_narrow": "", **state})
+        self.__dict__.update({"_narrow": "", "_further": {}, **state})
         self._packed = self._pack()
 
     def __call__(
-        self, x: Value, state: States | None = None, *, out: tuple[Value, States] | None = None
+        self,
+        x: Value,
+        state: States | None = None,
+        *,
+        out: tuple[Value, States] | None = None,
+        **further: Value,
     ) -> tuple[Any, Any]:
         """One step."""
         if not isinstance(x, (Tensor, np.ndarray)) or x.ndim != 2:
             raise InputError(f"x must be a tensor or array [batch, input], got {_kind_of(x)}")
         batch = x.shape[0]
         self._check("x", x, x, (batch, self._inputs))
+        if further or self._further:
+            x = self._row(x, further)
         shapes = [(len(self._weights), batch, size) for size in self._sizes]
         before = self._states("state", x, state, shapes)
         if out is None:
@@ -96,6 +107,18 @@ class Stepper:
         if out is not None:
             return out
         return output, tuple(after) if len(after) > 1 else after[0]
+
+    def _row(self, x: Value, further: Mapping[str, Value]) -> Value:
+        """x and the further inputs behind it."""
+        if set(further) != set(self._further):
+            raise InputError(
+                f"cell {self._cell.name} reads {', '.join(self._further) or 'x alone'} at each"
+                f" step beside x, got {', '.join(further) or 'none'}"
+            )
+        for name, size in self._further.items():
+            self._check(name, x, further[name], (x.shape[0], size))
+        row: list[Any] = [x, *(further[name] for name in self._further)]
+        return torch.cat(row, 1) if isinstance(x, Tensor) else np.concatenate(row, 1)
 
     def _states(
         self,

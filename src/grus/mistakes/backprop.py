@@ -7,7 +7,7 @@ reference's evaluator and sums the weights' gradients term by term.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,8 @@ class Gradients:
     weights: dict[str, Array]
     x: Array
     start: tuple[Array, ...]
+    further: dict[str, Array] = field(default_factory=dict)
+    """Those of the further inputs, by name."""
 
 
 def backpropagate(cell: Cell, back: Backward, problem: Problem) -> Gradients:
@@ -56,7 +58,9 @@ def backpropagate(cell: Cell, back: Backward, problem: Problem) -> Gradients:
     steps = _forward(cell, back, weights, problem)
     adjoint = {f"d{name}": d for name, d in zip(cell.states, problem.dstate, strict=True)}
     totals: dict[Weight, Array] = {}
-    dx, before = np.zeros_like(problem.x), adjoint
+    before = adjoint
+    inputs = {"x": np.zeros_like(problem.x)}
+    inputs |= {name: np.zeros_like(problem.masks[name]) for name, _ in back.further}
     for t in reversed(range(len(problem.x))):
         seen = steps[t] | {"x": problem.x[t], "dy": problem.dy[t]}
         seen |= {name: mask[t] for name, mask in (problem.back_masks or {}).items()}
@@ -67,10 +71,14 @@ def backpropagate(cell: Cell, back: Backward, problem: Problem) -> Gradients:
         for term in back.weights:
             total = totals.setdefault(term.weight, np.zeros_like(weights[term.weight]))
             total += _weight_term(now[term.adjoint], term, seen, total.shape)
-        for weight, name in back.dx:
-            dx[t] += now[name] if weight is None else now[name] @ weights[weight]
+        for name, terms in back.inputs:
+            for weight, adjoint_of in terms:
+                part = now[adjoint_of] if weight is None else now[adjoint_of] @ weights[weight]
+                # One number is read by every unit.
+                many = part.shape[-1] > inputs[name].shape[-1]
+                inputs[name][t] += part.sum(axis=-1, keepdims=True) if many else part
     start = tuple(before[f"d{name}"] for name in cell.states)
-    return Gradients(_stack(cell, totals, weights), dx, start)
+    return Gradients(_stack(cell, totals, weights), inputs.pop("x"), start, inputs)
 
 
 def _forward(
@@ -79,7 +87,7 @@ def _forward(
     """For each step: the forward values, the states as read, and the masks, all by name."""
     flat, steps = back.forward, []
     state = dict(zip(cell.states, problem.start, strict=True))
-    per_step = {i.name for i in flat.inputs if i.per == "step"}
+    per_step = {i.name for i in flat.inputs if i.per != "sequence"}
     for t in range(len(problem.x)):
         masks = {k: m[t] if k in per_step else m for k, m in problem.masks.items()}
         now = tuple(state[name] for name in flat.states)

@@ -4,7 +4,7 @@ In: a cell, and arrays or tensors that lie in memory. Out: outputs, states, grad
 a step. Imports kernels, equations, gradients and numpy; needs no torch.
 """
 
-from grus.runtime.arguments import check, check_narrow, check_steps
+from grus.runtime.arguments import check, check_narrow, check_steps, row
 from grus.runtime.arrays import Gradients, Result, backward, forward, run, store
 from grus.runtime.backward_calls import Adjoint, Backwards
 from grus.runtime.buffer import Library
@@ -18,6 +18,6 @@ from grus.runtime.values import adjoints, equation, value_names, value_sizes, va
 __all__ = [
     "Adjoint", "Backwards", "Forward", "Forwards", "Gradients", "Known", "Laid", "Library",
     "PackedLayers", "Prepared", "Result", "Weights", "adjoints", "backward", "check",
-    "check_narrow", "check_steps", "equation", "forward", "has_rows", "run", "store",
+    "check_narrow", "check_steps", "equation", "forward", "has_rows", "row", "run", "store",
     "value_names", "value_sizes", "values",
 ]

@@ -8,7 +8,7 @@ from typing import Any, TypedDict, get_args
 import numpy as np
 
 from grus.arguments import ResetTo, check_lengths, check_reset_to, check_resets, check_states
-from grus.equations import Cell, sizes
+from grus.equations import Cell, columns, sizes
 from grus.errors import InputError
 from grus.kernels import PLAIN, Array, Narrow, Steps, make_plan
 
@@ -35,7 +35,7 @@ def check(
     checked = {
         family: _array(f"weights[{family!r}]", array, x.dtype) for family, array in weights.items()
     }
-    size = sizes(cell, checked, x.shape[2], h0)
+    size = sizes(cell, checked, x.shape[2], h0, row=True)
     for axis, count in size.items():
         if count < 1:
             raise InputError(f"the {axis} size must be at least 1, got {count}")
@@ -50,6 +50,31 @@ def check(
         _array(n, a, x.dtype, shape=s) for n, a, s in zip(names, states, shapes, strict=True)
     )
     return x, checked, start
+
+
+def row(cell: Cell, weights: Mapping[str, Array], x: Array, further: Mapping[str, Array]) -> Array:
+    """x [time, batch, input] and the further inputs behind it, as the kernels read them; each is
+    [time, batch, its size], a number [time, batch] or with a last axis of 1, bool or x's dtype.
+
+    Raises InputError naming the one that is missing, unknown or cannot be.
+    """
+    if set(further) != {node.name for node in cell.further}:
+        raise InputError(
+            f"cell {cell.name} reads {', '.join([n.name for n in cell.further]) or 'x alone'} at"
+            f" each step beside x, got {', '.join(further) or 'none'}"
+        )
+    if not further:
+        return x
+    x = _array("x", x, None, 3)
+    places = columns(cell, sizes(cell, weights, x.shape[2]))
+    parts = [x]
+    for node in cell.further:
+        value, shape = further[node.name], (*x.shape[:2], places[node.name][1])
+        if isinstance(value, np.ndarray):
+            value = value.astype(x.dtype) if value.dtype == bool else value
+            value = value[..., None] if node.per == "number" and value.ndim == 2 else value
+        parts.append(_array(node.name, value, x.dtype, shape=shape))
+    return np.concatenate(parts, axis=2)
 
 
 class Options(TypedDict, total=False):

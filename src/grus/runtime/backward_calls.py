@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from grus.equations import columns
 from grus.errors import InputError
 from grus.kernels import Array, Kernel, Steps, Variant, address, give, kernel, take
 from grus.runtime.buffer import Library, Tensor, array, arrays
@@ -189,6 +190,7 @@ class Backwards(Calls):
         lead = (x.shape[0], x.shape[1])
         columns = plan.columns(sizes)
         parts = {"in.x": self.part(0, x, going, ragged), "in.dy": self.part(3, dy, going, ragged)}
+        parts |= self.further_parts(0, x, sizes, going, ragged)
         parts[f"in.{self.cell.output}"] = self.part(1, output, going, ragged)
         saved = {f"in.{n}": sizes[plan.axes[n]] for n in plan.saved}
         parts |= self.blocks(2, saved, lead, going, ragged)
@@ -250,11 +252,14 @@ class Backwards(Calls):
             read = {"x": (results, x.shape[2]), self.cell.output: (results + 1, output.shape[2])}
         else:
             read = {"x": (0, distance(x)), self.cell.output: (1, distance(output))}
-        operands = {n: (k, 0, row * self.item) for n, (k, row) in read.items()}
+        operands = {n: (k, 0, 0, row * self.item) for n, (k, row) in read.items()}
+        buffer, *_, width = operands["x"]
+        for name, (first, _) in columns(self.cell, sizes).items():
+            operands[name] = (buffer, 0, first * self.item, width)
         before = 0
         for name in self.layout.saved:
             row = sizes[self.layout.axes[name]] * self.item
-            operands[name] = (2, before, row)
+            operands[name] = (2, before, 0, row)
             before += row
         places = self.library.addresses(weights) if weights else []
         return GradientTerms(

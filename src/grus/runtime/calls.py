@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from typing import Any, Literal, cast
 
-from grus.equations import Cell
+from grus.equations import Cell, columns, input_size
 from grus.errors import InputError
 from grus.kernels import (
     ONE,
@@ -72,11 +72,12 @@ class Weights:
 
     def sizes(self, x: Any, states: Sequence[Any], tensors: Sequence[Any]) -> dict[str, int]:
         """The size of each axis, and of a single number; of one that no weight has, the states'."""
-        sizes = {"input": x.shape[2], ONE: 1}
+        sizes = {ONE: 1}
         for axis, (tensor, dim, parts) in self.axes.items():
             sizes[axis] = tensors[tensor].shape[dim] // parts
         for axis, state in zip(self.cell.shapes.states.values(), states, strict=False):
             sizes.setdefault(axis, state.shape[-1])
+        sizes["input"] = input_size(self.cell, x.shape[2], sizes)
         return sizes
 
     def check(self, tensors: Sequence[Any], sizes: Mapping[str, int]) -> None:
@@ -169,6 +170,17 @@ class Calls:
         time, row, _ = tensor.stride()
         strides = time * self.item, row * self.item
         return turned(buffer, 0, strides, len(tensor), backwards, ragged=ragged)
+
+    def further_parts(
+        self, buffer: int, x: Tensor, sizes: Mapping[str, int], backwards: bool, ragged: bool
+    ) -> dict[str, Part]:
+        """Where the further inputs lie, behind x in the same rows."""
+        whole, places = self.part(buffer, x, backwards, ragged), columns(self.cell, sizes)
+        return {
+            f"in.{name}": whole._replace(offset=whole.offset + first * self.item)
+            for name, (first, _) in places.items()
+            if first
+        }
 
     def blocks(
         self,

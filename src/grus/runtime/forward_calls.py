@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import starmap
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from grus.errors import InputError
-from grus.kernels import Array, Steps, UnsupportedCellError, Variant
+from grus.kernels import Array, Steps, Variant
 from grus.runtime.buffer import LARGE, LOW, Tensor, array, arrays
 from grus.runtime.calls import UNEVEN, Calls, cleared, turned
 from grus.runtime.prepared import Prepared, Ragged
@@ -195,9 +195,8 @@ class Forwards(Calls):
         stores = (*names, *(self.layout.saved if keep else ()))
         variant = Variant(ragged, cleared(steps, "copy"), steps.narrow)
         launcher = self.launcher(stores, variant)
-        self._check_inputs(launcher.kernel.plan.step_inputs)
         whole = self.part(0, x, reverse, ragged)
-        parts = {"x": whole, "in.x": whole}
+        parts = {"x": whole, "in.x": whole, **self.further_parts(0, x, sizes, reverse, ragged)}
         for k, name in enumerate(names):
             if into is None:
                 row_bytes = output[2] * self.item
@@ -219,13 +218,6 @@ class Forwards(Calls):
             backwards=reverse,
         )
         return Forward(run, output, shapes, sum(saved.values()), time * batch)
-
-    def _check_inputs(self, names: Sequence[str]) -> None:
-        for name in names:
-            if name != "x":
-                raise UnsupportedCellError(
-                    f"cell {self.cell.name}: the kernels take no mask per step yet ({name})"
-                )
 
     def _check_place(
         self, name: str, place: Tensor, sizes: Mapping[str, int], lead: tuple[int, int]

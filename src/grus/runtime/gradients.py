@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
-from grus.equations import Cell, Expr, Input, Name, State, Weight
+from grus.equations import Cell, Expr, Input, Name, State, Weight, columns
 from grus.kernels import DType, Frame, Layout, Side, Term, Terms, address, layout
 from grus.runtime.calls import Weights
 
@@ -46,9 +46,21 @@ class Recipe:
     """Family, whether its stretches are all its rows, each once; the stretches."""
     vectors: tuple[tuple[str, int, tuple[tuple[int, ...], ...]], ...]
     """Family, the size of a gate, the sums that make each gate."""
-    x: tuple[Stretch, ...]
+    inputs: tuple[Columns, ...]
+    """Of dL/dx: the columns of x, then those of each further input."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Columns of dL/dx and what they are made of."""
+
+    first: int
+    count: int
+    products: tuple[Stretch, ...]
     direct: tuple[tuple[int, int], ...]
-    """Columns of adjoints that are parts of dL/dx as they are: the first, how many."""
+    """Columns of adjoints that are parts of it as they are: the first, how many."""
+    number: bool
+    """Whether it is one number, so that columns of adjoints are added up."""
 
 
 @lru_cache(maxsize=256)
@@ -71,12 +83,18 @@ def recipe(cell: Cell, axes: tuple[tuple[str, int], ...]) -> Recipe:
             matrices[family].append(
                 _stretch(cell, plan, sizes, term.weight, term.adjoint, term.operand, term.turned)
             )
-    direct = [plan.place(name, sizes) for weight, name in plan.derived.dx if weight is None]
-    terms = [
-        _stretch(cell, plan, sizes, weight, name, Input("x"))
-        for weight, name in plan.derived.dx
-        if weight is not None
-    ]
+    places = columns(cell, sizes)
+    numbers = {node.name for node in cell.further if node not in cell.shapes.inputs}
+
+    def inputs(name: str, terms: Sequence[tuple[Weight | None, str]]) -> Columns:
+        direct = [plan.place(adjoint, sizes) for weight, adjoint in terms if weight is None]
+        products = [
+            _stretch(cell, plan, sizes, weight, adjoint, Input(name))
+            for weight, adjoint in terms
+            if weight is not None
+        ]
+        return Columns(*places[name], _merged(products), tuple(direct), name in numbers)
+
     size = {f: sizes[cell.family_axes(f)[0]] for f in cell.families}
     return Recipe(
         tuple(
@@ -84,8 +102,7 @@ def recipe(cell: Cell, axes: tuple[tuple[str, int], ...]) -> Recipe:
             for f, stretches in matrices.items()
         ),
         tuple((f, size[f], tuple(map(tuple, stretches))) for f, stretches in vectors.items()),
-        _merged(terms),
-        tuple(direct),
+        tuple(inputs(name, terms) for name, terms in plan.derived.inputs),
     )
 
 
@@ -146,9 +163,9 @@ class GradientTerms:
     """Of the adjoints, which are buffer ``flat``."""
     flat: int
     sums: int
-    operands: Mapping[str, tuple[int, int, int]]
-    """What products read: buffer, bytes of a row of all that stands before it there, and its own
-    from row to row."""
+    operands: Mapping[str, tuple[int, int, int, int]]
+    """What products read: buffer, bytes of a row of all that stands before it there, bytes before
+    it in its own row, and from row to row."""
     places: tuple[tuple[int, int], ...]
     """Address and bytes of a row of each tensor of weights."""
     sizes: Mapping[str, int]
@@ -186,8 +203,8 @@ class GradientTerms:
             if not whole:
                 yield Term(self.unit, self.unit, (result, 0, row), (every, columns, 0))
             for stretch in stretches:
-                buffer, before, stride = self.operands[stretch.operand]
-                operand = (buffer, before * rows, stride, self.item)
+                buffer, before, first, stride = self.operands[stretch.operand]
+                operand = (buffer, before * rows + first, stride, self.item)
                 adjoints = self.adjoints(stretch)
                 rows_of, columns_of = (adjoints, operand)[:: -1 if stretch.turned_columns else 1]
                 yield Term(
@@ -229,24 +246,31 @@ class GradientTerms:
         ]
 
     def _x(self, rows: int) -> Iterator[Term]:
-        result, inputs = self.sums + 2, self.sizes["input"]
-        row, adjoints = inputs * self.item, self.columns * self.item
-        begun = False
-        for stretch in self.recipe.x:
-            place, stride = self.places[self.weights.tensor(stretch.family)]
-            yield Term(
-                (self.flat, stretch.column * self.item, self.item, adjoints),
-                (self.sums + 1, place + stretch.row * stride, stride, 0),
-                (result, 0, row),
-                (rows, inputs, stretch.length),
-                adds=begun,
-            )
-            begun = True
-        if not begun:
-            yield Term(self.unit, self.unit, (result, 0, row), (rows, inputs, 0))
-        for column, size in self.recipe.direct:
-            held = (self.flat, column * self.item, 0, adjoints)
-            yield Term(self.unit, held, (result, 0, row), (rows, size, 1), adds=True)
+        row, adjoints = self.width * self.item, self.columns * self.item
+        for part in self.recipe.inputs:
+            into = (self.sums + 2, part.first * self.item, row)
+            begun = False
+            for stretch in part.products:
+                place, stride = self.places[self.weights.tensor(stretch.family)]
+                yield Term(
+                    (self.flat, stretch.column * self.item, self.item, adjoints),
+                    (self.sums + 1, place + stretch.row * stride, stride, 0),
+                    into,
+                    (rows, part.count, stretch.length),
+                    adds=begun,
+                )
+                begun = True
+            if not begun:
+                yield Term(self.unit, self.unit, into, (rows, part.count, 0))
+            for column, size in part.direct:
+                held = (self.flat, column * self.item, self.item if part.number else 0, adjoints)
+                once = (rows, 1, size) if part.number else (rows, size, 1)
+                yield Term(self.unit, held, into, once, adds=True)
+
+    @property
+    def width(self) -> int:
+        """Numbers of a row of dL/dx."""
+        return sum(part.count for part in self.recipe.inputs)
 
 
 def _together(

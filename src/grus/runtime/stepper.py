@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from grus.equations import Cell
+from grus.equations import Cell, columns, input_size
 from grus.kernels import (
     ALIGN,
     ALONE,
@@ -40,8 +40,8 @@ BATCHES = 8
 class PackedStep:
     """The step of one layer for ``batch`` rows, on the thread that calls it.
 
-    ``weights`` by family, float32 or float64, are read here and never again; ``narrow``: what is
-    bfloat16 in products. A call allocates
+    ``weights`` by family, float32 or float64, are read here and never again; ``inputs`` is the
+    width of x and the further inputs; ``narrow``: what is bfloat16 in products. A call allocates
     nothing; two at once would share their memory, so whoever has threads holds a lock.
     """
 
@@ -57,7 +57,8 @@ class PackedStep:
         variant = Variant(narrow=narrow)
         program = kernel(cell, cast("DType", dtype.name), (cell.output,), variant=variant)
         axes = axis_sizes(cell, weights)
-        sizes = program.sizes(Sizes.of((1, batch), {**axes, "input": inputs}))
+        axes["input"] = input_size(cell, inputs, axes)
+        sizes = program.sizes(Sizes.of((1, batch), axes))
         tensors: list[int] = []
         for family, gates in cell.families.items():
             stacked, row = weights[family], weights[family].strides[0]
@@ -70,7 +71,10 @@ class PackedStep:
         for slot in offsets:
             self._block[slot] += begin + -begin % ALIGN
         at = program.at
-        self._reads = [at[name] for name in ("x", "in.x") if name in at]
+        item = dtype.itemsize
+        places = columns(cell, axes) | {"x": (0, inputs)}
+        reads = [("x", 0), *((f"in.{name}", first * item) for name, (first, _) in places.items())]
+        self._reads = [(at[name], before) for name, before in reads if name in at]
         self._writes, self._states = at[f"out.{cell.output}"], program.states
         self._pack(cell, axes, batch, inputs, dtype)
         self._block[at["packed"]] = 1
@@ -89,8 +93,8 @@ class PackedStep:
     def __call__(self, x: Row, output: Row, states: list[Row]) -> None:
         """``states`` are those before, then those after, which may be the same arrays."""
         block = self._block
-        for slot in self._reads:
-            block[slot], block[slot + 2] = x
+        for slot, before in self._reads:
+            block[slot], block[slot + 2] = x[0] + before, x[1]
         slot = self._writes
         block[slot], block[slot + 2] = output
         for slot, (begin, row) in zip(self._states, states, strict=True):
@@ -100,29 +104,31 @@ class PackedStep:
 
 class PackedLayers:
     """The step of layers upon layers, all of one cell and of ``width`` units of output, for any
-    number of rows; one caller at a time."""
+    number of rows; one caller at a time. The first reads ``row`` numbers, ``inputs`` of them its
+    own, and the layers above it the rest of them behind the output of the layer below."""
 
     def __init__(
         self,
         cell: Cell,
         weights: Sequence[Mapping[str, Array]],
+        row: int,
         inputs: int,
         width: int,
         narrow: Narrow,
     ) -> None:
         self._cell, self._weights, self._narrow = cell, weights, narrow
-        self._inputs, self._width = inputs, width
+        self._row, self._inputs, self._width = row, inputs, width
         self._lock = threading.Lock()
         self._packed = lru_cache(maxsize=BATCHES)(self._pack)
 
     def _pack(self, batch: int) -> tuple[list[PackedStep], list[Array]]:
         """The steps of all layers, and what stands between them."""
-        steps, inputs = [], self._inputs
+        steps, row = [], self._row
         for weights in self._weights:
-            steps.append(PackedStep(self._cell, weights, batch, inputs, self._narrow))
-            inputs = self._width
+            steps.append(PackedStep(self._cell, weights, batch, row, self._narrow))
+            row = self._width + self._row - self._inputs
         dtype = next(iter(self._weights[0].values())).dtype
-        return steps, [np.empty((batch, self._width), dtype) for _ in steps[1:]]
+        return steps, [np.empty((batch, row), dtype) for _ in steps[1:]]
 
     def __call__(
         self,
@@ -133,12 +139,15 @@ class PackedLayers:
         output: Value,
         after: list[Value],
     ) -> None:
-        """From ``x`` [batch, input] and the states before, each [layers, batch, axis], to the
+        """From ``x`` [batch, row] and the states before, each [layers, batch, axis], to the
         output [batch, axis] and the states after, which may be those before: tensors of the
         library, or arrays."""
         with self._lock:
             steps, between = self._packed(batch)
             x, before = _by_rows(x), list(map(_by_rows, before))
+            if self._row > self._inputs:
+                for below in between:
+                    below[:, self._width :] = np.asarray(x)[:, self._inputs :]
             places = [_place(library, value) for value in (*before, *after)]
             read, last = _place(library, x), len(steps) - 1
             for k, step in enumerate(steps):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from grus import runtime
 from grus.equations import Cell
 from grus.errors import InputError, needed_for
 from grus.kernels.backend import backend
@@ -64,6 +65,7 @@ def read(layer: Any) -> TracedStack:
     cell = layer.cell if isinstance(layer, Recurrent) else CELLS[base](layer)
     record = TorchRecord(cell)
     axes = {"input": layer.input_size, "hidden": layer.hidden_size, "projection": layer.proj_size}
+    axes |= getattr(layer, "_further_axes", {})
     names = tuple(record.shapes(axes, layer.bias))
     first = parameter(layer, getattr(layer, "_first", "weight_ih_l0"))
     rows = []
@@ -112,8 +114,10 @@ def _name(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def sequence(source: TracedStack, x: Any, lengths: Any, resets: Any) -> Inputs:
-    """The input in any form that a layer takes. Raises InputError."""
+def sequence(
+    source: TracedStack, x: Any, lengths: Any, resets: Any, further: Mapping[str, Any]
+) -> Inputs:
+    """The input in any form that a layer takes, the further ones behind it. Raises InputError."""
     from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
     size, batch_first = source.inputs, source.batch_first
@@ -121,15 +125,31 @@ def sequence(source: TracedStack, x: Any, lengths: Any, resets: Any) -> Inputs:
         if lengths is not None or resets is not None:
             raise InputError("a PackedSequence has its lengths; give lengths= and resets= with x")
         x, lengths = pad_packed_sequence(x)
+        further = {name: pad_packed_sequence(value)[0] for name, value in further.items()}
         batch_first = False
     x = plain("x", x, source.dtype)
     if x.ndim not in (2, 3) or x.shape[-1] != size:
         axes = "[batch, time, input]" if batch_first else "[time, batch, input]"
         raise InputError(f"x must be {axes} or [time, input] with {size} inputs, got {x.shape}")
-    turned = x[:, None] if x.ndim == 2 else x.swapaxes(0, 1) if batch_first else x
+    turned = _time_first(x, x.ndim, batch_first)
+    if source.cell.further or further:
+        beside = {n: _plain(n, value, source.dtype) for n, value in further.items()}
+        beside = {n: _time_first(value, x.ndim, batch_first) for n, value in beside.items()}
+        turned = runtime.row(source.cell, source.stack.rows[0], turned, beside)
     if turned.shape[-1] > 1 and turned.strides[-1] != turned.itemsize:
         turned = np.ascontiguousarray(turned)
     return Inputs(turned, x.ndim, batch_first, lengths)
+
+
+def _time_first(array: Array, dims: int, batch_first: bool) -> Array:
+    """[time, batch, ...] of what is laid out as an input of ``dims`` axes."""
+    return array[:, None] if dims == 2 else array.swapaxes(0, 1) if batch_first else array
+
+
+def _plain(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
+    """A further input, which may be bool, as an array of the layer's dtype."""
+    kind = str(getattr(value, "dtype", "")).removeprefix("torch.")
+    return plain(name, np.asarray(value).astype(dtype) if kind == "bool" else value, dtype)
 
 
 def plain(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
@@ -192,6 +212,7 @@ def trace(
     resets: Any = None,
     reset_to: ResetTo = "zero",
     tokens: Sequence[str] | None = None,
+    **further: Any,
 ) -> Trace:
     """Run ``layer`` over ``x`` and record what its cell computed at every step.
 
@@ -199,7 +220,8 @@ def trace(
     float64 on the CPU. It is read, never changed, and runs as in ``eval()``: no dropout, the means
     of random masks. ``x``, ``state``, ``lengths``, ``resets`` and ``reset_to`` are what the layer's
     own call takes (``x`` a tensor or array [time, batch, input], batch first where the layer is,
-    [time, input], or a PackedSequence, whose rows come in the caller's order).
+    [time, input], or a PackedSequence, whose rows come in the caller's order), and so are the
+    further inputs of a cell that reads some, by their names.
 
     What is recorded is asked for: ``values`` by the names of the cell's equations ("z", "n"; "h",
     or "h_next", is the state after a step), by default all gates, candidates and states;
@@ -229,6 +251,7 @@ def trace(
         resets=resets,
         reset_to=reset_to,
         tokens=tokens,
+        further=further,
     )
 
 
@@ -242,12 +265,13 @@ def follow(
     resets: Any = None,
     reset_to: ResetTo = "zero",
     tokens: Sequence[str] | None = None,
+    further: Mapping[str, Any] = {},
 ) -> Trace:
     """The trace of layers that `read` has read."""
     if backend() != "kernels":
         raise InputError("the kernels write a trace, and here they are off (GRUS_BACKEND)")
     cell, stack = source.cell, source.stack
-    inputs = sequence(source, x, lengths, resets)
+    inputs = sequence(source, x, lengths, resets, further)
     begin, how = start(source, state, inputs), both_ways(inputs, resets, reset_to)
     time, batch = inputs.x.shape[:2]
     request = asked.request(cell, (stack.layers, stack.directions, time, source.sizes["hidden"]))

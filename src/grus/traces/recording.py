@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from grus import runtime
-from grus.equations import Apply, Cell
+from grus.equations import Apply, Cell, input_size
 from grus.errors import InputError
+from grus.kernels import axis_sizes
 from grus.kernels.steps import Steps, part
 from grus.runtime import equation, value_names, value_sizes
 
@@ -155,7 +156,8 @@ def record(
 ) -> dict[str, Array]:
     """The values that ``request`` names, each [layer, direction, time, batch, unit].
 
-    ``x`` [time, batch, input], last axis contiguous; ``start`` are the initial states of each row
+    ``x`` [time, batch, input], last axis contiguous, behind it the further inputs, which all layers
+    read; ``start`` are the initial states of each row
     of h_n; ``steps`` are those forward and backward in time. ``window`` is the steps of a window;
     None chooses. Raises UnsupportedCellError for what the kernels cannot run.
     """
@@ -179,20 +181,28 @@ def record(
         size = max(row.size for row in rows) * x.shape[1] * x.itemsize * len(rows)
         window = max(SHORTEST, WINDOW_BYTES // max(size, 1))
     run = _both_ways if stack.bidirectional else _one_way
-    run(rows, x, request, window)
+    axes = axis_sizes(stack.cell, stack.rows[0], start[0])
+    further = x[..., input_size(stack.cell, x.shape[2], axes) :]
+    run(rows, x, further, request, window)
     for row in rows:
         row.finish()
     return arrays
 
 
-def _one_way(rows: Sequence[_LayerRun], x: Array, request: Recording, window: int) -> None:
+def _one_way(
+    rows: Sequence[_LayerRun], x: Array, further: Array, request: Recording, window: int
+) -> None:
     for first, end in windows(0, int(request.steps[-1]) + 1, request.steps, window):
         now = x[first:end]
         for k, row in enumerate(rows):
             now = row.run(now, first, end, needed=k + 1 < len(rows))
+            if further.size and k + 1 < len(rows):
+                now = np.concatenate([now, further[first:end]], axis=2)
 
 
-def _both_ways(rows: Sequence[_LayerRun], x: Array, request: Recording, window: int) -> None:
+def _both_ways(
+    rows: Sequence[_LayerRun], x: Array, further: Array, request: Recording, window: int
+) -> None:
     time = len(x)
     for k in range(0, len(rows), 2):
         last = k + 2 == len(rows)
@@ -210,7 +220,8 @@ def _both_ways(rows: Sequence[_LayerRun], x: Array, request: Recording, window: 
                 if output is not None:
                     into = output[first:end, :, direction * size : (direction + 1) * size]
                 rows[k + direction].run(x[first:end], first, end, into, needed=not last)
-        x = x if output is None else output
+        if output is not None:
+            x = np.concatenate([output, further], axis=2) if further.size else output
 
 
 def windows(first: int, end: int, steps: Array, size: int) -> Iterator[tuple[int, int]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -94,6 +94,8 @@ class Explanation:
     tokens: Sequence[str] | None = None
     reverse: bool = False
     readings: Sequence[Misreading] = ()
+    further: Mapping[str, Array] = field(default_factory=dict)
+    """Further inputs by name, [time, size]."""
 
     def page(
         self, form: Format, digits: int, steps: str = "", units: str = "", speak: str = ""
@@ -118,6 +120,7 @@ class Explanation:
             units=shown,
             reverse=self.reverse,
             tokens=self.tokens,
+            further=self.further,
         )
         context = replace(self.context, spoken=speaking, notes=(*self.context.notes, *notes))
         top = head(self.cell, context, self.unpacked, self.x)

@@ -68,7 +68,8 @@ class LatexPage:
         yield "\\end{tabular}"
 
     def _step(self, step: WorkedStep, total: int) -> Iterator[str]:
-        reads = f"{self._named({'x': step.x}, 't')},\\; {self._named(step.before, 't-1')}"
+        inputs = {"x": step.x, **step.further}
+        reads = f"{self._named(inputs, 't')},\\; {self._named(step.before, 't-1')}"
         yield ""
         token = "" if step.token is None else f" ({plain(repr(step.token))})"
         yield f"\\subsection*{{Step {step.number} of {total}{token}: ${reads}$}}"

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
+from typing import Any
 
-from grus.dialects import SECOND, Dialect, Layout, dialects, find, unpack
+from grus.dialects import SECOND, Dialect, Layout, Unpacked, dialects, find, unpack
 from grus.dialects.dialect import Side
 from grus.dialects.records import called
-from grus.equations import Cell, cell as find_cell, explain_name
+from grus.equations import Cell, cell as find_cell, columns, explain_name, sizes
 from grus.errors import InputError
 from grus.worksheet.explained import Explanation, initial_states
 from grus.worksheet.misreadings import readings
 from grus.worksheet.pasted_numbers import read_numbers, read_steps
 from grus.worksheet.preamble import Context
+from grus.worksheet.worksheet import batched
+
+Array = Any
 
 
 @dataclass(frozen=True)
@@ -51,9 +56,15 @@ class PastedWeights:
 
 
 def explain_pasted(
-    name: str, pasted: PastedWeights, x: str, h0: str = "", dialect: str = ""
+    name: str,
+    pasted: PastedWeights,
+    x: str,
+    h0: str = "",
+    dialect: str = "",
+    further: Sequence[str] = (),
 ) -> Explanation:
-    """The cell called ``name`` with pasted weights over the pasted steps ``x``, in float64."""
+    """The cell called ``name`` with pasted weights over the pasted steps ``x``, in float64;
+    ``further`` are its further inputs, each NAME=TEXT."""
     cell = find_cell(name)
     texts = pasted.texts()
     record = find(dialect, cell) if dialect else _named(name, cell, pasted.order)
@@ -66,8 +77,34 @@ def explain_pasted(
     steps = read_steps(x, unpacked.sizes.get("input", 1))
     start = initial_states(cell, unpacked, h0)
     context = Context(explain_name(name), record, layout, start)
+    if cell.further or further:
+        beside = _further(cell, unpacked, further, steps, start)
+        return Explanation(cell, unpacked, steps, context, further=beside)
     others = readings(cell, layout, tensors, unpacked, steps, start)
     return Explanation(cell, unpacked, steps, context, readings=others)
+
+
+def _further(
+    cell: Cell,
+    unpacked: Unpacked,
+    texts: Sequence[str],
+    x: Array,
+    start: tuple[Array, ...] | None,
+) -> dict[str, Array]:
+    """The further inputs of as many steps as ``x`` has, by name."""
+    pasted = dict(text.partition("=")[::2] for text in texts)
+    names = [node.name for node in cell.further]
+    if sorted(pasted) != sorted(names) or len(pasted) < len(texts):
+        raise InputError(
+            f"--further: cell {cell.name} reads {', '.join(names) or 'x alone'}, each once as"
+            f" NAME=NUMBERS, got {', '.join(texts) or 'none'}"
+        )
+    places = columns(cell, sizes(cell, unpacked.weights, x.shape[1], batched(start)))
+    arrays = {n: read_steps(pasted[n], places[n][1], f"--further {n}") for n in names}
+    for name, array in arrays.items():
+        if len(array) != len(x):
+            raise InputError(f"--further {name}: {len(array)} steps, --x has {len(x)}")
+    return arrays
 
 
 def _named(name: str, cell: Cell, order: str) -> Dialect | None:

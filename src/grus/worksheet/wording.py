@@ -59,7 +59,8 @@ ROUNDED = "Numbers are rounded to {} decimals in print only; a whole number is e
 def title(step: WorkedStep, total: int, digits: int) -> str:
     """``step 2 of 4: x = 2, h = -0.03``; with the token that x stands for."""
     token = "" if step.token is None else f" ({step.token!r})"
-    return f"step {step.number} of {total}{token}: {named({'x': step.x, **step.before}, digits)}"
+    reads = {"x": step.x, **step.further, **step.before}
+    return f"step {step.number} of {total}{token}: {named(reads, digits)}"
 
 
 def named(values: Mapping[str, Sequence[float]], digits: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -36,9 +36,15 @@ class Computed:
 
 
 def compute(
-    cell: Cell, weights: Mapping[str, Array], x: Array, h0: States | None, reverse: bool
+    cell: Cell,
+    weights: Mapping[str, Array],
+    x: Array,
+    h0: States | None,
+    reverse: bool,
+    further: Mapping[str, Array],
 ) -> Computed:
-    """Run a cell over ``x`` [time, input], each of ``h0`` [size of its axis], in the dtype of x.
+    """Run a cell over ``x`` [time, input] and each ``further`` input [time, size], each of ``h0``
+    [size of its axis], in the dtype of x.
 
     The kernels run; where they are turned off or cannot run the cell, the reference in float64
     does, and ``by`` says why. Raises InputError as `runtime.values` does.
@@ -50,15 +56,16 @@ def compute(
     if backend() == "kernels":
         try:
             cast = {family: np.asarray(w, x.dtype) for family, w in weights.items()}
+            every = {n: np.asarray(v, x.dtype)[:, None] for n, v in further.items()}
+            row = runtime.row(cell, cast, x[:, None], every)
             # One row on one thread: the bits do not depend on it, and no threads are looked for.
-            values, final = runtime.values(
-                cell, cast, x[:, None], batch, reverse=reverse, threads=1
-            )
+            values, final = runtime.values(cell, cast, row, batch, reverse=reverse, threads=1)
             by = f"the compiled kernels in {x.dtype.name}"
             return _alone(values, batch, final, by)
         except UnsupportedCellError as error:
             why = str(error)
-    slow = reference.run(cell, weights, x[:, None], batch, reverse=reverse)
+    masks = {name: np.asarray(value)[:, None] for name, value in further.items()}
+    slow = reference.run(cell, weights, x[:, None], batch, reverse=reverse, masks=masks)
     # Steps as they were taken: the last comes first where the direction is backward.
     taken = slow.values[::-1] if reverse else slow.values
     values = {name: np.stack([step[name] for step in taken]) for name, _ in cell}
@@ -115,6 +122,8 @@ class WorkedStep:
     after: dict[str, tuple[float, ...]]
     token: str | None = None
     """The character that x stands for."""
+    further: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """The further inputs, by name."""
 
 
 @dataclass(frozen=True)
@@ -151,8 +160,10 @@ def worksheet(
     reverse: bool = False,
     tokens: Sequence[str] | None = None,
     most: int = MOST_TERMS,
+    further: Mapping[str, Array] | None = None,
 ) -> Worksheet:
-    """Work a sequence out. ``x`` is [time, input], each of ``h0`` [size of its axis], default 0.
+    """Work a sequence out. ``x`` is [time, input], each of ``h0`` [size of its axis], default 0,
+    each ``further`` input of the cell, by name, [time, size], what is one number [time, 1].
 
     The run is in the dtype of x, float32 or float64. ``steps`` and ``units`` are those to show,
     numbers from 0, all by default; a value that has fewer units shows those it has. ``reverse``:
@@ -171,9 +182,9 @@ def worksheet(
     chosen = _numbers_of("units", units, many)
     _check_extent(cell, len(taken), len(chosen))
     with np.errstate(over="ignore", invalid="ignore"):
-        done = compute(cell, weights, x, h0, reverse)
+        done = compute(cell, weights, x, h0, reverse, further or {})
         _check_finite(done)
-        work = _Work(cell, weights, x, done, reverse, chosen, most, tokens)
+        work = _Work(cell, weights, x, further or {}, done, reverse, chosen, most, tokens)
         shown = tuple(work.step(t) for t in (taken[::-1] if reverse else taken))
     last = done.values[cell.output][0 if reverse else -1]
     final = dict(zip(cell.states, map(_numbers, done.final), strict=True))
@@ -187,6 +198,7 @@ class _Work:
     cell: Cell
     weights: Mapping[str, Array]
     x: Array
+    further: Mapping[str, Array]
     done: Computed
     reverse: bool
     units: Sequence[int]
@@ -203,7 +215,8 @@ class _Work:
         """One step, from the values that it found and left."""
         before, after = self.state(t - 1 if not self.reverse else t + 1), self.state(t)
         leaves = dict(self.single)
-        leaves |= dict.fromkeys(self.cell.inputs, _row(self.x[t]))
+        arrive = {"x": self.x[t], **{name: value[t] for name, value in self.further.items()}}
+        leaves |= {node: _row(arrive[node.name]) for node in self.cell.inputs}
         leaves |= {State(name): _row(value) for name, value in before.items()}
         leaves |= {Name(name): _row(value[t]) for name, value in self.done.values.items()}
         fill = Filling(leaves, self.most)
@@ -214,7 +227,9 @@ class _Work:
         token = None if self.tokens is None else self.tokens[t]
         reads = {name: _numbers(value) for name, value in before.items()}
         leaves_behind = {name: _numbers(value) for name, value in after.items()}
-        return WorkedStep(t + 1, _numbers(self.x[t]), reads, equations, leaves_behind, token)
+        x, *others = map(_numbers, arrive.values())
+        beside = dict(zip(self.further, others, strict=True))
+        return WorkedStep(t + 1, x, reads, equations, leaves_behind, token, beside)
 
     def state(self, t: int) -> dict[str, Array]:
         """The states after step ``t``; those of the start where that is no step."""

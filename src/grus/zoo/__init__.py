@@ -4,12 +4,12 @@ In: a name. Out: a record with the cell. Imports equations alone.
 """
 
 from grus.equations import Named
-from grus.zoo import classic, dynamical, elementwise, gated, lstm, units
+from grus.zoo import classic, dynamical, elementwise, gated, lstm, timed, units
 from grus.zoo.record import PUBLISHED, Published
 
 __all__ = ["PUBLISHED", "Published", "by_name"]
 
-FILES = (classic, dynamical, elementwise, gated, lstm, units)
+FILES = (classic, dynamical, elementwise, gated, lstm, timed, units)
 """Loaded so that their cells are in `PUBLISHED`."""
 
 
