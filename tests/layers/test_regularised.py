@@ -128,7 +128,7 @@ def test_zoneout_keeps_the_old_values_of_the_units_that_are_drawn() -> None:
     torch.manual_seed(5)
     _, (h, c) = module(x[:1], start)
     _, (new_h, new_c) = plain(x[:1], start)
-    masks = draw(module._drawn.cell, {"hidden": HIDDEN}, 1, BATCH, seed)
+    masks = draw(module._drawn[0].cell, {"hidden": HIDDEN}, 1, BATCH, seed)
     for now, new, old, mask in ((h, new_h, start[0], "zone_h"), (c, new_c, start[1], "zone_c")):
         kept = torch.from_numpy(masks[mask]).bool()
         assert kept.any()

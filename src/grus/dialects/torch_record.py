@@ -23,10 +23,11 @@ from grus.errors import InputError
 Array = Any
 NAMES = {"W": "weight_ih", "U": "weight_hh", "b": "bias_ih", "d": "bias_hh"}
 # Beside these, which every torch layer has: the LSTM's projection, the gains and the shift of
-# layer norms.
+# layer norms, the gate of a highway to the layer above.
 _TENSORS = {
     **{**NAMES, "V": "weight_hr"},
     **{"gx": "gain_ih", "gh": "gain_hh", "ga": "gain", "gc": "gain_c", "sc": "shift_c"},
+    **{"highway": "highway_weight", "highway_bias": "highway_bias"},
 }
 BIASES = ("bias_ih", "bias_hh")
 
@@ -144,7 +145,8 @@ class TorchRecord:
         biases = {name: tensors[name] for name in BIASES}
         return pair(self.cell, TensorLayout(self.tensors).cut(biases, (size, 0)), size)
 
-    def tensor(self, family: str) -> str:
+    @staticmethod
+    def tensor(family: str) -> str:
         """The name of the tensor of a family."""
         return _TENSORS.get(family, f"weight_{family}")
 

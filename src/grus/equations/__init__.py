@@ -6,6 +6,7 @@ In: nothing. Out: cells as frozen values. Imports nothing beyond the standard li
 from grus.equations.axes import columns, input_size, sizes
 from grus.equations.cell import Cell
 from grus.equations.cells import CELLS
+from grus.equations.connections import CONNECTIONS, Connection, joined
 from grus.equations.expected import expected
 from grus.equations.expr import Apply, CellError, Const, Expr, Input, Name, State, Weight, walk
 from grus.equations.hold import held_at, hold_weights
@@ -48,11 +49,13 @@ from grus.equations.symbols import Family, U, V, W, b, c, d, h, number, p, seque
 
 __all__ = [
     "CELLS",
+    "CONNECTIONS",
     "KNOWN_AS",
     "OPERATORS",
     "Apply",
     "Cell",
     "CellError",
+    "Connection",
     "Const",
     "Expr",
     "Family",
@@ -86,6 +89,7 @@ __all__ = [
     "hold",
     "hold_weights",
     "input_size",
+    "joined",
     "linear",
     "log",
     "maximum",

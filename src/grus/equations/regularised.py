@@ -34,7 +34,7 @@ def zoneout(cell: Cell, rates: Mapping[str, float]) -> Cell:
     equations: Equations = []
     new = {Name(f"{s}_next"): Name(_fresh(cell, f"{s}_new")) for s, rate in rates.items() if rate}
     for name, expr in cell.equations:
-        inner = _replace(expr, lambda node: new.get(node) if isinstance(node, Name) else None)
+        inner = rewritten(expr, lambda node: new.get(node) if isinstance(node, Name) else None)
         if Name(name) not in new:
             equations.append((name, inner))
             continue
@@ -66,10 +66,10 @@ def recurrent_dropout(cell: Cell, rate: float) -> Cell:
         if not linear(node):
             return None
         weight, inner = parts(node)
-        return Apply("matmul", (weight, _replace(inner, drop)))
+        return Apply("matmul", (weight, rewritten(inner, drop)))
 
     for name, expr in cell.equations:
-        equations.append((name, _replace(expr, operand)))
+        equations.append((name, rewritten(expr, operand)))
     return _made(cell, equations)
 
 
@@ -86,7 +86,7 @@ def candidate_dropout(cell: Cell, rate: float) -> Cell:
         [
             (
                 name,
-                _replace(expr, lambda node: dropped.get(node) if isinstance(node, Name) else None)
+                rewritten(expr, lambda node: dropped.get(node) if isinstance(node, Name) else None)
                 if name.endswith("_next")
                 else expr,
             )
@@ -122,7 +122,7 @@ def split_norm(cell: Cell) -> Cell:
         return done[node]
 
     for name, expr in cell.equations:
-        equations.append((name, _cell_state(cell, _replace(expr, normal), equations)))
+        equations.append((name, _cell_state(cell, rewritten(expr, normal), equations)))
     return _made(cell, equations)
 
 
@@ -159,7 +159,7 @@ def _cell_state(cell: Cell, expr: Expr, equations: Equations) -> Expr:
         scaled = Weight("gc", "c") * _normalise(cell, equations, [Name("c_next")], "c")[0]
         return Apply("tanh", (scaled + Weight("sc", "c"),))
 
-    return _replace(expr, normal)
+    return rewritten(expr, normal)
 
 
 def _normalise_group(
@@ -233,13 +233,13 @@ def _sum(terms: list[Expr]) -> Expr:
     return total
 
 
-def _replace(expr: Expr, change: Callable[[Expr], Expr | None]) -> Expr:
+def rewritten(expr: Expr, change: Callable[[Expr], Expr | None]) -> Expr:
     """The expression with nodes changed from the root down; what is changed is not entered."""
     changed = change(expr)
     if changed is not None:
         return changed
     if isinstance(expr, Apply):
-        return Apply(expr.op, tuple(_replace(part, change) for part in expr.args))
+        return Apply(expr.op, tuple(rewritten(part, change) for part in expr.args))
     return expr
 
 

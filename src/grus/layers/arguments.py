@@ -111,6 +111,7 @@ def check_axes(cell: Cell, inputs: Sequence[int], hidden: int) -> None:
     ``inputs`` are the sizes of x of all layers, the first first."""
     like_x = [s for s, axis in cell.shapes.states.items() if axis == "input"]
     like_x += [n.name for n in cell.further if cell.shapes.inputs.get(n) == "input"]
+    like_x += ["the output"] * (cell.shapes.values[cell.output] == "input")
     other = next((size for size in inputs if size != inputs[0]), None)
     if like_x and other is not None:
         raise InputError(

@@ -31,15 +31,18 @@ MODULES: dict[Cell, tuple[type[nn.RNNBase], type[nn.RNNCellBase], str]] = {
 ADDED = (
     *("cell", "record", "backend", "gate_bias", "regularised", "recompute"),
     *("_rows", "_names", "_parameter_names", "_first", "_state_sizes"),
-    *("_torch_class", "_drawn", "_random", "_calls"),
+    *("_torch_class", "_drawn", "_random", "_calls", "_ready_record"),
+    *("connect", "_connection", "_cell_rows", "_records"),
 )
 """What `configure` sets and torch's modules have not."""
 
 
 def module(layer: nn.Module) -> nn.Module | None:
     """torch's own module over the layer's parameters, hooks and parametrizations, which both then
-    share; None for a cell that torch has not."""
+    share; None for a cell that torch has not, and for layers that are joined."""
     held = layer.__dict__
+    if held.get("connect"):
+        return None
     regularised = held.get("regularised")
     if held["cell"] not in MODULES or (regularised is not None and regularised.given):
         return None

@@ -20,8 +20,9 @@ from grus.kernels import Array, Steps
 from grus.layers import composite
 from grus.runtime import Weights
 
-NORM = {"gain": 1.0, "shift": 0.0}
-"""What layer norm's parameters begin with."""
+CONSTANT = {"gain": 1.0, "shift": 0.0, "highway_bias": -1.0}
+"""What parameters of these names begin with: a norm that is nothing but a norm, a highway that
+carries most of what it is given."""
 Names = dict[str, str]
 """The record's name of a tensor (``weight_ih``) -> the parameter's (``weight_ih_l0_reverse``)."""
 
@@ -42,15 +43,15 @@ def declare(
 
 
 def draw(module: nn.Module, hidden_size: int) -> None:
-    """All from U(-1/sqrt(H), 1/sqrt(H)), in the order of registration, as torch does; a norm begins
-    as nothing but a norm."""
+    """All from U(-1/sqrt(H), 1/sqrt(H)), in the order of registration, as torch does, but those
+    that begin with a constant."""
     bound = 1.0 / math.sqrt(hidden_size)
     for name, parameter in module.named_parameters():
-        kind = name.split("_")[0]
-        if kind in NORM:
-            nn.init.constant_(parameter, NORM[kind])
-        else:
+        constant = next((value for k, value in CONSTANT.items() if name.startswith(f"{k}_")), None)
+        if constant is None:
             nn.init.uniform_(parameter, -bound, bound)
+        else:
+            nn.init.constant_(parameter, constant)
 
 
 def tensor(module: nn.Module, name: str) -> Tensor:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any, Unpack, cast
 
 import torch
@@ -15,14 +14,14 @@ from torch.nn.utils.rnn import PackedSequence
 from grus.arguments import ResetTo
 from grus.dialects import TorchRecord
 from grus.dialects.torch_record import current
-from grus.equations import Cell, cell as find_cell, expected
+from grus.equations import Cell, Connection, cell as find_cell, expected
 from grus.errors import InputError, KindError, ShapeError
 from grus.kernels import PLAIN, Narrow, Steps
 from grus.layers import (
     arguments,
+    connected,
     dispatch,
     inputs,
-    onnx_nodes,
     parameters,
     stack,
     surface,
@@ -33,7 +32,7 @@ from grus.layers.regularised import PLAIN_CELL, Options, Regularised, drawn
 from grus.layers.states import Row, State, final, initial
 from grus.layers.stepper import Stepper
 from grus.layers.surface import TorchSurface
-from grus.layers.torch_state import exporting, jit_state, onnx_exported
+from grus.layers.torch_state import exporting, jit_state
 
 BLANK = "blank"
 """A buffer of no numbers: the dtype and device of a layer whose cell has no weights."""
@@ -58,6 +57,12 @@ class Recurrent(TorchSurface):
 
     ``recompute`` keeps the states of a few steps only and runs the others again in backward: a
     layer keeps less than half as much for about a third more time.
+
+    ``connect`` joins the layers (`equations.connections` has the equations and their sources):
+    "residual" adds to a layer's output what the layer read, "highway" mixes the two by a gate with
+    parameters of its own (``highway_weight_l1`` [H, H], ``highway_bias_l1`` [H], which begins at
+    -1), "dense" has a layer read the input and all outputs below it. Dropout between layers is of a
+    layer's own output, before it is joined.
 
     ``options`` normalise and regularise (`layers.regularised.Regularised` has all of them):
     ``layer_norm="split"`` or ``"joint"``, and the probabilities ``zoneout``, ``recurrent_dropout``,
@@ -87,6 +92,7 @@ class Recurrent(TorchSurface):
         gate_bias: Mapping[str, float] | None = None,
         backend: Path | None = None,
         recompute: bool = False,
+        connect: str | None = None,
         device: Any = None,
         dtype: torch.dtype | None = None,
         **options: Unpack[Options],
@@ -112,10 +118,11 @@ class Recurrent(TorchSurface):
             backend=backend,
             gate_bias=gate_bias,
             regularised=regularised,
+            connect=connect or "",
         )
         self.recompute = recompute
         for k, names in enumerate(self._rows):
-            shapes = self.record.shapes(self._axes(k), bias)
+            shapes = self.record.shapes(self._axes(k), bias) | connected.gate_shapes(self, k)
             parameters.declare(self, names, shapes, device, dtype)
         if not self._rows[0]:
             blank = torch.empty(0, device=device, dtype=dtype)
@@ -138,29 +145,34 @@ class Recurrent(TorchSurface):
         backend: Path | None = None,
         gate_bias: Mapping[str, float] | None = None,
         regularised: Regularised = PLAIN_CELL,
+        connect: str = "",
     ) -> None:
         """Set everything but the parameters, of which only the names are noted."""
         arguments.check_projection(cell, proj_size, hidden_size)
         regularised.check(cell)
-        self.regularised, self._drawn = regularised, TorchRecord(cell) if cell.masks else None
-        self._random = regularised.draws or bool(cell.masks)
-        cell = expected(cell)
+        self.regularised, self._random = regularised, regularised.draws or bool(cell.masks)
+        drawn, cell = TorchRecord(cell), expected(cell)
         self.cell, self.record = cell, TorchRecord(cell)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.dropout = bias, batch_first, float(dropout)
         self.bidirectional, self.proj_size = bidirectional, proj_size
-        self.backend, self.gate_bias = backend, dict(gate_bias or {})
+        self.backend, self.gate_bias, self.connect = backend, dict(gate_bias or {}), connect
         self.further_sizes = dict(further_sizes or {})
         self._further_axes = arguments.check_further(cell, self.further_sizes)
-        rows = range(0, num_layers * (1 + bidirectional), 1 + bidirectional)
-        arguments.check_axes(cell, [self._axes(row)["input"] for row in rows], hidden_size)
+        own = {"input": input_size, "hidden": hidden_size, "projection": proj_size}
+        width = (1 + bidirectional) * own[str(cell.shapes.values[cell.output])]
+        self._connection = Connection(connect, input_size, width, num_layers)
+        arguments.check_axes(cell, self._connection.reads, hidden_size)
         names = tuple(self.record.shapes(self._axes(0), bias))
         ends = parameters.suffixes(num_layers, bidirectional)
-        self._rows = [{name: name + end for name in names} for end in ends]
+        self._cell_rows = [{name: name + end for name in names} for end in ends]
+        self._rows = connected.named(self._connection, self._cell_rows, ends)
+        self._records = connected.records(self._connection, self.record, bidirectional)
+        self._drawn = (*connected.records(self._connection, drawn, bidirectional), drawn)
         if cell.families and not names:
             raise InputError(f"cell {cell.name} has biases alone, which bias=False takes away")
         self._names, self._parameter_names = names, tuple(self._rows[0].values())
-        self._calls = dispatch.LayerCalls(self.record, names)
+        self._begin_calls()
         self._first = next(iter(self._parameter_names), BLANK)
         axes = self._axes(0)
         self._state_sizes = tuple(axes[cell.shapes.states[s]] for s in cell.states)
@@ -168,22 +180,22 @@ class Recurrent(TorchSurface):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         # Pickles of version 0.1.0 before these were kept.
-        self._names, self._parameter_names = tuple(self._rows[0]), tuple(self._rows[0].values())
-        self._random = self.regularised.draws or self._drawn is not None
-        self._calls = dispatch.LayerCalls(self.record, self._names)
-        self.further_sizes = self.__dict__.get("further_sizes", {})
-        self._further_axes = self.__dict__.get("_further_axes", {})
+        if "connect" not in state:
+            connected.earlier(self)
+        self._begin_calls()
+
+    def _begin_calls(self) -> None:
+        """Calls that are `ready`: of the only layer, or of those that are like the last one."""
+        rows = self._cell_rows if self.bidirectional else self._rows
+        self._calls = dispatch.LayerCalls(self._records[-1], tuple(rows[-1]))
+        several = len(self._rows) > 1 or self.cell.further
+        self._ready_record = self._records[-1] if several else None
 
     def _axes(self, row: int) -> dict[str, int]:
         """The size of each axis in a row of h_n."""
-        count = 2 if self.bidirectional else 1
-        sizes = {"input": self.input_size, "hidden": self.hidden_size, **self._further_axes}
-        if self.proj_size:
-            sizes["projection"] = self.proj_size
-        output = str(self.cell.shapes.values[self.cell.output])
-        for _ in range(row // count):
-            sizes["input"] = count * sizes[output]
-        return sizes
+        below = self._connection.reads[row // (1 + self.bidirectional)]
+        sizes = {"input": below, "hidden": self.hidden_size, **self._further_axes}
+        return sizes | ({"projection": self.proj_size} if self.proj_size else {})
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew, then set the gate biases asked for."""
@@ -267,11 +279,11 @@ class Recurrent(TorchSurface):
             return known
         x = self._time_first(input)
         start = initial(self.cell.states, self._state_sizes, len(self._rows), x, hx, dims)
-        if len(start) == 1:
-            y, row = self._layer(0, x, start[0], steps[0], more)
+        if len(start) == 1 and not self.connect:
+            y, row = self._layer(0, x, start[0], steps[0], more=more)
             rows = [row]
         else:
-            y, rows = self._stack(x, start, steps, self._drop, more)
+            y, rows = stack.through(self, x, start, steps, self._drop, more)
         if dims == 2:
             y = y.squeeze(1)
         elif self.batch_first:
@@ -340,48 +352,6 @@ class Recurrent(TorchSurface):
         plain = self.backend in (None, "kernels") and not (self.training and self._random)
         return plain and not (self.recompute and torch.is_grad_enabled())
 
-    def _stack(
-        self,
-        x: Tensor,
-        start: Any,
-        steps: tuple[Steps, Steps],
-        drop: Callable[[Tensor], Tensor],
-        more: Further = (),
-    ) -> tuple[Tensor, list[Row]]:
-        between = drop if self.dropout and self.training else None
-        compiled = torch.compiler.is_compiling()
-        ordinary = (
-            not compiled
-            and steps is BOTH
-            and not self.recompute
-            and not more
-            and not (self.training and self._random)
-        )
-        if ordinary and between is None and not self.bidirectional:
-            named = [self._read(row) for row in range(len(start))]
-            result = stack.wave(self.record, x, start, named, self.backend)
-            if result is not None:
-                return result
-        exported = compiled and onnx_exported() and self.backend != "composite" and not more
-        at_once = self.bidirectional and (ordinary or exported)
-        return stack.run(
-            partial(self._layer, more=more),
-            x,
-            start,
-            steps,
-            bidirectional=self.bidirectional,
-            between=between,
-            both=partial(self._both, steps[0] if exported else None) if at_once else None,
-        )
-
-    def _both(
-        self, exported: Steps | None, row: int, x: Tensor, start: tuple[Row, Row]
-    ) -> tuple[Tensor, tuple[Row, Row]] | None:
-        named = (self._read(row), self._read(row + 1))
-        if exported is not None:
-            return onnx_nodes.both(self.record, x, start, named, exported)
-        return stack.both(self.record, x, start, named, self.backend)
-
     def _drop(self, y: Tensor) -> Tensor:
         return torch.dropout(y, self.dropout, True)
 
@@ -401,7 +371,7 @@ class Recurrent(TorchSurface):
             # Of the elements alone, as torch draws them.
             return packing.pad(self._drop(packing.pack(y)))
 
-        y, rows = self._stack(x, start, packing.steps, drop, more)
+        y, rows = stack.through(self, x, start, packing.steps, drop, more)
         return packing.result(packing.pack(y)), packing.unsorted(final(rows, 3))
 
     def path(self, input: Tensor, steps: Steps = PLAIN) -> Path:
@@ -409,19 +379,29 @@ class Recurrent(TorchSurface):
         return choose(input, self.backend, self.cell, steps)
 
     def _layer(
-        self, row: int, x: Tensor, start: Row, steps: Steps, more: Further = ()
+        self,
+        row: int,
+        x: Tensor,
+        start: Row,
+        steps: Steps,
+        *,
+        joined: bool = True,
+        more: Further = (),
     ) -> tuple[Tensor, Row]:
-        named, record = self._read(row), self.record
+        """A row of h_n, its output joined to x where the stack does that and ``joined`` does."""
+        named, record = self._read(row), self._records[row]
+        if not joined:
+            named, record = parameters.read(self, self._cell_rows[row]), self.record
         if more:
             x = torch.cat([x, *more], dim=2)
-        if steps is PLAIN and (len(self._rows) > 1 or more) and self._plain():
+        if steps is PLAIN and record is self._ready_record and self._plain():
             weights = tuple(named.values())
             if known := dispatch.ready(self._calls, x.shape[2], weights, x, start):
                 return known
         if self.training and self._random:
             steps = drawn(steps)
             x, named = self.regularised.outside(x, named, cast("int", steps.seed))
-            record = self._drawn or record
+            record = self._drawn[row if joined else -1]
         if self.recompute:
             steps = replace(steps, recompute=True)
         return dispatch.sequence(record, x, start, named, steps, self.backend)

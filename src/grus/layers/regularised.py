@@ -44,6 +44,7 @@ class LayerOptions(Options, total=False):
     gate_bias: Mapping[str, float] | None
     backend: Path | None
     recompute: bool
+    connect: str | None
 
 
 @dataclass(frozen=True)

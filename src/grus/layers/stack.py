@@ -15,12 +15,14 @@ derivatives.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from grus.dialects import TorchRecord
+from grus.equations import Connection
 from grus.errors import MemoryKindError
 from grus.kernels import (
     ALONE,
@@ -36,14 +38,17 @@ from grus.kernels import (
     together,
     wave_pays,
 )
-from grus.layers import function, kernel_calls
+from grus.layers import connected, function, kernel_calls, onnx_nodes, parameters
 from grus.layers.dispatch import Path, choose
-from grus.layers.inputs import BOTH, Directions
+from grus.layers.inputs import BOTH, Directions, Further
 from grus.layers.kernel_calls import backwards, by_rows, forwards
 from grus.layers.parameters import Binding, bind
 from grus.layers.states import Row
-from grus.layers.torch_state import WIDE, differentiated, shown, traced
+from grus.layers.torch_state import WIDE, differentiated, onnx_exported, shown, traced
 from grus.runtime import Adjoint, Forwards, Laid, Prepared
+
+if TYPE_CHECKING:
+    from grus.layers.recurrent import Recurrent
 
 RunRow = Callable[[int, Tensor, Row, Steps], tuple[Tensor, Row]]
 """One layer in one direction: (row of h_n, x [time, batch, input], its initial states, steps)."""
@@ -59,31 +64,85 @@ def run(
     *,
     bidirectional: bool,
     between: Callable[[Tensor], Tensor] | None = None,
+    above: Callable[[int, Tensor, Tensor], Tensor] | None = None,
     both: RunBoth | None = None,
 ) -> tuple[Tensor, list[Row]]:
     """The last layer's output [time, batch, directions * hidden] and each row's final states.
 
-    ``between`` is applied to the output of every layer but the last (dropout). ``both`` may run the
-    two directions of a layer at once.
+    ``between`` is applied to the output of every layer but the last (dropout); ``above`` of (layer,
+    what it read, its output) is what the next layer reads, by default the output. ``both`` may run
+    the two directions of a layer at once.
     """
     final: list[Row] = []
     while len(final) < len(start):
-        if final and between is not None:
-            x = between(x)
         k = len(final)
         result = both(k, x, (start[k], start[k + 1])) if both is not None else None
         if result is not None:
-            x, states = result
+            y, states = result
             final += states
-            continue
-        y, state = row(k, x, start[k], steps[0])
-        final.append(state)
-        if bidirectional:
-            back, state = row(k + 1, x, start[k + 1], steps[1])
+        else:
+            y, state = row(k, x, start[k], steps[0])
             final.append(state)
-            y = torch.cat([y, back], dim=2)
-        x = y
+            if bidirectional:
+                back, state = row(k + 1, x, start[k + 1], steps[1])
+                final.append(state)
+                y = torch.cat([y, back], dim=2)
+        if between is not None and len(final) < len(start):
+            y = between(y)
+        x = y if above is None else above(k // (1 + bidirectional), x, y)
     return x, final
+
+
+def through(
+    layer: Recurrent,
+    x: Tensor,
+    start: Any,
+    steps: Directions,
+    drop: Callable[[Tensor], Tensor],
+    more: Further,
+) -> tuple[Tensor, list[Row]]:
+    """`run` over the rows of a layer's h_n, or what is faster; ``drop`` stands between layers in
+    training, ``more`` are the further inputs, which each of them reads."""
+    between = drop if layer.dropout and layer.training else None
+    compiled = torch.compiler.is_compiling()
+    ordinary = (
+        not compiled
+        and steps is BOTH
+        and not layer.recompute
+        and not more
+        and not (layer.training and layer._random)
+    )
+    if ordinary and between is None and not layer.bidirectional:
+        named = [layer._read(row) for row in range(len(start))]
+        dense = layer.connect == "dense"
+        result = wave(layer._records, x, start, named, layer.backend, dense)
+        if result is not None:
+            return result
+    row: RunRow = partial(layer._layer, more=more)
+    above = None
+    if layer.connect:
+        x, row, above = connected.stacked(layer, x, steps, between, more)
+    exported = compiled and onnx_exported() and layer.backend != "composite" and not more
+    at_once = layer.bidirectional and (ordinary or exported)
+    return run(
+        row,
+        x,
+        start,
+        steps,
+        bidirectional=layer.bidirectional,
+        between=between,
+        above=above,
+        both=partial(_directions, layer, steps[0] if exported else None) if at_once else None,
+    )
+
+
+def _directions(
+    layer: Recurrent, exported: Steps | None, row: int, x: Tensor, start: tuple[Row, Row]
+) -> tuple[Tensor, tuple[Row, Row]] | None:
+    first, second = (parameters.read(layer, layer._cell_rows[k]) for k in (row, row + 1))
+    if exported is not None:
+        return onnx_nodes.both(layer.record, x, start, (first, second), exported)
+    return both(layer.record, x, start, (first, second), layer.backend)
 
 
 DIRECTIONS = (0, 1)
@@ -218,15 +277,17 @@ PIECES, LEAST = 8, 16
 
 
 def wave(
-    record: TorchRecord,
+    records: Sequence[TorchRecord],
     x: Tensor,
     start: Sequence[Row],
     named: Sequence[dict[str, Tensor]],
     asked: Path | None,
+    dense: bool = False,
 ) -> tuple[Tensor, list[Row]] | None:
     """(the last layer's output, final states of each layer) for ``x`` [time, batch, input]; None
-    where this is not such a call, or where it would not be faster."""
-    time = len(x)
+    where this is not such a call, or where it would not be faster. ``dense``: a layer reads x and
+    all outputs below it, which then lie side by side."""
+    time, record = len(x), records[0]
     length = max(LEAST, -(-time // PIECES))
     replaced = traced() or differentiated() or torch.is_autocast_enabled("cpu")
     if length >= time or x.dtype not in WIDE or record.cell.masks or replaced:
@@ -236,35 +297,45 @@ def wave(
         return None
     if torch.is_grad_enabled() and any(t.requires_grad for t in (x, *tensors)):
         return None
-    launch = forwards(bind(record, tuple(named[0])), x.dtype)
+    launches = [forwards(bind(r, tuple(n)), x.dtype) for r, n in zip(records, named, strict=True)]
     every = (x, *start[0], *named[0].values())
-    width = launch.output_size(every)
+    width = launches[0].output_size(every)
     pieces = range(0, time, length)
-    if not wave_pays(_works(launch, every, width, len(start)), len(pieces)):
+    reads = Connection("dense" if dense else "", x.shape[2], width, len(start)).reads
+    if not wave_pays(_works(launches, every, reads), len(pieces)):
         return None
     laid: list[Laid] = []
+    side = x.new_empty((time, x.shape[1], reads[-1])) if dense else None
+    if side is not None:
+        side[..., : reads[0]] = x
     below = by_rows(x)
-    for row, weights in zip(start, named, strict=True):
-        output = x.new_empty((time, x.shape[1], width))
-        every = (below[:length], *row, *weights.values())
+    for k, launch in enumerate(launches):
+        last = k == len(launches) - 1
+        if side is None or last:
+            output = x.new_empty((time, x.shape[1], width))
+        else:
+            output = side[..., reads[k] : reads[k + 1]]
+        every = (below[:length], *start[k], *named[k].values())
         try:
-            into = {record.cell.output: output[:length]}
+            into = {launch.cell.output: output[:length]}
             laid.append(launch.lay(every, PLAIN, keep=False, into=into))
         except MemoryKindError:
             return None
-        below = output
+        below = output if side is None or last else side[..., : reads[k + 1]]
     with shown("forward", record.cell, x, start[0], f"{len(start)} layers"):
         _run_wave(laid, pieces, time)
     return below, [layer.final for layer in laid]
 
 
-def _works(launch: Forwards, tensors: tuple[Tensor, ...], width: int, layers: int) -> list[Work]:
-    """What each layer has to do."""
-    kernel, size = launch.launcher((launch.cell.output,), DENSE).kernel, launch.sizes(tensors)
-    first = Sizes.of(tensors[0].shape[:2], size)
-    above = Sizes.of(tensors[0].shape[:2], {**size, "input": width})
-    every = [first, *[above] * (layers - 1)]
-    return [kernel.work_of(kernel.sizes(sizes)) for sizes in every]
+def _works(
+    launches: Sequence[Forwards], tensors: tuple[Tensor, ...], reads: Sequence[int]
+) -> list[Work]:
+    """What each layer has to do, from the first one's tensors and the size of what each reads."""
+    lead, size, works = tensors[0].shape[:2], launches[0].sizes(tensors), []
+    for launch, inputs in zip(launches, reads, strict=True):
+        kernel = launch.launcher((launch.cell.output,), DENSE).kernel
+        works.append(kernel.work_of(kernel.sizes(Sizes.of(lead, {**size, "input": inputs}))))
+    return works
 
 
 def _run_wave(laid: Sequence[Laid], pieces: range, time: int) -> None:

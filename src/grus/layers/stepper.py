@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from grus import kernels
-from grus.equations import columns, expected
+from grus.equations import Connection, columns
 from grus.errors import InputError
 from grus.kernels import Array, Narrow
 from grus.kernels.backend import backend
@@ -58,7 +59,7 @@ class Stepper:
             )
         if not layer.cell.families:
             raise InputError(f"cell {layer.cell.name} has no weights for a stepper to pack")
-        self._cell, self._kind = expected(layer.cell), first.dtype
+        self._cell, self._kind = layer.cell, first.dtype
         self._dtype = np.dtype(str(first.dtype).removeprefix("torch."))
         check_narrow(narrow, self._dtype)
         self._narrow = narrow
@@ -66,19 +67,26 @@ class Stepper:
         self._inputs, self._sizes = layer.input_size, layer._state_sizes
         places = columns(self._cell, layer._axes(0)).items()
         self._further = {name: size for name, (first, size) in places if first}
+        if self._further and layer.connect == "dense":
+            raise InputError("a stepper of a dense stack takes no further inputs: call layer.step")
         axes = kernels.axis_sizes(self._cell, self._weights[0])
         self._width = axes[str(self._cell.shapes.values[self._cell.output])]
+        self._cells = tuple(record.cell for record in layer._records)
+        self._connection = replace(layer._connection, width=self._width)
         self._packed = self._pack()
 
     def _pack(self) -> PackedLayers:
-        row = self._inputs + sum(self._further.values())
-        return PackedLayers(self._cell, self._weights, row, self._inputs, self._width, self._narrow)
+        more = sum(self._further.values())
+        return PackedLayers(self._cells, self._weights, self._connection, more, self._narrow)
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k != "_packed"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update({"_narrow": "", "_further": {}, **state})
+        layers = len(state["_weights"])
+        plain = Connection("", state["_inputs"], state["_width"], layers)
+        earlier = {"_narrow": "", "_cells": (state["_cell"],) * layers, "_connection": plain}
+        self.__dict__.update({**earlier, "_further": {}, **state})
         self._packed = self._pack()
 
     def __call__(
@@ -179,7 +187,7 @@ def _snapshot(layer: Recurrent, row: int) -> dict[str, Array]:
     """The weights of a layer by family, copied."""
     named = layer.layer_tensors(row)
     kernel_calls.check(tuple(named), tuple(named.values()))
-    families = bind(layer.record, tuple(named)).weights(tuple(named.values()))
+    families = bind(layer._records[row], tuple(named)).weights(tuple(named.values()))
     return {family: np.array(weights, order="C") for family, weights in families.items()}
 
 

@@ -23,6 +23,8 @@ from grus.layers.parameters import Names
 from grus.layers.regularised import Regularised
 
 Method = TypeVar("Method", bound=Callable[..., Any])
+BEGUN = ("_calls", "_ready_record")
+"""What copies and pickles begin anew."""
 
 
 def as_torch(layer: Any, input: Any, hx: Any) -> Any:
@@ -38,9 +40,16 @@ def packed(layer: Any, input: Any, hx: Any) -> Any:
     if result is None:
         raise InputError(
             "torch.jit.trace would keep a PackedSequence's lengths as constants, and torch has no"
-            f" {layer.cell.name}: give the padded input with lengths="
+            f" {_called(layer)}: give the padded input with lengths="
         )
     return result
+
+
+def _called(layer: nn.Module) -> str:
+    """Its cell's name, and how its layers are joined."""
+    held = layer.__dict__
+    connect = held.get("connect")
+    return f"{held['cell'].name}, joined by connect={connect!r}," if connect else held["cell"].name
 
 
 def leaf(layer: nn.Module, input: Any, hx: Any, options: Mapping[str, Any]) -> Any:
@@ -110,13 +119,13 @@ class Recorded(nn.Module):
         twin = native.module(self)
         if twin is None:
             raise InputError(
-                "torch.jit.script compiles the cells that torch has; trace a layer of"
-                f" {self.__dict__['cell'].name} (torch.jit.trace) or export it (torch.export)"
+                "torch.jit.script compiles the layers that torch has; trace a layer of"
+                f" {_called(self)} (torch.jit.trace) or export it (torch.export)"
             )
         return twin
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_calls"}
+        return {name: value for name, value in self.__dict__.items() if name not in BEGUN}
 
     __reduce_package__ = _Packaged()
     qconfig = _NotQuantized()
@@ -146,6 +155,7 @@ class TorchSurface(Recorded):
     bidirectional: bool
     proj_size: int
     regularised: Regularised
+    connect: str
     _rows: list[Names]
 
     def flatten_parameters(self) -> None:
@@ -206,5 +216,7 @@ class TorchSurface(Recorded):
             "bidirectional": (self.bidirectional, False),
         }
         named = [f"{name}={now}" for name, (now, usual) in options.items() if now != usual]
-        named += [f"{name}={value!r}" for name, value in self.regularised.given.items()]
+        texts = {"connect": self.connect} if self.connect else {}
+        texts |= self.regularised.given
+        named += [f"{name}={value!r}" for name, value in texts.items()]
         return [str(self.input_size), str(self.hidden_size), *named]

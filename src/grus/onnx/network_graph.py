@@ -55,6 +55,11 @@ def module_network(module: Any) -> ModuleNetwork:
         raise InputError(_refusal(module))
     if getattr(module, "proj_size", 0):
         raise InputError("ONNX has no projection after the state: proj_size must be 0")
+    if connect := getattr(module, "connect", ""):
+        raise InputError(
+            f"layers joined by connect={connect!r} are no stack that a weight file or a Network"
+            " holds; torch.onnx.export(model, args, path) writes them as nodes"
+        )
     ends = ("", "_reverse") if module.bidirectional else ("",)
     rows = int(module.num_layers)
     record, size = TorchRecord(cell), int(module.hidden_size)

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from grus.equations import Cell, columns, input_size
+from grus.equations import Cell, Connection, columns, input_size
 from grus.kernels import (
     ALIGN,
     ALONE,
@@ -103,32 +103,38 @@ class PackedStep:
 
 
 class PackedLayers:
-    """The step of layers upon layers, all of one cell and of ``width`` units of output, for any
-    number of rows; one caller at a time. The first reads ``row`` numbers, ``inputs`` of them its
-    own, and the layers above it the rest of them behind the output of the layer below."""
+    """The step of layers upon layers, each of a cell, for any number of rows; one caller at a time.
+
+    ``connection`` says what each layer reads; what is added to outputs, the cells add. Behind what
+    it reads stand ``more`` numbers, the further inputs."""
 
     def __init__(
         self,
-        cell: Cell,
+        cells: Sequence[Cell],
         weights: Sequence[Mapping[str, Array]],
-        row: int,
-        inputs: int,
-        width: int,
+        connection: Connection,
+        more: int,
         narrow: Narrow,
     ) -> None:
-        self._cell, self._weights, self._narrow = cell, weights, narrow
-        self._row, self._inputs, self._width = row, inputs, width
+        self._cells, self._weights, self._narrow = cells, weights, narrow
+        self._connection, self._more = connection, more
         self._lock = threading.Lock()
         self._packed = lru_cache(maxsize=BATCHES)(self._pack)
 
-    def _pack(self, batch: int) -> tuple[list[PackedStep], list[Array]]:
-        """The steps of all layers, and what stands between them."""
-        steps, row = [], self._row
-        for weights in self._weights:
-            steps.append(PackedStep(self._cell, weights, batch, row, self._narrow))
-            row = self._width + self._row - self._inputs
+    def _pack(self, batch: int) -> tuple[list[PackedStep], Array | None, list[Array]]:
+        """The steps of all layers; where x and outputs lie side by side, in a dense stack; and the
+        output of each layer but the last, behind which there is room for ``more``."""
+        reads, width = self._connection.reads, self._connection.width
+        steps = [
+            PackedStep(cell, weights, batch, inputs + self._more, self._narrow)
+            for cell, weights, inputs in zip(self._cells, self._weights, reads, strict=True)
+        ]
         dtype = next(iter(self._weights[0].values())).dtype
-        return steps, [np.empty((batch, row), dtype) for _ in steps[1:]]
+        if self._connection.kind != "dense":
+            row = width + self._more
+            return steps, None, [np.empty((batch, row), dtype) for _ in steps[1:]]
+        side = np.empty((batch, reads[-1]), dtype)
+        return steps, side, [side[:, end - width : end] for end in reads[1:]]
 
     def __call__(
         self,
@@ -143,18 +149,20 @@ class PackedLayers:
         output [batch, axis] and the states after, which may be those before: tensors of the
         library, or arrays."""
         with self._lock:
-            steps, between = self._packed(batch)
+            steps, side, between = self._packed(batch)
+            if side is not None:
+                side[:, : self._connection.inputs] = x if isinstance(x, np.ndarray) else x.numpy()
+                x = side
             x, before = _by_rows(x), list(map(_by_rows, before))
-            if self._row > self._inputs:
-                for below in between:
-                    below[:, self._width :] = np.asarray(x)[:, self._inputs :]
+            for below in between if self._more else ():
+                below[:, -self._more :] = np.asarray(x)[:, -self._more :]
             places = [_place(library, value) for value in (*before, *after)]
             read, last = _place(library, x), len(steps) - 1
             for k, step in enumerate(steps):
                 write = _place(library, output if k == last else between[k])
                 states = [(begin + k * strides[0], strides[1]) for begin, strides in places]
                 step((read[0], read[1][0]), (write[0], write[1][0]), states)
-                read = write
+                read = write if side is None else read
 
 
 def has_rows(value: Value) -> bool:
