@@ -41,7 +41,7 @@ def check(found: Cell, count: int, wrong: float = 1.0) -> None:
     starts = [draw_states(found, size, BATCH, rng) for _ in range(count)]
     output, states = unrolled(found, layers, x, starts)
     dy = rng.normal(size=tuple(output.shape))
-    flows = through(found, layers, x, starts, dy * wrong)
+    flows = through([found] * count, layers, x, starts, dy * wrong)
     for k in range(count):
         for at, name in enumerate(found.states):
             wanted = np.array([

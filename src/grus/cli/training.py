@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from grus.cli.output import FOLDER, PICTURE, check_choice
-from grus.equations import cell as find_cell, explain_name
+from grus.equations import CONNECTIONS, cell as find_cell, explain_name
 from grus.equations.text import counted
 from grus.errors import InputError
 from grus.models import LEARNING_RATES, Architecture, Settings, Source, Text, read
@@ -41,6 +41,9 @@ def train(
     cell: Annotated[str, typer.Option(help="A cell's name, or FILE.py:Name.")] = "gru",
     hidden: Annotated[int, typer.Option(help="Hidden units of each layer.")] = Architecture.hidden,
     layers: Annotated[int, typer.Option(help="Recurrent layers.")] = Architecture.layers,
+    connect: Annotated[
+        str, typer.Option(help=f"How layers are joined: {', '.join(CONNECTIONS[1:])}; or plain.")
+    ] = Architecture.connect,
     input: Annotated[str, typer.Option(help="embedding or onehot.")] = Architecture.input,
     embedding: Annotated[int, typer.Option(help="Size of embedding.")] = Architecture.embedding,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = Architecture.dtype,
@@ -117,7 +120,7 @@ def _started(options: dict[str, Any]) -> Run:
     folder = options["out"] or _fresh_folder(file)
     run.check_free(folder)
     text = read(source)
-    sizes = ("hidden", "layers", "input", "embedding", "dtype")
+    sizes = ("hidden", "layers", "input", "embedding", "dtype", "connect")
     cell = find_cell(options["cell"])
     architecture = Architecture(cell, text.vocabulary, *(options[name] for name in sizes))
     began = run.start(folder, source, text, architecture, settings)
@@ -174,7 +177,9 @@ def _introduce(run: Run, text: Text) -> None:
     features = f"embedding {model.embedding}" if model.input == "embedding" else "one-hot"
     print(f"text {run.source.name}: {counted(len(text.ids), model.vocabulary.unit)},", end=" ")
     print(f"{len(model.vocabulary)} different{held}")
-    print(f"model {model.cell.name}, {model.layers} x {model.hidden} hidden, {features}:", end=" ")
+    joined = f" {model.connect}" if model.connect else ""
+    shape = f"{model.layers} x {model.hidden} hidden{joined}"
+    print(f"model {model.cell.name}, {shape}, {features}:", end=" ")
     print(f"{counted(size, 'parameter')}, {model.dtype}, {counted(settings.threads, 'thread')}")
     print(f"run {run.folder}: Ctrl-C saves; grus train --resume {run.folder} goes on", flush=True)
 

@@ -62,6 +62,9 @@ class Connection:
     HIGHWAY: ClassVar[tuple[str, ...]] = (_WEIGHT.family, _BIAS.family)
     """The families of T and b_T, of one gate t each."""
 
+    OUTPUT: ClassVar[str] = OUTPUT
+    """The name of a layer's output y in those equations."""
+
     kind: str
     inputs: int
     width: int

@@ -164,14 +164,18 @@ OPTIMIZER = "adam."
 def cell_of(metadata: Mapping[str, str]) -> Cell | None:
     """The cell of a checkpoint; None for the metadata of another file.
 
-    Raises InputError for a cell that no dialect can store: one's own, or a projected one.
+    Raises InputError for what no dialect can store: a cell of one's own, or a projected one;
+    layers that are joined.
     """
     if KEY not in metadata:
         return None
     try:
-        said = json.loads(metadata[KEY])["cell"]["equations"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        header = json.loads(metadata[KEY])
+        said, connect = header["cell"]["equations"], header["model"].get("connect")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+    if connect:
+        raise InputError(f"a checkpoint whose layers are joined ({connect!r:.20}), as no dialect's")
     for cell in CELLS.values():
         if str(cell) == said and set(cell.families) <= set("WUbd"):
             return cell

@@ -6,6 +6,7 @@ place of torch's in a model; the rest helps around them: states, episodes, direc
 """
 
 from grus.layers.cells import GRUCell, LSTMCell, RNNCell
+from grus.layers.connected import joined_output, run_dropped
 from grus.layers.exchange import accelerate, restore
 from grus.layers.modules import GRU, LSTM, RNN
 from grus.layers.recurrent import Recurrent
@@ -20,6 +21,7 @@ from grus.layers.states import InitialState, carry, last_state, split_directions
 # fmt: off
 __all__ = [
     "GRU", "LSTM", "RNN", "GRUCell", "InitialState", "LSTMCell", "RNNCell", "Recurrent",
-    "accelerate", "carry", "check_rollout", "last_state", "resets_from_dones",
-    "resets_from_episode_starts", "resets_from_masks", "restore", "split_directions",
+    "accelerate", "carry", "check_rollout", "joined_output", "last_state", "resets_from_dones",
+    "resets_from_episode_starts", "resets_from_masks", "restore", "run_dropped",
+    "split_directions",
 ]

@@ -71,7 +71,7 @@ def stacked(
     """The input, how one row is run, and what makes of its output what the next one reads."""
     connection, run = layer._connection, partial(layer._layer, more=more)
     if connection.kind == "dense":
-        return x, run, partial(above, layer)
+        return x, run, partial(joined_output, layer)
     whole = not layer.bidirectional and between is None
     whole = whole and not (layer.training and layer.regularised.input_dropout)
     path = choose(x, layer.backend, layer.cell, steps[0])
@@ -82,10 +82,10 @@ def stacked(
         time = torch.arange(x.shape[0], device=x.device).unsqueeze(1)
         valid = time < torch.as_tensor(steps[0].lengths, device=x.device)
         x = torch.where(valid.unsqueeze(2), x, 0.0)
-    return x, partial(run, joined=False), partial(above, layer)
+    return x, partial(run, joined=False), partial(joined_output, layer)
 
 
-def above(layer: Recurrent, number: int, read: Tensor, y: Tensor) -> Tensor:
+def joined_output(layer: Recurrent, number: int, read: Tensor, y: Tensor) -> Tensor:
     """What the layer above ``number`` reads, or the stack gives."""
     return layer._connection.above(number, read, y, partial(join, layer), beside)
 
@@ -98,7 +98,7 @@ def beside(read: Tensor, y: Tensor) -> Tensor:
 def join(layer: Recurrent, number: int, read: Tensor, y: Tensor) -> Tensor:
     """The output of a layer added to, or mixed with, what it read, both [time, batch, width]."""
     kind, directions = layer.connect, 1 + layer.bidirectional
-    values: dict[Any, Tensor] = {Input("x"): read, Name("y_layer"): y}
+    values: dict[Any, Tensor] = {Input("x"): read, Name(Connection.OUTPUT): y}
     if kind == "highway":
         rows = range(number * directions, (number + 1) * directions)
         tensors = [parameters.read(layer, layer._rows[row]) for row in rows]
@@ -109,12 +109,14 @@ def join(layer: Recurrent, number: int, read: Tensor, y: Tensor) -> Tensor:
     return values[Name("y")]
 
 
-def dropped(layer: Recurrent, x: Tensor, state: State | None, drop: Drop) -> tuple[Tensor, State]:
+def run_dropped(
+    layer: Recurrent, x: Tensor, state: State | None, drop: Drop
+) -> tuple[Tensor, State]:
     """A stack of one layer of one direction whose own output ``drop`` changes before it is
     joined."""
     start = initial(layer.cell.states, layer._state_sizes, 1, x, state, 3)
     y, row = layer._layer(0, x, start[0], PLAIN, joined=False)
-    return above(layer, 0, x, drop(y)), final([row], 3)
+    return joined_output(layer, 0, x, drop(y)), final([row], 3)
 
 
 def earlier(layer: Recurrent) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from grus.equations import Cell, held_at, hold_weights
 from grus.layers.arguments import OPTIONS
+from grus.layers.connected import GATE
 from grus.layers.recurrent import Recurrent
 
 
@@ -28,13 +29,17 @@ def hold_layer(layer: Recurrent, values: Mapping[str, float]) -> Recurrent:
     for row in range(len(layer._rows)):
         weights = cast("dict[str, Tensor]", hold_weights(cell, held, layer.layer_weights(row)))
         _set(copy, row, weights)
+    for name, parameter in copy.named_parameters():
+        if name.startswith(GATE):
+            parameter.copy_(getattr(layer, name))
     return copy.train(layer.training)
 
 
 def _like(layer: Recurrent, held: Cell) -> Recurrent:
     """A layer like ``layer`` of the held cell."""
     like = getattr(layer, layer._first)
-    options: Any = {name: getattr(layer, name) for name in (*OPTIONS, "backend", "recompute")}
+    kept = (*OPTIONS, "backend", "recompute", "connect")
+    options: Any = {name: getattr(layer, name) for name in kept}
     options["dropout"] = 0.0
     if "projection" not in held.shapes.states.values():
         options["proj_size"] = 0

@@ -57,6 +57,7 @@ class Checkpoint:
     def _header(self) -> dict[str, Any]:
         model = self.architecture
         plain = {n: getattr(model, n) for n in ("hidden", "layers", "input", "embedding", "dtype")}
+        plain |= {"connect": model.connect} if model.connect else {}
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -172,12 +173,16 @@ class _Model:
     input: str
     embedding: int
     dtype: str
+    connect: str
 
 
 def _architecture(header: Mapping[str, Any]) -> Architecture:
     text = from_json(_CellText, header.get("cell"), "cell")
     vocabulary = from_json(Vocabulary, header.get("vocabulary"), "vocabulary")
-    model = from_json(_Model, header.get("model"), "model")
+    plain = header.get("model")
+    if isinstance(plain, dict):  # files of plain stacks, earlier ones too, do not speak of it
+        plain = {"connect": "", **plain}
+    model = from_json(_Model, plain, "model")
     check(model.layers <= MAX_LAYERS, f"layers must be at most {MAX_LAYERS}")
     check(text.name.isidentifier(), f"the cell's name {text.name!r:.80} is not a name")
     cell = Cell.parse(text.equations, text.name, unused=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from grus.equations import Cell
+from grus.equations import CONNECTIONS, Cell, Connection
 from grus.errors import InputError
 from grus.models.settings import check
 
@@ -76,7 +76,8 @@ class Architecture:
     """A model apart from its weights.
 
     ``input`` "embedding" looks up a learned vector of ``embedding`` numbers; "onehot" gives the
-    layers the one-hot vector itself, and ``embedding`` is not used.
+    layers the one-hot vector itself, and ``embedding`` is not used. ``connect`` joins the layers
+    (`equations.connections`); dropout is of a layer's own output, before it is joined.
     """
 
     cell: Cell
@@ -86,6 +87,7 @@ class Architecture:
     input: str = "embedding"
     embedding: int = 64
     dtype: str = "float32"
+    connect: str = ""
 
     def __post_init__(self) -> None:
         for name in ("hidden", "layers", "embedding"):
@@ -93,6 +95,10 @@ class Architecture:
             check(1 <= size <= MAX_SIZE, f"--{name} must lie in 1..{MAX_SIZE}, got {size}")
         check(self.input in INPUTS, f"--input must be one of {INPUTS}, got {self.input!r}")
         check(self.dtype in DTYPES, f"--dtype must be one of {DTYPES}, got {self.dtype!r}")
+        check(
+            self.connect in CONNECTIONS,
+            f"--connect must be one of {CONNECTIONS[1:]}, got {self.connect!r:.80}",
+        )
         self._check_cell()
 
     def _check_cell(self) -> None:
@@ -103,11 +109,21 @@ class Architecture:
         axes |= set(cell.shapes.states.values())
         odd = sorted(axes - {"input", "hidden"})
         check(not odd, f"cell {cell.name} has an axis {odd}; layers have input and hidden only")
-        if ("input", "hidden") in cell.shapes.equal and self.features != self.hidden:
+        if ("input", "hidden") in cell.shapes.equal and set(self.reads) != {self.hidden}:
+            check(
+                self.connect != "dense" or self.layers == 1,
+                f"cell {cell.name} uses x itself beside the state, so what a layer reads must be as"
+                " large as the hidden state: --connect dense has it read more",
+            )
             raise InputError(
                 f"cell {cell.name} uses x itself beside the state, so the embedding must be as"
                 f" large as the hidden state: {self.features} is not {self.hidden}"
             )
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        """The input size of each layer."""
+        return Connection(self.connect, self.features, self.hidden, self.layers).reads
 
     @property
     def features(self) -> int:

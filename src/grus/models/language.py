@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from grus.equations import held_at
-from grus.layers import Recurrent
+from grus.errors import InputError
+from grus.layers import Recurrent, run_dropped
 from grus.layers.held import hold_layer
 from grus.models.corpus import Architecture
 
@@ -26,11 +28,13 @@ class LanguageModel(nn.Module):
     Dropout is applied to the embedding (not to one-hot input) and to the output of every layer,
     so between layers and before the linear map. One mask per row is drawn for all time steps of a
     call (Gal & Ghahramani 2016, arXiv 1512.05287): as good as a fresh mask for every step, and
-    drawing it costs next to nothing.
+    drawing it costs next to nothing. Where the architecture joins its layers, a layer's output is
+    dropped before it is joined.
 
     ``make_layer`` builds one recurrent layer from (input size, hidden size); the default is
     `grus.Recurrent` with the architecture's cell. Any module called as ``layer(x, state)`` on
-    [time, batch, features] does, ``torch.nn.GRU`` for one, to compare the two in one loop.
+    [time, batch, features] does, ``torch.nn.GRU`` for one, to compare the two in one loop; layers
+    that are added or mixed must be grus' own (InputError).
     """
 
     def __init__(
@@ -46,14 +50,20 @@ class LanguageModel(nn.Module):
         kind: dict[str, Any] = {"device": device, "dtype": getattr(torch, architecture.dtype)}
         symbols, hidden = len(architecture.vocabulary), architecture.hidden
 
-        def recurrent(inputs: int, hidden: int) -> nn.Module:
-            return Recurrent(architecture.cell, inputs, hidden, gate_bias=gate_bias, **kind)
+        # Each layer is a stack of its own, which adds or mixes; what is dense stands side by side.
+        self._dense = architecture.connect == "dense"
+        connect = "" if self._dense else architecture.connect
+        options: dict[str, Any] = {"gate_bias": gate_bias, "connect": connect, **kind}
 
+        def recurrent(inputs: int, hidden: int) -> nn.Module:
+            return Recurrent(architecture.cell, inputs, hidden, **options)
+
+        if make_layer is not None and connect:
+            raise InputError(f"layers of make_layer are plain ones, which cannot be {connect}")
         make = make_layer or recurrent
         if architecture.input == "embedding":
             self.embedding = nn.Embedding(symbols, architecture.embedding, **kind)
-        inputs = [architecture.features] + [hidden] * (architecture.layers - 1)
-        self.layers = nn.ModuleList(make(size, hidden) for size in inputs)
+        self.layers = nn.ModuleList(make(size, hidden) for size in architecture.reads)
         self.linear = nn.Linear(hidden, symbols, **kind)
 
     def forward(
@@ -69,10 +79,22 @@ class LanguageModel(nn.Module):
             x = self._drop(x, generator)
         after: State = []
         for k, layer in enumerate(self.layers):
-            x, layer_state = layer(x, state[k] if state else None)
+            before = state[k] if state else None
+            if self.training and self.dropout and isinstance(layer, Recurrent) and layer.connect:
+                drop = partial(self._drop, generator=generator)
+                y, layer_state = run_dropped(layer, x, before, drop)
+            else:
+                y, layer_state = layer(x, before)
+                y = self._drop(y, generator)
             after.append(layer_state)
-            x = self._drop(x, generator)
+            x = self._above(k, x, y)
         return self.linear(x), after
+
+    def _above(self, layer: int, read: Tensor, y: Tensor) -> Tensor:
+        """What the next layer reads, or the linear map."""
+        if not self._dense or layer == len(self.layers) - 1:
+            return y
+        return torch.cat([read, y], dim=-1)
 
     def loss(
         self, ids: Tensor, following: Tensor, state: State | None, generator: torch.Generator | None
@@ -86,8 +108,9 @@ class LanguageModel(nn.Module):
         x = self.features(ids)
         after: State = []
         for k, layer in enumerate(self.layers):
-            x, layer_state = cast(Recurrent, layer).step(x, state[k] if state else None)
+            y, layer_state = cast(Recurrent, layer).step(x, state[k] if state else None)
             after.append(layer_state)
+            x = self._above(k, x, y)
         return self.linear(x), after
 
     def features(self, ids: Tensor) -> Tensor:

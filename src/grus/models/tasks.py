@@ -126,7 +126,8 @@ TASKS: dict[str, type[Task]] = {kind.name: kind for kind in (Adding, Copying)}
 
 
 class TaskModel(nn.Module):
-    """One recurrent layer of any cell and a linear map, which answers a task."""
+    """Recurrent layers of any cell, joined by ``connect``, and a linear map, which answers a
+    task."""
 
     def __init__(
         self,
@@ -135,10 +136,13 @@ class TaskModel(nn.Module):
         hidden: int,
         gate_bias: Mapping[str, float] | None = None,
         device: Any = None,
+        layers: int = 1,
+        connect: str = "",
     ) -> None:
         super().__init__()
         self.task = task
-        self.layer = Recurrent(cell, task.inputs, hidden, gate_bias=gate_bias, device=device)
+        options: dict[str, Any] = {"gate_bias": gate_bias, "device": device, "connect": connect}
+        self.layer = Recurrent(cell, task.inputs, hidden, layers, **options)
         self.linear = nn.Linear(hidden, task.outputs, device=device)
 
     def loss(
@@ -186,7 +190,8 @@ class TaskRun(Trainable):
     """A run on a task, in memory.
 
     Of ``settings`` the budget, ``batch``, ``optimizer``, ``lr``, ``clip``, ``gate_bias``, ``seed``,
-    ``threads`` and ``report_every`` count; there are no epochs. The seed decides the weights and,
+    ``threads`` and ``report_every`` count; there are no epochs. ``layers`` recurrent layers are
+    joined by ``connect`` (`grus.Recurrent`). The seed decides the weights and,
     apart from them, the sequences: runs of different cells see the same ones.
     """
 
@@ -197,10 +202,14 @@ class TaskRun(Trainable):
         hidden: int,
         settings: Settings,
         validation: tuple[Tensor, Tensor],
+        layers: int = 1,
+        connect: str = "",
     ) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            self.model: TaskModel = TaskModel(task, cell, hidden, settings.gate_bias)
+            self.model: TaskModel = TaskModel(
+                task, cell, hidden, settings.gate_bias, layers=layers, connect=connect
+            )
         super().__init__(list(self.model.parameters()), settings)
         self.task, self.validation = task, validation
 

@@ -12,6 +12,7 @@ import numpy as np
 from grus import runtime
 from grus.equations import CELLS, Cell, held_at, hold_weights
 from grus.equations.flat import gates
+from grus.errors import InputError
 
 if TYPE_CHECKING:
     from grus.models import LanguageModel, Vocabulary
@@ -67,8 +68,12 @@ class CharacterNetwork:
 
 
 def from_model(model: LanguageModel) -> CharacterNetwork:
-    """The arrays of a trained model, copied."""
+    """The arrays of a trained model, copied. Raises InputError for one whose layers are joined."""
     architecture = model.architecture
+    if architecture.connect:
+        raise InputError(
+            f"the page reads plain stacks, and this model is {architecture.connect}: grus trace"
+        )
     state = {name: tensor.detach().numpy().copy() for name, tensor in model.state_dict().items()}
     linear = state["linear.weight"]
     features = np.eye(len(architecture.vocabulary), dtype=linear.dtype)

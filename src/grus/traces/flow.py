@@ -13,6 +13,7 @@ import numpy as np
 from grus.equations import Cell, cell as find_cell
 from grus.errors import InputError
 from grus.runtime import adjoints, run
+from grus.traces.layer import TracedStack, beside, read as read_layer
 
 if TYPE_CHECKING:
     from torch import nn
@@ -183,12 +184,15 @@ def gradient_flow(
     rng = np.random.default_rng(seed)
     label = ""
     if isinstance(subject, (str, Cell)):
-        cell = find_cell(subject)
+        cell, dense = find_cell(subject), False
         size = {"input": inputs or hidden, "hidden": hidden, "projection": max(1, hidden // 2)}
-        layers = [draw(cell, size, gain, gate_bias or {}, rng)]
+        cells, layers = [cell], [draw(cell, size, gain, gate_bias or {}, rng)]
         label = subject if isinstance(subject, str) else ""
     else:
-        cell, layers, size = _of_layer(subject)
+        source = _of_layer(subject)
+        cell, dense = source.cell, source.stack.above is not None
+        size = {"input": source.inputs, **source.sizes}
+        cells, layers = float64_rows(source)
     x = rng.normal(size=(2 * lags, rows, size["input"])) if x is None else _float64(x)
     if x.ndim != 3 or len(x) <= lags:
         raise InputError(f"x must be [time, batch, input], more than {lags} steps, got {x.shape}")
@@ -196,37 +200,46 @@ def gradient_flow(
         tuple(np.zeros((x.shape[1], size[axis])) for axis in cell.shapes.states.values())
         for _ in layers
     ]
-    begun = x[: len(x) - lags - 1]
-    for at, weights in enumerate(layers):
-        done = run(cell, weights, begun, starts[at], threads=1)
-        starts[at], begun = done.state, done.output
-    across = rng.normal(size=(x.shape[1], begun.shape[-1]))
+    below = x[: len(x) - lags - 1]
+    for at, (row_cell, weights) in enumerate(zip(cells, layers, strict=True)):
+        done = run(row_cell, weights, below, starts[at], threads=1)
+        starts[at], output = done.state, done.output
+        below = beside(at, below, output) if dense else output
+    across = rng.normal(size=(x.shape[1], output.shape[-1]))
     across /= np.linalg.norm(across, axis=1, keepdims=True)
-    by_layer = through(cell, layers, x[len(x) - lags - 1 :], starts, across)
+    by_layer = through(cells, layers, x[len(x) - lags - 1 :], starts, across, dense=dense)
     return Flow(name or label or cell.name, cell, by_layer[-1])
 
 
 def through(
-    cell: Cell,
+    cells: Sequence[Cell],
     layers: Sequence[Mapping[str, Array]],
     x: Array,
     starts: Sequence[tuple[Array, ...]],
     dy: Array,
+    *,
+    dense: bool = False,
 ) -> list[dict[str, Array]]:
     """For each layer of a stack and each of its states the norms [lag, row].
 
-    ``x`` [time, batch, input] float64; ``starts`` are each layer's initial states; ``dy`` [batch,
-    size] is the loss' gradient in the last layer's output at the last step.
+    ``cells`` are what the layers run as; ``x`` [time, batch, input] float64; ``starts`` are each
+    layer's initial states; ``dy`` [batch, size] is the loss' gradient in the last layer's output at
+    the last step. ``dense``: each layer reads x and all outputs below it.
     """
     inputs = [x]
-    for weights, start in zip(layers[:-1], starts, strict=False):
-        inputs.append(run(cell, weights, inputs[-1], start, threads=1).output)
+    for k, (cell, weights) in enumerate(list(zip(cells, layers, strict=True))[:-1]):
+        output = run(cell, weights, inputs[-1], starts[k], threads=1).output
+        inputs.append(beside(k, inputs[-1], output) if dense else output)
     above = np.zeros((len(x), *dy.shape))
     above[-1] = dy
     norms: list[dict[str, Array]] = []
-    for weights, start, below in reversed(list(zip(layers, starts, inputs, strict=True))):
-        states, above = adjoints(cell, weights, below, start, above, threads=1)
+    passed: Array | float = 0.0  # to what a dense layer reads, past it
+    for k in reversed(range(len(layers))):
+        states, read = adjoints(cells[k], layers[k], inputs[k], starts[k], above, threads=1)
         norms.insert(0, {s: _norm(a[::-1]) for s, a in states.items()})
+        read = read + passed if dense else read
+        width = inputs[k].shape[-1] - inputs[k - 1].shape[-1] if dense and k else 0
+        above, passed = np.ascontiguousarray(read[..., -width:]), read[..., :-width]
     return norms
 
 
@@ -243,14 +256,17 @@ def table(flows: Sequence[Flow]) -> list[tuple[str, ...]]:
     return [tuple(word.format(last) for word in HEAD), *(flow.row() for flow in flows)]
 
 
-def _of_layer(layer: Any) -> tuple[Cell, list[dict[str, Array]], dict[str, int]]:
-    from grus.traces.layer import read
-
-    source = read(layer)
+def _of_layer(layer: Any) -> TracedStack:
+    source = read_layer(layer)
     if source.stack.bidirectional:
         raise InputError("a gradient flows back in one direction; the layer has two")
-    layers = [{f: _float64(w) for f, w in row.items()} for row in source.stack.rows]
-    return source.cell, layers, {"input": source.inputs, **source.sizes}
+    return source
+
+
+def float64_rows(source: TracedStack) -> tuple[list[Cell], list[dict[str, Array]]]:
+    """What each row of h_n runs as, and its weights by family in float64."""
+    weights = [{f: _float64(w) for f, w in row.items()} for row in source.stack.rows]
+    return [source.stack.run_as(k) for k in range(len(weights))], weights
 
 
 def _float64(array: Any) -> Array:

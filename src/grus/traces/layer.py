@@ -13,7 +13,15 @@ from grus.equations import Cell
 from grus.errors import InputError, needed_for
 from grus.kernels.backend import backend
 from grus.traces.recorded import Trace
-from grus.traces.recording import Chosen, Recording, Selection, StackedLayers, record, state_name
+from grus.traces.recording import (
+    Above,
+    Chosen,
+    Recording,
+    Selection,
+    StackedLayers,
+    record,
+    state_name,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -63,13 +71,14 @@ def read(layer: Any) -> TracedStack:
 
     base = _base(layer)
     cell = layer.cell if isinstance(layer, Recurrent) else CELLS[base](layer)
-    record = TorchRecord(cell)
     axes = {"input": layer.input_size, "hidden": layer.hidden_size, "projection": layer.proj_size}
     axes |= getattr(layer, "_further_axes", {})
-    names = tuple(record.shapes(axes, layer.bias))
+    ends = suffixes(layer.num_layers, layer.bidirectional)
+    records = getattr(layer, "_records", (TorchRecord(cell),) * len(ends))
     first = parameter(layer, getattr(layer, "_first", "weight_ih_l0"))
     rows = []
-    for end in suffixes(layer.num_layers, layer.bidirectional):
+    for layout, end in zip(records, ends, strict=True):
+        names = tuple(layout.shapes(axes, layer.bias))
         tensors = current(layer, [name + end for name in names])
         weights = {name: tensors[name + end] for name in names}
         for name, tensor in [("the layer", first), *((n + end, t) for n, t in weights.items())]:
@@ -78,9 +87,31 @@ def read(layer: Any) -> TracedStack:
                     "the kernels write a trace in float32 or float64 on the CPU;"
                     f" {name} is {_name(tensor)} on {tensor.device}"
                 )
-        rows.append(bind(record, names).weights(tuple(weights.values())))
-    stack = StackedLayers(cell, tuple(rows), layer.bidirectional)
+        rows.append(bind(layout, names).weights(tuple(weights.values())))
+    stack = StackedLayers(
+        cell, tuple(rows), layer.bidirectional, tuple(r.cell for r in records), _above(layer)
+    )
     return TracedStack(stack, layer.input_size, axes, layer.batch_first, np.dtype(_name(first)))
+
+
+def _above(layer: Any) -> Above | None:
+    """What joins the layers of a stack where their cells do not."""
+    import torch
+
+    from grus.layers import joined_output
+
+    connect = getattr(layer, "connect", "")
+    if not connect or not (connect == "dense" or layer.bidirectional):
+        return None
+
+    def above(number: int, read: Array, y: Array) -> Array:
+        # Copied where need be: torch warns of memory that may not be written to.
+        tensors = (torch.from_numpy(np.require(array, requirements="W")) for array in (read, y))
+        with torch.no_grad():
+            joined: Array = joined_output(layer, number, *tensors).numpy()
+        return joined
+
+    return above
 
 
 def _base(layer: Any) -> Any:
@@ -104,10 +135,19 @@ def _base(layer: Any) -> Any:
     return base
 
 
-def joined(sources: Sequence[TracedStack]) -> TracedStack:
-    """Layers that follow each other, of one cell and one direction, as one stack."""
+def joined(sources: Sequence[TracedStack], connect: str = "") -> TracedStack:
+    """Layers that follow each other, of one cell and one direction, as one stack; ``connect`` is
+    what joins them."""
     rows = tuple(row for source in sources for row in source.stack.rows)
-    return replace(sources[0], stack=replace(sources[0].stack, rows=rows))
+    cells = tuple(cell for source in sources for cell in source.stack.cells)
+    above = beside if connect == "dense" else None
+    return replace(sources[0], stack=replace(sources[0].stack, rows=rows, cells=cells, above=above))
+
+
+def beside(layer: int, read: Array, y: Array) -> Array:
+    """What the layer above reads in a dense stack."""
+    del layer
+    return np.concatenate([read, y], axis=-1)
 
 
 def _name(tensor: Tensor) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from grus import runtime
-from grus.equations import Apply, Cell, input_size
+from grus.equations import Apply, Cell, Connection, input_size
 from grus.errors import InputError
 from grus.kernels import axis_sizes
 from grus.kernels.steps import Steps, part
@@ -121,6 +122,8 @@ def _range(name: str, text: str) -> slice | list[int]:
 
 
 States = tuple[Array, ...]
+Above = Callable[[int, Array, Array], Array]
+"""(layer, what it read, its output) -> what the next layer reads."""
 WINDOW_BYTES = 8 * 2**20
 """The approximate size of all buffers of a window."""
 SHORTEST = 64
@@ -129,11 +132,21 @@ SHORTEST = 64
 
 @dataclass(frozen=True, eq=False)
 class StackedLayers:
-    """Layers of a cell: weights by family of each row of h_n, checked, of one dtype."""
+    """Layers of a cell: weights by family of each row of h_n, checked, of one dtype.
+
+    ``cells`` are what the rows run as where that is not ``cell`` alone (`equations.joined`);
+    ``above`` says what the next layer reads, None: the output.
+    """
 
     cell: Cell
     rows: tuple[Mapping[str, Array], ...]
     bidirectional: bool = False
+    cells: tuple[Cell, ...] = ()
+    above: Above | None = None
+
+    def run_as(self, row: int) -> Cell:
+        """The cell that a row runs as."""
+        return self.cells[row] if self.cells else self.cell
 
     @property
     def directions(self) -> int:
@@ -173,35 +186,48 @@ def record(
         at = (request.layers == layer, request.directions == direction)
         wanted = at[0].any() and at[1].any()
         place = tuple(int(np.argmax(axis)) for axis in at)
-        into = {n: (a[place], units[n]) for n, a in arrays.items()} if wanted else {}
-        return _LayerRun(stack.cell, stack.rows[k], start[k], steps[direction], request.steps, into)
+        cell, into = stack.run_as(k), {}
+        if wanted:
+            names = {"y": Connection.OUTPUT} if cell != stack.cell else {}
+            into = {names.get(n, n): (a[place], units[n]) for n, a in arrays.items()}
+        return _LayerRun(cell, stack.rows[k], start[k], steps[direction], request.steps, into)
 
     rows = [layer_run(k) for k in range((int(request.layers[-1]) + 1) * stack.directions)]
     if window is None:
         size = max(row.size for row in rows) * x.shape[1] * x.itemsize * len(rows)
         window = max(SHORTEST, WINDOW_BYTES // max(size, 1))
     run = _both_ways if stack.bidirectional else _one_way
+    above = stack.above or _output
     axes = axis_sizes(stack.cell, stack.rows[0], start[0])
-    further = x[..., input_size(stack.cell, x.shape[2], axes) :]
-    run(rows, x, further, request, window)
+    more = x.shape[2] - input_size(stack.cell, x.shape[2], axes)
+    run(rows, x, request, window, partial(_beside, above, more) if more else above)
     for row in rows:
         row.finish()
     return arrays
 
 
+def _output(layer: int, read: Array, y: Array) -> Array:
+    del layer, read
+    return y
+
+
+def _beside(above: Above, more: int, layer: int, read: Array, y: Array) -> Array:
+    """The same with the further inputs behind it, the last ``more`` numbers of what is read."""
+    return np.concatenate([above(layer, read[..., :-more], y), read[..., -more:]], axis=2)
+
+
 def _one_way(
-    rows: Sequence[_LayerRun], x: Array, further: Array, request: Recording, window: int
+    rows: Sequence[_LayerRun], x: Array, request: Recording, window: int, above: Above
 ) -> None:
     for first, end in windows(0, int(request.steps[-1]) + 1, request.steps, window):
         now = x[first:end]
-        for k, row in enumerate(rows):
-            now = row.run(now, first, end, needed=k + 1 < len(rows))
-            if further.size and k + 1 < len(rows):
-                now = np.concatenate([now, further[first:end]], axis=2)
+        for k, row in enumerate(rows[:-1]):
+            now = above(k, now, row.run(now, first, end, needed=True))
+        rows[-1].run(now, first, end, needed=False)
 
 
 def _both_ways(
-    rows: Sequence[_LayerRun], x: Array, further: Array, request: Recording, window: int
+    rows: Sequence[_LayerRun], x: Array, request: Recording, window: int, above: Above
 ) -> None:
     time = len(x)
     for k in range(0, len(rows), 2):
@@ -220,8 +246,7 @@ def _both_ways(
                 if output is not None:
                     into = output[first:end, :, direction * size : (direction + 1) * size]
                 rows[k + direction].run(x[first:end], first, end, into, needed=not last)
-        if output is not None:
-            x = np.concatenate([output, further], axis=2) if further.size else output
+        x = x if output is None else above(k // 2, x, output)
 
 
 def windows(first: int, end: int, steps: Array, size: int) -> Iterator[tuple[int, int]]:

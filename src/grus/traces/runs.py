@@ -13,8 +13,8 @@ import numpy as np
 from grus.equations import Cell
 from grus.errors import InputError, needed_for
 from grus.runtime import values
-from grus.traces.flow import Flow, through
-from grus.traces.layer import TracedStack, follow, joined, read
+from grus.traces.flow import Flow, float64_rows, through
+from grus.traces.layer import TracedStack, beside, follow, joined, read
 from grus.traces.recorded import Trace
 from grus.traces.recording import Chosen, Selection
 
@@ -62,7 +62,8 @@ def open_run(
     ids = vocabulary.encode(symbols)
     with torch.no_grad():
         x = model.features(torch.from_numpy(ids)[:, None]).numpy()
-    return OpenedRun(model, symbols, ids, x, joined([read(layer) for layer in model.layers]))
+    source = joined([read(layer) for layer in model.layers], saved.architecture.connect)
+    return OpenedRun(model, symbols, ids, x, source)
 
 
 def _held_out(path: str | os.PathLike[str], saved: Checkpoint) -> str:
@@ -104,18 +105,17 @@ def flow_run(
         )
     places = np.unique(np.linspace(lags, len(reading.ids) - 2, rows).round().astype(int))
     cell = reading.source.cell
-    layers = [
-        {f: w.astype(np.float64) for f, w in weights.items()}
-        for weights in reading.source.stack.rows
-    ]
+    cells, layers = float64_rows(reading.source)
     starts, below = [], reading.x.astype(np.float64)
-    hidden = reading.model.architecture.hidden
-    for weights in layers:
-        start, below = _states(cell, weights, below, hidden, places - lags)
+    architecture = reading.model.architecture
+    dense = architecture.connect == "dense"
+    for k, weights in enumerate(layers):
+        start, output = _states(cells[k], weights, below, architecture.hidden, places - lags)
         starts.append(start)
+        below = beside(k, below, output) if dense else output
     windows = np.stack([reading.x[t - lags : t + 1, 0] for t in places], axis=1)
-    dy = _loss(reading, below[places, 0], reading.ids[places + 1])
-    every = through(cell, layers, windows.astype(np.float64), starts, dy)
+    dy = _loss(reading, output[places, 0], reading.ids[places + 1])
+    every = through(cells, layers, windows.astype(np.float64), starts, dy, dense=dense)
     several = len(every) > 1
     return [
         Flow(f"{cell.name} layer {k}" if several else cell.name, cell, norms)
