@@ -329,6 +329,7 @@ def _unpack(
     cell: Cell, layout: Layout, side: Side, blocks: list[TensorBlock], tensors: Mapping[str, Array]
 ) -> Unpacked:
     sizes = solve(blocks, side)
+    sizes |= {axis: sizes[other] for axis, other in cell.shapes.equal if other in sizes}
     single: dict[Weight, Array] = {}
     for block in blocks:
         single |= cut(block, side, sizes)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 
 from grus.dialects import USUAL, Activation, Factored, activated, factor, sense
-from grus.equations import CELLS, Apply, Cell, CellError, Expr, Input, Name, State, text
+from grus.equations import CELLS, Apply, Cell, CellError, Expr, Input, Name, State, Weight, text
 
 FRESH = Input("fresh_mask")
 """A cell that reads this itself is told there where an episode begins (0), and nowhere else."""
@@ -78,9 +78,14 @@ def relatives(cell: Cell) -> Iterator[tuple[tuple[str, ...], Cell]]:
     base = apart.base if apart else cell
     for other in CELLS.values():
         same = other.families.get("W") == base.families.get("W") and other.states == base.states
-        if same and other != base and set(other.families) | {"d"} == set(base.families) | {"d"}:
+        if same and other != base and _but_inner(other) == _but_inner(base):
             names = _differences(base, other)
             yield names, Factored(other, apart.activations).cell if apart else other
+
+
+def _but_inner(cell: Cell) -> set[Weight]:
+    """The cell's weights but inner biases, which another cell adds to the others."""
+    return {weight for weight in cell.weights if weight.family != "d"}
 
 
 def _differences(cell: Cell, other: Cell) -> tuple[str, ...]:
