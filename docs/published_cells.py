@@ -42,6 +42,11 @@ from the equations: `dense` where a unit's next state depends on other units' st
 where it does not, `scan` where it is affine in them as well (`grus show CELL --stage structure`
 says why not).
 
+Layers draw weights as torch does. Where a paper or its authors' code starts otherwise the record
+says so, and `grus.Recurrent("brc", 3, 4, initial="paper")` starts that way; `grus.zoo.KINDS` has
+the distributions. A start that is drawn by the longest lag that matters takes it in steps:
+`grus.Recurrent("janet", 3, 4, initial="paper", longest=784)`.
+
 Same names need not mean same cells: torchrecurrent's SCRN feeds its output back where the paper
 feeds the hidden state, its FastGRNN has a tanh for a gate unless told otherwise. So each record
 says where its definition was read; the tests compare {compared} of them with torchrecurrent's
@@ -55,12 +60,11 @@ def section(known: Published) -> str:
     """One cell: what sets it apart, where it comes from, its equations, its diagram."""
     of = structure(known.cell)
     kind = "a scan" if of.scan else of.jacobian
-    start = ", ".join(f"{weight} = {value:g}" for weight, value in known.initial.items())
     facts = [
         f"{known.paper}, {known.year}",
         f"read in: {known.read_in}",
         f"structure: {kind}",
-        *([f"starts at {start} in the authors' code"] if start else []),
+        *([f"starts at {known.start}"] if known.initial else []),
         *(["needs as many inputs as units"] if known.cell.shapes.equal else []),
     ]
     return "\n".join(

@@ -45,7 +45,7 @@ BELOW = {
     "mistakes": "equations reference gradients dialects",
     "identification": "equations reference dialects mistakes",
     "check": "equations reference gradients dialects files mistakes atomic_file",
-    "layers": "arguments equations reference gradients kernels runtime dialects onnx",
+    "layers": "arguments equations reference gradients kernels runtime dialects onnx zoo",
     "models": "equations reference gradients kernels dialects layers atomic_file",
     "diagram": "equations",
     "zoo": "equations",

@@ -101,7 +101,6 @@ def _products(cell: Cell) -> int:
 
 def _page(known: Published) -> str:
     cell = known.cell
-    initial = ", ".join(f"{weight} = {value:g}" for weight, value in known.initial.items())
     lines = [
         f"{known.name}: {known.special}",
         "",
@@ -110,7 +109,7 @@ def _page(known: Published) -> str:
         f"  paper      {known.paper}, {known.year}",
         f"  read in    {known.read_in}",
         f"  states     {', '.join(cell.states)}; output {cell.output}",
-        *([f"  starts at  {initial} in the authors' code"] if initial else []),
+        *([f"  starts at  {known.start}"] if known.initial else []),
         *(["  needs      as many inputs as units"] if cell.shapes.equal else []),
         *(
             f"  {'structure' if k == 0 else '':9}  {line}"
@@ -121,6 +120,8 @@ def _page(known: Published) -> str:
 
 
 def _record(known: Published) -> dict[str, Any]:
+    from grus.zoo import Draw
+
     cell = known.cell
     of = structure(cell)
     return {
@@ -133,7 +134,13 @@ def _record(known: Published) -> dict[str, Any]:
         "states": list(cell.states),
         "output": cell.output,
         "weights": {family: list(gates) for family, gates in cell.families.items()},
-        "initial": dict(known.initial),
+        "initial": {
+            name: {"distribution": start.kind, "numbers": start.numbers}
+            if isinstance(start, Draw)
+            else start
+            for name, start in known.initial.items()
+        },
+        "initial_read_in": known.initial_read_in if known.initial else "",
         "products_inside_the_loop": _products(cell),
         "jacobian": of.jacobian,
         "affine": of.affine,

@@ -29,7 +29,7 @@ MODULES: dict[Cell, tuple[type[nn.RNNBase], type[nn.RNNCellBase], str]] = {
 }
 """torch's classes for a cell: of sequences, of one step; and its mode."""
 ADDED = (
-    *("cell", "record", "backend", "gate_bias", "regularised", "recompute"),
+    *("cell", "record", "backend", "gate_bias", "regularised", "recompute", "starts"),
     *("_rows", "_names", "_parameter_names", "_first", "_state_sizes"),
     *("_torch_class", "_drawn", "_random", "_calls", "_ready_record"),
     *("connect", "_connection", "_cell_rows", "_records"),

@@ -23,6 +23,10 @@ from grus.runtime import Weights
 CONSTANT = {"gain": 1.0, "shift": 0.0, "highway_bias": -1.0}
 """What parameters of these names begin with: a norm that is nothing but a norm, a highway that
 carries most of what it is given."""
+NORM = {"gain": 1.0, "shift": 0.0}
+"""What layer norm's parameters begin with."""
+BLANK = "blank"
+"""A buffer of no numbers: the dtype and device of a layer whose cell has no weights."""
 Names = dict[str, str]
 """The record's name of a tensor (``weight_ih``) -> the parameter's (``weight_ih_l0_reverse``)."""
 
@@ -40,6 +44,12 @@ def declare(
     for name, parameter in names.items():
         empty = torch.empty(shapes[name], device=device, dtype=dtype)
         module.register_parameter(parameter, nn.Parameter(empty))
+
+
+def declare_blank(module: nn.Module, device: Any, dtype: Any) -> None:
+    """Register `BLANK`."""
+    blank = torch.empty(0, device=device, dtype=dtype)
+    module.register_buffer(BLANK, blank, persistent=False)
 
 
 def draw(module: nn.Module, hidden_size: int) -> None:

@@ -22,6 +22,7 @@ from grus.layers import (
     connected,
     dispatch,
     inputs,
+    paper_start,
     parameters,
     stack,
     surface,
@@ -33,9 +34,6 @@ from grus.layers.states import Row, State, final, initial
 from grus.layers.stepper import Stepper
 from grus.layers.surface import TorchSurface
 from grus.layers.torch_state import exporting, jit_state
-
-BLANK = "blank"
-"""A buffer of no numbers: the dtype and device of a layer whose cell has no weights."""
 
 
 class Recurrent(TorchSurface):
@@ -52,6 +50,9 @@ class Recurrent(TorchSurface):
 
     ``further_sizes`` has the size of each further input that only products read, by its name:
     those that meet x, the state or a single number are sized by the equations.
+
+    ``initial="paper"`` starts a published cell as its paper does (`layers.paper_start`), where
+    chrono's draw takes the longest lag that matters, ``longest``, in steps.
 
     ``backend`` picks the path ("kernels" or "composite"); None follows `layers.dispatch`.
 
@@ -70,11 +71,13 @@ class Recurrent(TorchSurface):
     masks from torch's generator; in ``eval()`` none are drawn.
 
     Raises InputError for what cannot be: TypeErrors and ValueErrors as torch's classes raise
-    them, an unknown gate, a gate without a bias, an unknown backend, an option that the cell
-    cannot have, or a cell that a layer cannot hold (a mask that is given once for a sequence).
+    them, a start that is not known, an unknown gate, a gate without a bias, an unknown backend,
+    an option that the cell cannot have, or a cell that a layer cannot hold (a mask that is given
+    once for a sequence).
     """
 
     recompute = False
+    starts = paper_start.NOTHING
 
     def __init__(
         self,
@@ -90,6 +93,8 @@ class Recurrent(TorchSurface):
         proj_size: int = 0,
         further_sizes: Mapping[str, int] | None = None,
         gate_bias: Mapping[str, float] | None = None,
+        initial: paper_start.Initial = "torch",
+        longest: int | None = None,
         backend: Path | None = None,
         recompute: bool = False,
         connect: str | None = None,
@@ -104,6 +109,7 @@ class Recurrent(TorchSurface):
         arguments.check_flags(recompute=recompute)
         arguments.check_sizes(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
         arguments.check_backend(backend)
+        self.starts = paper_start.starts(find_cell(cell), initial, longest, bias)
         self.configure(
             regularised.cell(find_cell(cell)),
             input_size,
@@ -125,8 +131,7 @@ class Recurrent(TorchSurface):
             shapes = self.record.shapes(self._axes(k), bias) | connected.gate_shapes(self, k)
             parameters.declare(self, names, shapes, device, dtype)
         if not self._rows[0]:
-            blank = torch.empty(0, device=device, dtype=dtype)
-            self.register_buffer(self._first, blank, persistent=False)
+            parameters.declare_blank(self, device, dtype)
         self.reset_parameters()
 
     def configure(
@@ -173,7 +178,7 @@ class Recurrent(TorchSurface):
             raise InputError(f"cell {cell.name} has biases alone, which bias=False takes away")
         self._names, self._parameter_names = names, tuple(self._rows[0].values())
         self._begin_calls()
-        self._first = next(iter(self._parameter_names), BLANK)
+        self._first = next(iter(self._parameter_names), parameters.BLANK)
         axes = self._axes(0)
         self._state_sizes = tuple(axes[cell.shapes.states[s]] for s in cell.states)
 
@@ -198,8 +203,9 @@ class Recurrent(TorchSurface):
         return sizes | ({"projection": self.proj_size} if self.proj_size else {})
 
     def reset_parameters(self) -> None:
-        """Draw all parameters anew, then set the gate biases asked for."""
+        """Draw all parameters anew, set those of a paper, then the gate biases asked for."""
         parameters.draw(self, self.hidden_size)
+        paper_start.fill(self, self.record, self._rows, self.starts)
         for gate, value in self.gate_bias.items():
             parameters.set_gate_bias(self, self.record, self._rows, gate, value)
 

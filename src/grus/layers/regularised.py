@@ -42,6 +42,8 @@ class LayerOptions(Options, total=False):
     """What torch's constructors take here beside torch's own arguments; `Recurrent` has them."""
 
     gate_bias: Mapping[str, float] | None
+    initial: Literal["torch", "paper"]
+    longest: int | None
     backend: Path | None
     recompute: bool
     connect: str | None

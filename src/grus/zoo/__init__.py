@@ -5,9 +5,9 @@ In: a name. Out: a record with the cell. Imports equations alone.
 
 from grus.equations import Named
 from grus.zoo import classic, dynamical, elementwise, gated, lstm, timed, units
-from grus.zoo.record import PUBLISHED, Published
+from grus.zoo.record import KINDS, PUBLISHED, Draw, Published
 
-__all__ = ["PUBLISHED", "Published", "by_name"]
+__all__ = ["KINDS", "PUBLISHED", "Draw", "Published", "by_name"]
 
 FILES = (classic, dynamical, elementwise, gated, lstm, timed, units)
 """Loaded so that their cells are in `PUBLISHED`."""

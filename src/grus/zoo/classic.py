@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from grus.equations import CELLS
-from grus.zoo.record import published
+from grus.zoo.record import draw, published
 
 CHO = (
     "Cho, van Merrienboer, Gulcehre, Bahdanau, Bougares, Schwenk, Bengio: Learning phrase"
@@ -41,4 +41,6 @@ published(
     "Le, Jaitly, Hinton: A simple way to initialize recurrent networks of rectified linear units"
     " (arXiv 1504.00941)",
     "PyTorch's nonlinearity='relu'",
+    {"W": draw("normal", 0.001), "U": draw("identity"), "b": 0.0},
+    "recalled from the paper: IRNN",
 )(CELLS["rnn_relu"])

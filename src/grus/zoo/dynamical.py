@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from grus.equations import Cell, Family, State, U, V, W, b, h, p, relu, sigmoid, tanh, x
-from grus.zoo.record import published
+from grus.zoo.record import draw, published
 
 TORCHRECURRENT = "torchrecurrent 0.2.5"
 A = Family("A")
@@ -52,6 +52,13 @@ class CoRnn(Cell):
     "Rusch, Mishra: UnICORNN: a recurrent model for learning very long time dependencies (ICML"
     " 2021, arXiv 2103.05487)",
     f"{TORCHRECURRENT}, unicornn_cell.py; dt 0.1, alpha 1",
+    {
+        "W": draw("uniform_by_inputs", 2 / 65),
+        "b": 0.0,
+        "p.h": draw("uniform", 0.0, 1.0),
+        "p.c": draw("uniform", -0.1, 0.1),
+    },
+    "the authors' health_care/network.py",
 )
 class Unicornn(Cell):
     """Undamped oscillators, each by itself, with a learned frequency."""

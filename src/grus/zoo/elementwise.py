@@ -22,7 +22,7 @@ from grus.equations import (
     tanh,
     x,
 )
-from grus.zoo.record import published
+from grus.zoo.record import draw, published
 
 TORCHRECURRENT = "torchrecurrent 0.2.5"
 
@@ -31,6 +31,8 @@ TORCHRECURRENT = "torchrecurrent 0.2.5"
     2018,
     "Li, Li, Cook, Zhu, Gao: Independently recurrent neural network (CVPR 2018, arXiv 1803.04831)",
     f"{TORCHRECURRENT}, indrnn_cell.py",
+    {"p.h": draw("uniform", 0.0, 1.0)},
+    "the authors' IndRNN_onlyrecurrent.py",
 )
 class IndRnn(Cell):
     """Each unit sees its own state alone."""
@@ -137,6 +139,8 @@ class Hgrn(Cell):
     " for efficient language models (arXiv 2402.19427)",
     "recurrentgemma 1.0.1, torch/layers.py: RGLRU, one head; the first step's input is not"
     " normalised there",
+    {"W": draw("normal_by_inputs", 1.0), "b": 0.0, "p.a": draw("decay", 0.9, 0.999)},
+    "recurrentgemma, torch/layers.py: RGLRU",
 )
 class RgLru(Cell):
     """The real-gated linear recurrent unit: decay and input gated, the input normalised so that

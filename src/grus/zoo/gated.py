@@ -18,7 +18,7 @@ from grus.equations import (
     tanh,
     x,
 )
-from grus.zoo.record import published
+from grus.zoo.record import Draw, draw, published
 
 TORCHRECURRENT = "torchrecurrent 0.2.5"
 a, e, s = Family("a"), Family("e"), State("s")
@@ -30,7 +30,13 @@ COLLINS = (
 )
 
 
-@published(2017, COLLINS, f"{TORCHRECURRENT}, ugrnn_cell.py", {"b.g": 1.0})
+@published(
+    2017,
+    COLLINS,
+    f"{TORCHRECURRENT}, ugrnn_cell.py",
+    {"b.g": 1.0},
+    "TensorFlow 1's contrib/rnn: UGRNNCell",
+)
 class Ugrnn(Cell):
     """The update gate RNN: a GRU without reset."""
 
@@ -39,7 +45,13 @@ class Ugrnn(Cell):
     h_next = g * h + (1 - g) * n
 
 
-@published(2017, COLLINS, f"{TORCHRECURRENT}, intersectionrnn_cell.py", {"b.y": 1.0, "b.h": 1.0})
+@published(
+    2017,
+    COLLINS,
+    f"{TORCHRECURRENT}, intersectionrnn_cell.py",
+    {"b.y": 1.0, "b.h": 1.0},
+    "TensorFlow 1's contrib/rnn: IntersectionRNNCell",
+)
 class IntersectionRnn(Cell):
     """Gated in time and in depth: the output is gated between the input and a rectified
     candidate, so the input must be as long as the state."""
@@ -140,11 +152,18 @@ class Star(Cell):
     h_next = tanh((1 - k) * h + k * n)
 
 
+VECOVEN = (
+    "Vecoven, Ernst, Drion: A bio-inspired bistable recurrent cell allows for long-lasting memory"
+    " (PLOS ONE 2021, arXiv 2006.05252)"
+)
+
+
 @published(
     2021,
-    "Vecoven, Ernst, Drion: A bio-inspired bistable recurrent cell allows for long-lasting memory"
-    " (PLOS ONE 2021, arXiv 2006.05252)",
+    VECOVEN,
     f"{TORCHRECURRENT}, br_cell.py",
+    {"W": draw("glorot_uniform"), "p": 1.0, "b": 0.0},
+    "the authors' BistableRecurrentCellLayer.py",
 )
 class Brc(Cell):
     """The bistable recurrent cell: each unit feeds back on itself alone, and may hold one of two
@@ -157,9 +176,10 @@ class Brc(Cell):
 
 @published(
     2021,
-    "Vecoven, Ernst, Drion: A bio-inspired bistable recurrent cell allows for long-lasting memory"
-    " (PLOS ONE 2021, arXiv 2006.05252)",
+    VECOVEN,
     f"{TORCHRECURRENT}, br_cell.py",
+    {"W": draw("glorot_uniform"), "U": draw("orthogonal"), "b": 0.0},
+    "the authors' NeuromodulatedBistableRecurrentCellLayer.py",
 )
 class Nbrc(Cell):
     """The bistable cell, neuromodulated: the units' gates see all states."""
@@ -173,13 +193,16 @@ KUSUPATI = (
     "Kusupati, Singh, Bhatia, Kumar, Jain, Varma: FastGRNN: a fast, accurate, stable and tiny"
     " kilobyte sized gated recurrent neural network (NeurIPS 2018, arXiv 1901.02358)"
 )
+EDGE: dict[str, float | Draw] = {"W": draw("normal", 0.1), "U": draw("normal", 0.1), "b": 1.0}
+EDGE_ML = "EdgeML, pytorch/edgeml_pytorch/graph/rnn.py"
 
 
 @published(
     2018,
     KUSUPATI,
     f"{TORCHRECURRENT}, fastrnn_cell.py; alpha and beta are a number for all units there",
-    {"p.alpha": -3.0, "p.beta": 3.0},
+    {**EDGE, "p.alpha": -3.0, "p.beta": 3.0},
+    EDGE_ML,
 )
 class FastRnn(Cell):
     """A plain network with a learned residual connection."""
@@ -192,7 +215,8 @@ class FastRnn(Cell):
     2018,
     KUSUPATI,
     f"{TORCHRECURRENT}, fastrnn_cell.py; zeta and nu are a number for all units there",
-    {"p.zeta": 1.0, "p.nu": -4.0},
+    {**EDGE, "p.zeta": 1.0, "p.nu": -4.0},
+    EDGE_ML,
 )
 class FastGrnn(Cell):
     """The gate and the candidate share their matrices: a cell for kilobytes of memory."""
@@ -208,6 +232,8 @@ class FastGrnn(Cell):
     "Zilly, Srivastava, Koutnik, Schmidhuber: Recurrent highway networks (ICML 2017,"
     " arXiv 1607.03474)",
     "recalled from the paper: coupled carry gate and two micro-steps",
+    {**dict.fromkeys("WUb", draw("uniform", -0.04, 0.04)), "b.t1": -2.0, "b.t2": -2.0},
+    "the authors' rhn_train.py for the Penn treebank",
 )
 class Rhn(Cell):
     """A recurrent highway network of depth 2: two gated layers inside each step."""

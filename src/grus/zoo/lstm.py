@@ -23,7 +23,7 @@ from grus.equations import (
     tanh,
     x,
 )
-from grus.zoo.record import published
+from grus.zoo.record import LONGEST, draw, published
 
 TORCHRECURRENT = "torchrecurrent 0.2.5"
 Q, R = Family("Q"), Family("R")
@@ -82,6 +82,8 @@ class LstmCoupled(Cell):
     "van der Westhuizen, Lasenby: The unreasonable effectiveness of the forget gate"
     " (arXiv 1804.04849)",
     f"{TORCHRECURRENT}, janet_cell.py",
+    {"b.f": draw("log_uniform", 1.0, LONGEST), "b.g": 0.0},
+    "the authors' aux_code/rnn_cells.py: chrono_init",
 )
 class Janet(Cell):
     """An LSTM with the forget gate alone; beta = 1 lets it take in more than it forgets."""
@@ -192,6 +194,8 @@ class Nas(Cell):
     " extended long short-term memory (arXiv 2405.04517)",
     "xlstm 2.0.6, blocks/slstm/src/vanilla/slstm.py, one head; there the first step skips the"
     " comparison with m",
+    {"U": 0.0, "b": 0.0, "b.f": draw("ramp", 5.0, -7.0, 0.3)},
+    "xlstm, blocks/slstm/cell.py: powerlaw_blockdependent, the first block",
 )
 class Slstm(Cell):
     """Exponential gates, kept in range by m, the logarithm of their largest product so far; k
