@@ -6,6 +6,7 @@ import pytest
 
 from grus.equations import CELLS, Cell, Input, Weight
 from grus.equations.flat import flatten
+from grus.gradients import backward
 
 LSTM = """
 i = sigmoid(W.i @ x + U.i @ h + b.i)
@@ -48,6 +49,15 @@ def test_a_projection_after_the_states_belongs_to_the_output_alone() -> None:
     cell = Cell.parse("h_next = tanh(W.h @ x + U.h @ h)\ny = V.y @ h_next")
     assert cell.shapes.values == {"h_next": "hidden", "y": "projection"}
     assert cell.shapes.states == {"h": "hidden"}
+
+
+def test_a_state_as_long_as_the_input_leaves_another_its_own_size_backward_too() -> None:
+    cell = Cell.parse("k = W.k @ (e.k * x + s)\nm_next = tanh(k * m)\ns_next = x", "two")
+    assert cell.shapes.states == {"s": "input", "m": "hidden"}
+    assert cell.shapes.equal == ()
+    back = backward(cell).cell
+    assert back.shapes.states == {"ds": "input", "dm": "hidden"}
+    assert axes(back, "W.k") == ("hidden", "input")
 
 
 def test_a_peephole_is_a_vector_because_it_is_used_as_one() -> None:

@@ -57,7 +57,7 @@ WRONG_TEXT = {
     ),
     "three axes": (
         "a = V.a @ x\nk = P.k @ a\nc_next = c + W.c @ k\nh_next = Q.h @ c + U.h @ h",
-        "more than two axes",
+        "more than two axes beside the input: a, k, c_next, h_next are each of a size of its own",
     ),
     "not an expression": ("h_next = h +", "in h_next = .*not an expression"),
     "no equals sign": ("h_next h", "not an expression"),

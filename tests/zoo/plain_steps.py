@@ -271,6 +271,60 @@ def cfc(w: Weights, x: Array, states: tuple[Array, ...]) -> Any:
     return h, (h,)
 
 
+def sub_lstm(w: Weights, x: Array, states: tuple[Array, ...]) -> Any:
+    h, c = states
+    i, f, z, o = (s(at(w, gate, x, h)) for gate in "ifzo")
+    c = z + c * f - i
+    h = 1 / (1 + np.exp(-c)) - o
+    return h, (h, c)
+
+
+def lstm_nested(w: Weights, x: Array, states: tuple[Array, ...]) -> Any:
+    def lstm(gate: Callable[[str], Array], memory: Callable[[Array, Array], Array]) -> Array:
+        return s(gate("o")) * np.tanh(memory(s(gate("f")), s(gate("i")) * np.tanh(gate("g"))))
+
+    h, c, inner = states
+    left: list[Array] = []
+
+    def outer_memory(f: Array, new: Array) -> Array:
+        both = np.concatenate([new, f * c], axis=1)
+
+        def gate(name: str) -> Array:
+            matrix = np.concatenate([w[f"Q.{name}"], w[f"R.{name}"]], axis=1)
+            return both @ matrix.T + w[f"d.{name}"]
+
+        def inner_memory(f: Array, new: Array) -> Array:
+            left.append(f * inner + new)
+            return left[0]
+
+        left.append(lstm(gate, inner_memory))
+        return left[1]
+
+    h = lstm(lambda gate: at(w, gate, x, h), outer_memory)
+    return h, (h, left[1], left[0])
+
+
+def ltc(w: Weights, x: Array, states: tuple[Array, ...]) -> Any:
+    (h,) = states
+    f = s(at(w, "f", x, h))
+    rate = np.logaddexp(0, w["p.t"])  # 1 / tau
+    h = (10 * h + f * w["p.a"]) / (10 + rate + f)
+    return h, (h,)
+
+
+def rwkv(w: Weights, x: Array, states: tuple[Array, ...]) -> Any:
+    """By plain sums: those of the state, scaled by e^m, and the weight of this step."""
+    last, m, a, n = states
+    r, k, v = ((last + w[f"e.{g}"] * (x - last)) @ w[f"W.{g}"].T for g in "rkv")
+    total, count = np.exp(m) * a, np.exp(m) * n
+    once, first = np.exp(k), np.exp(w["p.u"] + k)
+    y = s(r) * (total + first * v) / (count + first)
+    decay = np.exp(-np.exp(w["p.w"]))
+    total, count = decay * total + once * v, decay * count + once
+    m = np.maximum(m - np.exp(w["p.w"]), k)
+    return y, (x, m, total / np.exp(m), count / np.exp(m))
+
+
 STEPS: dict[str, Step] = {
     "gru_relu": gru_relu,
     "gru_linear": gru_linear,
@@ -305,4 +359,8 @@ STEPS: dict[str, Step] = {
     "lipschitz_rnn": lipschitz_rnn,
     "gru_ode": gru_ode,
     "cfc": cfc,
+    "sub_lstm": sub_lstm,
+    "lstm_nested": lstm_nested,
+    "ltc": ltc,
+    "rwkv": rwkv,
 }

@@ -53,23 +53,30 @@ def layer_of(name: str, backend: Any = None) -> grus.Recurrent:
 
 
 def leaves(layer: grus.Recurrent) -> list[Tensor]:
-    """x, the initial states (above 0, as a count is) and the parameters."""
+    """x, the further inputs (between 0 and 1), the initial states (above 0, as a count is) and the
+    parameters."""
     torch.manual_seed(1)
     x = torch.randn(TIME, BATCH, layer.input_size, dtype=torch.float64)
-    axes = {"hidden": HIDDEN, "projection": PROJECTION}
+    axes = {"hidden": HIDDEN, "projection": PROJECTION, "input": layer.input_size}
+    sizes = [axes.get(layer.cell.shapes.inputs.get(n, ""), 1) for n in layer.cell.further]
+    further = [torch.rand(TIME, BATCH, size, dtype=torch.float64) for size in sizes]
     sizes = [axes[axis] for axis in layer.cell.shapes.states.values()]
     starts = [torch.rand(1, BATCH, size, dtype=torch.float64) + 0.1 for size in sizes]
-    return [t.detach().clone().requires_grad_() for t in (x, *starts, *layer.parameters())]
+    every = (x, *further, *starts, *layer.parameters())
+    return [t.detach().clone().requires_grad_() for t in every]
 
 
 def call(layer: grus.Recurrent) -> Callable[..., tuple[Tensor, ...]]:
     """The layer as a function of its leaves."""
     names, states = [name for name, _ in layer.named_parameters()], len(layer.cell.states)
+    further = [node.name for node in layer.cell.further]
 
     def run(x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        beside = dict(zip(further, rest, strict=False))
+        rest = rest[len(further) :]
         named = dict(zip(names, rest[states:], strict=True))
         start = rest[:states] if states > 1 else rest[0]
-        y, final = functional_call(layer, named, (x, start))
+        y, final = functional_call(layer, named, (x, start), beside)
         return y, *(final if states > 1 else (final,))
 
     return run
@@ -122,7 +129,7 @@ def test_where_branches_tie_float32_has_float64s_gradients() -> None:
         assert (ours - theirs).abs().max() <= chain * theirs.abs().max()
 
 
-def pasted(cell: Cell, arrays: dict[str, Any], x: Any) -> Explanation:
+def pasted(cell: Cell, arrays: dict[str, Any], x: Any, further: dict[str, Any]) -> Explanation:
     """`grus explain` of those weights, each pasted by its name."""
 
     def text(array: Any) -> str:
@@ -130,22 +137,27 @@ def pasted(cell: Cell, arrays: dict[str, Any], x: Any) -> Explanation:
         return "; ".join(" ".join(repr(float(v)) for v in row) for row in rows)
 
     options = tuple(f"{weight.name}={text(array)}" for weight, array in split(cell, arrays).items())
-    return explain_pasted(cell.name, PastedWeights(weight=options, gates_in="rows"), text(x))
+    beside = [f"{name}={text(array)}" for name, array in further.items()]
+    weights = PastedWeights(weight=options, gates_in="rows")
+    return explain_pasted(cell.name, weights, text(x), further=beside)
 
 
 @every
 def test_its_trace_and_its_worksheet_have_the_numbers_of_the_layer(name: str) -> None:
     layer = layer_of(name)
-    cell, x = layer.cell, leaves(layer)[0].detach()
+    cell, (x, *rest) = layer.cell, [leaf.detach() for leaf in leaves(layer)]
+    names = [node.name for node in cell.further]
+    x, beside = x[:, :1], {n: value[:, :1] for n, value in zip(names, rest, strict=False)}
     with torch.no_grad():
-        output = layer(x[:, :1])[0].numpy()[:, 0]
+        output = layer(x, **beside)[0].numpy()[:, 0]
     names = [name for name, _ in cell]
-    trace = grus.trace(layer, x[:, :1], values=names)
+    trace = grus.trace(layer, x, values=names, **beside)
     values = {name: trace[name].reshape(TIME, -1) for name in names}
     assert np.array_equal(values[cell.output], output)
     weights = {f: w.detach().numpy() for f, w in layer.layer_weights(0).items()}
-    explained = pasted(cell, weights, x[:, 0].numpy())
-    sheet = worksheet(cell, explained.unpacked.weights, explained.x)
+    further = {name: value[:, 0].numpy() for name, value in beside.items()}
+    explained = pasted(cell, weights, x[:, 0].numpy(), further)
+    sheet = worksheet(cell, explained.unpacked.weights, explained.x, further=explained.further)
     assert sheet.by == "the compiled kernels in float64"
     for step in sheet.steps:
         for equation in step.equations:

@@ -157,7 +157,12 @@ def _name_classes(run: _Inference, states: Sequence[str], output: str) -> Shapes
     for root in distinct:
         labels.setdefault(root, "projection")
     if sum(name == "projection" for name in labels.values()) > 1:
-        raise CellError("more than two axes beside the input: the equations do not fit together")
+        names = {find(axis): name for name, axis in reversed(run.axis.items()) if axis is not None}
+        apart = [names.get(root, "a product") for root in distinct if root != x]
+        raise CellError(
+            f"more than two axes beside the input: {', '.join(apart)} are each of a size of its"
+            " own, for no equation says that two are of one, as in ... + 0 * s"
+        )
     for node, axis in run.inputs.items():
         labels.setdefault(find(axis), f"step.{node.name}")
 

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from grus.equations import Cell
+from grus.equations import CELLS, Cell
 from grus.errors import InputError, KindError
 
 OPTIONS = (
@@ -54,7 +54,7 @@ def check_backend(backend: Any) -> None:
 
 
 def check_projection(cell: Cell, proj_size: Any, hidden_size: int) -> None:
-    """A size in 1..hidden_size-1 for a cell with a projection, 0 for any other."""
+    """A size for a cell with a projection, torch's below hidden_size; 0 for any other."""
     if not isinstance(proj_size, int):
         raise KindError(f"proj_size should be of type int, got: {type(proj_size).__name__}")
     if proj_size < 0:
@@ -62,13 +62,18 @@ def check_projection(cell: Cell, proj_size: Any, hidden_size: int) -> None:
             "proj_size should be a positive integer or zero to disable projections,"
             f" got {proj_size}"
         )
-    if proj_size >= hidden_size:
+    if proj_size >= hidden_size and cell in CELLS.values():  # as torch has it, for its LSTM
         raise InputError(
             f"proj_size has to be smaller than hidden_size, got {proj_size} and {hidden_size}"
         )
     if (proj_size > 0) != has_projection(cell):
-        has = "a" if has_projection(cell) else "no"
-        raise InputError(f"cell {cell.name} has {has} projection, got proj_size={proj_size}")
+        if not has_projection(cell):
+            raise InputError(f"cell {cell.name} has no projection, got proj_size={proj_size}")
+        second = [name for name, axis in cell.shapes.values.items() if axis == "projection"]
+        raise InputError(
+            f"cell {cell.name} has a projection, got proj_size=0, which is the size of"
+            f" {', '.join(second)}"
+        )
 
 
 def has_projection(cell: Cell) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grus.equations import Cell, Family, State, U, V, W, b, h, p, relu, sigmoid, tanh, x
+from grus.equations import Cell, Family, State, U, V, W, b, h, p, relu, sigmoid, softplus, tanh, x
 from grus.zoo.record import draw, published
 
 TORCHRECURRENT = "torchrecurrent 0.2.5"
@@ -123,6 +123,19 @@ class GruOde(Cell):
     z = sigmoid(W.z @ x + U.z @ h + b.z)
     n = tanh(W.n @ x + U.n @ (r * h) + b.n)
     h_next = h + 0.1 * (1 - z) * (n - h)
+
+
+@published(
+    2020,
+    "Hasani, Lechner, Amini, Rus, Grosu: Liquid time-constant networks (AAAI 2021,"
+    " arXiv 2006.04439)",
+    "recalled from the paper: one fused step of 0.1; 1 / tau is softplus(p.t)",
+)
+class Ltc(Cell):
+    """The liquid network: a gate moves the time constant as well as the state."""
+
+    f = sigmoid(W.f @ x + U.f @ h + b.f)
+    h_next = (h + 0.1 * f * p.a) / (1 + 0.1 * (softplus(p.t) + f))
 
 
 @published(

@@ -1,4 +1,4 @@
-"""Cells whose units do not see each other's states within a layer: all products are of the input.
+"""Cells whose units do not see each other's states within a layer: all products are of inputs.
 
 Where the next state is affine in the state as well, a sequence is a scan.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from grus.equations import (
     Cell,
+    Family,
+    State,
     W,
     b,
     c,
@@ -25,6 +27,8 @@ from grus.equations import (
 from grus.zoo.record import draw, published
 
 TORCHRECURRENT = "torchrecurrent 0.2.5"
+e = Family("e")
+a, m, n, s = State("a"), State("m"), State("n"), State("s")
 
 
 @published(
@@ -190,3 +194,24 @@ class ParaGru(Cell):
     r = sigmoid(W.r @ x + p.r * h + b.r)
     n = tanh(W.n @ x + p.n * (r * h) + b.n)
     h_next = (1 - z) * h + z * n
+
+
+@published(
+    2023,
+    "Peng, Alcaide, Anthony and others: RWKV: reinventing RNNs for the transformer era (EMNLP 2023"
+    " findings, arXiv 2305.13048)",
+    "ChatRWKV, RWKV_in_150_lines.py: time_mixing, without its output matrix, which can follow",
+)
+class Rwkv(Cell):
+    """A gated average of all values so far, weighted by exponentials of keys that decay; s is the
+    last input, m the exponent that keeps them in range."""
+
+    k = W.k @ (e.k * x + (1 - e.k) * s)
+    v = W.v @ (e.v * x + (1 - e.v) * s)
+    q = maximum(m, p.u + k)
+    w = (exp(m - q) * a + exp(p.u + k - q) * v) / (exp(m - q) * n + exp(p.u + k - q))
+    y = sigmoid(W.r @ (e.r * x + (1 - e.r) * s)) * w
+    m_next = maximum(m - exp(p.w), k)
+    a_next = exp(m - exp(p.w) - m_next) * a + exp(k - m_next) * v
+    n_next = exp(m - exp(p.w) - m_next) * n + exp(k - m_next)
+    s_next = x

@@ -27,7 +27,7 @@ from grus.zoo.record import LONGEST, draw, published
 
 TORCHRECURRENT = "torchrecurrent 0.2.5"
 Q, R = Family("Q"), Family("R")
-k, m, v = State("k"), State("m"), State("v")
+k, m, s, v = State("k"), State("m"), State("s"), State("v")
 
 
 @published(
@@ -170,6 +170,40 @@ class LstmWorkingMemory(Cell):
     c_next = f * c + i * tanh(W.g @ x + U.g @ h + b.g)
     o = sigmoid(W.o @ x + U.o @ h + tanh(V.o @ c_next + d.o) + b.o)
     h_next = o * tanh(c_next)
+
+
+@published(
+    2017,
+    "Costa, Assael, Shillingford, de Freitas, Vogels: Cortical microcircuits as gated-recurrent"
+    " neural networks (NIPS 2017, arXiv 1711.02448)",
+    "pytorch-sublstm, subLSTM/functional/cell.py",
+)
+class SubLstm(Cell):
+    """Gates subtract instead of multiplying, as inhibition does in a cortex."""
+
+    i = sigmoid(W.i @ x + U.i @ h + b.i)
+    f = sigmoid(W.f @ x + U.f @ h + b.f)
+    z = sigmoid(W.z @ x + U.z @ h + b.z)
+    o = sigmoid(W.o @ x + U.o @ h + b.o)
+    c_next = f * c + z - i
+    h_next = sigmoid(c_next) - o
+
+
+@published(
+    2017,
+    "Moniz, Krueger: Nested LSTMs (ACML 2017, arXiv 1801.10308)",
+    "recalled from the paper: two levels",
+)
+class LstmNested(Cell):
+    """The cell state is the hidden state of an LSTM inside, which has a cell state of its own."""
+
+    hm = sigmoid(W.f @ x + U.f @ h + b.f) * c
+    xm = sigmoid(W.i @ x + U.i @ h + b.i) * tanh(W.g @ x + U.g @ h + b.g)
+    i = sigmoid(Q.i @ xm + R.i @ hm + d.i)
+    f = sigmoid(Q.f @ xm + R.f @ hm + d.f)
+    s_next = f * s + i * tanh(Q.g @ xm + R.g @ hm + d.g)
+    c_next = sigmoid(Q.o @ xm + R.o @ hm + d.o) * tanh(s_next)
+    h_next = sigmoid(W.o @ x + U.o @ h + b.o) * tanh(c_next)
 
 
 @published(
