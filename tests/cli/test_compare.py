@@ -36,11 +36,12 @@ def grus(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 def test_it_says_what_it_will_do_then_does_it_and_judges(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    code = grus(monkeypatch, "--task", "adding", "--lag", "8", "--cells", "rnn,lstm", *TINY)
+    stack = ["--layers", "2", "--connect", "residual"]
+    code = grus(monkeypatch, "--task", "adding", "--lag", "8", "--cells", "rnn,lstm", *TINY, *stack)
     out, err = capfd.readouterr()
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert lines[0] == "adding, lag 8; loss: mean squared error"
+    assert lines[0] == "adding, lag 8, 2 residual layers; loss: mean squared error"
     assert lines[2].startswith("4 runs (2 cells, 2 seeds) of 20 steps, batch 4, adam 0.01")
     assert [line.split(":")[0] for line in lines if line.startswith("seed ")] == [
         f"seed {seed}  {cell}" for seed in (0, 1) for cell in ("rnn", "lstm")
@@ -85,6 +86,8 @@ def test_a_text_is_compared_in_bits_and_written_down(
         ("--task adding --seconds 0", "--seconds must be above 0"),
         ("--task adding --seed -1", "--seed must be 0 or more"),
         ("--task adding --seeds 0", "--seeds must lie in 1..1000, got 0"),
+        ("--task adding --layers 0", "--layers must be at least 1, got 0"),
+        ("--task adding --connect up", "--connect must be one of residual, highway, dense"),
         ("--task adding --hidden 0", "--hidden must be at least 1, got 0"),
         ("--task adding --cells gru,gru", "each once"),
         ("--task adding --cells grue", "no cell is called 'grue'"),

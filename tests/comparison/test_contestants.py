@@ -9,6 +9,7 @@ import pytest
 
 from grus.comparison.contestants import (
     Contestant,
+    Stack,
     contestants,
     first_size,
     match_params,
@@ -111,6 +112,25 @@ def test_the_first_size_that_is_enough_is_found(wanted: int) -> None:
 def test_a_size_that_is_never_enough_is_refused() -> None:
     with pytest.raises(InputError, match="no hidden size"):
         first_size(lambda size: False, 1)
+
+
+@pytest.mark.parametrize("connect", ["", "residual", "highway", "dense"])
+def test_work_of_a_stack_is_that_of_its_layers(connect: str) -> None:
+    """A sum is H operations forward; a highway has H H more weights, a dense layer reads more."""
+    gru, stack = Contestant("gru", CELLS["gru"], 6), Stack(3, connect)
+    course = TaskCourse(Adding(10), Settings(steps=1), stack)
+    assert course.title == f"adding, lag 10, 3 {connect or 'plain'} layers"
+    plain = [step_cost(gru, inputs, 1, 1, k > 0) for k, inputs in enumerate((2, 6, 6))]
+    more = step_cost(gru, 2, 1, 1, False, stack).operations - sum(p.operations for p in plain)
+    if connect == "dense":  # layers 1 and 2 read 2 and 8 numbers more, forward, backward, by x
+        assert more >= 3 * 2 * 3 * 6 * (2 + 8) - 6
+    else:
+        assert (more == 0) == (connect == "")
+        assert more >= {"": 0, "residual": 2 * 6, "highway": 2 * 2 * 6 * 6}[connect]
+    counted = course.parameters(CELLS["gru"], 6)
+    weights = 3 * 3 * 6 * (6 + 2) + 3 * 6 * (2 + 6 + 6) + 7
+    weights += {"highway": 2 * 6 * 7, "dense": 3 * 6 * (2 + 8)}.get(connect, 0)
+    assert counted == weights
 
 
 def test_work_is_that_of_all_steps_and_rows() -> None:

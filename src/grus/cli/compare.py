@@ -10,7 +10,8 @@ import typer
 
 from grus.atomic_file import replace
 from grus.cli.output import RESULTS, check_choice
-from grus.cli.training import Clip, Threads, stopping
+from grus.cli.training import Clip, Connect, Threads, stopping
+from grus.equations import CONNECTIONS
 from grus.errors import InputError
 from grus.models import Settings, Source, read
 
@@ -44,6 +45,8 @@ def compare(
         int | None,
         typer.Option(help="Units of the costliest cell; 32 for a task, 128 for text by default."),
     ] = None,
+    layers: Annotated[int, typer.Option(help="Recurrent layers of every cell.")] = 1,
+    connect: Connect = "",
     steps: Annotated[
         int | None, typer.Option(help=f"Train each run that many steps; {STEPS} by default.")
     ] = None,
@@ -132,8 +135,11 @@ def check_course(options: dict[str, Any]) -> None:
         raise InputError(f"--seed must be 0 or more, got {options['seed']}")
     for name, value in (OF_TEXT if task is None else OF_TASKS).items():
         options[name] = value if options.get(name) is None else options[name]
-    if options["hidden"] < 1:
-        raise InputError(f"--hidden must be at least 1, got {options['hidden']}")
+    for name in ("hidden", "layers"):
+        if options.get(name, 1) < 1:
+            raise InputError(f"--{name} must be at least 1, got {options[name]}")
+    if connect := options.get("connect", ""):
+        check_choice("--connect", connect, CONNECTIONS[1:])
 
 
 def settings_of(options: dict[str, Any]) -> Settings:
@@ -151,12 +157,13 @@ def settings_of(options: dict[str, Any]) -> Settings:
 
 def course_of(options: dict[str, Any], settings: Settings) -> Course:
     """The task or the text that cells are trained on."""
-    from grus.comparison import TaskCourse, TextCourse
+    from grus.comparison import Stack, TaskCourse, TextCourse
     from grus.models import TASKS
 
+    stack = Stack(options.get("layers", 1), options.get("connect", ""))
     if options["task"] is None:
         source = Source(str(options["file"].absolute()))
-        return TextCourse(source, read(source), settings)
+        return TextCourse(source, read(source), settings, stack=stack)
     check_choice("--task", options["task"], TASKS)
     lag = LAG if options["lag"] is None else options["lag"]
-    return TaskCourse(TASKS[options["task"]](lag), settings)
+    return TaskCourse(TASKS[options["task"]](lag), settings, stack)

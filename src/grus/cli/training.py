@@ -29,6 +29,8 @@ DEFAULT_STEPS = 3000
 BUDGETS = ("steps", "epochs", "seconds")
 CHANGEABLE = {*BUDGETS, "file", "lr", "clip", "threads", "report_every", "resume"}
 Threads = Annotated[int | None, typer.Option(help="CPU threads; torch's by default.")]
+JOINED = f"How layers are joined: {', '.join(CONNECTIONS[1:])}; plain by default."
+Connect = Annotated[str, typer.Option(help=JOINED)]
 Clip = Annotated[float, typer.Option(help="Largest norm of the gradients; 0: any.")]
 RATES = ", ".join(f"{rate:g} for {name}" for name, rate in LEARNING_RATES.items())
 
@@ -41,9 +43,7 @@ def train(
     cell: Annotated[str, typer.Option(help="A cell's name, or FILE.py:Name.")] = "gru",
     hidden: Annotated[int, typer.Option(help="Hidden units of each layer.")] = Architecture.hidden,
     layers: Annotated[int, typer.Option(help="Recurrent layers.")] = Architecture.layers,
-    connect: Annotated[
-        str, typer.Option(help=f"How layers are joined: {', '.join(CONNECTIONS[1:])}; or plain.")
-    ] = Architecture.connect,
+    connect: Connect = Architecture.connect,
     input: Annotated[str, typer.Option(help="embedding or onehot.")] = Architecture.input,
     embedding: Annotated[int, typer.Option(help="Size of embedding.")] = Architecture.embedding,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = Architecture.dtype,

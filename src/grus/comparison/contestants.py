@@ -9,7 +9,7 @@ from functools import partial
 from math import isfinite
 
 from grus.dialects.transform import sense
-from grus.equations import Apply, Cell, Expr, Name, State, cell as find_cell
+from grus.equations import Apply, Cell, Connection, Expr, Name, State, cell as find_cell, joined
 from grus.equations.flat import is_gate
 from grus.errors import InputError
 from grus.gradients import ITEM_BYTES, cost, sizes_for
@@ -31,8 +31,23 @@ class Contestant:
 
 
 @dataclass(frozen=True)
+class Stack:
+    """The recurrent layers of every contestant: their number, and what joins them."""
+
+    layers: int = 1
+    connect: str = ""
+
+    def __str__(self) -> str:
+        return f", {self.layers} {self.connect or 'plain'} layers" if self != Stack() else ""
+
+
+ALONE = Stack()
+"""One plain layer."""
+
+
+@dataclass(frozen=True)
 class StepCost:
-    """The cost of the recurrent layer in one training step, counted in the equations.
+    """The cost of the recurrent layers in one training step, counted in the equations.
 
     ``operations`` of the forward and the backward pass (FLOPs), ``saved`` bytes that the forward
     pass keeps for the backward pass.
@@ -43,17 +58,25 @@ class StepCost:
 
 
 def step_cost(
-    contestant: Contestant, inputs: int, length: int, batch: int, input_gradient: bool
+    contestant: Contestant,
+    inputs: int,
+    length: int,
+    batch: int,
+    input_gradient: bool,
+    stack: Stack = ALONE,
 ) -> StepCost:
     """The cost of a step on ``batch`` sequences of ``length`` steps in float32."""
-    cell, hidden = contestant.cell, contestant.hidden
-    counts = cost(cell)
-    sizes = sizes_for(cell, inputs, hidden, hidden)
-    operations = counts.forward.at(sizes) + counts.backward.at(sizes)
-    if input_gradient:
-        operations += counts.dx.at(sizes)
-    steps = length * batch
-    return StepCost(steps * operations, steps * ITEM_BYTES["float32"] * counts.saved.at(sizes))
+    hidden, steps = contestant.hidden, length * batch
+    connection = Connection(stack.connect, inputs, hidden, stack.layers)
+    operations = saved = 0
+    for k, read in enumerate(connection.reads):
+        cell = contestant.cell
+        cell = joined(cell, stack.connect) if connection.joins[k] else cell
+        counts, sizes = cost(cell), sizes_for(cell, read, hidden, hidden)
+        operations += counts.forward.at(sizes) + counts.backward.at(sizes)
+        operations += counts.dx.at(sizes) if input_gradient or k else 0
+        saved += counts.saved.at(sizes)
+    return StepCost(steps * operations, steps * ITEM_BYTES["float32"] * saved)
 
 
 def contestants(

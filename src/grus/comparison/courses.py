@@ -9,13 +9,13 @@ task counts as solved; None if there is no such loss.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from grus.comparison.contestants import Contestant
+from grus.comparison.contestants import ALONE, Contestant, Stack
 from grus.equations import Cell
 from grus.equations.text import counted
 from grus.errors import InputError
@@ -36,6 +36,7 @@ class TaskCourse:
 
     task: Task
     settings: Settings
+    stack: Stack = ALONE
     SOLVED_SHARE: ClassVar[float] = 0.1
     input_gradient: ClassVar[bool] = False
 
@@ -44,7 +45,7 @@ class TaskCourse:
 
         task = self.task
         self.title, self.unit, self.nothing = (
-            f"{task.name}, lag {task.lag}",
+            f"{task.name}, lag {task.lag}{self.stack}",
             task.unit,
             task.nothing,
         )
@@ -55,17 +56,18 @@ class TaskCourse:
         self.inputs, self.length = task.inputs, task.length
 
     def parameters(self, cell: Cell, hidden: int) -> int:
-        """The layer's and the linear map's."""
+        """The layers' and the linear map's."""
         from grus.models import TaskModel
 
-        return _count(TaskModel(self.task, cell, hidden, device="meta"))
+        return _count(TaskModel(self.task, cell, hidden, device="meta", **asdict(self.stack)))
 
     def start(self, contestant: Contestant, seed: int, folder: Path) -> Trainable:
         """A run in memory; ``folder`` is not used."""
         from grus.models import TaskRun
 
         settings = replace(self.settings, seed=seed, gate_bias=dict(contestant.gate_bias))
-        return TaskRun(self.task, contestant.cell, contestant.hidden, settings, self.validation)
+        sized = (contestant.cell, contestant.hidden)
+        return TaskRun(self.task, *sized, settings, self.validation, **asdict(self.stack))
 
     def loss(self, metrics: Any) -> float:
         """As the task measures it."""
@@ -76,7 +78,7 @@ class TaskCourse:
         return float(run.validate())
 
     def layer(self, run: Any) -> tuple[Module, Tensor]:
-        """The layer, and what it reads in the first sequences that validate."""
+        """The layers, and what they read in the first sequences that validate."""
         return run.model.layer, self.validation[0][:, :FLOW_ROWS]
 
 
@@ -92,6 +94,7 @@ class TextCourse:
     text: Text
     settings: Settings
     embedding: int = 64
+    stack: Stack = ALONE
     unit: ClassVar[str] = "bits per character"
     nothing: ClassVar[str] = "character frequencies"
     solved: ClassVar[float | None] = None
@@ -103,6 +106,7 @@ class TextCourse:
         share = min(self.settings.holdout, MOST_HELD_OUT / count)
         self.settings = replace(self.settings, holdout=share)
         self.title = f"the next character of {self.source.name}, {counted(count, 'character')}"
+        self.title += str(self.stack)
         self.inputs, self.length = self.embedding, self.settings.seq_len
         self.baseline = self._frequencies(int(count * share))
 
@@ -114,7 +118,7 @@ class TextCourse:
         return float(-np.log2(counts / counts.sum())[held].mean())
 
     def parameters(self, cell: Cell, hidden: int) -> int:
-        """The embedding's, the layer's and the linear map's."""
+        """The embedding's, the layers' and the linear map's."""
         from grus.models import LanguageModel
 
         return _count(LanguageModel(self._architecture(cell, hidden), device="meta"))
@@ -122,7 +126,8 @@ class TextCourse:
     def _architecture(self, cell: Cell, hidden: int) -> Architecture:
         from grus.models import Architecture
 
-        return Architecture(cell, self.text.vocabulary, hidden, embedding=self.embedding)
+        sizes = {"embedding": self.embedding, **asdict(self.stack)}
+        return Architecture(cell, self.text.vocabulary, hidden, **sizes)
 
     def start(self, contestant: Contestant, seed: int, folder: Path) -> Trainable:
         """A run of `grus train` in ``folder``."""
@@ -143,7 +148,7 @@ class TextCourse:
         return bits(mean_loss(run.model, *run.held_out))
 
     def layer(self, run: Any) -> tuple[Module, Tensor]:
-        """The layer, and what it reads in the first 101 characters that validate."""
+        """The first layer, and what it reads in the first 101 characters that validate."""
         ids = run.held_out[0][: FLOW_LAGS + 1, :FLOW_ROWS]
         return run.model.layers[0], run.model.embedding(ids).detach()
 

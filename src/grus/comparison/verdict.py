@@ -169,8 +169,8 @@ def _left(flows: Sequence[Sequence[float]]) -> str:
 
 
 def _cost(course: Course, contestant: Contestant) -> StepCost:
-    batch = course.settings.batch
-    return step_cost(contestant, course.inputs, course.length, batch, course.input_gradient)
+    size = (course.inputs, course.length, course.settings.batch)
+    return step_cost(contestant, *size, course.input_gradient, course.stack)
 
 
 def sentences(course: Course, outcome: Outcome) -> list[str]:
