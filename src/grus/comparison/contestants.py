@@ -37,9 +37,6 @@ class Stack:
     layers: int = 1
     connect: str = ""
 
-    def __str__(self) -> str:
-        return f", {self.layers} {self.connect or 'plain'} layers" if self != Stack() else ""
-
 
 ALONE = Stack()
 """One plain layer."""

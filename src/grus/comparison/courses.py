@@ -45,7 +45,7 @@ class TaskCourse:
 
         task = self.task
         self.title, self.unit, self.nothing = (
-            f"{task.name}, lag {task.lag}{self.stack}",
+            f"{task.name}, lag {task.lag}{_depth(self.stack)}",
             task.unit,
             task.nothing,
         )
@@ -106,7 +106,7 @@ class TextCourse:
         share = min(self.settings.holdout, MOST_HELD_OUT / count)
         self.settings = replace(self.settings, holdout=share)
         self.title = f"the next character of {self.source.name}, {counted(count, 'character')}"
-        self.title += str(self.stack)
+        self.title += _depth(self.stack)
         self.inputs, self.length = self.embedding, self.settings.seq_len
         self.baseline = self._frequencies(int(count * share))
 
@@ -154,6 +154,12 @@ class TextCourse:
 
 
 Course = TaskCourse | TextCourse
+
+
+def _depth(stack: Stack) -> str:
+    """What a title says of the stack."""
+    kind = f"{stack.connect or 'plain'} layer"
+    return "" if stack == ALONE else f", {counted(stack.layers, kind)}"
 
 
 def _count(model: Module) -> int:
