@@ -72,6 +72,29 @@ def check_states(names: Sequence[str], h0: Any) -> tuple[Any, ...]:
     return states
 
 
+def check_graph(
+    name: str, shapes: Sequence[Sequence[int]], wanted: int, positions: Sequence[int]
+) -> None:
+    """Raise InputError unless there are the matrices that cell ``name`` reads, or more, each with
+    a row and a column for every position; a cell that reads none is given none."""
+    if wanted and not shapes:
+        raise InputError(
+            f"cell {name} reads a graph: give graph=, its matrix [positions, positions] or a list"
+            f" of {wanted}"
+        )
+    if shapes and not wanted:
+        raise InputError(f"cell {name} reads no graph, got graph=")
+    if len(shapes) < wanted:
+        raise InputError(f"cell {name} reads {wanted} matrices of a graph, got {len(shapes)}")
+    for k, shape in enumerate(shapes):
+        if tuple(shape) != (*positions, *positions):
+            size = " x ".join(map(str, shape)) or "one number"
+            raise ShapeError(
+                f"graph: matrix {k} must have a row and a column for each of the"
+                f" {positions[0]} positions, got {size}"
+            )
+
+
 def _array(name: str, value: Any) -> Array:
     try:
         return np.asarray(value)

@@ -29,6 +29,8 @@ from grus.equations import (
     maximum,
     mean,
     minimum,
+    neighbours,
+    patches,
     positive,
     relu,
     sequence,
@@ -59,6 +61,8 @@ BUILT = {
     "mean": mean(h),
     "log": log(h),
     "softplus": softplus(h),
+    "patches": patches(h, 3),
+    "neighbours": neighbours(h),
 }
 
 
@@ -67,7 +71,7 @@ def test_every_operator_has_a_spelling_and_its_arity(name: str) -> None:
     built = BUILT[name]
     assert isinstance(built, Apply)
     assert built.op == name
-    assert len(built.args) == OPERATORS[name].arity
+    assert len(built.args) == OPERATORS[name].arity + OPERATORS[name].numbers[0]
 
 
 def test_numbers_stand_on_either_side_of_an_operator() -> None:

@@ -63,7 +63,8 @@ def extended(inner: st.SearchStrategy[Expr]) -> st.SearchStrategy[Expr]:
             return st.tuples(st.sampled_from(MATRICES), inner).map(lambda args: Apply(name, args))
         if name == "neg":
             return inner.map(lambda v: -v)
-        return st.tuples(*[inner] * op.arity).map(lambda args: Apply(name, args))
+        numbers = [st.integers(1, 9).map(lambda n: Const(float(n)))] * op.numbers[0]
+        return st.tuples(*[inner] * op.arity, *numbers).map(lambda args: Apply(name, args))
 
     return st.sampled_from(sorted(OPERATORS)).flatmap(applied)
 

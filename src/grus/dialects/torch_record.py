@@ -94,7 +94,7 @@ class TorchRecord:
             family = blocks[0].family
             if name == "bias_hh":
                 family = "b" if "b" in self.cell.families else "d"
-            rows, *columns = (sizes[axis] for axis in self.cell.family_axes(family))
+            rows, *columns = self.cell.weight_shape(family, sizes)
             if bias or name not in BIASES:
                 found[name] = (len(blocks) * rows, *columns)
         return found
@@ -166,7 +166,8 @@ class TorchRecord:
             for k, axis in enumerate(self.cell.family_axes(family)):
                 if family not in "bd" and axis == axes[0]:
                     size = int(tensors[self.tensor(family)].shape[k])
-                    return size if k else size // len(families[family])
+                    per = self.cell.places(family) if k else len(families[family])
+                    return size // per
         if axes:
             raise InputError(f"cell {self.cell.name}: no weight tells how long a bias is")
         return 0

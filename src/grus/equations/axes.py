@@ -41,7 +41,9 @@ def sizes(
                 f"weights[{family!r}] must stack {len(gates)} gates of a"
                 f" {'matrix' if rest else 'vector'}, got shape {shape}"
             )
-        for axis, size in zip((first, *rest), (shape[0] // len(gates), *shape[1:]), strict=True):
+        under = cell.places(family)
+        counts = (shape[0] // len(gates), *(wide // under for wide in shape[1:]))
+        for axis, size in zip((first, *rest), counts, strict=True):
             known.setdefault(axis, size)
     if whole:
         _from_states(cell, known, h0)
@@ -99,9 +101,9 @@ def _from_states(cell: Cell, known: dict[str, int], h0: Array) -> None:
         if axis in known or axis == "input":
             continue
         shape = tuple(getattr(states[k], "shape", ())) if k < len(states) else ()
-        if len(shape) != 2:
+        if len(shape) != 2 + cell.positions:
             raise InputError(
                 f"cell {cell.name}: no weight tells the size of state {state}; give h0"
                 " [batch, size]"
             )
-        known[axis] = shape[1]
+        known[axis] = shape[-1]

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import InitVar, dataclass, field
 from functools import cached_property
 from typing import Any
 
 from grus.equations import latex, text
-from grus.equations.checks import NEXT, check_equations, check_size, check_used
-from grus.equations.expr import CellError, Expr, Input, Name, State, Weight, parts, walk
+from grus.equations.checks import (
+    NEXT,
+    check_equations,
+    check_positions,
+    check_size,
+    check_used,
+)
+from grus.equations.expr import Apply, CellError, Expr, Input, Name, State, Weight, parts, walk
+from grus.equations.operators import is_gather, numbers_after
 from grus.equations.shapes import Shapes, infer
 
 MAX_TEXT = 100_000
@@ -90,6 +97,7 @@ class Cell(metaclass=_CellMaker):
             for _, expr in self.equations:
                 check_size(expr, parts)
             check_equations(self.equations, self.states)
+            check_positions(self.nodes)
             if not unused:
                 check_used(self.equations, self.states)
             object.__setattr__(self, "_hash", hash(self.equations))
@@ -142,6 +150,22 @@ class Cell(metaclass=_CellMaker):
         return found
 
     @cached_property
+    def gathers(self) -> tuple[Apply, ...]:
+        """The operators that read other positions than their own: ``patches``, ``neighbours``."""
+        return tuple(n for n in self.nodes if isinstance(n, Apply) and is_gather(n))
+
+    @cached_property
+    def positions(self) -> int:
+        """How many axes a value has for positions: 0, 1 for a line or a graph, 2 for an image."""
+        return max((len(g.args) - 1 if g.op == "patches" else 1 for g in self.gathers), default=0)
+
+    @cached_property
+    def matrices(self) -> int:
+        """How many matrices of a graph ``neighbours`` reads."""
+        read = [max(numbers_after(g), default=0) for g in self.gathers if g.op == "neighbours"]
+        return max(read, default=-1) + 1
+
+    @cached_property
     def output(self) -> str:
         """The equation that is the output: ``y`` if there is one, else the first next state."""
         named = {name for name, _ in self.equations}
@@ -152,12 +176,12 @@ class Cell(metaclass=_CellMaker):
         """The axes of all weights, values and states."""
         shapes = infer(self.equations, self.states, self.output)
         for family, gates in self.families.items():
-            kinds: dict[tuple[str, ...], list[str]] = {}
+            kinds: dict[str, list[str]] = {}
             for gate in gates:
-                kinds.setdefault(shapes.weights[Weight(family, gate)], []).append(gate)
+                kinds.setdefault(shapes.spelled(Weight(family, gate)), []).append(gate)
             if len(kinds) > 1:
                 said = "; ".join(
-                    f"{', '.join(f'{family}.{gate}' for gate in having)} {' x '.join(axes)}"
+                    f"{', '.join(f'{family}.{gate}' for gate in having)} {axes}"
                     for axes, having in kinds.items()
                 )
                 raise CellError(
@@ -171,10 +195,19 @@ class Cell(metaclass=_CellMaker):
         """The axes of one weight of this family: (rows, columns) or (axis,)."""
         return self.shapes.weights[Weight(family, self.families[family][0])]
 
-    def family_shape(self, family: str, sizes: dict[str, int]) -> tuple[int, ...]:
+    def family_shape(self, family: str, sizes: Mapping[str, int]) -> tuple[int, ...]:
         """The shape of the stacked family, given the size of each axis by name."""
-        first, *rest = (sizes[axis] for axis in self.family_axes(family))
+        first, *rest = self.weight_shape(family, sizes)
         return (len(self.families[family]) * first, *rest)
+
+    def weight_shape(self, family: str, sizes: Mapping[str, int]) -> tuple[int, ...]:
+        """The shape of one weight of this family, given the size of each axis by name."""
+        first, *rest = (sizes[axis] for axis in self.family_axes(family))
+        return (first, *(self.places(family) * size for size in rest))
+
+    def places(self, family: str) -> int:
+        """How many positions this family's matrices read at once, under the window of patches."""
+        return self.shapes.places.get(Weight(family, self.families[family][0]), 1)
 
     def __getitem__(self, name: str) -> Expr:
         """The right side of the equation called ``name``."""

@@ -8,7 +8,7 @@ from keyword import iskeyword
 from typing import TypeVar
 
 from grus.equations.expr import Apply, CellError, Const, Expr, Input, Name, State, Weight, walk
-from grus.equations.operators import OPERATORS
+from grus.equations.operators import OPERATORS, is_gather, numbers_after
 from grus.equations.symbols import RESERVED
 
 NEXT = "_next"
@@ -99,11 +99,36 @@ def _check_node(node: Expr, states: Sequence[str], known: set[str]) -> None:
 
 def _check_apply(node: Apply) -> None:
     op = OPERATORS.get(node.op)
-    if op is None or op.arity != len(node.args):
+    fewest, most = op.numbers if op else (0, 0)
+    if op is None or not op.arity + fewest <= len(node.args) <= op.arity + most:
         raise CellError(f"unknown operator {node.op} of {len(node.args)} arguments")
+    if op.kind == "gather":
+        _check_numbers(node)
     if node.op == "neg" and isinstance(node.args[0], Const):
         # -(2) and the number -2 print alike, so only one of them may exist.
         raise CellError("minus a number is written as a negative number")
+
+
+def _check_numbers(node: Apply) -> None:
+    numbers = numbers_after(node)
+    if any(not isinstance(a, Const) or a.value != int(a.value) for a in node.args[1:]):
+        raise CellError(f"{node}: {node.op} takes whole numbers after the vector")
+    if node.op == "patches" and any(n < 1 or n % 2 == 0 for n in numbers):
+        raise CellError(f"{node}: a window's sizes are odd, so that each position is in its middle")
+    if node.op == "neighbours" and any(n < 1 for n in numbers):
+        raise CellError(f"{node}: matrices are counted from 0, and 0 is left out")
+
+
+def check_positions(nodes: Sequence[Expr]) -> None:
+    """Gathers are of one kind, a line's, an image's or a graph's, and no mask stands beside."""
+    gathers = [node for node in nodes if isinstance(node, Apply) and is_gather(node)]
+    kinds = {(g.op, len(g.args) * (g.op == "patches")): g for g in gathers}
+    if len(kinds) > 1:
+        first, second, *_ = kinds.values()
+        raise CellError(f"{first} and {second} do not go together: they read different positions")
+    inputs = [str(n) for n in nodes if isinstance(n, Input) and n != Input("x")]
+    if gathers and inputs:
+        raise CellError(f"{inputs[0]}: a cell that reads other positions has no input but x")
 
 
 def _check_masks(nodes: Iterable[Expr]) -> None:

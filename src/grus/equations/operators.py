@@ -23,7 +23,7 @@ from typing import Any, Literal, TypeVar
 
 from grus.equations.expr import Apply, Const, Expr, Operand, as_expr
 
-Kind = Literal["elementwise", "linear", "reduction"]
+Kind = Literal["elementwise", "linear", "reduction", "gather"]
 Derivative = Callable[..., tuple[Expr, ...]]
 Axis = TypeVar("Axis")
 Array = Any
@@ -69,6 +69,8 @@ class Operator:
     rises: bool = False
     """Whether it has a value everywhere and never falls where an argument grows."""
     linear: Linear | None = None
+    numbers: tuple[int, int] = (0, 0)
+    """How few and how many whole numbers follow a gather's arguments."""
 
     def on(self, library: Any) -> Callable[..., Array]:
         """The operator on arrays of ``library``, the module numpy or torch.
@@ -96,7 +98,8 @@ def _record(name: str, arity: int, **known: Any) -> None:
     op = Operator(name, arity, **known)
     if (op.linear is None) == (op.kind == "linear"):
         raise TypeError(f"operator {name}: a linear operator, and no other, says how")
-    if op.linear is None and (op.number is None or op.derivative is None):
+    plain = op.kind in ("elementwise", "reduction")
+    if plain and (op.number is None or op.derivative is None):
         raise TypeError(f"operator {name} needs its value on numbers and its derivative")
     OPERATORS[name] = op
 
@@ -318,6 +321,33 @@ mean = _function(
     torch=lambda _, a: a.mean(dim=-1, keepdim=True),
     derivative=lambda g, y, a: (g,),
 )
+_record("patches", 1, kind="gather", numbers=(1, 2))
+_record("neighbours", 1, kind="gather", numbers=(0, 1))
+
+
+def patches(v: Operand, *window: float) -> Expr:
+    """What v holds under a window around each position, for the right of @: ``W.z @ patches(x, 3)``
+    along a line, ``W.z @ patches(x, 3, 3)`` over an image, zeros beyond the edge.
+
+    The sizes are odd. The axis is [channel, row, column] flattened, so a convolution's weight
+    [out, in, 3, 3] is W.z [out, 9 in].
+    """
+    return Apply("patches", (as_expr(v), *map(as_expr, window)))
+
+
+def neighbours(v: Operand, matrix: float = 0) -> Expr:
+    """The sum of v over each position's neighbours: A v, A the graph's matrix of that number."""
+    return Apply("neighbours", (as_expr(v), *([as_expr(matrix)] if matrix else [])))
+
+
+def is_gather(expr: Expr) -> bool:
+    """Whether the root of an expression reads other positions than its own."""
+    return isinstance(expr, Apply) and OPERATORS[expr.op].kind == "gather"
+
+
+def numbers_after(gather: Apply) -> tuple[int, ...]:
+    """The whole numbers that follow a gather's argument: a window, or which matrix."""
+    return tuple(int(arg.value) for arg in gather.args[1:] if isinstance(arg, Const))
 
 
 def clip(v: Operand, bound: float) -> Expr:

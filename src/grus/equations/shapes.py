@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 from grus.equations.expr import Apply, CellError, Const, Expr, Input, Name, State, Weight
-from grus.equations.operators import OPERATORS, Linear, linear
+from grus.equations.operators import OPERATORS, Linear, is_gather, linear, numbers_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,15 @@ class Shapes:
     """The axis of x and of each mask."""
     equal: tuple[tuple[str, str], ...]
     """Pairs of axes that the equations force to one size: x meets a state element by element."""
+    places: dict[Weight, int]
+    """How many places are under the window of a matrix that stands left of ``patches``: it has a
+    column for each of them and each element of its second axis."""
+
+    def spelled(self, weight: Weight) -> str:
+        """The axes of a weight as text: ``hidden x 9 input``."""
+        places = self.places.get(weight, 1)
+        first, *rest = self.weights[weight]
+        return " x ".join([first, *(f"{places} {axis}" if places > 1 else axis for axis in rest)])
 
 
 class _Classes:
@@ -53,6 +63,7 @@ class _Inference:
         self.vectors: dict[Weight, object] = {}
         self.inputs: dict[Input, object] = {}
         self.products: list[object] = []
+        self.places: dict[Weight, int] = {}
 
     def leaf(self, expr: Expr) -> object | None:
         if isinstance(expr, Const):
@@ -77,6 +88,8 @@ class _Inference:
         how = linear(expr)
         if how is not None:
             return self.product(expr, how)
+        if is_gather(expr):
+            return self.gather(expr)
         axes = [axis for axis in map(self.visit, expr.args) if axis is not None]
         if OPERATORS[expr.op].kind == "reduction":
             return None
@@ -84,13 +97,32 @@ class _Inference:
             self.classes.join(axes[0], axis)
         return axes[0] if axes else None
 
+    def gather(self, expr: Apply) -> object:
+        if expr.op == "patches":
+            raise CellError(f"{expr} stands right of a matrix and its @, and nowhere else")
+        axis = self.visit(expr.args[0])
+        if axis is None:
+            raise CellError(f"{expr} needs a vector, not a number")
+        return axis
+
+    def at_each_place(self, weight: Weight, operand: Expr, how: Linear) -> Expr:
+        """What a product reads at each place under its window; how many they are is noted."""
+        places = 1
+        if isinstance(operand, Apply) and operand.op == "patches":
+            places, operand = prod(numbers_after(operand)), operand.args[0]
+            if how.turned:
+                raise CellError(f"{weight.name}.T has no columns for patches: they widen its rows")
+        if self.places.setdefault(weight, places) != places:
+            raise CellError(f"{weight.name} reads windows of {self.places[weight]} and {places}")
+        return operand
+
     def product(self, expr: Apply, how: Linear) -> object:
         weight, operand = expr.args
         if not isinstance(weight, Weight):
             raise CellError("the left side of @ must be a weight such as W.r")
         if weight in self.vectors:
             raise CellError(f"{weight.name} is a vector in one place and left of @ in another")
-        axis = self.visit(operand)
+        axis = self.visit(self.at_each_place(weight, operand, how))
         if axis is None:
             raise CellError(f"{weight.name} @ needs a vector on its right, not a number")
         matrix = self.matrices.setdefault(weight, (("rows", weight.name), ("columns", weight.name)))
@@ -175,4 +207,5 @@ def _name_classes(run: _Inference, states: Sequence[str], output: str) -> Shapes
     weights |= {w: (label(axis),) for w, axis in run.vectors.items()}
     values = {name: None if axis is None else label(axis) for name, axis in run.axis.items()}
     inputs = {node: label(axis) for node, axis in run.inputs.items()}
-    return Shapes(weights, values, {s: label(("state", s)) for s in states}, inputs, tuple(equal))
+    of_states = {s: label(("state", s)) for s in states}
+    return Shapes(weights, values, of_states, inputs, tuple(equal), run.places)

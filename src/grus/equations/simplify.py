@@ -62,11 +62,17 @@ def _product(weight: Expr, operand: Expr) -> Expr | None:
     return ZERO if operand == ZERO else None
 
 
+def _gather(operand: Expr, *numbers: Expr) -> Expr | None:
+    del numbers
+    return ZERO if operand == ZERO else None
+
+
 RULES: dict[str, Callable[..., Expr | None]] = {
     "add": _add,
     "sub": _sub,
     "mul": _mul,
     "div": _div,
     **{name: _product for name, op in OPERATORS.items() if op.linear},
+    **{name: _gather for name, op in OPERATORS.items() if op.kind == "gather"},
 }
 """What an operator leaves where one argument is a number that makes it trivial; None: all of it."""

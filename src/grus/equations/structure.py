@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from grus.equations import text
 from grus.equations.expr import Apply, Expr, Name, State
-from grus.equations.operators import OPERATORS, linear
+from grus.equations.operators import OPERATORS
 
 if TYPE_CHECKING:
     from grus.equations.cell import Cell
@@ -89,13 +89,13 @@ def _dependence(expr: Expr, values: dict[str, Dependence], name: str) -> Depende
     degree = _degree(expr.op, [part.degree for part in parts])
     here = f"{text.show(expr)} in {name}"
     bends = next((part.bends for part in parts if part.bends), here if degree > 1 else "")
-    joins = linear(expr) or OPERATORS[expr.op].kind == "reduction"
+    joins = OPERATORS[expr.op].kind in ("linear", "reduction", "gather")
     mixes = next((part.mixes for part in parts if part.mixes), here if joins and degree else "")
     return Dependence(degree, bends, mixes)
 
 
 def _degree(op: str, degrees: list[int]) -> int:
-    if op in ("add", "sub", "neg", "mean") or OPERATORS[op].linear:
+    if op in ("add", "sub", "neg", "mean") or OPERATORS[op].kind in ("linear", "gather"):
         return max(degrees)
     if op == "mul":
         return min(2, sum(degrees))

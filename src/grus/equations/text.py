@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from grus.equations.checks import check_size, unknown
 from grus.equations.expr import Apply, CellError, Const, Expr, Input, Name, State, Weight
-from grus.equations.operators import OPERATORS, clip, hard_sigmoid
+from grus.equations.operators import OPERATORS, clip, hard_sigmoid, neighbours, patches
 
 _BINARY = {
     ast.Add: "add",
@@ -19,7 +19,9 @@ _BINARY = {
 
 _WRITTEN_OUT: dict[str, Callable[..., Expr]] = {"clip": clip, "hard_sigmoid": hard_sigmoid}
 """Functions that are read as the operators they are made of."""
-_NUMBERS = {"clip": (1, 1), "hard_sigmoid": (0, 2)}
+_GATHERS: dict[str, Callable[..., Expr]] = {"patches": patches, "neighbours": neighbours}
+_WITH_NUMBERS = _WRITTEN_OUT | _GATHERS
+_NUMBERS = {"clip": (1, 1), "hard_sigmoid": (0, 2)} | {g: OPERATORS[g].numbers for g in _GATHERS}
 """How few and how many numbers they take after the expression."""
 
 SYNTAX = 6  # Python's syntax tree has at most this many nodes for one of ours, as in -W.r
@@ -177,8 +179,8 @@ class _Reader:
         if isinstance(node.func, ast.Attribute):
             return self.mask(node, node.func)
         name = node.func.id if isinstance(node.func, ast.Name) else ""
-        if name in _WRITTEN_OUT and not node.keywords:
-            return self.written_out(node, name)
+        if name in _WITH_NUMBERS and not node.keywords:
+            return self.with_numbers(node, name)
         op = OPERATORS.get(name)
         if op is None or op.symbol or node.keywords or len(node.args) != op.arity:
             known = ", ".join(n for n, o in OPERATORS.items() if not o.symbol)
@@ -188,7 +190,7 @@ class _Reader:
             )
         return Apply(name, tuple(map(self.read, node.args)))
 
-    def written_out(self, node: ast.Call, name: str) -> Expr:
+    def with_numbers(self, node: ast.Call, name: str) -> Expr:
         v, *rest = (self.read(arg) for arg in node.args) if node.args else (None,)
         numbers = [n.value for n in rest if isinstance(n, Const)]
         fewest, most = _NUMBERS[name]
@@ -196,7 +198,7 @@ class _Reader:
             raise CellError(
                 f"{_source(node)!r}: {name} takes an expression and {fewest} to {most} numbers"
             )
-        return _WRITTEN_OUT[name](v, *numbers)
+        return _WITH_NUMBERS[name](v, *numbers)
 
 
 def _source(node: ast.expr) -> str:

@@ -62,8 +62,13 @@ def backward(cell: Cell) -> Backward:
     """Derive the backward step of ``cell``.
 
     Raises InputError for what has no derivative here: a mean over an axis other than that of its
-    adjoint, a mask named like a value.
+    adjoint, a mask named like a value, values of other positions.
     """
+    if cell.gathers:
+        raise InputError(
+            f"cell {cell.name}: {cell.gathers[0]} reads other positions, which has no derivative"
+            " in equations yet; a layer of the cell has torch's"
+        )
     derivation = _Derivation(cell)
     _refuse(derivation.forward)
     return derivation.result()

@@ -204,20 +204,20 @@ class Plan:
 @lru_cache(maxsize=256)
 def make_plan(cell: Cell) -> Plan:
     """Cut a cell into stages. Raises UnsupportedCellError naming what the kernels cannot do."""
+    _refuse(cell)
     flat = flatten(cell)
-    _refuse(cell, flat)
     run = _Scheduling(flat)
     stages = run.stages()
     return Plan(flat, tuple(run.hoisted), stages, _rows(flat, stages))
 
 
-def _refuse(cell: Cell, flat: Cell) -> None:
-    for _, expr in flat.equations:
-        for node in walk(expr):
-            if isinstance(node, Input) and node.per == "sequence" and node.keep is None:
-                raise UnsupportedCellError(
-                    f"cell {cell.name}: the kernels take no mask per sequence yet ({node.name})"
-                )
+def _refuse(cell: Cell) -> None:
+    masks = [node.name for node in cell.inputs if node.per == "sequence" and node.keep is None]
+    reasons = [f"take no mask per sequence yet ({name})" for name in masks]
+    for gather in cell.gathers:
+        reasons.append(f"read no other positions ({gather}); a layer runs on torch's operations")
+    if reasons:
+        raise UnsupportedCellError(f"cell {cell.name}: the kernels {reasons[0]}")
 
 
 class _Scheduling:

@@ -16,7 +16,7 @@ from grus.reference import Operations, draw, loop, split
 
 TORCH = Operations(
     name="torch",
-    table={name: op.on(torch) for name, op in OPERATORS.items()},
+    table={name: op.on(torch) for name, op in OPERATORS.items() if op.kind != "gather"},
     where=torch.where,
     stack=torch.stack,
     zeros_like=torch.zeros_like,

@@ -31,7 +31,7 @@ class Operations:
 
 NUMPY = Operations(
     name="numpy",
-    table={name: op.on(np) for name, op in OPERATORS.items()},
+    table={name: op.on(np) for name, op in OPERATORS.items() if op.kind != "gather"},
     where=np.where,
     stack=np.stack,
     zeros_like=np.zeros_like,

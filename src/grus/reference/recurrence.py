@@ -13,6 +13,7 @@ from grus.equations import Cell, expected, sizes
 from grus.errors import InputError
 from grus.reference.evaluate import NUMPY, Operations, split, step_values
 from grus.reference.masks import draw
+from grus.reference.positions import over_positions
 
 Array = Any
 
@@ -42,6 +43,7 @@ def run(
     masks: Mapping[str, Array] | None = None,
     seed: int | None = None,
     first: int = 0,
+    graph: Any = None,
 ) -> Sequence:
     """Run a cell over ``x`` [time, batch, input] in float64.
 
@@ -53,29 +55,34 @@ def run(
     [batch, hidden]. Masks that the cell draws come from ``seed`` (`masks.draw`), ``first`` being
     the time of the first step; without a seed their means stand for them.
 
+    Where the cell reads other positions, the axes of positions stand before the last one: x is
+    [time, batch, *positions, input], a state [batch, *positions, hidden]. ``graph`` is the matrix
+    that ``neighbours`` reads, [positions, positions], or a list of them.
+
     Raises InputError naming the argument whose shape or values cannot be.
     """
     cell = expected(cell) if seed is None else cell
     x = _float64("x", x)
-    if x.ndim != 3:
-        raise InputError(f"x must be [time, batch, input], got shape {x.shape}")
+    if x.ndim != 3 + cell.positions:
+        axes = ", ".join(["time", "batch", *["position"] * cell.positions, "input"])
+        raise InputError(f"x must be [{axes}], got shape {x.shape}")
     stacked = {family: _float64(f"weights {family}", w) for family, w in weights.items()}
     single = split(cell, stacked)
-    size = sizes(cell, stacked, x.shape[2], h0)
-    steps, batch = x.shape[:2]
+    size = sizes(cell, stacked, x.shape[-1], h0)
+    (steps, batch), positions = x.shape[:2], x.shape[2:-1]
     whole = {"time": steps, "batch": batch}
     drawn = draw(cell, size, steps, batch, seed, first) if seed is not None else {}
     return loop(
         cell,
         single,
         x,
-        _initial(cell, size, batch, h0),
+        _initial(cell, size, (batch, *positions), h0),
         np.full(batch, steps) if lengths is None else check_lengths(lengths, whole),
         None if resets is None else check_resets(resets, whole),
         reverse,
         reset_to,
         _masks(cell, size, steps, batch, masks or {}) | drawn,
-        NUMPY,
+        over_positions(cell, graph, positions),
         size[str(cell.shapes.values[cell.output])],
     )
 
@@ -108,7 +115,7 @@ def loop(
         state, outputs[t], now = advance(cell, weights, inputs, state, base, valid, begins, ops)
         values.append(now)
     if not outputs:
-        return Sequence(np.zeros((0, x.shape[1], width)), state, values)
+        return Sequence(np.zeros((0, *x.shape[1:-1], width)), state, values)
     return Sequence(ops.stack([outputs[t] for t in range(x.shape[0])]), state, values)
 
 
@@ -147,7 +154,10 @@ def _select(
 ) -> tuple[Array, ...]:
     """Row by row one array or the other; never a product, so that NaN does not leak."""
     pairs = zip(chosen, otherwise, strict=True)
-    return tuple(ops.where(rows[:, None], first, second) for first, second in pairs)
+    return tuple(
+        ops.where(rows.reshape(-1, *[1] * (first.ndim - 1)), first, second)
+        for first, second in pairs
+    )
 
 
 def _float64(name: str, value: Array) -> Array:
@@ -161,9 +171,9 @@ def _float64(name: str, value: Array) -> Array:
 
 
 def _initial(
-    cell: Cell, size: Mapping[str, int], batch: int, h0: Array | tuple[Array, ...] | None
+    cell: Cell, size: Mapping[str, int], rows: tuple[int, ...], h0: Array | tuple[Array, ...] | None
 ) -> tuple[Array, ...]:
-    shapes = [(batch, size[cell.shapes.states[s]]) for s in cell.states]
+    shapes = [(*rows, size[cell.shapes.states[s]]) for s in cell.states]
     if h0 is None:
         return tuple(np.zeros(shape) for shape in shapes)
     arrays = tuple(_float64("h0", value) for value in check_states(cell.states, h0))
