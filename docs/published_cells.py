@@ -16,9 +16,9 @@ FOLDER = Path(__file__).parent
 HEAD = """# Published cells
 
 {count} gated cells as their authors published them, each its equations and nothing else. Every
-one has a reference, a gradient, kernels, a PyTorch layer, a diagram, worksheets and traces, and
-goes by its name wherever a cell is named: `grus.Recurrent("janet", 3, 4)`, `grus train
---cell janet`, `grus show janet`.
+one has a reference, a PyTorch layer and a diagram; a derived gradient, kernels, worksheets and
+traces as well, unless it works over images or graphs. Each goes by its name wherever a cell is
+named: `grus.Recurrent("janet", 3, 4)`, `grus train --cell janet`, `grus show janet`.
 
 ```console
 $ grus cells --property scan
@@ -65,7 +65,7 @@ def section(known: Published) -> str:
         f"read in: {known.read_in}",
         f"structure: {kind}",
         *([f"starts at {known.start}"] if known.initial else []),
-        *(["needs as many inputs as units"] if known.cell.shapes.equal else []),
+        *(f"needs {what}" for what in known.needs),
     ]
     return "\n".join(
         [

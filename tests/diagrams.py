@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, pairwise, takewhile
 from xml.etree import ElementTree
 
 from grus.equations import OPERATORS, Apply, Const, Expr, Input, Name, State, Weight
@@ -143,8 +143,8 @@ def rebuild(drawing: Drawing) -> dict[str, Expr]:
 def _expression(path: str, words: dict[str, str], kinds: dict[str, str]) -> Expr:
     word = words[path]
     if word in OPERATORS:
-        arity = OPERATORS[word].arity
-        return Apply(word, tuple(_expression(f"{path}.{k}", words, kinds) for k in range(arity)))
+        args = takewhile(words.__contains__, (f"{path}.{k}" for k in count()))
+        return Apply(word, tuple(_expression(arg, words, kinds) for arg in args))
     if word in kinds:
         return _reference(word, kinds[word])
     try:

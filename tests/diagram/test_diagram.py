@@ -128,6 +128,15 @@ def test_a_cell_that_reads_no_state_is_drawn() -> None:
     check(Cell.parse("h_next = tanh(W.a @ x)"))
 
 
+@pytest.mark.parametrize("name", ["sep_conv_gru", "dcgru"])
+def test_a_gather_is_drawn_with_its_numbers(name: str) -> None:
+    words = {
+        s.text for s in read(svg(PUBLISHED[name].cell)).shapes.values() if s.kind == "function"
+    }
+    numbers = {"patches(·, 1, 5)", "patches(·, 5, 1)", "neighbours(·, 1)", "neighbours"}
+    assert len(words & numbers) == 2
+
+
 @every_cell
 def test_what_a_node_shows_is_its_term(cell: Cell) -> None:
     drawing = read(svg(cell))

@@ -49,7 +49,7 @@ def test_a_matrix_has_a_column_for_each_place_under_its_window() -> None:
     assert CONV.family_shape("W", sizes) == (4, 15 * 2)
     assert CONV.family_shape("U", sizes) == (4, 15 * 4)
     assert GRAPH.family_shape("U", sizes) == (4, 4)
-    assert CONV.shapes.spelled(Weight("W", "n")) == "hidden x 15 input"
+    assert CONV.shapes.spelled(Weight("W", "n")) == ("hidden", "15 input")
     assert (CONV.positions, CONV.matrices) == (2, 0)
     assert (GRAPH.positions, GRAPH.matrices) == (1, 3)
     assert Cell.parse("h_next = W.a @ patches(h, 1, 5) + W.b @ patches(h, 5, 1)").positions == 2
@@ -83,7 +83,7 @@ def test_what_is_held_at_zero_leaves_its_gather() -> None:
         ("h_next = W.a @ patches(h, 3) + W.b @ patches(h, 5)", "W.b hidden x 5 hidden"),
         ("h_next = W.a @ patches(h, 3) + neighbours(h)", "they read different positions"),
         ("h_next = W.a @ patches(h, 3) + W.b @ patches(h, 1, 3)", "read different positions"),
-        ("h_next = step.k * neighbours(h)", "step.k: a cell that reads other positions has no"),
+        ("h_next = step.k * neighbours(h)", "step.k: a cell over positions takes no mask"),
     ],
 )
 def test_what_cannot_be_gathered_is_refused_in_a_sentence(text: str, message: str) -> None:

@@ -29,6 +29,8 @@ Range = tuple[float, float]
 def layer_of(name: str, **options: Any) -> grus.Recurrent:
     torch.manual_seed(0)
     longest = LONGEST if name == "janet" else None
+    if count := PUBLISHED[name].cell.matrices:
+        options["graph"] = [torch.eye(2)] * count
     return grus.Recurrent(name, SIZE, SIZE, initial="paper", longest=longest, **options)
 
 

@@ -110,7 +110,7 @@ def _page(known: Published) -> str:
         f"  read in    {known.read_in}",
         f"  states     {', '.join(cell.states)}; output {cell.output}",
         *([f"  starts at  {known.start}"] if known.initial else []),
-        *(["  needs      as many inputs as units"] if cell.shapes.equal else []),
+        *(f"  needs      {what}" for what in known.needs),
         *(
             f"  {'structure' if k == 0 else '':9}  {line}"
             for k, line in enumerate(str(structure(cell)).splitlines())

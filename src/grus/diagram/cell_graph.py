@@ -21,6 +21,7 @@ from grus.equations import (
     Name,
     State,
     Weight,
+    is_gather,
     linear,
     text,
 )
@@ -173,11 +174,10 @@ class _Builder:
         """A sum or product of several terms is one node; a number beside one term is its label."""
         terms, operands = _chain(expr, path)
         numbers = [o for o in operands if isinstance(o.expr, Const)]
-        if len(operands) == 2 and len(numbers) == 1:
-            label = _with_number(expr, operands)
-            terms.append(DrawnTerm(numbers[0].path, label[1]))
+        if numbers and len(numbers) == len(operands) - 1 and (len(numbers) == 1 or is_gather(expr)):
+            shown = _with_numbers(expr, operands)
+            terms += [DrawnTerm(o.path, text.show(o.expr)) for o in numbers]
             operands = [o for o in operands if o not in numbers]
-            shown = label[0]
         else:
             shown = _plain(expr, operands)
         kind: Kind = "elementwise" if OPERATORS[expr.op].symbol else "function"
@@ -213,17 +213,16 @@ def _plain(expr: Apply, operands: list[_Operand]) -> Label:
     return Label(OPERATORS[expr.op].drawn or expr.op, upright=True)
 
 
-def _with_number(expr: Apply, operands: list[_Operand]) -> tuple[Label, str]:
-    """The label of an operator with a number for one argument, such as ``1 −``; and the number."""
-    at = next(k for k, o in enumerate(operands) if isinstance(o.expr, Const))
-    value = operands[at].expr
-    assert isinstance(value, Const)
-    number = text.number(value.value)
-    shown = number.replace("-", "−")
+def _with_numbers(expr: Apply, operands: list[_Operand]) -> Label:
+    """The label of an operator with numbers beside one argument: ``1 −``, ``max(·, 0)``."""
+    words = [_signed(o.expr) if isinstance(o.expr, Const) else "·" for o in operands]
     symbol = OPERATORS[expr.op].drawn or expr.op
     symbol = {"⊙": "·", "÷": "/"}.get(symbol, symbol)
     if not OPERATORS[expr.op].symbol:
-        return Label(
-            f"{symbol}(·, {shown})" if at else f"{symbol}({shown}, ·)", upright=True
-        ), number
-    return Label(f"{symbol} {shown}" if at else f"{shown} {symbol}", upright=True), number
+        return Label(f"{symbol}({', '.join(words)})", upright=True)
+    first, second = words
+    return Label(f"{symbol} {second}" if first == "·" else f"{first} {symbol}", upright=True)
+
+
+def _signed(number: Const) -> str:
+    return text.number(number.value).replace("-", "−")

@@ -178,7 +178,8 @@ class Cell(metaclass=_CellMaker):
         for family, gates in self.families.items():
             kinds: dict[str, list[str]] = {}
             for gate in gates:
-                kinds.setdefault(shapes.spelled(Weight(family, gate)), []).append(gate)
+                axes = " x ".join(shapes.spelled(Weight(family, gate)))
+                kinds.setdefault(axes, []).append(gate)
             if len(kinds) > 1:
                 said = "; ".join(
                     f"{', '.join(f'{family}.{gate}' for gate in having)} {axes}"

@@ -128,7 +128,7 @@ def check_positions(nodes: Sequence[Expr]) -> None:
         raise CellError(f"{first} and {second} do not go together: they read different positions")
     inputs = [str(n) for n in nodes if isinstance(n, Input) and n != Input("x")]
     if gathers and inputs:
-        raise CellError(f"{inputs[0]}: a cell that reads other positions has no input but x")
+        raise CellError(f"{inputs[0]}: a cell over positions takes no mask, and no input but x")
 
 
 def _check_masks(nodes: Iterable[Expr]) -> None:

@@ -32,11 +32,11 @@ class Shapes:
     """How many places are under the window of a matrix that stands left of ``patches``: it has a
     column for each of them and each element of its second axis."""
 
-    def spelled(self, weight: Weight) -> str:
-        """The axes of a weight as text: ``hidden x 9 input``."""
+    def spelled(self, weight: Weight) -> tuple[str, ...]:
+        """The axes of a weight as text: ("hidden", "9 input")."""
         places = self.places.get(weight, 1)
         first, *rest = self.weights[weight]
-        return " x ".join([first, *(f"{places} {axis}" if places > 1 else axis for axis in rest)])
+        return (first, *(f"{places} {axis}" if places > 1 else axis for axis in rest))
 
 
 class _Classes:

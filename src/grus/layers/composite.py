@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from grus.dialects import TorchRecord
-from grus.equations import OPERATORS, Cell, expected
+from grus.equations import Cell, expected
 from grus.equations.axes import columns, sizes
 from grus.kernels import PLAIN, Steps
-from grus.reference import Operations, draw, loop, split
+from grus.reference import Operations, draw, loop, split, table
 
 TORCH = Operations(
     name="torch",
-    table={name: op.on(torch) for name, op in OPERATORS.items() if op.kind != "gather"},
+    table=table(torch),
     where=torch.where,
     stack=torch.stack,
     zeros_like=torch.zeros_like,
@@ -37,12 +37,13 @@ def sequence(
     x: Tensor,
     start: tuple[Tensor, ...],
     steps: Steps = PLAIN,
+    ops: Operations = TORCH,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """One layer over ``x`` [time, batch, input]: (output, final states)."""
     if x.shape[0] == 0:
         axis = cell.shapes.values[cell.output]
-        width = sizes(cell, weights, x.shape[2], start, row=True)[str(axis)]
-        return x.new_zeros((0, x.shape[1], width)), tuple(s.clone() for s in start)
+        width = sizes(cell, weights, x.shape[-1], start, row=True)[str(axis)]
+        return x.new_zeros((0, *x.shape[1:-1], width)), tuple(s.clone() for s in start)
     if steps.seed is None and cell.masks:
         cell = expected(cell)
     further: dict[str, Tensor] = {}
@@ -60,14 +61,14 @@ def sequence(
         steps.reverse,
         steps.reset_to,
         _masks(cell, weights, x, steps) | further,
-        TORCH,
+        ops,
     )
     return done.output, done.state
 
 
 def _masks(cell: Cell, weights: Mapping[str, Tensor], x: Tensor, steps: Steps) -> dict[str, Tensor]:
     """The drawn masks, those of the kernels."""
-    if steps.seed is None:
+    if steps.seed is None or not cell.masks:
         return {}
     size = {axis: int(n) for axis, n in sizes(cell, weights, x.shape[2]).items()}
     drawn = draw(cell, size, x.shape[0], x.shape[1], steps.seed, steps.first)

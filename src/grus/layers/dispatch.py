@@ -6,8 +6,9 @@
   in ``torch.jit.trace``.
 - "composite": the reference's evaluator over torch operations, for everything else: other devices
   and dtypes, other cells on a GPU, a ``torch.func`` transform or forward mode inside what is
-  compiled or traced, a cell that has no weights (one whose gates are all held), and whatever asks
-  for it by ``backend="composite"`` or GRUS_BACKEND=reference.
+  compiled or traced, a cell that has no weights (one whose gates are all held) or reads other
+  positions (`positions`), and whatever asks for it by ``backend="composite"`` or
+  GRUS_BACKEND=reference.
 - "onnx": a node of ONNX's own, while ``torch.onnx.export`` records a model (`onnx_nodes`).
 
 ``torch.jit.trace`` and what stands on it is given torch's own module (`native.module`) or function,
@@ -72,7 +73,7 @@ def choose(x: Tensor, asked: Path | None, cell: Cell, steps: Steps = PLAIN) -> P
     if recorded and asked != "composite" and onnx_exported():
         return "onnx"
     chosen: Path = "composite"
-    if not cell.families:
+    if not cell.families or cell.gathers:
         pass
     elif recorded and asked != "composite" and jit_traced() and native.has(cell, steps):
         chosen = "torch"

@@ -41,6 +41,8 @@ def _like(layer: Recurrent, held: Cell) -> Recurrent:
     kept = (*OPTIONS, "backend", "recompute", "connect")
     options: Any = {name: getattr(layer, name) for name in kept}
     options["dropout"] = 0.0
+    if layer.positions is not None:
+        options |= layer.positions.options
     if "projection" not in held.shapes.states.values():
         options["proj_size"] = 0
     return Recurrent(held, **options, device=like.device, dtype=like.dtype)

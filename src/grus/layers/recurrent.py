@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Unpack, cast
 
@@ -13,7 +13,6 @@ from torch.nn.utils.rnn import PackedSequence
 
 from grus.arguments import ResetTo
 from grus.dialects import TorchRecord
-from grus.dialects.torch_record import current
 from grus.equations import Cell, Connection, cell as find_cell, expected
 from grus.errors import InputError, KindError, ShapeError
 from grus.kernels import PLAIN, Narrow, Steps
@@ -25,10 +24,12 @@ from grus.layers import (
     paper_start,
     parameters,
     stack,
+    states,
     surface,
 )
 from grus.layers.dispatch import Path, choose
 from grus.layers.inputs import BOTH, Further, Packing, directions
+from grus.layers.positions import Positions
 from grus.layers.regularised import PLAIN_CELL, Options, Regularised, drawn
 from grus.layers.states import Row, State, final, initial
 from grus.layers.stepper import Stepper
@@ -65,6 +66,12 @@ class Recurrent(TorchSurface):
     -1), "dense" has a layer read the input and all outputs below it. Dropout between layers is of a
     layer's own output, before it is joined.
 
+    A cell that reads other positions (``patches``, ``neighbours``) is told where they are: ``grid``
+    holds their sizes, (length,) or (height, width), and x is [time, batch, input, *grid], a state
+    [rows, batch, hidden, *grid]; ``graph`` is a matrix [positions, positions] or a list of them,
+    dense or sparse, x [time, batch, positions, input]. It runs on torch's operations, and begins as
+    torch's convolutions do, for a window of 3 x 3 within 1/sqrt(9 H).
+
     ``options`` normalise and regularise (`layers.regularised.Regularised` has all of them):
     ``layer_norm="split"`` or ``"joint"``, and the probabilities ``zoneout``, ``recurrent_dropout``,
     ``candidate_dropout``, ``input_dropout``, ``weight_dropout``. Each call in training draws its
@@ -98,6 +105,8 @@ class Recurrent(TorchSurface):
         backend: Path | None = None,
         recompute: bool = False,
         connect: str | None = None,
+        grid: Sequence[int] | None = None,
+        graph: Any = None,
         device: Any = None,
         dtype: torch.dtype | None = None,
         **options: Unpack[Options],
@@ -127,6 +136,10 @@ class Recurrent(TorchSurface):
             connect=connect or "",
         )
         self.recompute = recompute
+        self.positions = Positions.of(self.cell, grid, graph, device, dtype)
+        if self.positions is not None:
+            self.positions.check_options(self.cell, backend, recompute)
+            self.backend = "composite"
         for k, names in enumerate(self._rows):
             shapes = self.record.shapes(self._axes(k), bias) | connected.gate_shapes(self, k)
             parameters.declare(self, names, shapes, device, dtype)
@@ -157,7 +170,7 @@ class Recurrent(TorchSurface):
         regularised.check(cell)
         self.regularised, self._random = regularised, regularised.draws or bool(cell.masks)
         drawn, cell = TorchRecord(cell), expected(cell)
-        self.cell, self.record = cell, TorchRecord(cell)
+        self.cell, self.record, self.positions = cell, TorchRecord(cell), None
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.dropout = bias, batch_first, float(dropout)
         self.bidirectional, self.proj_size = bidirectional, proj_size
@@ -204,33 +217,15 @@ class Recurrent(TorchSurface):
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew, set those of a paper, then the gate biases asked for."""
-        parameters.draw(self, self.hidden_size)
+        most = max(self.cell.shapes.places.values(), default=1)  # as torch draws a convolution
+        parameters.draw(self, self.hidden_size * most)
         paper_start.fill(self, self.record, self._rows, self.starts)
         for gate, value in self.gate_bias.items():
             parameters.set_gate_bias(self, self.record, self._rows, gate, value)
 
-    def layer_tensors(self, row: int) -> dict[str, Tensor]:
-        """The tensors of one row of h_n, as the next call reads them, under torch's names without
-        the layer's number.
-
-        Row k is layer k; with two directions layer k // 2, forward where k is even.
-        """
-        names = self._rows[row]
-        tensors = current(self, names.values())
-        return {name: tensors[parameter] for name, parameter in names.items()}
-
     def _read(self, row: int) -> dict[str, Tensor]:
-        """The same inside of a call, whose hooks have run."""
+        """As `layer_tensors`, inside of a call, whose hooks have run."""
         return parameters.read(self, self._rows[row])
-
-    def layer_weights(self, row: int) -> dict[str, Tensor]:
-        """The weights of one row of h_n by family, as the cell's equations name them."""
-        tensors = self.layer_tensors(row)
-        if not tensors:
-            return {}
-        like = next(iter(tensors.values()))
-        size = self.record.bias_size(tensors)
-        return self.record.families(tensors, size, like.new_zeros, torch.cat)
 
     def forward(
         self,
@@ -268,7 +263,8 @@ class Recurrent(TorchSurface):
         dims, steps = input.dim(), BOTH
         if lengths is not None or resets is not None:
             x = self._time_first(input)
-            steps = directions(x, lengths, resets, reset_to, inputs.axes(dims, self.batch_first))
+            axes = inputs.axes(dims - self.cell.positions, self.batch_first)
+            steps = directions(x, lengths, resets, reset_to, axes)
         more: Further = ()
         if further or self.cell.further:
             more = self._further(input, further)
@@ -284,17 +280,22 @@ class Recurrent(TorchSurface):
         if known is not None:
             return known
         x = self._time_first(input)
-        start = initial(self.cell.states, self._state_sizes, len(self._rows), x, hx, dims)
+        shapes: Any = states
+        if self.positions is not None:
+            shapes, dims = self.positions, dims - self.cell.positions
+        start = shapes.initial(self.cell.states, self._state_sizes, len(self._rows), x, hx, dims)
         if len(start) == 1 and not self.connect:
             y, row = self._layer(0, x, start[0], steps[0], more=more)
             rows = [row]
         else:
             y, rows = stack.through(self, x, start, steps, self._drop, more)
+        if self.positions is not None:
+            y = self.positions.outside(y)
         if dims == 2:
             y = y.squeeze(1)
         elif self.batch_first:
             y = y.transpose(0, 1)
-        return y, final(rows, dims)
+        return y, shapes.final(rows, dims)
 
     def _other(
         self,
@@ -333,6 +334,9 @@ class Recurrent(TorchSurface):
 
     def _time_first(self, input: Tensor) -> Tensor:
         weight = parameters.tensor(self, self._first)
+        if self.positions is not None:
+            inputs.check_dtype(input, weight)
+            return self.positions.time_first(input, self.input_size, self.batch_first)
         return inputs.time_first(input, weight, self.input_size, self.batch_first)
 
     def _ready(self, input: Tensor, hx: State | None, steps: Steps) -> tuple[Tensor, State] | None:
@@ -365,6 +369,11 @@ class Recurrent(TorchSurface):
     def _packed(
         self, packed: PackedSequence, hx: State | None, further: Mapping[str, Any]
     ) -> tuple[PackedSequence, State]:
+        if self.positions is not None:
+            raise InputError(
+                f"cell {self.cell.name} reads other positions, which a PackedSequence has not: give"
+                " the padded input with lengths="
+            )
         inputs.check_packed(packed.data, parameters.tensor(self, self._first), self.input_size)
         packing = Packing.of(packed)
         x = packing.pad(packed.data)
@@ -408,6 +417,8 @@ class Recurrent(TorchSurface):
             steps = drawn(steps)
             x, named = self.regularised.outside(x, named, cast("int", steps.seed))
             record = self._drawn[row if joined else -1]
+        if self.positions is not None:
+            return self.positions.sequence(record, x, start, named, steps)
         if self.recompute:
             steps = replace(steps, recompute=True)
         return dispatch.sequence(record, x, start, named, steps, self.backend)

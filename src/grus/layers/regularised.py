@@ -8,7 +8,7 @@ In ``eval()`` the means stand for the masks: nothing is dropped, zoneout runs it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypedDict
 
@@ -47,6 +47,8 @@ class LayerOptions(Options, total=False):
     backend: Path | None
     recompute: bool
     connect: str | None
+    grid: Sequence[int] | None
+    graph: Any
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,9 @@ class Regularised:
         return cell
 
     def check(self, cell: Cell) -> None:
-        """Raises CellError where there is nothing to drop."""
+        """Raises CellError where there is nothing to drop, or more than a mask has."""
+        if self.input_dropout and cell.gathers:
+            raise CellError(f"cell {cell.name}: input_dropout drops no input at many positions yet")
         if self.weight_dropout and "U" not in cell.families:
             raise CellError(f"cell {cell.name} has no weights U to drop")
 

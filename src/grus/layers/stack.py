@@ -86,7 +86,7 @@ def run(
             if bidirectional:
                 back, state = row(k + 1, x, start[k + 1], steps[1])
                 final.append(state)
-                y = torch.cat([y, back], dim=2)
+                y = torch.cat([y, back], dim=-1)
         if between is not None and len(final) < len(start):
             y = between(y)
         x = y if above is None else above(k // (1 + bidirectional), x, y)

@@ -135,20 +135,19 @@ def _carry(state: Tensor, fresh: Any, start: Tensor | None, detach: Any) -> Tens
 
 
 def _rows(name: str, rows: Any, state: Tensor) -> Tensor:
-    """[batch] as what selects from [rows, batch, size] or [batch, size]."""
+    """[batch] as what selects from [rows, batch, ...] or [batch, size]."""
     try:
         chosen = torch.as_tensor(rows, device=state.device)
     except (TypeError, ValueError, RuntimeError):
         raise InputError(f"{name} must be bool, or 0 and 1, for each row of the batch") from None
     if state.dim() < 2:
         raise ShapeError(f"the state must be [rows, batch, size], got {tuple(state.shape)}")
-    if chosen.shape != (state.shape[-2],):
-        raise ShapeError(
-            f"{name} must be [batch] = ({state.shape[-2]},), got {tuple(chosen.shape)}"
-        )
+    batch = state.shape[min(1, state.dim() - 2)]  # after the rows, before units and positions
+    if chosen.shape != (batch,):
+        raise ShapeError(f"{name} must be [batch] = ({batch},), got {tuple(chosen.shape)}")
     if not ((chosen == 0) | (chosen == 1)).all():
         raise InputError(f"{name} must be bool, or 0 and 1")
-    return (chosen == 1).unsqueeze(-1)
+    return (chosen == 1).reshape(-1, *[1] * max(1, state.dim() - 2))
 
 
 class InitialState(nn.Module):
@@ -164,12 +163,16 @@ class InitialState(nn.Module):
         like = next(layer.parameters())
         rows = cast("int", layer.num_layers) * (2 if layer.bidirectional else 1)
         for name, size in _state_sizes(layer).items():
-            zeros = torch.zeros(rows, 1, size, dtype=like.dtype, device=like.device)
+            positions = cast("Any", layer).positions if hasattr(layer, "positions") else None
+            shape = (
+                (rows, 1, size) if positions is None else positions.shape(rows, 1, channels=size)
+            )
+            zeros = torch.zeros(shape, dtype=like.dtype, device=like.device)
             self.register_parameter(name, nn.Parameter(zeros))
 
     def forward(self, batch: int) -> State:
         """The state for a batch of ``batch`` rows, [rows, batch, size], gradients into one row."""
-        states = tuple(p.expand(-1, batch, -1) for p in self.parameters())
+        states = tuple(p.expand(-1, batch, *p.shape[2:]) for p in self.parameters())
         return states if len(states) > 1 else states[0]
 
 
@@ -198,9 +201,13 @@ def last_state(layer: nn.Module, state: State) -> State:
 
 
 def _last(layer: nn.Module, state: Tensor) -> Tensor:
-    if not layer.bidirectional:
-        return state[-1]
-    return state[-2:].movedim(0, -2).flatten(-2)
+    return torch.cat(state[-2:].unbind(), _channels(layer)) if layer.bidirectional else state[-1]
+
+
+def _channels(layer: nn.Module) -> int:
+    """The axis of the units, which stands before a grid's."""
+    positions = getattr(layer, "positions", None)
+    return -1 if positions is None else int(positions.channels)
 
 
 Result = tuple[Any, State]
@@ -221,14 +228,14 @@ def split_directions(layer: nn.Module, result: Result) -> tuple[Result, Result]:
     output, state = result
     expect("the output must be a tensor or packed", output, (Tensor, PackedSequence))
     check_tensors("the state", state)
-    sides = [(_output(output, k), _state(state, k)) for k in range(2)]
+    sides = [(_output(output, k, _channels(layer)), _state(state, k)) for k in range(2)]
     return sides[0], sides[1]
 
 
-def _output(output: Any, side: int) -> Any:
+def _output(output: Any, side: int, axis: int) -> Any:
     if isinstance(output, PackedSequence):
-        return output._replace(data=_output(output.data, side))
-    return output.unflatten(-1, (2, -1)).select(-2, side)
+        return output._replace(data=_output(output.data, side, axis))
+    return output.unflatten(axis, (2, -1)).select(axis - 1, side)
 
 
 def _state(state: State, side: int) -> State:

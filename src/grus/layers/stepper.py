@@ -49,6 +49,7 @@ class Stepper:
     """
 
     def __init__(self, layer: Recurrent, narrow: Narrow = "") -> None:
+        kernels.make_plan(layer.cell)  # refuses by name what they cannot run
         first = parameters.tensor(layer, layer._first)
         if layer.bidirectional:
             raise InputError("a layer of two directions cannot take one step at a time")

@@ -16,9 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Proxy
 
+from grus.dialects import TorchRecord
+from grus.dialects.torch_record import current
 from grus.equations import Cell
 from grus.errors import InputError, KindError
 from grus.layers import native
+from grus.layers.dispatch import Path
 from grus.layers.parameters import Names
 from grus.layers.regularised import Regularised
 
@@ -154,12 +157,33 @@ class TorchSurface(Recorded):
     dropout: float
     bidirectional: bool
     proj_size: int
+    backend: Path | None
     regularised: Regularised
     connect: str
+    record: TorchRecord
     _rows: list[Names]
 
     def flatten_parameters(self) -> None:
         """Nothing to do: the parameters are read where they lie. It is here because torch's is."""
+
+    def layer_tensors(self, row: int) -> dict[str, Tensor]:
+        """The tensors of one row of h_n, as the next call reads them, under torch's names without
+        the layer's number.
+
+        Row k is layer k; with two directions layer k // 2, forward where k is even.
+        """
+        names = self._rows[row]
+        tensors = current(self, names.values())
+        return {name: tensors[parameter] for name, parameter in names.items()}
+
+    def layer_weights(self, row: int) -> dict[str, Tensor]:
+        """The weights of one row of h_n by family, as the cell's equations name them."""
+        tensors = self.layer_tensors(row)
+        if not tensors:
+            return {}
+        like = next(iter(tensors.values()))
+        size = self.record.bias_size(tensors)
+        return self.record.families(tensors, size, like.new_zeros, torch.cat)
 
     @property
     def all_weights(self) -> list[list[Tensor]]:

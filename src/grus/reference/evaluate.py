@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,9 +30,22 @@ class Operations:
     zeros_like: Callable[[Array], Array]
 
 
+def table(library: Any) -> dict[str, Callable[..., Array]]:
+    """The operators by name, over the module numpy or torch; those that read other positions are
+    refused where there are none (`positions`)."""
+    gathers = {name for name, op in OPERATORS.items() if op.kind == "gather"}
+    known = {name: op.on(library) for name, op in OPERATORS.items() if name not in gathers}
+    return known | {name: partial(_nowhere, name) for name in gathers}
+
+
+def _nowhere(name: str, *args: Array) -> Array:
+    del args
+    raise InputError(f"{name} reads other positions: a layer with grid= or graph= knows of them")
+
+
 NUMPY = Operations(
     name="numpy",
-    table={name: op.on(np) for name, op in OPERATORS.items() if op.kind != "gather"},
+    table=table(np),
     where=np.where,
     stack=np.stack,
     zeros_like=np.zeros_like,

@@ -11,6 +11,7 @@ import numpy as np
 from grus import runtime
 from grus.equations import Cell
 from grus.errors import InputError, needed_for
+from grus.kernels import make_plan
 from grus.kernels.backend import backend
 from grus.traces.recorded import Trace
 from grus.traces.recording import (
@@ -71,6 +72,7 @@ def read(layer: Any) -> TracedStack:
 
     base = _base(layer)
     cell = layer.cell if isinstance(layer, Recurrent) else CELLS[base](layer)
+    make_plan(cell)  # refuses by name what the kernels cannot write
     axes = {"input": layer.input_size, "hidden": layer.hidden_size, "projection": layer.proj_size}
     axes |= getattr(layer, "_further_axes", {})
     ends = suffixes(layer.num_layers, layer.bidirectional)

@@ -66,6 +66,10 @@ def explain_pasted(
     """The cell called ``name`` with pasted weights over the pasted steps ``x``, in float64;
     ``further`` are its further inputs, each NAME=TEXT."""
     cell = find_cell(name)
+    if cell.gathers:
+        raise InputError(
+            f"cell {cell.name} reads other positions ({cell.gathers[0]}); a worksheet has one"
+        )
     texts = pasted.texts()
     record = find(dialect, cell) if dialect else _named(name, cell, pasted.order)
     layout = _layout(cell, record, pasted, any("." not in key for key in texts))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from grus.equations import Cell, explain_name, text
+from grus.equations import Cell, Weight, explain_name, text
 from grus.gradients import ITEM_BYTES, LETTERS, Cost, Count, WeightGradient, backward, cost, total
 from grus.kernels.steps import Steps, windows
 
@@ -21,7 +21,7 @@ def equations_text(cell: Cell, asked: str = "") -> str:
     states = ", ".join(f"{name} [{cell.shapes.states[name]}]" for name in cell.states)
     rows = [("weights", "gates in order", "one gate", "stacked")]
     for family, gates in cell.families.items():
-        first, *rest = cell.family_axes(family)
+        first, *rest = cell.shapes.spelled(Weight(family, gates[0]))
         stacked = f"{len(gates)} {first}" if len(gates) > 1 else first
         gate_shape, all_gates = ", ".join([first, *rest]), ", ".join([stacked, *rest])
         rows.append((family, ", ".join(gates), f"[{gate_shape}]", f"[{all_gates}]"))

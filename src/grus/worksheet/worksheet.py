@@ -63,6 +63,8 @@ def compute(
             by = f"the compiled kernels in {x.dtype.name}"
             return _alone(values, batch, final, by)
         except UnsupportedCellError as error:
+            if cell.gathers:
+                raise
             why = str(error)
     masks = {name: np.asarray(value)[:, None] for name, value in further.items()}
     slow = reference.run(cell, weights, x[:, None], batch, reverse=reverse, masks=masks)

@@ -4,12 +4,12 @@ In: a name. Out: a record with the cell. Imports equations alone.
 """
 
 from grus.equations import Named
-from grus.zoo import classic, dynamical, elementwise, gated, lstm, timed, units
+from grus.zoo import classic, dynamical, elementwise, gated, lstm, spatial, timed, units
 from grus.zoo.record import KINDS, PUBLISHED, Draw, Published
 
 __all__ = ["KINDS", "PUBLISHED", "Draw", "Published", "by_name"]
 
-FILES = (classic, dynamical, elementwise, gated, lstm, timed, units)
+FILES = (classic, dynamical, elementwise, gated, lstm, spatial, timed, units)
 """Loaded so that their cells are in `PUBLISHED`."""
 
 

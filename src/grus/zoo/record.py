@@ -82,6 +82,15 @@ class Published:
         return self.cell.name
 
     @property
+    def needs(self) -> list[str]:
+        """What a layer of the cell must be given beside sizes."""
+        cell = self.cell
+        grid = f"grid=({'length,' if cell.positions == 1 else 'height, width'})"
+        where = f"graph= of {cell.matrices} matrices" if cell.matrices else grid
+        equal = ["as many inputs as units"] if cell.shapes.equal else []
+        return equal + ([where] if cell.gathers else [])
+
+    @property
     def special(self) -> str:
         """What sets it apart, in a sentence."""
         return self.cell.doc
