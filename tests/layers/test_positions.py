@@ -92,6 +92,22 @@ def test_layers_stand_on_layers_and_directions_side_by_side() -> None:
 
 
 @pytest.mark.parametrize("name", WHERE)
+def test_joined_layers_add_at_every_position(name: str) -> None:
+    joined = grus.Recurrent(layer_of(name).cell, H, H, 2, connect="residual", **WHERE[name])
+    x = draw(joined, T, B, channels=H)
+    named, read = dict(joined.named_parameters()), x
+    for k in range(2):
+        layer = grus.Recurrent(joined.cell, H, H, **WHERE[name])
+        layer.load_state_dict({f"{n}_l0": named[f"{n}_l{k}"] for n in layer._names})
+        y, _ = layer(read)
+        read = y + read
+    torch.testing.assert_close(joined(x)[0], read)
+    for connect in ("highway", "dense"):
+        layer = layer_of(name, num_layers=2, connect=connect)
+        assert layer(draw(layer, T, B))[0].shape == layer.positions.shape(T, B, channels=H)
+
+
+@pytest.mark.parametrize("name", WHERE)
 def test_states_are_learned_carried_and_reset(name: str) -> None:
     layer = layer_of(name)
     x = draw(layer, T, B)
@@ -183,7 +199,7 @@ def test_a_call_that_cannot_be_is_refused_in_a_sentence() -> None:
         (lambda: layer(packed), "a PackedSequence has not: give the padded input with lengths="),
         (layer.stepper, "the kernels read no other positions"),
         (lambda: grus.trace(layer, x), "the kernels read no other positions"),
-        (lambda: torch.jit.script(layer), "compiles the layers that torch has"),
+        (lambda: torch.jit.script(layer), "trace a layer of conv_gru"),
     ):
         with pytest.raises(InputError, match=message):
             call()

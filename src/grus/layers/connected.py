@@ -128,6 +128,7 @@ def earlier(layer: Recurrent) -> None:
     width = (1 + layer.bidirectional) * (layer.proj_size or layer.hidden_size)
     held |= {
         "connect": "",
+        "positions": None,
         "further_sizes": {},
         "_further_axes": {},
         "_cell_rows": layer._rows,
