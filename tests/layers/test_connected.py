@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence  # noqa
 from torch.utils._pytree import tree_leaves  # noqa: E402
 
 import grus  # noqa: E402
+from grus.equations import Connection, Input, Name, joined  # noqa: E402
 
 pytestmark = pytest.mark.torch
 KINDS = ("residual", "highway", "dense")
@@ -190,8 +191,9 @@ def test_layers_one_behind_the_other_have_the_bits_of_one_after_the_other(
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@ways
-@every
+@pytest.mark.parametrize(
+    ("kind", "both"), [("residual", False), ("highway", True), ("dense", False)]
+)
 def test_compiled_and_exported_programs_are_the_layer(kind: str, both: bool) -> None:
     layer, x = made(kind, both=both), data(time=5)
     torch.compiler.reset()
@@ -263,3 +265,64 @@ def test_what_cannot_be_joined_is_refused() -> None:
         torch.jit.script(made("residual"))
     with pytest.raises(grus.InputError, match="joined"):
         grus.onnx.to_model(made("residual"))
+
+
+RANDOM: dict[str, Any] = {
+    "zoneout": {"zoneout": 0.3},
+    "input dropout": {"input_dropout": 0.4},
+    "weight dropout and a norm": {"weight_dropout": 0.3, "layer_norm": "split"},
+}
+
+
+@pytest.mark.parametrize("options", RANDOM.values(), ids=RANDOM)
+@every
+def test_masks_are_drawn_alike_on_both_paths(kind: str, options: Any) -> None:
+    found = []
+    for backend in ("kernels", "composite"):
+        layer = made(kind, backend=backend, **options)
+        torch.manual_seed(5)
+        found.append(layer(data(time=9)))
+    close(found[0], found[1])
+
+
+def test_what_passes_a_layer_is_not_dropped_with_its_input(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With all inputs dropped, layers give all rows the same, and x stands in the sum whole."""
+    monkeypatch.setattr("grus.layers.regularised.mask", lambda like, *_: torch.zeros_like(like))
+    layer, x = made("residual", input_dropout=0.5), data()
+    passed = layer(x)[0] - x
+    close(passed, passed[:, :1].expand_as(passed))
+
+
+@ways
+@every
+def test_a_projected_stack_is_joined_at_the_projections_size(kind: str, both: bool) -> None:
+    width, results = 2 * (1 + both), []
+    for backend in ("kernels", "composite"):
+        torch.manual_seed(0)
+        layer = grus.LSTM(
+            width, SIZE, LAYERS, proj_size=2, bidirectional=both, connect=kind, backend=backend,
+            dtype=torch.float64,
+        )  # fmt: skip
+        results.append(gradients(layer, data(width, 9), lambda layer, x: layer(x)))
+    close(results[0], results[1])
+    if not both:
+        layer.backend, x = None, data(width, 9)
+        with torch.no_grad():
+            want, _ = layer(x)
+            serve, state = layer.stepper(), None
+            for t, now in enumerate(x):
+                y, state = serve(now, state)
+                assert y.equal(want[t])
+
+
+@ways
+def test_a_wrong_sign_is_seen(both: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = Input("x"), Name(Connection.OUTPUT)
+    monkeypatch.setitem(Connection.EQUATIONS, "residual", (("y", y - x),))
+    joined.cache_clear()
+    layer, given = made("residual", both=both), data()
+    joined.cache_clear()
+    with pytest.raises(AssertionError):
+        close(layer(given), by_hand(layer, given))

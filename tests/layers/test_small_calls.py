@@ -366,8 +366,8 @@ def test_a_traced_module_runs_torchs_operations(frozen: bool) -> None:
 
 def test_a_module_pickled_before_names_were_kept_runs() -> None:
     layer, x = grus.GRU(3, 4), torch.randn(2, 1, 3)
-    later = {"_parameter_names", "_names", "connect", "_connection", "_cell_rows", "_records"}
-    state = {k: v for k, v in layer.__dict__.items() if k not in later} | {"_drawn": None}
+    names = ["_parameter_names", "_names", "connect", "_connection", "_cell_rows", "_records"]
+    state = {k: v for k, v in layer.__dict__.items() if k not in names} | {"_drawn": None}
     (again := grus.GRU.__new__(grus.GRU)).__setstate__(state)
     with torch.no_grad():
         assert again(x)[0].equal(layer(x)[0])

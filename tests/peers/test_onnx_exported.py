@@ -52,6 +52,22 @@ def _quiet() -> Iterator[None]:
     torch._dynamo.reset()
 
 
+@pytest.mark.parametrize("connect", ["residual", "highway", "dense"])
+@pytest.mark.parametrize("both", [False, True])
+def test_joined_layers_are_nodes_and_what_joins_them(
+    tmp_path: Path, connect: str, both: bool
+) -> None:
+    torch.manual_seed(0)
+    layer = grus.GRU(H * (1 + both), H, 2, bidirectional=both, connect=connect).eval()
+    x = torch.randn(6, 3, layer.input_size)
+    torch.onnx.export(layer, (x,), tmp_path / "joined.onnx", dynamo=True, verbose=False)
+    assert operators(tmp_path / "joined.onnx")["GRU"] == 2
+    session = runtime.InferenceSession(tmp_path / "joined.onnx")
+    found = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    for one, want in zip(found, layer(x), strict=True):
+        assert (torch.from_numpy(one) - want).abs().max() < 1e-6
+
+
 def pair(kind: str) -> tuple[Any, Any]:
     torch.manual_seed(0)
     theirs = THEIRS[kind]().eval()
