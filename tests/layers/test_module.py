@@ -265,7 +265,7 @@ WRONG: list[tuple[Any, str]] = [
     (constructor(cell="grv"), "grv"),
     (constructor(gate_bias={"q": 1.0}), "gate_bias: no gate 'q' with a bias"),
     (constructor(gate_bias={"z": 1.0}, bias=False), "gate_bias: no gate 'z' with a bias"),
-    (constructor(cell=ALL_CELLS["zoneout"]), "layers take no masks but drawn ones (drop, keep)"),
+    (constructor(cell=ALL_CELLS["zoneout"]), "layers take no mask per sequence (drop)"),
     (
         constructor(cell=ALL_CELLS["lstm_projected"]),
         "cell lstm_projected has a projection, got proj_size=0",

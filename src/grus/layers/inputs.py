@@ -4,13 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import PackedSequence
 
 from grus.arguments import (
     Axes,
@@ -23,7 +21,6 @@ from grus.arguments import (
 from grus.equations import Cell, Input, columns
 from grus.errors import InputError, KindError, ShapeError
 from grus.kernels import PLAIN, Steps
-from grus.layers.states import State
 from grus.layers.torch_state import jit_state
 
 
@@ -97,15 +94,6 @@ def _alike(node: Input, size: int, x: Tensor, value: Tensor, batch_first: bool) 
     return value.transpose(0, 1) if batch_first else value
 
 
-def check_packed(data: Tensor, weight: Tensor, size: int) -> None:
-    """The same of a packed sequence's data, [elements, input]."""
-    if data.dim() != 2:
-        raise ShapeError(f"input must have 2 dimensions, got {data.dim()}: packed data")
-    if data.shape[1] != size:
-        raise ShapeError(f"packed data must be [elements, {size}], got {tuple(data.shape)}")
-    check_dtype(data, weight)
-
-
 def check_dtype(x: Tensor, weight: Tensor) -> None:
     """Raises InputError for another dtype than the weights', autocast aside."""
     if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
@@ -168,86 +156,3 @@ def _ends(begins: Any) -> Any:
     if isinstance(begins, Tensor):
         return torch.cat([begins[1:], torch.zeros_like(begins[:1])])
     return np.concatenate([begins[1:], np.zeros_like(begins[:1])])
-
-
-@dataclass(frozen=True)
-class Packing:
-    """Where each element of a packed sequence stands in the padded one, [time, batch] flattened.
-
-    Rows stay in the packed order, longest first.
-    """
-
-    packed: PackedSequence
-    steps: Directions
-    places: Tensor | None
-    """[elements]: the padded place of each packed element; None where nothing is padded."""
-    sources: Tensor | None
-    """[time * batch]: the packed element for each place; where there is none, any other one."""
-
-    @classmethod
-    def of(cls, packed: PackedSequence) -> Packing:
-        """The packing of ``packed``, whose data are [elements, input]."""
-        counts = packed.batch_sizes.numpy()
-        valid = counts[:, None] > np.arange(counts[0])
-        if valid.all():
-            return cls(packed, BOTH, None, None)
-        lengths = valid.sum(0)
-        flat, device = valid.ravel(), packed.data.device
-        return cls(
-            packed,
-            (Steps(lengths=lengths), Steps(lengths=lengths, reverse=True)),
-            torch.from_numpy(np.flatnonzero(flat)).to(device),
-            torch.from_numpy(np.cumsum(flat) - 1).to(device),
-        )
-
-    def pad(self, data: Tensor) -> Tensor:
-        """[elements, features] -> [time, batch, features]; padding repeats other elements."""
-        time, batch = len(self.packed.batch_sizes), int(self.packed.batch_sizes[0])
-        padded = data if self.sources is None else data.index_select(0, self.sources)
-        return padded.view(time, batch, data.shape[1])
-
-    def alike(self, name: str, value: Any) -> Tensor:
-        """The padded form of another packed sequence of the same rows, in the same order."""
-        if not isinstance(value, PackedSequence):
-            raise KindError(f"{name} must be packed like the input, got {type(value).__name__}")
-        orders = self.packed.sorted_indices, value.sorted_indices
-        if not torch.equal(self.packed.batch_sizes, value.batch_sizes) or not _same(*orders):
-            raise ShapeError(f"{name} is packed in other lengths or another order than the input")
-        data = value.data
-        return self.pad(data.unsqueeze(1) if data.dim() == 1 else data)
-
-    def pack(self, padded: Tensor) -> Tensor:
-        """[time, batch, features] -> [elements, features]."""
-        flat = padded.reshape(-1, padded.shape[2])
-        return flat if self.places is None else flat.index_select(0, self.places)
-
-    def sorted(self, hx: State | None) -> State | None:
-        """Initial states [rows, batch, size] from the caller's order in the packed one."""
-        return _ordered(hx, self.packed.sorted_indices)
-
-    def unsorted(self, hx: State) -> State:
-        """Final states in the caller's order."""
-        states = _ordered(hx, self.packed.unsorted_indices)
-        assert states is not None
-        return states
-
-    def result(self, data: Tensor) -> PackedSequence:
-        """A packed sequence of ``data`` [elements, features] of the same lengths and order."""
-        packed = self.packed
-        return PackedSequence(
-            data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices
-        )
-
-
-def _same(order: Tensor | None, other: Tensor | None) -> bool:
-    if order is None or other is None:
-        return order is other
-    return torch.equal(order, other)
-
-
-def _ordered(hx: State | None, order: Tensor | None) -> State | None:
-    if hx is None or order is None:
-        return hx
-    if isinstance(hx, Tensor):
-        return hx.index_select(1, order)
-    return tuple(state.index_select(1, order) for state in hx)

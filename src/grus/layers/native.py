@@ -33,6 +33,7 @@ ADDED = (
     *("_rows", "_names", "_parameter_names", "_first", "_state_sizes"),
     *("_torch_class", "_drawn", "_random", "_calls", "_ready_record"),
     *("connect", "_connection", "_cell_rows", "_records"),
+    *("further_sizes", "_further_axes", "positions"),
 )
 """What `configure` sets and torch's modules have not."""
 

@@ -8,13 +8,12 @@ from typing import Any, Unpack, cast
 
 import torch
 from torch import Tensor
-from torch.fx import Proxy
 from torch.nn.utils.rnn import PackedSequence
 
 from grus.arguments import ResetTo
 from grus.dialects import TorchRecord
 from grus.equations import Cell, Connection, cell as find_cell, expected
-from grus.errors import InputError, KindError, ShapeError
+from grus.errors import InputError
 from grus.kernels import PLAIN, Narrow, Steps
 from grus.layers import (
     arguments,
@@ -28,13 +27,14 @@ from grus.layers import (
     surface,
 )
 from grus.layers.dispatch import Path, choose
-from grus.layers.inputs import BOTH, Further, Packing, directions
+from grus.layers.inputs import BOTH, Further, directions
+from grus.layers.packed import no_tensor
 from grus.layers.positions import Positions
 from grus.layers.regularised import PLAIN_CELL, Options, Regularised, drawn
-from grus.layers.states import Row, State, final, initial
+from grus.layers.states import Row, State
 from grus.layers.stepper import Stepper
 from grus.layers.surface import TorchSurface
-from grus.layers.torch_state import exporting, jit_state
+from grus.layers.torch_state import jit_state
 
 
 class Recurrent(TorchSurface):
@@ -259,7 +259,7 @@ class Recurrent(TorchSurface):
         Raises InputError (ShapeError, KindError) naming the argument that cannot be.
         """
         if not isinstance(input, Tensor):
-            return self._other(input, hx, lengths, resets, reset_to, further)
+            return no_tensor(self, input, hx, lengths, resets, reset_to, further)
         dims, steps = input.dim(), BOTH
         if lengths is not None or resets is not None:
             x = self._time_first(input)
@@ -269,13 +269,7 @@ class Recurrent(TorchSurface):
         if further or self.cell.further:
             more = self._further(input, further)
         known = self._ready(input, hx, steps[0]) if len(self._rows) == 1 and not more else None
-        if (
-            known is None
-            and not more
-            and jit_state() is not None
-            and lengths is None
-            and resets is None
-        ):
+        if known is None and jit_state() is not None and steps is BOTH and not more:
             known = surface.as_torch(self, input, hx)
         if known is not None:
             return known
@@ -296,37 +290,6 @@ class Recurrent(TorchSurface):
         elif self.batch_first:
             y = y.transpose(0, 1)
         return y, shapes.final(rows, dims)
-
-    def _other(
-        self,
-        input: Any,
-        hx: State | None,
-        lengths: Any,
-        resets: Any,
-        reset_to: ResetTo,
-        further: Mapping[str, Any],
-    ) -> tuple[Any, State]:
-        """What `forward` gives for what is no tensor."""
-        if isinstance(input, Proxy):
-            options = {"lengths": lengths, "resets": resets, "reset_to": reset_to, **further}
-            usual = lengths is None and resets is None and not further
-            node: tuple[Any, State] = surface.leaf(self, input, hx, {} if usual else options)
-            return node
-        if not isinstance(input, PackedSequence):
-            raise KindError(
-                f"input must be a Tensor or a PackedSequence, got {type(input).__name__}"
-            )
-        if lengths is not None or resets is not None:
-            raise ShapeError("a PackedSequence has its lengths; give lengths= and resets= with x")
-        if exporting():
-            raise InputError(
-                "torch.export has no packed sequences: give the padded input with lengths="
-            )
-        if jit_state() is not None:
-            result: tuple[PackedSequence, State] = surface.packed(self, input, hx)
-            return result
-        result = type(self)._packed(self, input, hx, further)
-        return result
 
     def _further(self, input: Tensor, further: Mapping[str, Any]) -> Further:
         """The further inputs as [time, batch, size], in the order of the cell's."""
@@ -364,30 +327,6 @@ class Recurrent(TorchSurface):
 
     def _drop(self, y: Tensor) -> Tensor:
         return torch.dropout(y, self.dropout, True)
-
-    @surface.not_compiled
-    def _packed(
-        self, packed: PackedSequence, hx: State | None, further: Mapping[str, Any]
-    ) -> tuple[PackedSequence, State]:
-        if self.positions is not None:
-            raise InputError(
-                f"cell {self.cell.name} reads other positions, which a PackedSequence has not: give"
-                " the padded input with lengths="
-            )
-        inputs.check_packed(packed.data, parameters.tensor(self, self._first), self.input_size)
-        packing = Packing.of(packed)
-        x = packing.pad(packed.data)
-        padded = {name: packing.alike(name, value) for name, value in further.items()}
-        more = inputs.further(self.cell, self._axes(0), x, padded, False)
-        names, sizes = self.cell.states, self._state_sizes
-        start = initial(names, sizes, len(self._rows), x, packing.sorted(hx), 3)
-
-        def drop(y: Tensor) -> Tensor:
-            # Of the elements alone, as torch draws them.
-            return packing.pad(self._drop(packing.pack(y)))
-
-        y, rows = stack.through(self, x, start, packing.steps, drop, more)
-        return packing.result(packing.pack(y)), packing.unsorted(final(rows, 3))
 
     def path(self, input: Tensor, steps: Steps = PLAIN) -> Path:
         """Which code `forward` would run for this input: "kernels", "torch" or "composite"."""

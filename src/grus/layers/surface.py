@@ -55,7 +55,16 @@ def _called(layer: nn.Module) -> str:
     return f"{held['cell'].name}, joined by connect={connect!r}," if connect else held["cell"].name
 
 
-def leaf(layer: nn.Module, input: Any, hx: Any, options: Mapping[str, Any]) -> Any:
+NOTHING: Mapping[str, Any] = {}
+
+
+def leaf(
+    layer: nn.Module,
+    input: Any,
+    hx: Any,
+    options: Mapping[str, Any],
+    further: Mapping[str, Any] = NOTHING,
+) -> Any:
     """The node of ``torch.fx.symbolic_trace`` that calls the layer, as it has for ``nn.GRU``.
 
     Raises InputError where the layer is itself what is traced, and where it has hooks, which would
@@ -72,7 +81,7 @@ def leaf(layer: nn.Module, input: Any, hx: Any, options: Mapping[str, Any]) -> A
         raise InputError("torch.fx would run this layer's hooks twice: remove them before tracing")
     arguments = (input,) if hx is None else (input, hx)
     return tracer.create_proxy(
-        "call_module", tracer.path_of_module(layer), arguments, dict(options)
+        "call_module", tracer.path_of_module(layer), arguments, {**options, **further}
     )
 
 
