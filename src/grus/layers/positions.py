@@ -6,7 +6,7 @@ Geometric Temporal and Torch Spatiotemporal, there batch first). Inside they are
 being more rows.
 
 The equations run on the composite. A matrix right of which ``patches`` stands is torch's own
-convolution: unfolding first takes 1.4 to 12 times as long (one core, 3 x 3, 8 to 32 channels,
+convolution: unfolding first takes 1.1 to 12 times as long (one core, 3 x 3, 8 to 32 channels,
 forward and backward, float32 and float64).
 """
 
