@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 import grus
-from cells import Mgu
+from cells import FURTHER_CELLS, Mgu
+from grus.equations import columns
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: make test-peers")
 runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
@@ -195,6 +196,32 @@ def test_lengths_resets_and_own_cells_are_written_too(name: str, tmp_path: Path)
     for size in SIZES:
         given = ragged(*size, resets=resets)
         close(run(*given), whole(*given), size[0])
+
+
+class Beside(nn.Module):
+    """A layer whose further inputs come by their places."""
+
+    def __init__(self, cell: Any) -> None:
+        super().__init__()
+        sizes = {n.name: 2 for n, a in cell.shapes.inputs.items() if a.startswith("step.")}
+        self.layer = grus.Recurrent(cell, I, H, further_sizes=sizes)
+
+    def forward(self, x: Any, *further: Any) -> Any:
+        names = [node.name for node in self.layer.cell.further]
+        return self.layer(x, **dict(zip(names, further, strict=True)))[0]
+
+
+@pytest.mark.parametrize("name", FURTHER_CELLS)
+def test_further_inputs_are_a_scans_too(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = Beside(FURTHER_CELLS[name]).eval()
+    size = columns(model.layer.cell, model.layer._axes(0))
+    given = [
+        torch.rand(5, 2, size[n][1]) for n in ("x", *[i.name for i in model.layer.cell.further])
+    ]
+    torch.onnx.export(model, tuple(given), tmp_path / "m.onnx", dynamo=True, verbose=False)
+    assert operators(tmp_path / "m.onnx")["Scan"] == 1
+    close(session(tmp_path / "m.onnx")(*given), [model(*given)], 5)
 
 
 def test_a_layer_that_draws_masks_is_exported_in_evaluation_only(tmp_path: Path) -> None:

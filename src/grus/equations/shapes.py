@@ -169,7 +169,8 @@ def infer(equations: Sequence[tuple[str, Expr]], states: Sequence[str], output: 
 
 def _name_classes(run: _Inference, states: Sequence[str], output: str) -> Shapes:
     find = run.classes.find
-    x, equal = find("x"), list[tuple[str, str]]()
+    x = find("x")
+    equal: list[tuple[str, str]] = []
     state_roots = [find(("state", name)) for name in states]
     # A product inside an equation counts as a value: `flatten` will give it a name.
     computed = [find(a) for a in [*run.axis.values(), *run.products] if a is not None]

@@ -46,11 +46,8 @@ def sequence(
         return x.new_zeros((0, *x.shape[1:-1], width)), tuple(s.clone() for s in start)
     if steps.seed is None and cell.masks:
         cell = expected(cell)
-    further: dict[str, Tensor] = {}
-    if cell.further:
-        places = columns(cell, sizes(cell, weights, x.shape[2], start, row=True))
-        further = {n: x[..., first : first + count] for n, (first, count) in places.items()}
-        x = further.pop("x")
+    further = arriving(cell, weights, x, start)
+    x = further.pop("x")
     done = loop(
         cell,
         split(cell, weights),
@@ -64,6 +61,17 @@ def sequence(
         ops,
     )
     return done.output, done.state
+
+
+def arriving(
+    cell: Cell, weights: Mapping[str, Tensor], x: Tensor, start: tuple[Tensor, ...]
+) -> dict[str, Tensor]:
+    """What arrives at each step by name, [time, batch, size]: x itself, and the further inputs that
+    stand behind it in ``x``."""
+    if not cell.further:
+        return {"x": x}
+    places = columns(cell, sizes(cell, weights, x.shape[2], start, row=True))
+    return {name: x[..., first : first + count] for name, (first, count) in places.items()}
 
 
 def _masks(cell: Cell, weights: Mapping[str, Tensor], x: Tensor, steps: Steps) -> dict[str, Tensor]:

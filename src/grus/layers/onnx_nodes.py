@@ -126,7 +126,13 @@ def _scanned(
     single = {name: weight.clone() for name, weight in split(cell, weights).items()}
     begin = torch.clone if steps.reset_to == "h0" else torch.zeros_like
     base, time = tuple(map(begin, start)), x.shape[0]
-    inputs: dict[str, Any] = {"x": x}
+    # Scan takes no two inputs that share memory, and no axis of 1 that the equations spread.
+    parts = composite.arriving(cell, weights, x, start)
+    numbers = {node.name for node in cell.further if node.per == "number"}
+    inputs: dict[str, Any] = {
+        name: part if part is x else part[..., 0].clone() if name in numbers else part.clone()
+        for name, part in parts.items()
+    }
     if steps.lengths is not None:
         at = torch.arange(time, device=x.device).unsqueeze(1)
         inputs["valid"] = at < torch.as_tensor(steps.lengths, device=x.device)
@@ -135,7 +141,8 @@ def _scanned(
 
     def step(state: Row, now: dict[str, Tensor]) -> tuple[Row, Tensor]:
         following, output, _ = advance(
-            cell, single, {"x": now["x"]}, state, base,
+            cell, single,
+            {n: now[n].unsqueeze(-1) if n in numbers else now[n] for n in parts}, state, base,
             now.get("valid"), now.get("begins"), composite.TORCH,
         )  # fmt: skip
         return tuple(s.clone() for s in following), output.clone()
