@@ -17,6 +17,7 @@ from grus.gradients import backward
 from grus.kernels import Plan, UnsupportedCellError, jit, make_plan
 from grus.kernels.functions import SPELLINGS
 from grus.kernels.plan import CHAIN
+from grus.kernels.show import plan_text
 
 GOLDEN = Path(__file__).parent / "golden"
 PRINTED = {
@@ -29,7 +30,7 @@ PRINTED = {
 
 @pytest.mark.parametrize("name", PRINTED)
 def test_the_printed_plan_is_the_golden_text(name: str, request: pytest.FixtureRequest) -> None:
-    file, text = GOLDEN / f"{name}.txt", f"{make_plan(PRINTED[name])}\n"
+    file, text = GOLDEN / f"{name}.txt", f"{plan_text(PRINTED[name])}\n"
     if request.config.getoption("--update-golden"):
         file.write_text(text, encoding="utf-8")
     assert file.exists(), f"{file.name} is missing; --update-golden writes it"

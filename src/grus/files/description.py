@@ -171,7 +171,7 @@ def cell_of(metadata: Mapping[str, str]) -> Cell | None:
         return None
     try:
         header = json.loads(metadata[KEY])
-        said, connect = header["cell"]["equations"], header["model"].get("connect")
+        said, connect = header["cell"]["equations"], header.get("model", {}).get("connect")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     if connect:

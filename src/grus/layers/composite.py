@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from grus.dialects import TorchRecord
-from grus.equations import Cell, expected
-from grus.equations.axes import columns, sizes
+from grus.equations import Cell, columns, expected, sizes
 from grus.kernels import PLAIN, Steps
 from grus.reference import Operations, draw, loop, split, table
 

@@ -177,8 +177,8 @@ class Recurrent(TorchSurface):
         self.backend, self.gate_bias, self.connect = backend, dict(gate_bias or {}), connect
         self.further_sizes = dict(further_sizes or {})
         self._further_axes = arguments.check_further(cell, self.further_sizes)
-        own = {"input": input_size, "hidden": hidden_size, "projection": proj_size}
-        width = (1 + bidirectional) * own[str(cell.shapes.values[cell.output])]
+        sizes = {"input": input_size, "hidden": hidden_size, "projection": proj_size}
+        width = (1 + bidirectional) * sizes[str(cell.shapes.values[cell.output])]
         self._connection = Connection(connect, input_size, width, num_layers)
         arguments.check_axes(cell, self._connection.reads, hidden_size)
         names = tuple(self.record.shapes(self._axes(0), bias))
