@@ -1,6 +1,6 @@
 """The cells that torchrecurrent has too: its class, its settings, our weights from its.
 
-`tests/peers/test_torchrecurrent.py` compares the numbers, `benchmarks/published.py` the speed.
+`tests/peers/test_torchrecurrent.py` compares the numbers, `benchmarks/zoo_speed.py` the speed.
 """
 
 from __future__ import annotations

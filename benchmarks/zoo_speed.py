@@ -1,6 +1,6 @@
 """Published cells against torchrecurrent's layers of the same weights, in turns, in one process.
 
-    python benchmarks/published.py [CELL ...] [--blocks 7] [--shape 100,32,128,128]
+    python benchmarks/zoo_speed.py [CELL ...] [--blocks 7] [--shape 100,32,128,128]
 
 Each layer's output, and the gradient of its input, is first compared with torchrecurrent's. A
 number is how many times as fast ours is: by the medians over the blocks, and by the least of them,
