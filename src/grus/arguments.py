@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -100,3 +100,12 @@ def _array(name: str, value: Any) -> Array:
         return np.asarray(value)
     except ValueError:
         raise ShapeError(f"{name} must be an array, all rows of one length") from None
+
+
+def check_further_names(cell: str, reads: Collection[str], names: Collection[str]) -> None:
+    """The further inputs that a call is handed are those that the cell reads; else KindError."""
+    if set(names) != set(reads):
+        raise KindError(
+            f"cell {cell} reads {', '.join(reads) or 'x alone'} at each step beside x, got"
+            f" {', '.join(names) or 'none'}"
+        )

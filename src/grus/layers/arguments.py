@@ -86,7 +86,7 @@ CALLED = ("input", "hx", "lengths", "resets", "reset_to", "out", "x", "state")
 """What calls of a layer name already."""
 
 
-def check_further(cell: Cell, sizes: Mapping[str, Any]) -> dict[str, int]:
+def check_further_sizes(cell: Cell, sizes: Mapping[str, Any]) -> dict[str, int]:
     """The size of each axis that a further input has for itself, from ``sizes`` by their names.
 
     Raises InputError for one that is missing, unknown or no size, for a mask that a caller would

@@ -13,6 +13,7 @@ from torch import Tensor
 from grus.arguments import (
     Axes,
     ResetTo,
+    check_further_names,
     check_lengths,
     check_reset_to,
     check_resets,
@@ -67,12 +68,8 @@ def further(
     Raises KindError for a name that is missing or unknown, ShapeError for another shape, InputError
     for a dtype that is neither that of x nor bool.
     """
+    check_further_names(cell.name, [node.name for node in cell.further], named)
     places = columns(cell, size)
-    if set(named) != set(places) - {"x"}:
-        raise KindError(
-            f"cell {cell.name} reads {', '.join([n.name for n in cell.further]) or 'x alone'} at"
-            f" each step beside x, got {', '.join(named) or 'none'}"
-        )
     return tuple(_alike(node, places[node.name][1], x, named[node.name], batch_first)
                  for node in cell.further)  # fmt: skip
 

@@ -176,7 +176,7 @@ class Recurrent(TorchSurface):
         self.bidirectional, self.proj_size = bidirectional, proj_size
         self.backend, self.gate_bias, self.connect = backend, dict(gate_bias or {}), connect
         self.further_sizes = dict(further_sizes or {})
-        self._further_axes = arguments.check_further(cell, self.further_sizes)
+        self._further_axes = arguments.check_further_sizes(cell, self.further_sizes)
         sizes = {"input": input_size, "hidden": hidden_size, "projection": proj_size}
         width = (1 + bidirectional) * sizes[str(cell.shapes.values[cell.output])]
         self._connection = Connection(connect, input_size, width, num_layers)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from grus import kernels
+from grus.arguments import check_further_names
 from grus.equations import Connection, columns
 from grus.errors import InputError
 from grus.kernels import Array, Narrow
@@ -119,11 +120,7 @@ class Stepper:
 
     def _row(self, x: Value, further: Mapping[str, Value]) -> Value:
         """x and the further inputs behind it."""
-        if set(further) != set(self._further):
-            raise InputError(
-                f"cell {self._cell.name} reads {', '.join(self._further) or 'x alone'} at each"
-                f" step beside x, got {', '.join(further) or 'none'}"
-            )
+        check_further_names(self._cell.name, self._further, further)
         for name, size in self._further.items():
             self._check(name, x, further[name], (x.shape[0], size))
         row: list[Any] = [x, *(further[name] for name in self._further)]

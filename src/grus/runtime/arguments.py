@@ -7,7 +7,14 @@ from typing import Any, TypedDict, get_args
 
 import numpy as np
 
-from grus.arguments import ResetTo, check_lengths, check_reset_to, check_resets, check_states
+from grus.arguments import (
+    ResetTo,
+    check_further_names,
+    check_lengths,
+    check_reset_to,
+    check_resets,
+    check_states,
+)
 from grus.equations import Cell, columns, sizes
 from grus.errors import InputError
 from grus.kernels import PLAIN, Array, Narrow, Steps, make_plan
@@ -58,11 +65,7 @@ def row(cell: Cell, weights: Mapping[str, Array], x: Array, further: Mapping[str
 
     Raises InputError naming the one that is missing, unknown or cannot be.
     """
-    if set(further) != {node.name for node in cell.further}:
-        raise InputError(
-            f"cell {cell.name} reads {', '.join([n.name for n in cell.further]) or 'x alone'} at"
-            f" each step beside x, got {', '.join(further) or 'none'}"
-        )
+    check_further_names(cell.name, [node.name for node in cell.further], further)
     if not further:
         return x
     x = _array("x", x, None, 3)
