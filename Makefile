@@ -66,7 +66,7 @@ demo: $(READY)
 	echo && echo "== Watch it read, character by character: $(BIN)/grus serve $$run"
 
 test: $(READY)
-	@$(BIN)/python -m pytest -m "not peers" -n auto --dist loadfile
+	@$(BIN)/python -m pytest -m "not peers" -n auto --dist loadfile --no-loadscope-reorder
 
 check: $(READY)
 	@$(BIN)/ruff format --check

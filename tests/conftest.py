@@ -16,3 +16,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write what is printed now into the golden files, to be read before it is committed",
     )
+
+
+LONG = (
+    *("test_docs.py", "test_kill.py", "test_every_stage.py", "test_study.py", "test_notebooks.py"),
+    *("test_identify.py", "test_train.py", "test_stepper.py", "test_memory.py", "test_bench.py"),
+)
+"""Files of few tests that take long: begun first, so that no process is left alone with one."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put those of `LONG` first; the order of all others stays."""
+    items.sort(key=lambda item: item.path.name not in LONG)

@@ -18,7 +18,7 @@ from torch.func import functional_call  # noqa: E402
 
 import grus  # noqa: E402
 from agreement import Problem, check_backward, check_forward, draw, train  # noqa: E402
-from grus.equations import CELLS, Cell  # noqa: E402
+from grus.equations import Cell  # noqa: E402
 from grus.reference import split  # noqa: E402
 from grus.worksheet import Explanation, PastedWeights, explain_pasted, worksheet  # noqa: E402
 from grus.worksheet.wording import decimal  # noqa: E402
@@ -32,7 +32,12 @@ TIES = ("slstm", "float32")
 and where a branch is uncertain there is no bound. So its gradients are compared with float64's."""
 EVERY = [name for name, known in PUBLISHED.items() if not known.cell.gathers]
 """Those over images and graphs have stages of their own: test_spatial."""
-every = pytest.mark.parametrize("name", EVERY)
+
+
+@pytest.fixture(scope="module", params=EVERY)
+def name(request: pytest.FixtureRequest) -> str:
+    """A cell; its tests follow each other, so that its kernels are compiled once."""
+    return str(request.param)
 
 
 @lru_cache(maxsize=1)
@@ -93,7 +98,6 @@ def drawn(name: str, dtype: str) -> Problem:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", [name for name in EVERY if name not in CELLS])
 def test_each_step_of_its_kernels_is_the_references_forward_and_backward(
     name: str, dtype: str
 ) -> None:
@@ -104,7 +108,6 @@ def test_each_step_of_its_kernels_is_the_references_forward_and_backward(
         check_backward(done)
 
 
-@every
 def test_kernels_and_composite_are_one_function_whose_gradient_is_right(name: str) -> None:
     kernels = layer_of(name)
     given, found = leaves(kernels), []
@@ -144,7 +147,6 @@ def pasted(cell: Cell, arrays: dict[str, Any], x: Any, further: dict[str, Any]) 
     return explain_pasted(cell.name, weights, text(x), further=beside)
 
 
-@every
 def test_its_trace_and_its_worksheet_have_the_numbers_of_the_layer(name: str) -> None:
     layer = layer_of(name)
     cell, (x, *rest) = layer.cell, [leaf.detach() for leaf in leaves(layer)]
