@@ -18,6 +18,7 @@ from cells import FURTHER_CELLS  # noqa: E402
 from grus import reference  # noqa: E402
 from grus.equations import Cell  # noqa: E402
 from grus.errors import InputError, KindError, ShapeError  # noqa: E402
+from grus.layers.held import hold_layer  # noqa: E402
 
 pytestmark = pytest.mark.torch
 TIME, BATCH, INPUT, HIDDEN = 6, 3, 4, 5
@@ -120,7 +121,6 @@ def test_steps_packed_steps_and_copies_are_the_sequence(name: str) -> None:
     for stack in stacks(name):
         net = layer(name, stack.get("layers", 1), dtype=torch.float32)
         x, further = inputs(name, torch.float32)
-        further = {n: (v if v.dim() == 3 else v[..., None]).float() for n, v in further.items()}
         with torch.no_grad():
             y, _ = net(x, **further)
             assert torch.equal(pickle.loads(pickle.dumps(copy.deepcopy(net)))(x, **further)[0], y)
@@ -165,6 +165,32 @@ def test_arrays_and_traces_have_the_layers_numbers(name: str) -> None:
         assert np.array_equal(together, out.detach().numpy())
 
 
+def test_dropout_of_the_input_is_of_x_alone() -> None:
+    cell = Cell.parse("h_next = step.k + 0 * tanh(W.h @ x + U.h @ h)")
+    net = grus.Recurrent(cell, INPUT, HIDDEN, input_dropout=0.9)
+    k = torch.rand(TIME, BATCH, HIDDEN)
+    assert net.training
+    assert torch.equal(net(torch.randn(TIME, BATCH, INPUT), k=k)[0], k)
+
+
+def test_a_layer_with_a_held_gate_reads_what_its_cell_still_reads() -> None:
+    net, x = layer("clocked"), inputs("clocked")[0]
+    held = hold_layer(net, {"g": 1.0})  # the candidate alone: nothing reads the time
+    assert held.further_sizes == {}
+    assert held(x)[0].shape == (TIME, BATCH, HIDDEN)
+    assert repr(net) == "Recurrent(clocked, 4, 5, further_sizes={'when': 2})"
+    x, further = inputs("augru")
+    kept = hold_layer(layer("augru"), {"r": 1.0})
+    assert kept(x, **further)[0].shape == (TIME, BATCH, HIDDEN)
+
+
+def test_a_highway_of_outputs_that_are_as_long_as_x_has_gates_as_long() -> None:
+    cell = Cell.parse("h_next = tanh(W.h @ x + U.h @ h)\ny = tanh(V.y @ h_next) * x")
+    net = grus.Recurrent(cell, INPUT, HIDDEN, 2, connect="highway")
+    assert net.highway_weight_l1.shape == (INPUT, INPUT)
+    assert net(torch.randn(TIME, BATCH, INPUT))[0].shape == (TIME, BATCH, INPUT)
+
+
 def test_what_cannot_be_is_said_in_a_sentence() -> None:
     net, (x, further) = layer("clocked"), inputs("clocked")
     when = further["when"]
@@ -178,6 +204,9 @@ def test_what_cannot_be_is_said_in_a_sentence() -> None:
     for given, kind, message in wrong:
         with pytest.raises(kind, match=message):
             net(x, **given)
+    packed = pack_padded_sequence(x, [6, 2, 1])
+    with pytest.raises(InputError, match="when must be packed like x"):
+        grus.trace(net, packed, when=when)
     with pytest.raises(KindError, match="cell gru reads x alone at each step beside x, got when"):
         grus.GRU(INPUT, HIDDEN, dtype=torch.float64)(x, when=when)
     with pytest.raises(InputError, match=r"needs the sizes of when \(further_sizes\), got none"):
@@ -185,7 +214,7 @@ def test_what_cannot_be_is_said_in_a_sentence() -> None:
     with pytest.raises(InputError, match="last, delta, mask has the size of x in every layer"):
         grus.Recurrent("gru_d", INPUT, HIDDEN, 2)
     taken = Cell.parse("h_next = tanh(W.h @ x + U.h @ h) * step.lengths")
-    with pytest.raises(InputError, match="a layer's call has an argument lengths already"):
+    with pytest.raises(InputError, match="calls of a layer have an argument lengths already"):
         grus.Recurrent(taken, INPUT, HIDDEN)
     once = Cell.parse("h_next = tanh(W.h @ x + U.h @ h) * sequence.drop")
     with pytest.raises(InputError, match=r"layers take no mask per sequence \(drop\)"):

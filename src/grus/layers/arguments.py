@@ -82,8 +82,11 @@ def has_projection(cell: Cell) -> bool:
     return "projection" in axes | set(cell.shapes.states.values())
 
 
-CALLED = ("input", "hx", "lengths", "resets", "reset_to", "out", "x", "state")
-"""What calls of a layer name already."""
+CALLED = (
+    *("input", "hx", "lengths", "resets", "reset_to", "self", "out", "x", "state"),
+    *("layer", "values", "layers", "directions", "steps", "units", "tokens"),
+)
+"""What calls of a layer, of its stepper and of `grus.trace` name already."""
 
 
 def check_further_sizes(cell: Cell, sizes: Mapping[str, Any]) -> dict[str, int]:
@@ -98,7 +101,7 @@ def check_further_sizes(cell: Cell, sizes: Mapping[str, Any]) -> dict[str, int]:
     for node in cell.further:
         if node.name in CALLED:
             raise InputError(
-                f"cell {cell.name}: a layer's call has an argument {node.name} already"
+                f"cell {cell.name}: calls of a layer have an argument {node.name} already"
             )
     sized = {i.name: axis for i, axis in cell.shapes.inputs.items() if axis == f"step.{i.name}"}
     if set(sized) != set(sizes):

@@ -51,7 +51,7 @@ def named(connection: Connection, rows: list[Names], ends: list[str]) -> list[Na
 def gate_shapes(layer: Recurrent, row: int) -> dict[str, tuple[int, ...]]:
     """Shapes of a highway's weight and bias; each direction mixes its own part of the output."""
     axes = layer._axes(row)
-    size = axes.get("projection", axes["hidden"])
+    size = axes[str(layer.cell.shapes.values[layer.cell.output])]
     return dict(zip(GATE, ((size, axes["input"]), (size,)), strict=True))
 
 

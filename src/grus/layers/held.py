@@ -41,6 +41,8 @@ def _like(layer: Recurrent, held: Cell) -> Recurrent:
     kept = (*OPTIONS, "backend", "recompute", "connect")
     options: Any = {name: getattr(layer, name) for name in kept}
     options["dropout"] = 0.0
+    read = {node.name for node in held.further}
+    options["further_sizes"] = {n: s for n, s in layer.further_sizes.items() if n in read}
     if layer.positions is not None:
         options |= layer.positions.options
     if "projection" not in held.shapes.states.values():

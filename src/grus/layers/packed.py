@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.fx import Proxy
 from torch.nn.utils.rnn import PackedSequence
 
-from grus.arguments import ResetTo
+from grus.arguments import ResetTo, check_further_names
 from grus.errors import InputError, KindError, ShapeError
 from grus.kernels import Steps
 from grus.layers import inputs, parameters, stack, surface
@@ -51,6 +51,7 @@ def no_tensor(
         raise InputError(
             "torch.export has no packed sequences: give the padded input with lengths="
         )
+    check_further_names(layer.cell.name, [node.name for node in layer.cell.further], further)
     if jit_state() is not None:
         result: tuple[PackedSequence, State] = surface.packed(layer, input, hx)
         return result

@@ -23,8 +23,6 @@ from grus.runtime import Weights
 CONSTANT = {"gain": 1.0, "shift": 0.0, "highway_bias": -1.0}
 """What parameters of these names begin with: a norm that is nothing but a norm, a highway that
 carries most of what it is given."""
-NORM = {"gain": 1.0, "shift": 0.0}
-"""What layer norm's parameters begin with."""
 BLANK = "blank"
 """A buffer of no numbers: the dtype and device of a layer whose cell has no weights."""
 Names = dict[str, str]

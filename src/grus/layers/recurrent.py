@@ -346,16 +346,16 @@ class Recurrent(TorchSurface):
         named, record = self._read(row), self._records[row]
         if not joined:
             named, record = parameters.read(self, self._cell_rows[row]), self.record
-        if more:
+        if self.training and self._random:
+            steps = drawn(steps)
+            x, named = self.regularised.outside(x, named, cast("int", steps.seed))
+            record = self._drawn[row if joined else -1]
+        if more:  # input_dropout is of x alone
             x = torch.cat([x, *more], dim=2)
         if steps is PLAIN and record is self._ready_record and self._plain():
             weights = tuple(named.values())
             if known := dispatch.ready(self._calls, x.shape[2], weights, x, start):
                 return known
-        if self.training and self._random:
-            steps = drawn(steps)
-            x, named = self.regularised.outside(x, named, cast("int", steps.seed))
-            record = self._drawn[row if joined else -1]
         if self.positions is not None:
             return self.positions.sequence(record, x, start, named, steps)
         if self.recompute:

@@ -33,13 +33,13 @@ class Stepper:
     """What ``layer.stepper()`` gives: the layer as it is now, one step at a time.
 
     A call takes ``x`` [batch, input] and the states, each [layers, batch, size] (a tuple where the
-    cell has several; None is zeros), the further inputs of a cell that has some by name (each
-    [batch, size]), and gives (output [batch, size], states): tensors for
-    tensors, arrays for arrays, in the layer's dtype, with the bits of ``layer.step`` and of the
-    whole sequence. With ``out=(output, states)`` the results are written there and nothing is
-    allocated; the states written may be the states read. Weights that change later do not count:
-    take another stepper. Its masks are their means, it has no dropout and no gradients, runs on
-    the thread that calls it, and lets one caller in at a time.
+    cell has several; None is zeros), and the further inputs of a cell that has some by name, as
+    ``layer.step`` does. It gives (output [batch, size], states): tensors for tensors, arrays for
+    arrays, in the layer's dtype, with the bits of ``layer.step`` and of the whole sequence. With
+    ``out=(output, states)`` the results are written there and nothing is allocated, but for a row
+    of x and its further inputs; the states written may be the states read. Weights that change
+    later do not count: take another stepper. Its masks are their means, it has no dropout and no
+    gradients, runs on the thread that calls it, and lets one caller in at a time.
 
     ``narrow`` makes it read half the bytes, and then its bits are its own: "weights" keeps the
     matrices in bfloat16 and computes in float32, "products" rounds what they are multiplied with,
@@ -121,9 +121,15 @@ class Stepper:
     def _row(self, x: Value, further: Mapping[str, Value]) -> Value:
         """x and the further inputs behind it."""
         check_further_names(self._cell.name, self._further, further)
+        row: list[Any] = [x]
         for name, size in self._further.items():
-            self._check(name, x, further[name], (x.shape[0], size))
-        row: list[Any] = [x, *(further[name] for name in self._further)]
+            value: Any = further[name]
+            if isinstance(value, type(x)) and size == 1 and value.ndim == 1:
+                value = value[:, None]  # one number a row
+            if str(getattr(value, "dtype", "")) in ("bool", "torch.bool"):
+                tensor = isinstance(value, Tensor)
+                value = value.to(self._kind) if tensor else value.astype(self._dtype)
+            row.append(self._check(name, x, value, (x.shape[0], size)))
         return torch.cat(row, 1) if isinstance(x, Tensor) else np.concatenate(row, 1)
 
     def _states(

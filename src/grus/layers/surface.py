@@ -168,6 +168,7 @@ class TorchSurface(Recorded):
     proj_size: int
     backend: Path | None
     regularised: Regularised
+    further_sizes: dict[str, int]
     connect: str
     record: TorchRecord
     _rows: list[Names]
@@ -249,7 +250,8 @@ class TorchSurface(Recorded):
             "bidirectional": (self.bidirectional, False),
         }
         named = [f"{name}={now}" for name, (now, usual) in options.items() if now != usual]
-        texts = {"connect": self.connect} if self.connect else {}
+        texts: dict[str, Any] = {"connect": self.connect} if self.connect else {}
+        texts |= {"further_sizes": self.further_sizes} if self.further_sizes else {}
         texts |= self.regularised.given
         named += [f"{name}={value!r}" for name, value in texts.items()]
         return [str(self.input_size), str(self.hidden_size), *named]

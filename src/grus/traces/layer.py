@@ -166,6 +166,9 @@ def sequence(
     if isinstance(x, PackedSequence):
         if lengths is not None or resets is not None:
             raise InputError("a PackedSequence has its lengths; give lengths= and resets= with x")
+        odd = [n for n, value in further.items() if not isinstance(value, PackedSequence)]
+        if odd:
+            raise InputError(f"{odd[0]} must be packed like x")
         x, lengths = pad_packed_sequence(x)
         further = {name: pad_packed_sequence(value)[0] for name, value in further.items()}
         batch_first = False
