@@ -213,6 +213,9 @@ def test_what_cannot_be_is_said_in_a_sentence() -> None:
         grus.Recurrent(FURTHER_CELLS["clocked"], INPUT, HIDDEN)
     with pytest.raises(InputError, match="last, delta, mask has the size of x in every layer"):
         grus.Recurrent("gru_d", INPUT, HIDDEN, 2)
+    averaged = Cell.parse("h_next = tanh(W.h @ x + U.h @ h) * mean(step.when)")
+    with pytest.raises(InputError, match=r"a mean over step.when has no derivative rule"):
+        grus.Recurrent(averaged, INPUT, HIDDEN, further_sizes={"when": 2}).double()(x, when=when)
     taken = Cell.parse("h_next = tanh(W.h @ x + U.h @ h) * step.lengths")
     with pytest.raises(InputError, match="calls of a layer have an argument lengths already"):
         grus.Recurrent(taken, INPUT, HIDDEN)

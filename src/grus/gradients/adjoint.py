@@ -81,20 +81,27 @@ def _refuse(cell: Cell) -> None:
             raise InputError(f"cell {cell.name}: mask {mask.name} and a value share a name")
     for name, expr in cell.equations:
         for node in walk(expr):
-            # The rule averages the adjoint, which has the hidden axis; x need not be as long.
-            over_x = isinstance(node, Apply) and node.op == "mean" and _as_long_as_x(cell, node)
-            if over_x:
-                raise InputError(f"cell {cell.name}: a mean over x has no derivative rule ({name})")
+            # The rule averages the adjoint, of the hidden axis; an input need not be as long.
+            axis = isinstance(node, Apply) and node.op == "mean" and _axis_of_input(cell, node)
+            if axis:
+                over = "x" if axis == "input" else axis
+                raise InputError(
+                    f"cell {cell.name}: a mean over {over} has no derivative rule ({name})"
+                )
 
 
-def _as_long_as_x(cell: Cell, expr: Expr) -> bool:
-    """True when what stands in the expression outside any product has the axis of x alone."""
+def _axis_of_input(cell: Cell, expr: Expr) -> str:
+    """The axis of what stands in the expression outside any product, where it is an input's own."""
+    axis: str | None = None
     if isinstance(expr, Name):
-        return cell.shapes.values[expr.name] == "input"
-    if isinstance(expr, (Input, State)):
-        axes = cell.shapes.states if isinstance(expr, State) else {}
-        return (axes.get(expr.name) or cell.shapes.inputs.get(expr)) == "input"  # type: ignore[arg-type]
-    return not linear(expr) and any(_as_long_as_x(cell, part) for part in parts(expr))
+        axis = cell.shapes.values[expr.name]
+    elif isinstance(expr, State):
+        axis = cell.shapes.states[expr.name]
+    elif isinstance(expr, Input):
+        axis = cell.shapes.inputs.get(expr)
+    elif not linear(expr):
+        return next(filter(None, (_axis_of_input(cell, part) for part in parts(expr))), "")
+    return axis if axis and (axis == "input" or axis.startswith("step.")) else ""
 
 
 class _Derivation:
