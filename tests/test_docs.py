@@ -8,11 +8,8 @@ an empty folder, or, after the mark `WITH_FILES`, in that of the Python blocks a
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,13 +17,13 @@ from pathlib import Path
 
 import pytest
 
+import forked
 from house import ROOT
 
 FILES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 SECONDS = 300
 WITH_FILES = "<!-- The commands read what the Python above wrote. -->"
-GRUS = [sys.executable, "-c", "from grus.cli.main import run; run()"]
 
 
 @dataclass(frozen=True)
@@ -69,15 +66,7 @@ def strip_blank_ends(lines: list[str]) -> list[str]:
 def run_command(command: str, folder: Path) -> list[str]:
     words = shlex.split(command)
     assert words[0] == "grus", f"documentation runs grus commands only, not {command!r}"
-    done = subprocess.run(
-        [*GRUS, *words[1:]],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-        env=os.environ | {"COLUMNS": "100", "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"},
-    )
+    done = forked.run(*words[1:], folder=folder, timeout=SECONDS, COLUMNS="100", NO_COLOR="1")
     return (done.stdout + done.stderr).splitlines()
 
 
@@ -101,7 +90,7 @@ def test_commands_print_what_the_documentation_says(path: Path, tmp_path: Path) 
     before, marked, _ = path.read_text("utf-8").partition(WITH_FILES)
     for block in blocks(before) if marked else ():
         if block.language == "python":
-            subprocess.run([sys.executable, "-c", block.text], cwd=tmp_path, check=True)
+            forked.run(code=block.text, folder=tmp_path, timeout=SECONDS).check_returncode()
     for block in blocks(path.read_text("utf-8")):
         for command, expected in commands(block.text) if block.language == "console" else ():
             actual = strip_blank_ends(run_command(command, tmp_path))

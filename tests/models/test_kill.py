@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import random
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
 
+import forked
 from grus.models import run as runs
 from grus.models.checkpoint import load
 from small_run import prose_file
@@ -25,28 +24,24 @@ OPTIONS = (
 KILLS = 4
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-c", "from grus.cli.main import run; run()", "train", *arguments]
-
-
 def run_to_the_end(*arguments: str) -> None:
-    subprocess.run(command(*arguments), check=True, stdout=subprocess.DEVNULL, timeout=120)
+    forked.run("train", *arguments, timeout=120).check_returncode()
 
 
 def kill_after(delay: float, folder: Path, *arguments: str) -> bool:
     """Start, wait ``delay`` seconds from the first sign of training, kill -9: was it still on?"""
     before = (folder / runs.LAST).stat().st_mtime_ns if (folder / runs.LAST).exists() else 0
-    process = subprocess.Popen(command(*arguments), stdout=subprocess.DEVNULL)
+    process = forked.start("train", *arguments)
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
+    while time.monotonic() < deadline and process.is_alive():
         last = folder / runs.LAST
         if last.exists() and last.stat().st_mtime_ns != before:
             break
         time.sleep(0.002)
     time.sleep(delay)
-    killed = process.poll() is None
+    killed = process.is_alive()
     process.kill()
-    process.wait()
+    process.join()
     return killed
 
 
@@ -82,22 +77,21 @@ def test_a_run_is_trained_by_one_process_at_a_time(tmp_path: Path) -> None:
     """Of two that go on at once one is refused; kill -9 of the first gives the run free."""
     cut = tmp_path / "cut"
     endless = ["1000000" if o == str(STEPS) else o for o in OPTIONS]
-    new = command(str(prose_file(tmp_path)), *endless, "--out", str(cut))
+    new, again = [str(prose_file(tmp_path)), *endless, "--out", str(cut)], ["--resume", str(cut)]
     ended = b""
-    for arguments in (new, command("--resume", str(cut))):
-        first = subprocess.Popen(arguments, stdout=subprocess.DEVNULL)
+    for arguments in (new, again):
+        first = forked.start("train", *arguments)
         deadline = time.monotonic() + 60
         while not (cut / runs.METRICS).exists() or (cut / runs.METRICS).read_bytes() == ended:
-            assert first.poll() is None
+            assert first.is_alive()
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        again = command("--resume", str(cut))
-        second = subprocess.run(again, capture_output=True, text=True, timeout=60, check=False)
-        assert first.poll() is None
+        second = forked.run("train", *again, timeout=60)
+        assert first.is_alive()
         assert second.returncode == 2
         assert "is being trained by another process" in second.stderr
         first.kill()
-        first.wait()
+        first.join()
         ended = (cut / runs.METRICS).read_bytes()
     run_to_the_end("--resume", str(cut), "--steps", str(load(cut / runs.LAST).progress.step + 5))
     steps = [json.loads(line)["step"] for line in (cut / runs.METRICS).read_text().splitlines()]
