@@ -87,7 +87,7 @@ def _select(op: str, types: tuple[object, ...], want: Type | None, _: Detail) ->
 
 
 def _splat(op: str, types: tuple[object, ...], want: Type | None, _: Detail) -> tuple[Type, Type]:
-    if want is None or not want.lanes or len(types) != 1:
+    if want is None or len(types) != 1:
         _refuse(op, types)
     return want, _common(op, (*types, type_of(want.kind)))
 

@@ -1,0 +1,169 @@
+"""A model as C99: a header, a source and a test of its bits.
+
+No libm, no memory of its own, no globals that change. The program is that of `step_program`, the
+public functions stand around it.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+
+import numpy as np
+
+from grus.build.model import Array
+from grus.build.step_program import StepProgram
+from grus.kernels.to_c import number, to_c
+
+ACROSS = 6
+"""Numbers in a line of an array."""
+
+
+def header(built: StepProgram, name: str) -> str:
+    """The header: sizes, types, functions."""
+    upper = name.upper()
+    return f"""/* {name}: {_described(built)}
+   Each stream has a state of its own, {4 * built.state} bytes, and one model serves them all. A step
+   takes {built.multiply_adds} multiply-adds and {4 * built.work} bytes of stack; the weights are
+   {built.weights.nbytes} bytes. Bits are those of grus on {built.machine.name}. */
+#ifndef {upper}_H
+#define {upper}_H
+
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+#define {upper}_INPUTS {built.inputs}
+#define {upper}_OUTPUTS {built.outputs}
+#define {upper}_STATE {max(built.state, 1)}
+
+typedef struct {{
+    float weights[{built.weights.size}];
+}} {name}_model;
+
+typedef struct {{
+    float values[{upper}_STATE];
+}} {name}_state;
+
+extern const {name}_model {name}_weights;
+
+/* Begin a sequence. */
+void {name}_reset({name}_state *state);
+
+/* One step: x has {upper}_INPUTS numbers, y gets {upper}_OUTPUTS; y may not be x. */
+void {name}_step(const {name}_model *model, {name}_state *state, const float *x, float *y);
+
+/* Steps one after the other, x and y [steps][...]. */
+void {name}_run(
+    const {name}_model *model, {name}_state *state, size_t steps, const float *x, float *y);
+
+#ifdef __cplusplus
+}}
+#endif
+
+#endif
+"""
+
+
+def source(built: StepProgram, name: str) -> str:
+    """The source."""
+    equations = [str(layer.cell) for layer in built.model.layers]
+    comment = "\n\n".join(dict.fromkeys(equations))
+    weights = "\n".join(_listed(map(number, built.weights)))
+    return f"""/*
+{textwrap.indent(comment.rstrip(), "    ")}
+*/
+#include "{name}.h"
+
+#include <float.h>
+#include <stdint.h>
+
+#if FLT_EVAL_METHOD != 0
+#error "{name}: float arithmetic must not be wider than float"
+#endif
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
+#elif defined(__GNUC__)
+#pragma GCC optimize("fp-contract=off")
+#endif
+#if defined(__cplusplus) || defined(_MSC_VER)
+#define RESTRICT __restrict
+#else
+#define RESTRICT restrict
+#endif
+
+{to_c(built.program())}
+void {name}_reset({name}_state *state)
+{{
+    reset(state->values);
+}}
+
+void {name}_step(const {name}_model *model, {name}_state *state, const float *x, float *y)
+{{
+    step(model->weights, state->values, x, y);
+}}
+
+void {name}_run(
+    const {name}_model *model, {name}_state *state, size_t steps, const float *x, float *y)
+{{
+    run(model->weights, state->values, x, y, (ptrdiff_t)steps);
+}}
+
+const {name}_model {name}_weights = {{{{
+{weights}
+}}}};
+"""
+
+
+def self_test(name: str, x: Array, y: Array) -> str:
+    """A program that runs recorded steps and compares every bit."""
+    upper, steps = name.upper(), len(x)
+    read = "\n".join(_listed(map(number, x.ravel())))
+    bits = (f"0x{int(b):08x}u" for b in np.ascontiguousarray(y, np.float32).ravel().view(np.uint32))
+    wanted = "\n".join(_listed(bits))
+    return f"""#include "{name}.h"
+
+#include <stdint.h>
+#include <stdio.h>
+
+static const float x[{steps} * {upper}_INPUTS] = {{
+{read}
+}};
+static const uint32_t wanted[{steps} * {upper}_OUTPUTS] = {{
+{wanted}
+}};
+
+int main(void)
+{{
+    {name}_state state;
+    union {{ float value; uint32_t bits; }} y[{upper}_OUTPUTS];
+    {name}_reset(&state);
+    for (int t = 0; t < {steps}; ++t) {{
+        {name}_step(&{name}_weights, &state, x + t * {upper}_INPUTS, &y[0].value);
+        for (int k = 0; k < {upper}_OUTPUTS; ++k) {{
+            const uint32_t bits = wanted[t * {upper}_OUTPUTS + k];
+            if (y[k].bits != bits) {{
+                printf("{name}: step %d, output %d is %.9g, not 0x%08lx\\n", t, k,
+                    (double)y[k].value, (unsigned long)bits);
+                return 1;
+            }}
+        }}
+    }}
+    printf("{name}: {steps} steps, the same bits\\n");
+    return 0;
+}}
+"""
+
+
+def _described(built: StepProgram) -> str:
+    rows = [f"{s.cell.name} {s.inputs} -> {s.outputs}" for s in built.steps]
+    return ", ".join(rows) + "."
+
+
+def _listed(numbers: Iterator[str]) -> Iterator[str]:
+    """Lines of an array."""
+    every = list(numbers)
+    for k in range(0, len(every), ACROSS):
+        yield "    " + ", ".join(every[k : k + ACROSS]) + ","

@@ -1,0 +1,416 @@
+"""A step of one row at fixed sizes, one number at a time: the program of what is built for other
+machines.
+
+It makes the sums of `tile` in the same order, so a machine that rounds as this one does gives the
+same bits. Products stand as [k][unit], four rows of k in one pass over the units: compilers turn
+that into vectors, as wide as they like, since each unit's sum is its own. A mean is the exception:
+it is summed as the lanes of the machine are whose bits are wanted (`row_means`).
+
+    step(weights, state, x, y, work)     one for each cell and sizes
+
+``weights`` is what `RowStep.packed` gives, ``state`` the states that are read, one behind the
+other, ``work`` `RowStep.work` numbers that nobody needs between calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain as joined
+from operator import itemgetter
+
+import numpy as np
+
+from grus.equations import Cell, Const, Expr, Input, Name, State, Weight, columns
+from grus.equations.expr import parts, walk
+from grus.kernels.builder import Builder
+from grus.kernels.functions import compute
+from grus.kernels.layout import Array, derived_axes
+from grus.kernels.loops import Argument, Function, Type, Value
+from grus.kernels.machine import Target
+from grus.kernels.plan import ONE, Chain, KLoop, Plan, chain_axis, is_mean, make_plan
+
+TOGETHER = 4
+"""Rows of weights in one pass over the sums. With one, each sum is loaded and stored for every
+multiply-add; eight were no faster than four on AVX-512, and need more registers than an M4 has."""
+ITEM = 4
+
+
+@dataclass(frozen=True)
+class ScalarTarget(Target):
+    """One number at a time, in the arithmetic of the machine."""
+
+    @cached_property
+    def vector(self) -> Type:
+        """A number."""
+        return self.number
+
+    @cached_property
+    def integers(self) -> Type:
+        """An integer as wide."""
+        return self.integer
+
+
+@dataclass
+class Places:
+    """Rows of numbers one behind the other: (first, count) by name."""
+
+    of: dict[object, tuple[int, int]] = field(default_factory=dict)
+    total: int = 0
+
+    def add(self, name: object, count: int) -> None:
+        """One more row."""
+        self.of[name] = self.total, count
+        self.total += count
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Weights of chains that lie side by side, for one operand: [depth][units]."""
+
+    operand: Expr
+    chains: tuple[str, ...]
+    weights: tuple[tuple[Weight, bool], ...]
+    depth: int
+
+
+class RowStep:
+    """The step of a cell at certain sizes (of each axis, that of x called "input")."""
+
+    def __init__(self, cell: Cell, sizes: Mapping[str, int]) -> None:
+        self.plan: Plan = make_plan(cell)
+        self.cell, self._columns = cell, columns(cell, sizes)
+        # A flat cell reads weights and states in another order, and may call its axes otherwise.
+        called = derived_axes(self.plan.cell, cell, backward=False)
+        self.sizes = {ONE: 1} | {axis: sizes[name] for axis, name in called.items()}
+        self.chains: dict[str, Chain] = {}
+        for chain in (*self.plan.hoisted, *(c for s in self.plan.stages for c in s.chains)):
+            self.chains.setdefault(chain.name, chain)
+        inside = [stage.chains for stage in self.plan.stages for _ in stage.groups]
+        owners = [self.plan.hoisted] * len(self.plan.hoisted_loops) + inside
+        pairs = zip(self.plan.k_loops, owners, strict=True)
+        self.blocks = [[*self._blocks(loop, chains)] for loop, chains in pairs]
+        self.states, self.weights, self.rows = Places(), Places(), Places()
+        self._place()
+
+    @property
+    def state(self) -> int:
+        """Numbers of the states that are read."""
+        return self.states.total
+
+    @property
+    def work(self) -> int:
+        """Numbers of its working memory."""
+        return self.rows.total
+
+    @property
+    def inputs(self) -> int:
+        """Numbers that it reads a step: x, and further inputs behind it."""
+        return max(first + count for first, count in self._columns.values())
+
+    @property
+    def outputs(self) -> int:
+        """Numbers of its output."""
+        return self.sizes[str(self.plan.cell.shapes.values[self.cell.output])]
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiplications of weights a step."""
+        return sum(block.depth * self.size(block) for block in joined(*self.blocks))
+
+    def size(self, block: Block) -> int:
+        """The units of a block."""
+        return sum(self.rows.of[name][1] for name in block.chains)
+
+    def width(self, chain: Chain) -> int:
+        """The units of a chain."""
+        return self.sizes[chain_axis(self.plan.cell, chain)]
+
+    def _blocks(self, loop: KLoop, chains: Sequence[Chain]) -> Iterator[Block]:
+        """What one pass can do at once: chains that lie side by side."""
+        order = [*self.chains]
+        places = [(order.index(chains[k].name), weight, turned) for k, weight, turned in loop.members]
+        run: list[tuple[int, Weight, bool]] = []
+        for place in sorted(places, key=itemgetter(0)):
+            if run and place[0] != run[-1][0] + 1:
+                yield self._block(loop, run)
+                run = []
+            run.append(place)
+        yield self._block(loop, run)
+
+    def _block(self, loop: KLoop, run: list[tuple[int, Weight, bool]]) -> Block:
+        order = [*self.chains]
+        weights = tuple((weight, turned) for _, weight, turned in run)
+        return Block(loop.operand, tuple(order[k] for k, *_ in run), weights, self.sizes[loop.depth])
+
+    def _place(self) -> None:
+        """Where everything stands."""
+        plan, shapes = self.plan, self.plan.cell.shapes
+        leaves = [n for s in plan.stages for _, e in s.equations for n in walk(e)]
+        read = {*leaves, *plan.operands}
+        for state in self.cell.states:
+            if State(state) in read:
+                self.states.add(state, self.sizes[shapes.states[state]])
+        for name, chain in self.chains.items():
+            self.rows.add(name, self.width(chain))
+            if chain.biases:
+                self.weights.add(name, self.width(chain))
+        for name in plan.rows:
+            self.rows.add(name, self.sizes[plan.axis_of(Name(name))])
+        for at, stage in enumerate(plan.stages):
+            if stage.axis == ONE:
+                for name, _ in stage.equations:
+                    if name not in self.rows.of:
+                        self.rows.add(name, 1)
+            for name, _ in stage.equations:
+                if self.next_state(name) and not self.in_place(name, at):
+                    self.rows.add(f"next {name}", self.states.of[self.next_state(name)][1])
+        for weight in dict.fromkeys(n for n in leaves if isinstance(n, Weight)):
+            self.weights.add(weight, self.sizes[shapes.weights[weight][0]])
+        for block in joined(*self.blocks):
+            self.weights.add(block, block.depth * self.size(block))
+
+    def next_state(self, name: str) -> str:
+        """The state that a value is the next of, if somebody reads it."""
+        state = name.removesuffix("_next")
+        return state if name.endswith("_next") and state in self.states.of else ""
+
+    def in_place(self, name: str, at: int) -> bool:
+        """Whether a next state can be stored over the present one in this stage: none later reads
+        that."""
+        state = State(self.next_state(name))
+        later = self.plan.stages[at + 1 :]
+        read = [n for s in later for _, e in s.equations for n in walk(e)]
+        return state not in [*read, *(g.operand for s in later for g in s.groups)]
+
+    def packed(self, weights: Mapping[str, Array]) -> Array:
+        """The weights in the step's order, float32, of stacked arrays by family."""
+        numbers = np.empty(self.weights.total, np.float32)
+        for key, (first, count) in self.weights.of.items():
+            numbers[first : first + count] = self._part(key, weights).ravel()
+        return numbers
+
+    def _part(self, key: object, weights: Mapping[str, Array]) -> Array:
+        if isinstance(key, Block):
+            parts_ = [self._gate(w, weights) for w, _ in key.weights]
+            turned = [p if t else p.T for p, (_, t) in zip(parts_, key.weights, strict=True)]
+            return np.concatenate(turned, axis=1)
+        if isinstance(key, Weight):
+            return self._gate(key, weights)
+        total, *rest = (self._gate(w, weights) for w in self.chains[str(key)].biases)
+        for vector in rest:
+            total = total + vector
+        return total
+
+    def _gate(self, weight: Weight, weights: Mapping[str, Array]) -> Array:
+        gates = self.cell.families[weight.family]
+        stacked = np.asarray(weights[weight.family], np.float32)
+        rows = len(stacked) // len(gates)
+        first = gates.index(weight.gate) * rows
+        return stacked[first : first + rows]
+
+    def function(self, target: Target, name: str) -> Function:
+        """The function of the step."""
+        return _Writer(self, target, name).write()
+
+
+def products(target: Target) -> Function:
+    """``products(sums, weights, x, units, depth)``: sums += weights.T @ x, in the order of k."""
+    parameters = "sums: pointer, weights: pointer, x: pointer, units, depth"
+    f = Builder(target, "products", parameters, alone=True)
+    sums, weights, x, units, depth = f.parameters
+
+    def passes(first: Argument, stop: Argument, together: int) -> None:
+        with f.each(first, stop, together) as k:
+            at = f.at(x, f.mul(k, ITEM))
+            numbers = [_load(f, f.at(at, ITEM * i)) for i in range(together)]
+            rows = [f.at(weights, f.mul(f.mul(f.add(k, i), units), ITEM)) for i in range(together)]
+            with f.each(0, units, 1) as j:
+                column = f.mul(j, ITEM)
+                place = f.at(sums, column)
+                total = _load(f, place)
+                for row, number in zip(rows, numbers, strict=True):
+                    total = f.multiply_add(number, _load(f, f.at(row, column)), total)
+                f.do("store", total, place, of=target.number, detail=ITEM)
+
+    whole = f.mul(f.let("div", depth, TOGETHER), TOGETHER)
+    passes(0, whole, TOGETHER)
+    passes(whole, depth, 1)
+    return f.finished()
+
+
+def _load(f: Builder, place: Value) -> Value:
+    return f.let("load", place, type=f.target.number, detail=ITEM)
+
+
+class _Writer:
+    """The function of a step being built."""
+
+    def __init__(self, step: RowStep, target: Target, name: str) -> None:
+        parameters = "weights: pointer, state: pointer, x: pointer, y: pointer, work: pointer"
+        self.f = Builder(target, name, parameters)
+        self.step, self.plan = step, step.plan
+
+    def write(self) -> Function:
+        """Products with inputs, then stage by stage, then the next states."""
+        for name in self.step.chains:
+            self.start(name)
+        for k in range(len(self.plan.hoisted_loops)):
+            self.multiply(k)
+        number = len(self.plan.hoisted_loops)
+        for at, stage in enumerate(self.plan.stages):
+            for _ in stage.groups:
+                self.multiply(number)
+                number += 1
+            if stage.axis == ONE:
+                for name, expr in stage.equations:
+                    self.number(name, expr)
+            else:
+                self.elements(at)
+        for name, (first, count) in self.step.rows.of.items():
+            if str(name).startswith("next "):
+                state = self.step.next_state(str(name).removeprefix("next "))
+                self.copy(self.row("state", state), self.at("work", first), count)
+        return self.f.finished()
+
+    def at(self, array: str, first: int) -> Value:
+        """The address of a number of an array."""
+        return self.f.at(self.f.named[array], ITEM * first)
+
+    def row(self, array: str, name: object) -> Value:
+        """The address of a named row."""
+        step = self.step
+        places = {"work": step.rows, "state": step.states, "weights": step.weights}
+        return self.at(array, places[array].of[name][0])
+
+    def copy(self, to: Value, source: Value | float, count: int) -> None:
+        """Numbers, or one number that many times."""
+        with self.f.each(0, count, 1) as j:
+            offset, value = self.f.mul(j, ITEM), source
+            if isinstance(source, Value):
+                value = _load(self.f, self.f.at(source, offset))
+            self.store(value, self.f.at(to, offset))
+
+    def store(self, value: Argument, place: Value) -> None:
+        """Store a number."""
+        self.f.do("store", value, place, of=self.f.target.number, detail=ITEM)
+
+    def start(self, name: str) -> None:
+        """A chain begins at its biases, or at 0."""
+        source = self.row("weights", name) if name in self.step.weights.of else 0.0
+        self.copy(self.row("work", name), source, self.step.rows.of[name][1])
+
+    def multiply(self, number: int) -> None:
+        """The products of a loop over k."""
+        blocks = self.step.blocks[number]
+        names = [name for block in blocks for name in block.chains]
+        if len({*names}) == len(names):
+            for block in blocks:
+                self.product(block, 0, block.depth)
+            return
+        # Two products with one operand add to one chain: at each k one after the other.
+        with self.f.each(0, blocks[0].depth, 1) as k:
+            for block in blocks:
+                self.product(block, k, 1)
+
+    def product(self, block: Block, first: Argument, depth: int) -> None:
+        """Part of a block along k."""
+        f, units = self.f, self.step.size(block)
+        weights = f.at(self.row("weights", block), f.mul(first, ITEM * units))
+        operand = f.at(self.whole(block.operand), f.mul(first, ITEM))
+        sums = self.row("work", block.chains[0])
+        f.call("products", sums, weights, operand, units, depth)
+
+    def whole(self, operand: Expr) -> Value:
+        """Where a row stands."""
+        if isinstance(operand, Input):
+            return self.at("x", self.step._columns[operand.name][0])
+        if isinstance(operand, State):
+            return self.row("state", operand.name)
+        if isinstance(operand, Weight):
+            return self.row("weights", operand)
+        return self.row("work", operand.name)  # type: ignore[attr-defined]
+
+    def leaf(self, node: Expr, offset: Argument) -> Value:
+        """A number of a row, or one that holds for all of it."""
+        chain = isinstance(node, Name) and node.name in self.step.chains
+        number = not chain and self.plan.axis_of(node) == ONE
+        return _load(self.f, self.f.at(self.whole(node), 0 if number else offset))
+
+    def elements(self, at: int) -> None:
+        """The equations of a stage, unit by unit."""
+        stage, f = self.plan.stages[at], self.f
+        with f.each(0, self.step.sizes[stage.axis], 1) as j:
+            offset = f.mul(j, ITEM)
+            values: dict[Expr, Argument] = {}
+            inside = {Name(name) for name, _ in stage.equations}
+            for _, expr in stage.equations:
+                self.load(expr, offset, values, inside)
+            for name, expr in stage.equations:
+                value = values[Name(name)] = compute(f, expr, values)
+                for place in self.kept(name, at):
+                    self.store(value, f.at(place, offset))
+
+    def load(
+        self, expr: Expr, offset: Argument, values: dict[Expr, Argument], inside: set[Name]
+    ) -> None:
+        """The leaves of an expression that are in memory."""
+        for node in walk(expr):
+            if not parts(node) and not isinstance(node, Const) and node not in {*values, *inside}:
+                values[node] = self.leaf(node, offset)
+
+    def kept(self, name: str, at: int) -> Iterator[Value]:
+        """Where a value is stored."""
+        step = self.step
+        if step.next_state(name):
+            over = step.in_place(name, at)
+            yield self.row("state", step.next_state(name)) if over else self.row(
+                "work", f"next {name}"
+            )
+        if name in step.rows.of:
+            yield self.row("work", name)
+        if name == step.cell.output:
+            yield self.f.named["y"]
+
+    def number(self, name: str, expr: Expr) -> None:
+        """An equation of one number for the row."""
+        if is_mean(expr):
+            (expr,) = parts(expr)
+        axes = {self.plan.axis_of(n) for n in walk(expr) if not parts(n)} - {ONE}
+        if axes:
+            value: Argument = self.mean(expr, self.step.sizes[axes.pop()])
+        else:
+            values: dict[Expr, Argument] = {}
+            self.load(expr, 0, values, set())
+            value = compute(self.f, expr, values)
+        for place in self.kept(name, 0):
+            self.store(value, place)
+
+    def mean(self, expr: Expr, size: int) -> Value:
+        """Summed as lanes are: whole vectors in order, then over the lanes by halves."""
+        f, number = self.f, self.f.target.number
+        lanes = f.target.lanes
+        sums = f.local(ITEM * lanes, ITEM)
+        self.copy(sums, 0.0, lanes)
+
+        def add(first: Argument, count: int) -> None:
+            with f.each(0, count, 1) as lane:
+                values: dict[Expr, Argument] = {}
+                self.load(expr, f.mul(f.add(first, lane), ITEM), values, set())
+                place = f.at(sums, f.mul(lane, ITEM))
+                self.store(f.let("add", _load(f, place), compute(f, expr, values)), place)
+
+        whole = size - size % lanes
+        with f.each(0, whole, lanes) as first:
+            add(first, lanes)
+        if size % lanes:
+            add(whole, size % lanes)
+        half = lanes // 2
+        while half:
+            for k in range(half):
+                place = f.at(sums, ITEM * k)
+                other = _load(f, f.at(sums, ITEM * (k + half)))
+                self.store(f.let("add", _load(f, place), other), place)
+            half //= 2
+        return f.let("div", _load(f, sums), f.let("splat", float(size), type=number))
