@@ -121,6 +121,10 @@ NEED_TORCH = {
         "grus.GRU",
     ),
     "a trace": ("grus.trace(object(), [[[1.0]]])", "grus.trace"),
+    "a build": (
+        "from grus.build import read_model; read_model(object())",
+        "building a torch module",
+    ),
     "a run": ("from grus.traces.runs import open_run; open_run('run', 'text')", "a run"),
 }
 

@@ -47,6 +47,7 @@ BELOW = {
     "check": "equations reference gradients dialects files mistakes atomic_file",
     "layers": "arguments equations reference gradients kernels runtime dialects onnx zoo",
     "models": "equations reference gradients kernels dialects layers atomic_file",
+    "build": "equations kernels dialects files onnx layers models sequence weight_file",
     "diagram": "equations",
     "zoo": "equations",
     "worksheet": "equations reference gradients kernels runtime dialects mistakes",
@@ -86,6 +87,7 @@ PACKAGES = {
     "comparison": "numpy",
     "search": "numpy",
     "page": "numpy",
+    "build": "torch numpy",
     "cli": "typer rich numpy",
 }
 LATE = {

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from grus.dialects.equivalence import Counterexample, Equivalence, equivalent
     from grus.dialects.network import Network, Output, Unrepresentable
     from grus.dialects.records import DIALECTS, dialects, find
-    from grus.dialects.torch_record import TorchRecord
+    from grus.dialects.torch_record import TorchRecord, current
     from grus.dialects.transform import sense
     from grus.dialects.unpacking import SECOND, Layout, Unpacked, unpack
 
@@ -47,6 +47,7 @@ __all__ = [
     "Unrepresentable",
     "activated",
     "convert",
+    "current",
     "dialects",
     "equivalent",
     "factor",
@@ -64,7 +65,7 @@ _PLACES = {
     "network": "Network Output Unrepresentable",
     "records": "DIALECTS dialects find",
     "transform": "sense",
-    "torch_record": "TorchRecord",
+    "torch_record": "TorchRecord current",
     "unpacking": "SECOND Layout Unpacked unpack",
 }
 

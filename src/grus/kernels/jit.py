@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+from grus.errors import InputError
 from grus.kernels import threads
 from grus.kernels.loops import Program
 from grus.kernels.machine import VARIABLE, DType, Machine, Target, choose, restrict
@@ -63,9 +64,9 @@ def target_machine(*, assembly: bool = False) -> Any:
 
 
 class Compiled:
-    """Machine code in memory, kept alive by this object."""
+    """Machine code in memory, kept alive by this object: a function of it, by its ``address``."""
 
-    def __init__(self, text: str, symbols: dict[str, int]) -> None:
+    def __init__(self, text: str, symbols: dict[str, int], function: str = "run") -> None:
         llvm = _llvm()
         for name, address in symbols.items():
             llvm.add_symbol(name, address)
@@ -74,7 +75,7 @@ class Compiled:
         self._machine = target_machine()
         self._engine = llvm.create_mcjit_compiler(module, self._machine)
         self._engine.finalize_object()
-        self.address: int = self._engine.get_function_address("run")
+        self.address: int = self._engine.get_function_address(function)
         self.call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address)
 
 
@@ -95,6 +96,28 @@ def compiled(build: Callable[[Target], Program], dtype: DType) -> Any:
 def _compiled(build: Callable[[Target], Program], target: Target, openmp: bool) -> Any:
     del openmp  # part of the key: torch may be imported after a first call without it
     return executable(build(target), target)
+
+
+def object_code(text: str, triple: str, processor: str, features: str, abi: str) -> bytes:
+    """The object file that the text compiles to for another machine, optimised as a whole. Raises
+    InputError for a machine that this LLVM has no code generator for."""
+    llvm = _llvm()
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    try:
+        target = llvm.Target.from_triple(triple)
+    except RuntimeError as error:
+        raise InputError(f"there is no code generator for {triple}: {error}") from None
+    machine = target.create_target_machine(
+        cpu=processor, features=features, opt=3, reloc="static", abiname=abi
+    )
+    module = llvm.parse_assembly(text)
+    module.triple, module.data_layout = triple, str(machine.target_data)
+    module.verify()
+    tuning = llvm.create_pipeline_tuning_options(speed_level=3)
+    passes = llvm.create_pass_builder(machine, tuning)
+    passes.getModulePassManager().run(module, passes)
+    return bytes(machine.emit_object(module))
 
 
 def assembly(text: str) -> str:

@@ -29,8 +29,8 @@ def spelled(type_: Type) -> str:
 
 
 def suffix(type_: Type) -> str:
-    """How intrinsics name a vector of floats."""
-    return f"v{type_.lanes}f{8 * BYTES[type_.kind]}"
+    """How intrinsics name a float, or a vector of them."""
+    return f"{f'v{type_.lanes}' if type_.lanes else ''}f{8 * BYTES[type_.kind]}"
 
 
 def constant(value: Argument, of: Type) -> str:
@@ -95,6 +95,8 @@ def _select(s: Form) -> str:
 
 
 def _splat(s: Form) -> str:
+    if not s.type.lanes:
+        return f"select i1 true, {spelled(s.type)} {{0}}, {spelled(s.type)} {{0}}"
     vector, of = spelled(s.type), spelled(s.of)
     zeros = f"<{s.type.lanes} x i32> zeroinitializer"
     single = f"insertelement {vector} poison, {of} {{0}}, i64 0"

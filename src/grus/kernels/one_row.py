@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain as joined
+from itertools import chain as joined, groupby
 from operator import itemgetter
 
 import numpy as np
@@ -254,8 +254,9 @@ class _Writer:
 
     def write(self) -> Function:
         """Products with inputs, then stage by stage, then the next states."""
-        for name in self.step.chains:
-            self.start(name)
+        # Chains lie side by side in both arrays, so that those with biases are few copies.
+        for biased, names in groupby(self.step.chains, self.step.weights.of.__contains__):
+            self.start(biased, list(names))
         for k in range(len(self.plan.hoisted_loops)):
             self.multiply(k)
         number = len(self.plan.hoisted_loops)
@@ -296,10 +297,11 @@ class _Writer:
         """Store a number."""
         self.f.do("store", value, place, of=self.f.target.number, detail=ITEM)
 
-    def start(self, name: str) -> None:
-        """A chain begins at its biases, or at 0."""
-        source = self.row("weights", name) if name in self.step.weights.of else 0.0
-        self.copy(self.row("work", name), source, self.step.rows.of[name][1])
+    def start(self, biased: bool, names: Sequence[str]) -> None:
+        """Chains begin at their biases, or at 0."""
+        source = self.row("weights", names[0]) if biased else 0.0
+        count = sum(self.step.rows.of[name][1] for name in names)
+        self.copy(self.row("work", names[0]), source, count)
 
     def multiply(self, number: int) -> None:
         """The products of a loop over k."""

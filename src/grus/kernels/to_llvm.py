@@ -6,7 +6,7 @@ No optimisation pass runs afterwards, so loops carry their values in phi nodes.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import lru_cache
 from operator import itemgetter
 from typing import NamedTuple
@@ -52,7 +52,7 @@ class _Template(NamedTuple):
 def _template(form: Form) -> _Template:
     """The line of an operation. Names come by ``%``, the fastest way there is: lines are many."""
     text = OPERATIONS[form.operation](form)
-    first = "%{n}.0" if form.operation == "splat" else "%{n}"
+    first = "%{n}.0" if form.operation == "splat" and form.type.lanes else "%{n}"
     values = {str(k): isinstance(kind, Type) for k, kind in enumerate(form.types)}
     order: list[int] = []
 
@@ -71,9 +71,14 @@ class _Printer:
     """One function being printed."""
 
     def __init__(
-        self, machine: Machine, threads: bool, declared: set[str], besides: dict[str, str]
+        self,
+        machine: Machine,
+        threads: bool,
+        exported: Collection[str],
+        declared: set[str],
+        besides: dict[str, str],
     ) -> None:
-        self.machine, self.threads = machine, threads
+        self.machine, self.threads, self.exported = machine, threads, exported
         self.declared, self.besides = declared, besides
         self.lines: list[str] = []
         self.label, self.blocks = "entry", 0
@@ -84,7 +89,7 @@ class _Printer:
         kinds[0] += " noalias" if function.alone else ""
         parameters = zip(kinds, function.parameters, strict=True)
         listed = ", ".join(f"{kind} %{p.name}" for kind, p in parameters)
-        link = "" if function.name == "run" else "internal "
+        link = "" if function.name in self.exported else "internal "
         head = f"define {link}void @{function.name}({listed}) #{int(function.once)} {{\nentry:"
         enter, leave = llvm_spelling.float_mode(self.machine) if function.nearest else ([], [])
         self.emit(*enter)
@@ -265,9 +270,13 @@ EFFECTS: dict[str, Callable[[_Printer, Do], None]] = {
 }
 
 
-def to_llvm(program: Program, machine: Machine, *, threads: bool) -> str:
-    """The program as LLVM text for a machine; without ``threads`` for one thread alone."""
+def to_llvm(
+    program: Program, machine: Machine, *, threads: bool, exported: Collection[str] = ("run",)
+) -> str:
+    """The program as LLVM text for a machine; without ``threads`` for one thread alone. Others may
+    call the functions that are ``exported``."""
     declared: set[str] = set()
     besides: dict[str, str] = {}
-    texts = [_Printer(machine, threads, declared, besides).function(f) for f in program.functions]
+    shared = machine, threads, exported, declared, besides
+    texts = [_Printer(*shared).function(f) for f in program.functions]
     return "\n\n".join([*sorted(declared), *texts, *besides.values(), ATTRIBUTES]) + "\n"

@@ -9,6 +9,7 @@ from grus.layers.cells import GRUCell, LSTMCell, RNNCell
 from grus.layers.connected import joined_output, run_dropped
 from grus.layers.exchange import accelerate, restore
 from grus.layers.modules import GRU, LSTM, RNN
+from grus.layers.reading import read_layer
 from grus.layers.recurrent import Recurrent
 from grus.layers.rollout import (
     check_rollout,
@@ -21,7 +22,7 @@ from grus.layers.states import InitialState, carry, last_state, split_directions
 # fmt: off
 __all__ = [
     "GRU", "LSTM", "RNN", "GRUCell", "InitialState", "LSTMCell", "RNNCell", "Recurrent",
-    "accelerate", "carry", "check_rollout", "joined_output", "last_state", "resets_from_dones",
-    "resets_from_episode_starts", "resets_from_masks", "restore", "run_dropped",
-    "split_directions",
+    "accelerate", "carry", "check_rollout", "joined_output", "last_state",
+    "read_layer", "resets_from_dones", "resets_from_episode_starts", "resets_from_masks", "restore",
+    "run_dropped", "split_directions",
 ]

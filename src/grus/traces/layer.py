@@ -11,7 +11,6 @@ import numpy as np
 from grus import runtime
 from grus.equations import Cell
 from grus.errors import InputError, needed_for
-from grus.kernels import make_plan
 from grus.kernels.backend import backend
 from grus.traces.recorded import Trace
 from grus.traces.recording import (
@@ -64,36 +63,25 @@ class Inputs:
 
 def read(layer: Any) -> TracedStack:
     """A layer's cell and weights. Raises InputError for a layer that a trace cannot read."""
-    from grus.dialects import TorchRecord
-    from grus.dialects.torch_record import current
-    from grus.layers import Recurrent
-    from grus.layers.exchange import CELLS
-    from grus.layers.parameters import bind, suffixes, tensor as parameter
+    from grus.layers import read_layer
+    from grus.layers.parameters import tensor as parameter
 
-    base = _base(layer)
-    cell = layer.cell if isinstance(layer, Recurrent) else CELLS[base](layer)
-    make_plan(cell)  # refuses by name what the kernels cannot write
-    axes = {"input": layer.input_size, "hidden": layer.hidden_size, "projection": layer.proj_size}
-    axes |= getattr(layer, "_further_axes", {})
-    ends = suffixes(layer.num_layers, layer.bidirectional)
-    records = getattr(layer, "_records", (TorchRecord(cell),) * len(ends))
+    known = read_layer(layer, "a trace")
     first = parameter(layer, getattr(layer, "_first", "weight_ih_l0"))
     rows = []
-    for layout, end in zip(records, ends, strict=True):
-        names = tuple(layout.shapes(axes, layer.bias))
-        tensors = current(layer, [name + end for name in names])
-        weights = {name: tensors[name + end] for name in names}
-        for name, tensor in [("the layer", first), *((n + end, t) for n, t in weights.items())]:
+    for row in known.rows:
+        tensors = row.tensors.values()
+        for name, tensor in [("the layer", first), *zip(row.names, tensors, strict=True)]:
             if not tensor.is_cpu or tensor.dtype != first.dtype or _name(tensor) not in WIDE:
                 raise InputError(
                     "the kernels write a trace in float32 or float64 on the CPU;"
                     f" {name} is {_name(tensor)} on {tensor.device}"
                 )
-        rows.append(bind(layout, names).weights(tuple(weights.values())))
-    stack = StackedLayers(
-        cell, tuple(rows), layer.bidirectional, tuple(r.cell for r in records), _above(layer)
-    )
-    return TracedStack(stack, layer.input_size, axes, layer.batch_first, np.dtype(_name(first)))
+        rows.append(row.weights())
+    cells = tuple(row.record.cell for row in known.rows)
+    stack = StackedLayers(known.cell, tuple(rows), layer.bidirectional, cells, _above(layer))
+    dtype = np.dtype(_name(first))
+    return TracedStack(stack, layer.input_size, known.axes, layer.batch_first, dtype)
 
 
 def _above(layer: Any) -> Above | None:
@@ -114,27 +102,6 @@ def _above(layer: Any) -> Above | None:
         return joined
 
     return above
-
-
-def _base(layer: Any) -> Any:
-    """The class of grus or torch whose call a layer runs. Raises InputError."""
-    from torch import nn
-
-    from grus.layers import Recurrent
-
-    bases = (Recurrent, nn.GRU, nn.LSTM, nn.RNN)
-    base = next((b for b in bases if isinstance(layer, b)), None)
-    if base is None:
-        raise InputError(
-            "a trace is of a layer: grus.Recurrent, GRU, LSTM, RNN or torch's nn.GRU, nn.LSTM,"
-            f" nn.RNN; got {type(layer).__name__}"
-        )
-    if type(layer).forward is not base.forward or "forward" in layer.__dict__:
-        raise InputError(
-            f"{type(layer).__name__} has a forward of its own, which a trace would not follow;"
-            f" give the plain {base.__name__} inside"
-        )
-    return base
 
 
 def joined(sources: Sequence[TracedStack], connect: str = "") -> TracedStack:

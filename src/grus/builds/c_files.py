@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from grus.build.model import Array
-from grus.build.step_program import StepProgram
+from grus.builds.model import Array
+from grus.builds.step_program import StepProgram
 from grus.kernels.to_c import number, to_c
 
 ACROSS = 6
@@ -22,6 +22,14 @@ ACROSS = 6
 def header(built: StepProgram, name: str) -> str:
     """The header: sizes, types, functions."""
     upper = name.upper()
+    read = f"x has {upper}_INPUTS numbers, y gets {upper}_OUTPUTS; y may not be x"
+    if built.symbols:
+        read = f"symbol is less than {upper}_INPUTS, y gets {upper}_OUTPUTS numbers"
+    several = "" if built.symbols else f"""
+/* Steps one after the other, x and y [steps][...]. */
+void {name}_run(
+    const {name}_model *model, {name}_state *state, size_t steps, const float *x, float *y);
+"""
     return f"""/* {name}: {_described(built)}
    Each stream has a state of its own, {4 * built.state} bytes, and one model serves them all. A step
    takes {built.multiply_adds} multiply-adds and {4 * built.work} bytes of stack; the weights are
@@ -35,7 +43,7 @@ def header(built: StepProgram, name: str) -> str:
 extern "C" {{
 #endif
 
-#define {upper}_INPUTS {built.inputs}
+#define {upper}_INPUTS {built.symbols or built.inputs}
 #define {upper}_OUTPUTS {built.outputs}
 #define {upper}_STATE {max(built.state, 1)}
 
@@ -52,13 +60,9 @@ extern const {name}_model {name}_weights;
 /* Begin a sequence. */
 void {name}_reset({name}_state *state);
 
-/* One step: x has {upper}_INPUTS numbers, y gets {upper}_OUTPUTS; y may not be x. */
-void {name}_step(const {name}_model *model, {name}_state *state, const float *x, float *y);
-
-/* Steps one after the other, x and y [steps][...]. */
-void {name}_run(
-    const {name}_model *model, {name}_state *state, size_t steps, const float *x, float *y);
-
+/* One step: {read}. */
+void {name}_step(const {name}_model *model, {name}_state *state, {_typed(built)}, float *y);
+{several}
 #ifdef __cplusplus
 }}
 #endif
@@ -72,6 +76,14 @@ def source(built: StepProgram, name: str) -> str:
     equations = [str(layer.cell) for layer in built.model.layers]
     comment = "\n\n".join(dict.fromkeys(equations))
     weights = "\n".join(_listed(map(number, built.weights)))
+    passed = "(ptrdiff_t)symbol" if built.symbols else "x"
+    several = "" if built.symbols else f"""
+void {name}_run(
+    const {name}_model *model, {name}_state *state, size_t steps, const float *x, float *y)
+{{
+    run(model->weights, state->values, x, y, (ptrdiff_t)steps);
+}}
+"""
     return f"""/*
 {textwrap.indent(comment.rstrip(), "    ")}
 */
@@ -100,27 +112,25 @@ void {name}_reset({name}_state *state)
     reset(state->values);
 }}
 
-void {name}_step(const {name}_model *model, {name}_state *state, const float *x, float *y)
+void {name}_step(const {name}_model *model, {name}_state *state, {_typed(built)}, float *y)
 {{
-    step(model->weights, state->values, x, y);
+    step(model->weights, state->values, {passed}, y);
 }}
-
-void {name}_run(
-    const {name}_model *model, {name}_state *state, size_t steps, const float *x, float *y)
-{{
-    run(model->weights, state->values, x, y, (ptrdiff_t)steps);
-}}
-
+{several}
 const {name}_model {name}_weights = {{{{
 {weights}
 }}}};
 """
 
 
-def self_test(name: str, x: Array, y: Array) -> str:
+def self_test(built: StepProgram, name: str, x: Array, y: Array) -> str:
     """A program that runs recorded steps and compares every bit."""
     upper, steps = name.upper(), len(x)
-    read = "\n".join(_listed(map(number, x.ravel())))
+    if built.symbols:
+        read, kind, at, each = ", ".join(map(str, x)), "size_t", "x[t]", str(steps)
+    else:
+        read, kind, at = "\n".join(_listed(map(number, x.ravel()))), "float", f"x + t * {upper}_INPUTS"
+        each = f"{steps} * {upper}_INPUTS"
     bits = (f"0x{int(b):08x}u" for b in np.ascontiguousarray(y, np.float32).ravel().view(np.uint32))
     wanted = "\n".join(_listed(bits))
     return f"""#include "{name}.h"
@@ -128,7 +138,7 @@ def self_test(name: str, x: Array, y: Array) -> str:
 #include <stdint.h>
 #include <stdio.h>
 
-static const float x[{steps} * {upper}_INPUTS] = {{
+static const {kind} x[{each}] = {{
 {read}
 }};
 static const uint32_t wanted[{steps} * {upper}_OUTPUTS] = {{
@@ -141,7 +151,7 @@ int main(void)
     union {{ float value; uint32_t bits; }} y[{upper}_OUTPUTS];
     {name}_reset(&state);
     for (int t = 0; t < {steps}; ++t) {{
-        {name}_step(&{name}_weights, &state, x + t * {upper}_INPUTS, &y[0].value);
+        {name}_step(&{name}_weights, &state, {at}, &y[0].value);
         for (int k = 0; k < {upper}_OUTPUTS; ++k) {{
             const uint32_t bits = wanted[t * {upper}_OUTPUTS + k];
             if (y[k].bits != bits) {{
@@ -155,6 +165,11 @@ int main(void)
     return 0;
 }}
 """
+
+
+def _typed(built: StepProgram) -> str:
+    """The parameter that a step reads."""
+    return "size_t symbol" if built.symbols else "const float *x"
 
 
 def _described(built: StepProgram) -> str:

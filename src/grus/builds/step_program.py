@@ -1,8 +1,10 @@
 """A model as one program of the loop language: all its layers' steps, one behind the other.
 
-    reset(state)                              all zeros
-    step(weights, state, x, y)                one step
-    run(weights, state, x, y, steps)          several
+    reset(state)                           all zeros
+    step(weights, state, x, y)             one step
+    run(weights, state, x, y, steps)       several
+
+A model that reads symbols has `step(weights, state, symbol, y)`, and no `run`.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
-from grus.build.model import Array, Layer, Model
+from grus.builds.model import Array, Layer, Model
 from grus.equations import expected, sizes
 from grus.kernels.builder import Builder
 from grus.kernels.loops import Function, Program, Value
@@ -53,8 +55,13 @@ class StepProgram:
 
     @property
     def inputs(self) -> int:
-        """Numbers that a step reads."""
+        """Numbers that the first layer reads."""
         return self.steps[0].inputs
+
+    @property
+    def symbols(self) -> int:
+        """How many symbols there are, of which a step reads one; 0 where it reads numbers."""
+        return 0 if self.model.embedding is None else len(self.model.embedding)
 
     @property
     def outputs(self) -> int:
@@ -76,8 +83,9 @@ class StepProgram:
         """Multiplications of weights a step."""
         return sum(step.multiply_adds for step in self.steps)
 
-    def program(self) -> Program:
-        """The functions; layers of one cell and one size share theirs."""
+    def program(self, prefix: str = "") -> Program:
+        """The functions, the public ones behind a prefix; layers of one cell and one size share
+        theirs."""
         names: dict[object, str] = {}
         functions: list[Function] = [products(self.target)]
         for step in self.steps:
@@ -86,22 +94,26 @@ class StepProgram:
                 names[key] = f"{step.cell.name}_{len(names)}" if names else step.cell.name
                 functions.append(step.function(self.target, names[key]))
         called = [names[s.cell, tuple(sorted(s.sizes.items()))] for s in self.steps]
-        functions += [self._reset(), self._step(called), self._run()]
+        functions += [self._reset(prefix), self._step(prefix, called)]
+        functions += [] if self.symbols else [self._run(prefix)]
         program = Program(tuple(functions))
         check_calls(program)
         return program
 
-    def _reset(self) -> Function:
-        f = Builder(self.target, "reset", "state: pointer")
+    def _reset(self, prefix: str) -> Function:
+        f = Builder(self.target, f"{prefix}reset", "state: pointer")
         with f.each(0, self.state, 1) as k:
             place = f.at(f.named["state"], f.mul(k, ITEM))
             f.do("store", 0.0, place, of=self.target.number, detail=ITEM)
         return f.finished()
 
-    def _step(self, called: list[str]) -> Function:
-        parameters = "weights: pointer, state: pointer, x: pointer, y: pointer"
-        f = Builder(self.target, "step", parameters)
+    def _step(self, prefix: str, called: list[str]) -> Function:
+        read = "symbol" if self.symbols else "x: pointer"
+        parameters = f"weights: pointer, state: pointer, {read}, y: pointer"
+        f = Builder(self.target, f"{prefix}step", parameters)
         weights, state, x, y = f.parameters
+        if self.symbols:
+            x = f.at(weights, f.mul(x, ITEM * self.inputs))
         rest = f.local(ITEM * self.work, ITEM)
         first = 0 if self.model.embedding is None else self.model.embedding.size
         kept, reads = 0, x
@@ -116,13 +128,13 @@ class StepProgram:
     def _at(self, f: Builder, *places: tuple[Value, int]) -> list[Value]:
         return [f.at(pointer, ITEM * count) for pointer, count in places]
 
-    def _run(self) -> Function:
+    def _run(self, prefix: str) -> Function:
         parameters = "weights: pointer, state: pointer, x: pointer, y: pointer, steps"
-        f = Builder(self.target, "run", parameters)
+        f = Builder(self.target, f"{prefix}run", parameters)
         weights, state, x, y, steps = f.parameters
         with f.each(0, steps, 1) as t:
             read = f.at(x, f.mul(t, ITEM * self.inputs))
-            f.call("step", weights, state, read, f.at(y, f.mul(t, ITEM * self.outputs)))
+            f.call(f"{prefix}step", weights, state, read, f.at(y, f.mul(t, ITEM * self.outputs)))
         return f.finished()
 
 
