@@ -122,7 +122,7 @@ NEED_TORCH = {
     ),
     "a trace": ("grus.trace(object(), [[[1.0]]])", "grus.trace"),
     "a build": (
-        "from grus.build import read_model; read_model(object())",
+        "from grus.builds import read_model; read_model(object())",
         "building a torch module",
     ),
     "a run": ("from grus.traces.runs import open_run; open_run('run', 'text')", "a run"),

@@ -30,6 +30,7 @@ PUBLIC = [
     "Recurrent",
     "__version__",
     "accelerate",
+    "build",
     "carry",
     "cell",
     "check_rollout",

@@ -47,7 +47,8 @@ BELOW = {
     "check": "equations reference gradients dialects files mistakes atomic_file",
     "layers": "arguments equations reference gradients kernels runtime dialects onnx zoo",
     "models": "equations reference gradients kernels dialects layers atomic_file",
-    "build": "equations kernels dialects files onnx layers models sequence weight_file",
+    "builds": "equations kernels dialects files onnx layers models sequence weight_file"
+    " atomic_file",
     "diagram": "equations",
     "zoo": "equations",
     "worksheet": "equations reference gradients kernels runtime dialects mistakes",
@@ -58,12 +59,12 @@ BELOW = {
     "search": "equations reference kernels comparison models",
     "page": "equations reference runtime dialects layers models worksheet traces pictures",
     "cli": "equations reference gradients kernels dialects layers models worksheet diagram sequence"
-    " check traces pictures comparison search page zoo"
+    " check traces pictures comparison search page zoo builds"
     " grus_benchmarks files identification atomic_file"
     " weight_file",
     "grus_benchmarks": "__init__ equations kernels dialects layers atomic_file",
     "sequence": "equations reference kernels runtime",
-    "__init__": "equations sequence layers dialects onnx traces identification zoo",
+    "__init__": "equations sequence layers dialects onnx traces identification zoo builds",
 }
 PACKAGES = {
     "arguments": "numpy",
@@ -87,7 +88,7 @@ PACKAGES = {
     "comparison": "numpy",
     "search": "numpy",
     "page": "numpy",
-    "build": "torch numpy",
+    "builds": "torch numpy",
     "cli": "typer rich numpy",
 }
 LATE = {

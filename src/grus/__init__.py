@@ -13,6 +13,7 @@ from grus.errors import InputError, needed_for
 
 if TYPE_CHECKING:
     from grus import onnx
+    from grus.builds import build
     from grus.dialects import convert, equivalent
     from grus.identification import identify
     from grus.layers import (
@@ -53,6 +54,7 @@ __all__ = [
     "Recurrent",
     "__version__",
     "accelerate",
+    "build",
     "carry",
     "cell",
     "check_rollout",
@@ -98,6 +100,7 @@ _LAYERS = (
 )
 _LATE = {
     **dict.fromkeys(_LAYERS, "grus.layers"),
+    "build": "grus.builds",
     "convert": "grus.dialects",
     "equivalent": "grus.dialects",
     "identify": "grus.identification",

@@ -19,25 +19,42 @@ ACROSS = 6
 """Numbers in a line of an array."""
 
 
+FUSED = (
+    ", which fuses multiply-adds: compile for a processor that does (-mfma, -march=native), or a"
+    " step takes a hundred times as long"
+)
+
+
 def header(built: StepProgram, name: str) -> str:
     """The header: sizes, types, functions."""
     upper = name.upper()
     read = f"x has {upper}_INPUTS numbers, y gets {upper}_OUTPUTS; y may not be x"
     if built.symbols:
         read = f"symbol is less than {upper}_INPUTS, y gets {upper}_OUTPUTS numbers"
-    several = "" if built.symbols else f"""
+    several = (
+        ""
+        if built.symbols
+        else f"""
 /* Steps one after the other, x and y [steps][...]. */
 void {name}_run(
     const {name}_model *model, {name}_state *state, size_t steps, const float *x, float *y);
 """
-    return f"""/* {name}: {_described(built)}
-   Each stream has a state of its own, {4 * built.state} bytes, and one model serves them all. A step
-   takes {built.multiply_adds} multiply-adds and {4 * built.work} bytes of stack; the weights are
-   {built.weights.nbytes} bytes. Bits are those of grus on {built.machine.name}. */
+    )
+    about = textwrap.fill(
+        f"{name}: {_described(built)} Each stream has a state of its own, {4 * built.state} bytes;"
+        f" one model serves them all. A step takes {built.multiply_adds} multiply-adds and"
+        f" {4 * built.work} bytes of stack; the weights are {built.size} bytes. Bits are"
+        f" those of grus on {built.machine.name}{FUSED if built.machine.fma else ''}.",
+        ACROSS * 16,
+        subsequent_indent="   ",
+    )
+    arrays = "\n".join(f"    {kind} {array}[{a.size}];" for kind, array, a in _arrays(built))
+    return f"""/* {about} */
 #ifndef {upper}_H
 #define {upper}_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #ifdef __cplusplus
 extern "C" {{
@@ -48,7 +65,7 @@ extern "C" {{
 #define {upper}_STATE {max(built.state, 1)}
 
 typedef struct {{
-    float weights[{built.weights.size}];
+{arrays}
 }} {name}_model;
 
 typedef struct {{
@@ -75,15 +92,23 @@ def source(built: StepProgram, name: str) -> str:
     """The source."""
     equations = [str(layer.cell) for layer in built.model.layers]
     comment = "\n\n".join(dict.fromkeys(equations))
-    weights = "\n".join(_listed(map(number, built.weights)))
+    weights = "\n}, {\n".join(
+        "\n".join(_listed(map(number if kind == "float" else str, array)))
+        for kind, _, array in _arrays(built)
+    )
+    read = ", ".join(f"model->{array}" for _, array, _ in _arrays(built))
     passed = "(ptrdiff_t)symbol" if built.symbols else "x"
-    several = "" if built.symbols else f"""
+    several = (
+        ""
+        if built.symbols
+        else f"""
 void {name}_run(
     const {name}_model *model, {name}_state *state, size_t steps, const float *x, float *y)
 {{
-    run(model->weights, state->values, x, y, (ptrdiff_t)steps);
+    run({read}, state->values, x, y, (ptrdiff_t)steps);
 }}
 """
+    )
     return f"""/*
 {textwrap.indent(comment.rstrip(), "    ")}
 */
@@ -114,7 +139,7 @@ void {name}_reset({name}_state *state)
 
 void {name}_step(const {name}_model *model, {name}_state *state, {_typed(built)}, float *y)
 {{
-    step(model->weights, state->values, {passed}, y);
+    step({read}, state->values, {passed}, y);
 }}
 {several}
 const {name}_model {name}_weights = {{{{
@@ -129,7 +154,11 @@ def self_test(built: StepProgram, name: str, x: Array, y: Array) -> str:
     if built.symbols:
         read, kind, at, each = ", ".join(map(str, x)), "size_t", "x[t]", str(steps)
     else:
-        read, kind, at = "\n".join(_listed(map(number, x.ravel()))), "float", f"x + t * {upper}_INPUTS"
+        read, kind, at = (
+            "\n".join(_listed(map(number, x.ravel()))),
+            "float",
+            f"x + t * {upper}_INPUTS",
+        )
         each = f"{steps} * {upper}_INPUTS"
     bits = (f"0x{int(b):08x}u" for b in np.ascontiguousarray(y, np.float32).ravel().view(np.uint32))
     wanted = "\n".join(_listed(bits))
@@ -165,6 +194,14 @@ int main(void)
     return 0;
 }}
 """
+
+
+def _arrays(built: StepProgram) -> Iterator[tuple[str, str, Array]]:
+    """The arrays of a model: what each holds, its name, its numbers."""
+    kinds = ("float", "weights"), ("int32_t", "offsets"), ("int8_t", "bytes")
+    for (kind, name), array in zip(kinds, built.packed, strict=True):
+        if array.size:
+            yield kind, name, array
 
 
 def _typed(built: StepProgram) -> str:

@@ -88,11 +88,11 @@ class Model:
             raise InputError(
                 f"x must be float32 [time, {self.inputs}], got {x.dtype} {list(x.shape)}"
             )
-        for one in self.layers:
-            size = sizes(one.cell, one.weights, one.inputs, row=True)
+        for each in self.layers:
+            size = sizes(each.cell, each.weights, each.inputs, row=True)
             parts = {
                 name: x[:, None, first : first + count]
-                for name, (first, count) in columns(one.cell, size).items()
+                for name, (first, count) in columns(each.cell, size).items()
             }
-            x = run(one.cell, one.weights, parts.pop("x"), further=parts).output[:, 0]
+            x = run(each.cell, each.weights, parts.pop("x"), further=parts).output[:, 0]
         return x

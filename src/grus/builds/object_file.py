@@ -23,7 +23,9 @@ class Processor:
     @property
     def narrow(self) -> bool:
         """Whether addresses have 32 bits."""
-        return self.triple.startswith(("thumb", "arm", "riscv32", "wasm32", "i386", "i686", "xtensa"))
+        return self.triple.startswith(
+            ("thumb", "arm", "riscv32", "wasm32", "i386", "i686", "xtensa")
+        )
 
 
 PROCESSORS = {
@@ -42,13 +44,13 @@ def object_file(built: StepProgram, name: str, processor: Processor) -> bytes:
 
     Raises InputError where the machine cannot round a * b + c once and the bits ask for it.
     """
-    program = built.program(f"{name}_")
-    public = ("reset", "step", "run")
-    exported = [f.name for f in program.functions if f.name in {f"{name}_{p}" for p in public}]
+    program, exported = built.public(name)
     text = to_llvm(program, built.machine, threads=False, exported=exported)
     if processor.narrow:  # an index is as wide as an address; a step has no other wide integer
         text = re.sub(r"\bi64\b", "i32", text)
-    stored = built.weights.astype("<f4").tobytes()
+    stored = b"".join(
+        array.astype(array.dtype.newbyteorder("<")).tobytes() for array in built.packed
+    )
     listed = "".join(f"\\{byte:02x}" for byte in stored)
     text += f'\n@{name}_weights = constant [{len(stored)} x i8] c"{listed}", align 16\n'
     code = jit.object_code(

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -15,65 +15,107 @@ from grus import atomic_file
 from grus.builds import c_files, wasm_files
 from grus.builds.model import Array, Model
 from grus.builds.object_file import PROCESSORS, Processor, object_file
+from grus.builds.ranges import operand_ranges, worst_errors
+from grus.builds.source import read_model
 from grus.builds.step_program import StepProgram
+from grus.equations import Expr
 from grus.errors import InputError
 from grus.kernels import jit
 from grus.kernels.backend import backend
 from grus.kernels.machine import MACHINES, Machine
 from grus.kernels.to_llvm import to_llvm
 
+if TYPE_CHECKING:
+    from torch import nn
+
 Target = Literal["c", "object", "wasm"]
+TARGETS: tuple[Target, ...] = ("c", "object", "wasm")
 RECORDED = 8
 """Steps of the test of a build."""
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
-KEYWORDS = frozenset(
-    "auto break case char const continue default do double else enum extern float for goto if inline"
-    " int long register restrict return short signed sizeof static struct switch typedef union"
-    " unsigned void volatile while main step reset run products class new delete this template"
-    " namespace operator private protected public try catch throw using virtual bool true false"
-    " and or not xor".split()
-)
 
 
 @dataclass(frozen=True)
 class Built:
-    """What was written: files by name, and what the model takes. Bytes, but multiply-adds a
-    step."""
+    """What was written: files by name; what the model takes, in bytes, and multiply-adds a step;
+    the machine whose bits it has."""
 
     files: Mapping[str, bytes]
     weights: int
     state: int
     stack: int
     multiply_adds: int
+    bits: str
+    errors: tuple[float, ...] = ()
+    """Of int8: how far a sum of products can be from float32's at most, and how far outputs were
+    on the data."""
     notes: tuple[str, ...] = ()
 
 
 def build(
-    model: Model,
+    source: Path | str | nn.Module | Model,
     out: Path | str,
     target: Target = "c",
     *,
     name: str = "model",
     bits: str = "",
     cpu: str = "",
+    logits: bool = False,
+    weights: Literal["float32", "int8"] = "float32",
+    largest: float | None = None,
+    data: Array | None = None,
 ) -> Built:
-    """Write a model as files into the folder ``out``; see `grus.build`."""
-    if not NAME.fullmatch(name) or name in KEYWORDS:
+    """Write a streaming model for another machine as files into the folder ``out``.
+
+    ``source`` is a run of `grus train`, a weight file, an ONNX model or a torch module: recurrent
+    layers of any cell, linear layers and activations, one behind the other, one step at a time, in
+    float32. ``logits`` leaves out a softmax at its end.
+
+    ``target`` "c" gives ``NAME.h``, ``NAME.c`` (C99, no libm, no allocation) and ``NAME_test.c``,
+    which compares recorded steps bit by bit; "object" ``NAME.o`` in the place of the source, for
+    ``cpu`` (cortex-m4, cortex-m7, cortex-m55, riscv32, aarch64, wasm32, or
+    TRIPLE[:CPU[:FEATURES[:ABI]]] as LLVM names them); "wasm" ``NAME.wasm``, ``NAME.mjs`` and
+    ``NAME_test.mjs``, for which a linker must be installed (lld, or the package ziglang).
+
+    Its numbers are, bit for bit, those of `grus.run` on the machine ``bits``: avx512, avx2, neon
+    (those of all three are alike but in cells with means), or sse2, which has no fused
+    multiply-add. By default that is this machine, and sse2 for WebAssembly.
+
+    ``weights`` "int8" keeps matrices as int8 with a scale for each row, and rounds what they are
+    multiplied with to 127ths of its range: sums are whole numbers, all else stays float32, and the
+    bits are sse2's everywhere. States that the equations keep between -1 and 1 need no calibration;
+    numbers that the model reads are at most ``largest`` (beyond it they are clipped), by default
+    the largest of ``data`` [time, inputs], float32, on which outputs are compared, too.
+
+    Raises InputError for what cannot be built, naming it, and writes nothing then.
+    """
+    model = source if isinstance(source, Model) else read_model(source, logits=logits)
+    if not NAME.fullmatch(name):
         raise InputError(
-            f"a build's name must be lower-case letters, digits and _, no word of C, got {name!r}"
+            f"a build's name must be a letter, then letters, digits and _, all small, got {name!r}"
         )
-    if target not in ("c", "object", "wasm"):
-        raise InputError(f"a build's target must be c, object or wasm, got {target!r}")
-    if cpu and target != "object":
-        raise InputError("only objects are for one processor: cpu goes with target object")
-    built = StepProgram(model, _machine(bits, target))
+    if target not in TARGETS:
+        raise InputError(f"a build's target must be one of {', '.join(TARGETS)}, got {target!r}")
+    if bool(cpu) != (target == "object"):
+        raise InputError("an object is for one processor, name it (cpu); no other target takes one")
+    built = StepProgram(model, _machine(bits or ("sse2" if weights == "int8" else ""), target))
+    errors: tuple[float, ...] = ()
+    if weights == "int8":
+        built = StepProgram(model, built.machine, _ranges(model, largest, data))
+        errors = (max(worst_errors(built)),)
+        if data is not None:
+            errors += (float(np.abs(simulated(built, data) - model.run(data)).max()),)
+    elif weights != "float32" or largest is not None or data is not None:
+        raise InputError("weights must be float32 or int8; a range or data go with int8")
     x = _read(built)
-    y = _expected(built, x)
-    files = {
-        "c": _c_files,
-        "object": lambda *given: _object_files(*given, _processor(cpu)),
-        "wasm": _wasm_files,
-    }[target](built, name, x, y)
+    y = simulated(built, x)
+    files: dict[str, bytes]
+    if target == "c":
+        files = _c_files(built, name, x, y)
+    elif target == "object":
+        files = _object_files(built, name, x, y, _processor(cpu))
+    else:
+        files = _wasm_files(built, name, x, y)
     folder = Path(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -81,8 +123,25 @@ def build(
         raise InputError(f"{folder} cannot be made: {error.strerror}") from None
     for file, content in files.items():
         atomic_file.replace(folder / file, content)
-    takes = built.weights.nbytes, 4 * built.state, 4 * built.work, built.multiply_adds
-    return Built(files, *takes, model.notes)
+    takes = built.size, 4 * built.state, 4 * built.work, built.multiply_adds
+    return Built(files, *takes, built.machine.name, errors, model.notes)
+
+
+def _ranges(
+    model: Model, largest: float | None, data: Array | None
+) -> tuple[Mapping[Expr, float], ...]:
+    """The ranges of operands, from that of what the model reads."""
+    if model.embedding is not None:
+        largest = float(np.abs(model.embedding).max())
+    elif largest is None and data is not None:
+        largest = float(np.abs(data).max())
+    elif largest is None and model.symbols:
+        largest = 1.0
+    if largest is None or not 0 < largest < np.inf:
+        raise InputError(
+            "int8 needs the size of the largest number that the model reads: give it, or data"
+        )
+    return operand_ranges(model.layers, largest)
 
 
 def _machine(bits: str, target: str) -> Machine:
@@ -101,7 +160,8 @@ def _processor(cpu: str) -> Processor:
     triple, *rest = cpu.split(":")
     if "-" not in triple or len(rest) > 3:
         raise InputError(
-            f"cpu must be one of {', '.join(PROCESSORS)} or TRIPLE[:CPU[:FEATURES[:ABI]]], got {cpu!r}"
+            f"cpu must be one of {', '.join(PROCESSORS)} or TRIPLE[:CPU[:FEATURES[:ABI]]], got"
+            f" {cpu!r}"
         )
     return Processor(triple, *rest)
 
@@ -114,18 +174,22 @@ def _read(built: StepProgram) -> Array:
     return draw.normal(size=(RECORDED, built.inputs)).astype(np.float32)
 
 
-def _expected(built: StepProgram, x: Array) -> Array:
-    """The outputs of recorded steps, by the program itself on this processor; they are the numbers
-    that sequences have, where those run on the same machine."""
+def simulated(built: StepProgram, x: Array) -> Array:
+    """The outputs of a build, [time, outputs], for x [time, inputs] or symbols [time]: by the
+    program itself on this processor. They are the numbers that sequences have, where those run on
+    the same machine."""
     y = np.empty((len(x), built.outputs), np.float32)
     state = np.zeros(max(built.state, 1), np.float32)
-    text = to_llvm(built.program(), built.machine, threads=False, exported=("step",))
-    code = jit.Compiled(text, {}, "step")
+    program, names = built.public("model")
+    code = jit.Compiled(
+        to_llvm(program, built.machine, threads=False, exported=names), {}, names[1]
+    )
     step = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4)(code.address)
+    model = b"".join(array.tobytes() for array in built.packed)
     for read, written in zip(x, y, strict=True):
         place = int(read) if built.symbols else read.ctypes.data
-        step(built.weights.ctypes.data, state.ctypes.data, place, written.ctypes.data)
-    if built.machine is jit.host() and backend() == "kernels":
+        step(model, state.ctypes.data, place, written.ctypes.data)
+    if built.machine is jit.host() and not built.ranges and backend() == "kernels":
         embedding = built.model.embedding
         whole = built.model.run(x if embedding is None else embedding[x])
         if y.tobytes() != whole.tobytes():

@@ -164,13 +164,13 @@ def identify(
     digits tell."""
     if not x or not y:
         raise InputError("identify needs an example: --x and --y, files or numbers")
-    states = tuple(_array(text, name) for name, text in (("--h0", h0), ("--c0", c0)) if text)
+    states = tuple(numbers(text, name) for name, text in (("--h0", h0), ("--c0", c0)) if text)
     if c0 and not h0:
         raise InputError("--c0 goes with --h0")
     answer = find(
         _tensors(file, layer, {"W": W, "U": U, "b": b, SECOND: b_inner}),
-        _array(x, "--x"),
-        _array(y, "--y"),
+        numbers(x, "--x"),
+        numbers(y, "--y"),
         states or None,
         digits=_digits(y),
         mine=read_numbers(mine, "--mine") if mine else None,
@@ -180,7 +180,7 @@ def identify(
     raise typer.Exit(0 if answer or answer.likely else 1)
 
 
-def _array(text: str, name: str) -> Array:
+def numbers(text: str, name: str) -> Array:
     """A .npy file, or pasted numbers."""
     if not text.endswith(NPY):
         return read_numbers(text, name)

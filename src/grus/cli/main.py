@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from grus import __version__
 from grus.cli import (
+    building,
     compare,
     convert,
     dialects,
@@ -32,7 +33,7 @@ PANELS = {
         show_cell.show, published_cells.cells, explain.explain,
         inside.trace, inside.measure, inside.flow, inside.serve,
     ),
-    "Use weights": (dialects.identify, convert.convert, dialects.dialects),
+    "Use weights": (dialects.identify, convert.convert, building.build, dialects.dialects),
     "Train a character model": (training.train, training.sample, training.curves),
     "Judge": (compare.compare, search.search, judge.check, judge.bench),
 }  # fmt: skip

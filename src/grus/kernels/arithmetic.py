@@ -14,7 +14,7 @@ from grus.kernels.loops import Argument, Form, Lanes, Type
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Meaning = Callable[..., Any]
-DTYPES = {"bit": "?", "byte": "u1", "bfloat16": "u2", "int32": "i4", "float32": "f4"}
+DTYPES = {"bit": "?", "byte": "u1", "int8": "i1", "bfloat16": "u2", "int32": "i4", "float32": "f4"}
 WORD = 1 << 64
 
 
@@ -109,6 +109,7 @@ ARITHMETIC: dict[str, Meaning] = {"add": np.add, "sub": np.subtract, "mul": np.m
 ARITHMETIC |= {"div": np.divide, "fma": fma, "neg": np.negative, "sqrt": np.sqrt}
 ARITHMETIC |= {"abs": np.abs, "copysign": np.copysign, "shl": np.left_shift}
 ARITHMETIC |= {"round_pairs": _round_pairs, "dot_pairs": _dot_pairs}
+ARITHMETIC |= {"byte_product": lambda a, b: np.int32(a) * np.int32(b)}
 WHOLE: dict[str, Meaning] = {
     "add": lambda a, b: _signed(a + b),
     "sub": lambda a, b: _signed(a - b),

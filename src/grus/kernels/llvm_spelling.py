@@ -15,7 +15,14 @@ from functools import lru_cache
 from grus.kernels.loops import BYTES, FLOATS, INDEX, Argument, Form, Lanes, Reference, Type
 from grus.kernels.machine import Machine
 
-KINDS = {"index": "i64", "int32": "i32", "byte": "i8", "bit": "i1", "bfloat16": "bfloat"}
+KINDS = {
+    "index": "i64",
+    "int32": "i32",
+    "byte": "i8",
+    "int8": "i8",
+    "bit": "i1",
+    "bfloat16": "bfloat",
+}
 KINDS |= {"float32": "float", "float64": "double"} | dict.fromkeys(
     ("pointer", "local", "function"), "ptr"
 )
@@ -113,6 +120,7 @@ def _shuffle(s: Form) -> str:
 def _convert(s: Form) -> str:
     name = {("index", "int32"): "trunc", ("int32", "index"): "sext", ("bit", "index"): "zext"}
     name |= {("index", kind): "sitofp" for kind in FLOATS}
+    name |= {("int32", "byte"): "trunc", ("int32", "float32"): "sitofp"}
     return f"{name[s.of.kind, s.type.kind]} {spelled(s.of)} {{0}} to {spelled(s.type)}"
 
 
@@ -133,6 +141,11 @@ def _round_pairs(s: Form) -> str:
 def _dot_pairs(s: Form) -> str:
     single, pairs = spelled(s.of), f"<{2 * s.of.lanes} x bfloat>"
     return f"call {single} {DOTS}.dpbf16ps.512({single} {{0}}, {pairs} {{1}}, {pairs} {{2}})"
+
+
+def _byte_product(_: Form) -> str:
+    second = "%{n}.1 = zext i8 {1} to i32"
+    return f"sext i8 {{0}} to i32\n  {second}\n  %{{n}} = mul i32 %{{n}}.0, %{{n}}.1"
 
 
 OPERATIONS: dict[str, Spelling] = {
@@ -156,6 +169,7 @@ OPERATIONS: dict[str, Spelling] = {
     "take": lambda _: "atomicrmw add ptr {0}, i64 1 monotonic",
     "round_pairs": _round_pairs,
     "dot_pairs": _dot_pairs,
+    "byte_product": _byte_product,
 }
 """How each operation is spelled."""
 

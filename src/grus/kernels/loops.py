@@ -50,11 +50,11 @@ def _type_of(kind: str, lanes: int) -> Type:
 
 
 FLOATS = {"float32": 4, "float64": 8}
-INTEGERS = {"index": 8, "int32": 4, "byte": 1}
+INTEGERS = {"index": 8, "int32": 4, "byte": 1, "int8": 1}
 BYTES = {**FLOATS, **INTEGERS, "bit": 0, "bfloat16": 2, "pointer": 8, "local": 8, "function": 8}
 """Bytes of each kind. A pointer's space is its kind: all threads share memory that a ``pointer``
 leads to, one function call alone has what is ``local``."""
-BIT, INDEX, INT32, BYTE = map(type_of, ("bit", "index", "int32", "byte"))
+BIT, INDEX, INT32, BYTE, INT8 = map(type_of, ("bit", "index", "int32", "byte", "int8"))
 POINTER, LOCAL, FUNCTION = map(type_of, ("pointer", "local", "function"))
 
 

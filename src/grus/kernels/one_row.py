@@ -10,6 +10,14 @@ it is summed as the lanes of the machine are whose bits are wanted (`row_means`)
 
 ``weights`` is what `RowStep.packed` gives, ``state`` the states that are read, one behind the
 other, ``work`` `RowStep.work` numbers that nobody needs between calls.
+
+With ``ranges`` of operands there are ``offsets`` and ``bytes`` behind ``weights``: matrices are
+int8, [unit][k], a scale for each unit, and operands are rounded to whole 127ths of their range,
+stored with 128 added:
+
+    q = round(127 clip(v / range))    sum = S + scale * float(offset + sum over k of w q)
+
+Integer sums are exact, so only the scales and the equations round.
 """
 
 from __future__ import annotations
@@ -25,9 +33,9 @@ import numpy as np
 from grus.equations import Cell, Const, Expr, Input, Name, State, Weight, columns
 from grus.equations.expr import parts, walk
 from grus.kernels.builder import Builder
-from grus.kernels.functions import compute
+from grus.kernels.functions import SINGLE, choose, compute
 from grus.kernels.layout import Array, derived_axes
-from grus.kernels.loops import Argument, Function, Type, Value
+from grus.kernels.loops import BYTE, INT8, INT32, Argument, Function, Type, Value
 from grus.kernels.machine import Target
 from grus.kernels.plan import ONE, Chain, KLoop, Plan, chain_axis, is_mean, make_plan
 
@@ -65,9 +73,18 @@ class Places:
         self.total += count
 
 
+FURTHER = "state: pointer, x: pointer, y: pointer, work: pointer"
+"""Parameters of a step, behind its weights."""
+Packed = tuple[Array, Array, Array]
+"""Numbers in float32, offsets in int32, bytes in int8."""
+LEVELS = 127
+"""Steps of an int8 on each side of 0."""
+
+
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Weights of chains that lie side by side, for one operand: [depth][units]."""
+    """Weights of chains that lie side by side, for one operand: [depth][units]; as int8 [units]
+    [depth]."""
 
     operand: Expr
     chains: tuple[str, ...]
@@ -76,10 +93,14 @@ class Block:
 
 
 class RowStep:
-    """The step of a cell at certain sizes (of each axis, that of x called "input")."""
+    """The step of a cell at certain sizes (of each axis, that of x called "input"); with the
+    ``ranges`` of products' operands, the largest size that each has, its matrices are int8."""
 
-    def __init__(self, cell: Cell, sizes: Mapping[str, int]) -> None:
+    def __init__(
+        self, cell: Cell, sizes: Mapping[str, int], ranges: Mapping[Expr, float] | None = None
+    ) -> None:
         self.plan: Plan = make_plan(cell)
+        self.ranges = ranges
         self.cell, self._columns = cell, columns(cell, sizes)
         # A flat cell reads weights and states in another order, and may call its axes otherwise.
         called = derived_axes(self.plan.cell, cell, backward=False)
@@ -92,7 +113,13 @@ class RowStep:
         pairs = zip(self.plan.k_loops, owners, strict=True)
         self.blocks = [[*self._blocks(loop, chains)] for loop, chains in pairs]
         self.states, self.weights, self.rows = Places(), Places(), Places()
+        self.offsets, self.bytes = Places(), Places()
         self._place()
+
+    @property
+    def reads(self) -> str:
+        """The parameters that lead to its weights."""
+        return "weights: pointer" + (", offsets: pointer, bytes: pointer" if self.ranges else "")
 
     @property
     def state(self) -> int:
@@ -130,7 +157,9 @@ class RowStep:
     def _blocks(self, loop: KLoop, chains: Sequence[Chain]) -> Iterator[Block]:
         """What one pass can do at once: chains that lie side by side."""
         order = [*self.chains]
-        places = [(order.index(chains[k].name), weight, turned) for k, weight, turned in loop.members]
+        places = [
+            (order.index(chains[k].name), weight, turned) for k, weight, turned in loop.members
+        ]
         run: list[tuple[int, Weight, bool]] = []
         for place in sorted(places, key=itemgetter(0)):
             if run and place[0] != run[-1][0] + 1:
@@ -142,10 +171,12 @@ class RowStep:
     def _block(self, loop: KLoop, run: list[tuple[int, Weight, bool]]) -> Block:
         order = [*self.chains]
         weights = tuple((weight, turned) for _, weight, turned in run)
-        return Block(loop.operand, tuple(order[k] for k, *_ in run), weights, self.sizes[loop.depth])
+        return Block(
+            loop.operand, tuple(order[k] for k, *_ in run), weights, self.sizes[loop.depth]
+        )
 
     def _place(self) -> None:
-        """Where everything stands."""
+        """Where everything stands: states, working rows, weights."""
         plan, shapes = self.plan, self.plan.cell.shapes
         leaves = [n for s in plan.stages for _, e in s.equations for n in walk(e)]
         read = {*leaves, *plan.operands}
@@ -156,20 +187,21 @@ class RowStep:
             self.rows.add(name, self.width(chain))
             if chain.biases:
                 self.weights.add(name, self.width(chain))
-        for name in plan.rows:
+        numbers = [n for s in plan.stages if s.axis == ONE for n, _ in s.equations]
+        for name in dict.fromkeys([*plan.rows, *numbers]):
             self.rows.add(name, self.sizes[plan.axis_of(Name(name))])
         for at, stage in enumerate(plan.stages):
-            if stage.axis == ONE:
-                for name, _ in stage.equations:
-                    if name not in self.rows.of:
-                        self.rows.add(name, 1)
             for name, _ in stage.equations:
                 if self.next_state(name) and not self.in_place(name, at):
                     self.rows.add(f"next {name}", self.states.of[self.next_state(name)][1])
         for weight in dict.fromkeys(n for n in leaves if isinstance(n, Weight)):
             self.weights.add(weight, self.sizes[shapes.weights[weight][0]])
         for block in joined(*self.blocks):
-            self.weights.add(block, block.depth * self.size(block))
+            units = self.size(block)
+            self.weights.add(block, units if self.ranges else block.depth * units)
+            if self.ranges:
+                self.offsets.add(block, units)
+                self.bytes.add(block, block.depth * units)
 
     def next_state(self, name: str) -> str:
         """The state that a value is the next of, if somebody reads it."""
@@ -184,18 +216,40 @@ class RowStep:
         read = [n for s in later for _, e in s.equations for n in walk(e)]
         return state not in [*read, *(g.operand for s in later for g in s.groups)]
 
-    def packed(self, weights: Mapping[str, Array]) -> Array:
-        """The weights in the step's order, float32, of stacked arrays by family."""
+    def packed(self, weights: Mapping[str, Array]) -> Packed:
+        """The weights in the step's order, of stacked arrays by family."""
         numbers = np.empty(self.weights.total, np.float32)
+        offsets = np.empty(self.offsets.total, np.int32)
+        bytes_ = np.empty(self.bytes.total, np.int8)
         for key, (first, count) in self.weights.of.items():
-            numbers[first : first + count] = self._part(key, weights).ravel()
-        return numbers
+            part = self._part(key, weights)
+            if isinstance(key, Block) and self.ranges:
+                part, whole = self.quantized(key, part)
+                at, units = self.offsets.of[key]
+                offsets[at : at + units] = -(LEVELS + 1) * whole.sum(1, dtype=np.int32)
+                at, size = self.bytes.of[key]
+                bytes_[at : at + size] = whole.ravel()
+            numbers[first : first + count] = part.ravel()
+        return numbers, offsets, bytes_
+
+    def quantized(self, block: Block, matrix: Array) -> tuple[Array, Array]:
+        """Of a block [depth, units] the scales of its sums, float32 [units], and int8 [units,
+        depth]: 127 is the largest weight of a unit."""
+        assert self.ranges is not None
+        rows = matrix.T.astype(np.float64)
+        largest = np.abs(rows).max(1, keepdims=True) / LEVELS
+        whole = np.rint(rows / np.where(largest == 0, 1, largest)).astype(np.int8)
+        scales = largest[:, 0] * (self.ranges[block.operand] / LEVELS)
+        return scales.astype(np.float32), whole
+
+    def matrix(self, block: Block, weights: Mapping[str, Array]) -> Array:
+        """The weights of a block, [depth, units]."""
+        gates = [(self._gate(w, weights), turned) for w, turned in block.weights]
+        return np.concatenate([gate if turned else gate.T for gate, turned in gates], axis=1)
 
     def _part(self, key: object, weights: Mapping[str, Array]) -> Array:
         if isinstance(key, Block):
-            parts_ = [self._gate(w, weights) for w, _ in key.weights]
-            turned = [p if t else p.T for p, (_, t) in zip(parts_, key.weights, strict=True)]
-            return np.concatenate(turned, axis=1)
+            return self.matrix(key, weights)
         if isinstance(key, Weight):
             return self._gate(key, weights)
         total, *rest = (self._gate(w, weights) for w in self.chains[str(key)].biases)
@@ -240,6 +294,26 @@ def products(target: Target) -> Function:
     return f.finished()
 
 
+def byte_products(target: Target) -> Function:
+    """``byte_products(sums, weights, offsets, scales, x, units, depth)``: sums += scales *
+    (offsets + weights @ x), weights int8 [unit][k], x bytes."""
+    parameters = "sums: pointer, weights: pointer, offsets: pointer, scales: pointer, x: pointer"
+    f = Builder(target, "byte_products", f"{parameters}, units, depth", alone=True)
+    sums, weights, offsets, scales, x, units, depth = f.parameters
+    with f.each(0, units, 1) as j:
+        row, column = f.at(weights, f.mul(j, depth)), f.mul(j, ITEM)
+        first = f.let("load", f.at(offsets, column), type=INT32, detail=ITEM)
+        with f.loop(0, depth, 1, [first]) as loop:
+            weight = f.let("load", f.at(row, loop.index), type=INT8, detail=1)
+            number = f.let("load", f.at(x, loop.index), type=BYTE, detail=1)
+            loop.next(f.let("add", loop.carried[0], f.let("byte_product", weight, number)))
+        whole = f.let("convert", loop.carried[0], type=target.number)
+        place = f.at(sums, column)
+        total = f.multiply_add(whole, _load(f, f.at(scales, column)), _load(f, place))
+        f.do("store", total, place, of=target.number, detail=ITEM)
+    return f.finished()
+
+
 def _load(f: Builder, place: Value) -> Value:
     return f.let("load", place, type=f.target.number, detail=ITEM)
 
@@ -248,8 +322,7 @@ class _Writer:
     """The function of a step being built."""
 
     def __init__(self, step: RowStep, target: Target, name: str) -> None:
-        parameters = "weights: pointer, state: pointer, x: pointer, y: pointer, work: pointer"
-        self.f = Builder(target, name, parameters)
+        self.f = Builder(target, name, f"{step.reads}, {FURTHER}")
         self.step, self.plan = step, step.plan
 
     def write(self) -> Function:
@@ -269,9 +342,9 @@ class _Writer:
                     self.number(name, expr)
             else:
                 self.elements(at)
-        for name, (first, count) in self.step.rows.of.items():
-            if str(name).startswith("next "):
-                state = self.step.next_state(str(name).removeprefix("next "))
+        for key, (first, count) in self.step.rows.of.items():
+            if str(key).startswith("next "):
+                state = self.step.next_state(str(key).removeprefix("next "))
                 self.copy(self.row("state", state), self.at("work", first), count)
         return self.f.finished()
 
@@ -306,6 +379,9 @@ class _Writer:
     def multiply(self, number: int) -> None:
         """The products of a loop over k."""
         blocks = self.step.blocks[number]
+        if self.step.ranges:
+            self.multiply_bytes(blocks)
+            return
         names = [name for block in blocks for name in block.chains]
         if len({*names}) == len(names):
             for block in blocks:
@@ -323,6 +399,29 @@ class _Writer:
         operand = f.at(self.whole(block.operand), f.mul(first, ITEM))
         sums = self.row("work", block.chains[0])
         f.call("products", sums, weights, operand, units, depth)
+
+    def multiply_bytes(self, blocks: Sequence[Block]) -> None:
+        """The operand as bytes, and its products."""
+        f, step, operand = self.f, self.step, blocks[0].operand
+        assert step.ranges is not None
+        depth, source = blocks[0].depth, self.whole(operand)
+        bytes_ = f.local(depth, 1)
+        with f.each(0, depth, 1) as k:
+            value = f.let(
+                "mul", _load(f, f.at(source, f.mul(k, ITEM))), LEVELS / step.ranges[operand]
+            )
+            value = choose(f, "more", value, -LEVELS, value, -LEVELS)  # NaN is the lowest
+            value = choose(f, "less", value, LEVELS, value, LEVELS)
+            # An integer in the low bits of 1.5 * 2^23 is that number added to it.
+            bits = f.let("bits", f.let("add", value, SINGLE.magic), type=INT32)
+            byte = f.let("convert", f.let("add", bits, LEVELS + 1), type=BYTE)
+            f.do("store", byte, f.at(bytes_, k), of=BYTE, detail=1)
+        for block in blocks:
+            offsets = f.at(f.named["offsets"], ITEM * step.offsets.of[block][0])
+            weights = f.at(f.named["bytes"], step.bytes.of[block][0])
+            sums, scales = self.row("work", block.chains[0]), self.row("weights", block)
+            shape = step.size(block), depth
+            f.call("byte_products", sums, weights, offsets, scales, bytes_, *shape)
 
     def whole(self, operand: Expr) -> Value:
         """Where a row stands."""
@@ -367,8 +466,10 @@ class _Writer:
         step = self.step
         if step.next_state(name):
             over = step.in_place(name, at)
-            yield self.row("state", step.next_state(name)) if over else self.row(
-                "work", f"next {name}"
+            yield (
+                self.row("state", step.next_state(name))
+                if over
+                else self.row("work", f"next {name}")
             )
         if name in step.rows.of:
             yield self.row("work", name)

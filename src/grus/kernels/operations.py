@@ -7,10 +7,13 @@ from functools import lru_cache
 from typing import NoReturn
 
 from grus.kernels.loops import (
+    BYTE,
     BYTES,
     FLOATS,
     FUNCTION,
     INDEX,
+    INT8,
+    INT32,
     INTEGERS,
     LOCAL,
     POINTER,
@@ -107,6 +110,7 @@ def _shuffle(op: str, types: tuple[object, ...], _: object, order: Detail) -> tu
 
 
 CONVERSIONS = {("index", "int32"), ("int32", "index"), ("bit", "index")}
+CONVERSIONS |= {("int32", "byte"), ("int32", "float32")}
 CONVERSIONS |= {("index", kind) for kind in FLOATS}
 
 
@@ -143,6 +147,12 @@ def _round_pairs(op: str, types: tuple[object, ...], *_: object) -> tuple[Type, 
     return type_of("bfloat16", 2 * of.lanes), of
 
 
+def _byte_product(op: str, types: tuple[object, ...], *_: object) -> tuple[Type, Type]:
+    if types != (INT8, BYTE):
+        _refuse(op, types)
+    return INT32, INT8
+
+
 def _dot_pairs(op: str, types: tuple[object, ...], *_: object) -> tuple[Type, Type]:
     total, pairs = types[0], {*types[1:]}
     if not isinstance(total, Type) or pairs != {type_of("bfloat16", 2 * total.lanes)}:
@@ -173,6 +183,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("take", _of(INDEX, POINTER, (POINTER,))),  # the number there, which all threads count up
     ("round_pairs", _round_pairs),
     ("dot_pairs", _dot_pairs),
+    ("byte_product", _byte_product),  # of one number with a sign and one without
 )
 OPERATIONS = {name: rule for names, rule in RULES for name in names.split()}
 

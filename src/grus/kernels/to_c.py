@@ -1,17 +1,18 @@
 """Printing a program of the loop language as C99: what a program of one row needs, and no more.
 
-Integers of 64 bits are ``ptrdiff_t``, pointers lead to floats; an address is printed where it is
-used, as ``p[i + 3]``. Nothing is left to the compiler that a bit depends on: a multiply-add is a
-call, exp and its kin are arithmetic of the program.
+Integers of 64 bits are ``ptrdiff_t``; all that stands where a pointer leads to is of one type; an
+address is printed where it is used, as ``p[i + 3]``. Nothing is left to the compiler that a bit
+depends on: a multiply-add is a call, exp and its kin are arithmetic of the program.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from grus.kernels.loops import (
+    BYTE,
     INDEX,
     INT32,
     Argument,
@@ -29,6 +30,9 @@ from grus.kernels.loops import (
 )
 
 KINDS = {"index": "ptrdiff_t", "float32": "float", "int32": "uint32_t", "bit": "int"}
+KINDS |= {"byte": "uint8_t", "int8": "int8_t"}
+STORED = {"float32": "float", "int32": "int32_t", "byte": "uint8_t", "int8": "int8_t"}
+"""What memory holds."""
 ITEM = 4
 INFIX = {
     **{"add": "+", "sub": "-", "mul": "*", "div": "/", "and": "&", "or": "|", "xor": "^"},
@@ -108,14 +112,19 @@ HELPERS = {"bits_of": BITS_OF, "float_of": FLOAT_OF, "multiply_add": FUSED, "squ
 """What printed functions call, each behind those before it."""
 
 
+Called = list[tuple[bool, str]]
+"""Of each parameter of a function whether it is written through, and what it leads to."""
+
+
 def to_c(program: Program) -> str:
     """The functions of a program, all of them static, behind what they call. Raises LoopError for
     an operation that no program of one row has."""
-    written: dict[str, list[bool]] = {}
+    known: dict[str, Called] = {}
     texts = []
     for function in program.functions:
-        printer = _Printer(function, written)
-        written[function.name] = [p.name in printer.written for p in function.parameters]
+        printer = _Printer(function, known)
+        names = [p.name for p in function.parameters]
+        known[function.name] = [(n in printer.written, printer.kinds.get(n, "")) for n in names]
         texts.append(printer.text())
     body = "\n\n".join(texts)
     for name, text in reversed(HELPERS.items()):
@@ -152,6 +161,11 @@ def _bits(form: Form, names: list[str]) -> str:
     return f"{'bits_of' if form.type is INT32 else 'float_of'}({names[0]})"
 
 
+def _convert(form: Form, names: list[str]) -> str:
+    value = f"(int32_t){names[0]}" if form.of is INT32 and form.type is not BYTE else names[0]
+    return f"({KINDS[form.type.kind]}){value}"
+
+
 def _copysign(_: Form, names: list[str]) -> str:
     size, sign = f"bits_of({names[0]}) & 0x7fffffffu", f"bits_of({names[1]}) & 0x80000000u"
     return f"float_of(({size}) | ({sign}))"
@@ -168,27 +182,37 @@ OPERATIONS: dict[str, Callable[[Form, list[str]], str]] = {
     "select": lambda _, names: f"{names[0]} ? {names[1]} : {names[2]}",
     "splat": lambda _, names: names[0],
     "bits": _bits,
-    "convert": lambda form, names: f"({KINDS[form.type.kind]}){names[0]}",
+    "convert": _convert,
+    # Signed, and without a sign as it is added up: so compilers know it for their dot products.
+    "byte_product": lambda _, names: f"(uint32_t)((int32_t){names[0]} * (int32_t){names[1]})",
 }
 
 
 class _Printer:
     """One function being printed. Offsets and addresses are kept as text until they are used."""
 
-    def __init__(self, function: Function, written: dict[str, list[bool]]) -> None:
-        self.function, self.callees = function, written
+    def __init__(self, function: Function, known: Mapping[str, Called]) -> None:
+        self.function, self.callees = function, known
         self.indices: dict[Value, str] = {}
         """Integers as expressions."""
         self.floats: dict[Argument, str] = {}
         """Offsets, in floats."""
-        self.places: dict[Value, tuple[str, str]] = {p: (p.name, "") for p in function.parameters}
-        """Addresses: an array, and an offset in floats."""
+        self.places = {p: (p.name, "", "") for p in function.parameters}
+        """Addresses: an array, and an offset in floats if it is one, and in bytes."""
+        self.kinds: dict[str, str] = {}
+        """What arrays hold."""
+        self.locals: dict[str, tuple[int, int]] = {}
+        """The line of an array's declaration, and its bytes."""
         self.lines: list[str] = []
         self.used: set[str] = set()
         self.written: set[str] = set()
         """Parameters through which something is stored."""
         self.read = _read(function.body)
         self.block(function.body, "    ")
+        for name, (line, size) in self.locals.items():
+            kind = self.kinds.get(name, "float")
+            count = size // (ITEM if kind in ("float", "int32_t") else 1)
+            self.lines[line] = f"    {kind} {name}[{count}];"
 
     def text(self) -> str:
         """The function."""
@@ -203,7 +227,7 @@ class _Printer:
         if value.type.kind != "pointer":
             return f"{KINDS[value.type.kind]} {value.name}"
         const = "" if value.name in self.written else "const "
-        return f"{const}float *RESTRICT {value.name}"
+        return f"{const}{self.kinds.get(value.name, 'float')} *RESTRICT {value.name}"
 
     def block(self, block: LoopBlock, indent: str) -> None:
         """Statements."""
@@ -224,12 +248,15 @@ class _Printer:
         if form.operation == "at":
             self.place(value, *s.arguments)
         elif form.operation == "local":
-            self.places[value] = value.name, ""
-            self.lines.append(f"{indent}float {value.name}[{int(s.arguments[0]) // ITEM}];")  # type: ignore[arg-type]
+            self.places[value] = value.name, "", ""
+            self.locals[value.name] = len(self.lines), int(s.arguments[0])  # type: ignore[arg-type]
+            self.lines.append("")
         elif form.type is INDEX:
             self.index(s)
-        elif form.operation == "load" and len(s.arguments) == 1 and form.type.kind == "float32":
-            self.lines.append(f"{indent}const float {value.name} = {self.element(s.arguments[0])};")
+        elif form.operation == "load" and len(s.arguments) == 1 and form.type.kind in STORED:
+            kind, element = KINDS[form.type.kind], self.element(s.arguments[0], form.type)
+            cast = f"({kind})" if kind != STORED[form.type.kind] else ""
+            self.lines.append(f"{indent}const {kind} {value.name} = {cast}{element};")
         elif form.operation in OPERATIONS:
             types = [form.of] + [form.type] * 2 if form.operation == "select" else [form.of] * 3
             names = [self.shown(a, of) for a, of in zip(s.arguments, types, strict=False)]
@@ -244,7 +271,7 @@ class _Printer:
             return constant(argument, of)
         if argument.type is INDEX:
             return self.integer(argument)
-        return argument.name
+        return argument.name.replace(".", "_")
 
     def integer(self, argument: Argument) -> str:
         """An integer, as part of an expression."""
@@ -281,16 +308,23 @@ class _Printer:
 
     def place(self, value: Value, pointer: Argument, by: Argument) -> None:
         """An address."""
+        array, floats, bytes_ = self.places[pointer]  # type: ignore[index]
         offset = self.offset(by)
-        if not offset or not isinstance(pointer, Value):
-            raise LoopError(f"{value} is no place of a float")
-        array, before = self.places[pointer]
-        self.places[value] = array, _sum(before, offset)
+        floats = _sum(floats, offset) if offset else "?"
+        self.places[value] = array, floats, _sum(bytes_, self.integer(by))
 
-    def element(self, pointer: Argument) -> str:
-        """The number at an address."""
-        array, offset = self.places[pointer]  # type: ignore[index]
+    def lead(self, pointer: Argument, kind: str) -> tuple[str, str]:
+        """An array and the offset in it, for an address that leads to such numbers."""
+        array, floats, bytes_ = self.places[pointer]  # type: ignore[index]
+        offset = floats if kind in ("float", "int32_t") else bytes_
+        if "?" in offset or self.kinds.setdefault(array, kind) != kind:
+            raise LoopError(f"{array} does not hold {kind} alone")
         self.used.add(array)
+        return array, offset
+
+    def element(self, pointer: Argument, of: Type) -> str:
+        """The number at an address."""
+        array, offset = self.lead(pointer, STORED[of.kind])
         return f"{array}[{offset or 0}]"
 
     def effect(self, s: Do, indent: str) -> None:
@@ -298,10 +332,14 @@ class _Printer:
         if s.effect == "store" and len(s.arguments) == 2:
             value, pointer = s.arguments
             self.written.add(self.places[pointer][0])  # type: ignore[index]
-            text = f"{self.element(pointer)} = {self.shown(value, s.of)}"
+            cast = "(int32_t)" if s.of is INT32 else ""
+            text = f"{self.element(pointer, s.of)} = {cast}{self.shown(value, s.of)}"
         elif s.effect == "call" and s.detail is not None:
-            arguments = [self.passed(a) for a in s.arguments]
-            for argument, through in zip(s.arguments, self.callees[str(s.detail)], strict=True):
+            arguments = []
+            for argument, (through, kind) in zip(
+                s.arguments, self.callees[str(s.detail)], strict=True
+            ):
+                arguments.append(self.passed(argument, kind))
                 if through:
                     self.written.add(self.places[argument][0])  # type: ignore[index]
             text = f"{s.detail}({', '.join(arguments)})"
@@ -309,33 +347,39 @@ class _Printer:
             raise LoopError(f"no program of one row has the effect {s.effect}")
         self.lines.append(f"{indent}{text};")
 
-    def passed(self, argument: Argument) -> str:
+    def passed(self, argument: Argument, kind: str) -> str:
         """An argument of a call."""
         if not isinstance(argument, Value) or argument.type is INDEX:
             return self.integer(argument)
-        array, offset = self.places[argument]
-        self.used.add(array)
+        array, offset = self.lead(
+            argument, kind or self.kinds.get(self.places[argument][0], "float")
+        )
         return f"{array} + {offset}" if offset else array
 
     def loop(self, s: For, indent: str) -> None:
-        """A loop that carries nothing."""
-        if s.carried:
-            raise LoopError("no program of one row has a loop that carries values")
+        """A loop; what it carries on are variables."""
+        if len(s.carried) > 1:
+            raise LoopError("no program of one row has a loop that carries several values")
+        for value, first in zip(s.carried, s.first, strict=True):
+            begin = f"{KINDS[value.type.kind]} {self.shown(value, value.type)}"
+            self.lines.append(f"{indent}{begin} = {self.shown(first, value.type)};")
         i, step = s.index.name, constant(s.step, INDEX)
         start, stop = self.integer(s.start), self.integer(s.stop)
         on = f"++{i}" if step == "1" else f"{i} += {step}"
         self.lines.append(f"{indent}for (ptrdiff_t {i} = {start}; {i} < {stop}; {on}) {{")
         self.block(s.body, indent + "    ")
+        for value, after in zip(s.carried, s.after, strict=True):
+            name, next_ = (self.shown(a, value.type) for a in (value, after))
+            self.lines.append(f"{indent}    {name} = {next_};")
         self.lines.append(f"{indent}}}")
 
 
 def _read(block: LoopBlock) -> set[Argument]:
-    """The values that something is made of which is stored in the end."""
-    read: set[Argument] = set()
-    for s in reversed([*statements(block)]):
-        if isinstance(s, Do):
-            read.update(s.arguments)
-        elif isinstance(s, Let) and s.value in read:
+    """The values that something is made of which is stored in the end, or carried on by a loop."""
+    every = [*statements(block)]
+    read: set[Argument] = {a for s in every if isinstance(s, For) for a in (*s.first, *s.after)}
+    for s in reversed(every):
+        if isinstance(s, Do) or (isinstance(s, Let) and s.value in read):
             read.update(s.arguments)
         elif isinstance(s, For):
             read.update((s.start, s.stop, s.step))

@@ -52,7 +52,7 @@ class _Template(NamedTuple):
 def _template(form: Form) -> _Template:
     """The line of an operation. Names come by ``%``, the fastest way there is: lines are many."""
     text = OPERATIONS[form.operation](form)
-    first = "%{n}.0" if form.operation == "splat" and form.type.lanes else "%{n}"
+    first = "%{n}.0" if "%{n}.0" in text else "%{n}"
     values = {str(k): isinstance(kind, Type) for k, kind in enumerate(form.types)}
     order: list[int] = []
 

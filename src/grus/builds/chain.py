@@ -1,0 +1,142 @@
+"""Layers put one behind the other as a source names them; activations join the linear layer before
+them, and what scales each number by itself is folded into it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from grus.builds.model import Array, Layer, Model, layer
+from grus.equations import Apply, Cell, Expr, Input, Name, Weight, walk
+from grus.errors import InputError
+
+Function = Callable[[Expr], Expr]
+"""An activation as an expression in its argument."""
+X, WEIGHT, GAIN, BIAS = Input("x"), Weight("W", "h"), Weight("g", "h"), Weight("b", "h")
+LINEAR = Cell("linear", (("h_next", WEIGHT @ X + BIAS),))
+UNBIASED = Cell("linear", (("h_next", WEIGHT @ X),))
+SCALE = Cell("scale", (("h_next", GAIN * X + BIAS),))
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """The layers so far; each method gives the chain with one more.
+
+    A layer that stands first and keeps the size of what it reads has 0 inputs until a layer with
+    weights follows. All methods raise InputError, beginning with the path, for what does not fit.
+    """
+
+    layers: tuple[Layer, ...] = ()
+    embedding: Array | None = None
+    notes: tuple[str, ...] = ()
+    ended: str = ""
+    """What was left out behind the last layer, such as a softmax."""
+
+    @property
+    def outputs(self) -> int:
+        """The numbers that the next layer reads; 0 where no weight has told them."""
+        if self.layers:
+            return self.layers[-1].outputs
+        return 0 if self.embedding is None else int(self.embedding.shape[1])
+
+    def noted(self, *notes: str) -> Chain:
+        """The chain with notes that it does not have yet."""
+        return replace(self, notes=tuple(dict.fromkeys((*self.notes, *notes))))
+
+    def looked_up(self, path: str, table: Any) -> Chain:
+        """Symbols are read, each a row of ``table`` [symbols, size]."""
+        if self.layers or self.embedding is not None:
+            raise InputError(f"{path}: an embedding can only stand first")
+        rounded = self._rounded(path, table)
+        return replace(rounded, embedding=np.ascontiguousarray(table, np.float32))
+
+    def recurrent(self, path: str, cell: Cell, weights: Mapping[str, Any], inputs: int) -> Chain:
+        """A layer of ``cell`` whose x has ``inputs`` numbers."""
+        new = layer(path, cell, weights, inputs)
+        if self.layers and cell.further:
+            raise InputError(
+                f"{path}: the further input {cell.further[0].name} reaches the first layer alone"
+            )
+        return self._rounded(path, *weights.values())._behind(new)
+
+    def linear(self, path: str, weight: Any, bias: Any = None) -> Chain:
+        """``weight`` [outputs, inputs] @ x + ``bias`` [outputs]."""
+        if np.ndim(weight) != 2:
+            raise InputError(f"{path}: the weight must be a matrix, got shape {np.shape(weight)}")
+        weights = {"W": weight} | ({} if bias is None else {"b": bias})
+        cell = UNBIASED if bias is None else LINEAR
+        new = layer(path, cell, weights, int(np.shape(weight)[1]))
+        return self._rounded(path, *weights.values())._behind(new)
+
+    def scaled(self, path: str, gain: Any, shift: Any) -> Chain:
+        """``gain`` * x + ``shift``, number by number, both [size]; folded into the weights of a
+        linear layer before it."""
+        if plain := self._plain():
+            self._check_end(path)
+            gain, shift = (np.asarray(part, np.float64) for part in (gain, shift))
+            weight, bias = (np.asarray(plain.weights.get(f, 0.0), np.float64) for f in "Wb")
+            if {gain.shape, shift.shape} <= {(), (plain.outputs,)}:
+                before = replace(self, layers=self.layers[:-1])
+                spread = np.broadcast_to(shift + gain * bias, (plain.outputs,))
+                rows = np.broadcast_to(gain, (plain.outputs,))[:, None] * weight
+                parts = (part.astype(np.float32) for part in (rows, spread))
+                return before.linear(plain.path, *parts).noted(
+                    f"{path} is folded into the weights of {plain.path}"
+                )
+        return self._behind(layer(path, SCALE, {"g": gain, "b": shift}, len(gain)))
+
+    def applied(self, path: str, function: Function, name: str) -> Chain:
+        """An activation, joined to a linear layer that stands before it."""
+        self._check_end(path)
+        if plain := self._plain():
+            cell = activated(f"linear_{name}", plain.cell["h_next"], function)
+            return replace(self, layers=(*self.layers[:-1], replace(plain, cell=cell)))
+        size = self.outputs
+        return self._behind(Layer(path, activated(name, X, function), {}, size, size))
+
+    def without(self, path: str, name: str) -> Chain:
+        """The chain that ends here: what ``name`` computes of all outputs is left out."""
+        self._check_end(path)
+        return replace(self.noted(f"{path}: {name} is left out; y is what it reads"), ended=name)
+
+    def model(self) -> Model:
+        """What the chain is. Raises InputError where no layer tells how much is read."""
+        if not self.layers or not self.layers[0].inputs:
+            raise InputError("the model has no layer with weights: there is nothing to build")
+        return Model(self.layers, self.embedding, notes=self.notes)
+
+    def _plain(self) -> Layer | None:
+        """The last layer, where it is a linear one that nothing was joined to."""
+        plain = self.layers and self.layers[-1].cell in (LINEAR, UNBIASED)
+        return self.layers[-1] if plain else None
+
+    def _check_end(self, path: str) -> None:
+        if self.ended:
+            raise InputError(f"{path} reads what {self.ended} gives, which cannot be built")
+
+    def _behind(self, new: Layer) -> Chain:
+        self._check_end(new.path)
+        if self.outputs and self.outputs != new.inputs:
+            before = self.layers[-1].path if self.layers else "the embedding"
+            raise InputError(
+                f"{new.path} reads {new.inputs} numbers, but {before} before it gives"
+                f" {self.outputs}"
+            )
+        sized = (replace(each, inputs=new.inputs, outputs=new.inputs) for each in self.layers)
+        layers = self.layers if self.outputs else tuple(sized)
+        return replace(self, layers=(*layers, new))
+
+    def _rounded(self, path: str, *arrays: Any) -> Chain:
+        wide = any(np.asarray(array).dtype == np.float64 for array in arrays)
+        return self.noted(*[f"{path}: its float64 weights are rounded to float32"] * wide)
+
+
+def activated(name: str, v: Expr, function: Function) -> Cell:
+    """``h_next = function(v)``; v gets a name of its own where it is computed and read twice."""
+    reads = sum(node == Name("v") for node in walk(function(Name("v"))))
+    if isinstance(v, Apply) and reads > 1:
+        return Cell(name, (("h_in", v), ("h_next", function(Name("h_in")))))
+    return Cell(name, (("h_next", function(v)),))

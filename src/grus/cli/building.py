@@ -1,0 +1,77 @@
+"""`grus build`: a model as C, an object file or WebAssembly."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from grus.builds import build as build_files
+from grus.builds.targets import TARGETS
+from grus.cli.dialects import numbers
+from grus.cli.output import FOLDER, check_choice
+from grus.equations.text import counted
+
+
+def build(
+    source: Annotated[
+        Path, typer.Argument(help="A run of grus train, a weight file, or an ONNX model.")
+    ],
+    out: Annotated[Path, FOLDER.option("The folder to write into", "--out")],
+    target: Annotated[Any, typer.Option(help=f"One of {', '.join(TARGETS)}.")] = "c",
+    name: Annotated[
+        str, typer.Option(help="What files and functions are called; by default as the source.")
+    ] = "",
+    cpu: Annotated[
+        str,
+        typer.Option(
+            help="With --target object: cortex-m4, cortex-m7, cortex-m55, riscv32, aarch64, wasm32,"
+            " or TRIPLE[:CPU[:FEATURES[:ABI]]] as LLVM names them."
+        ),
+    ] = "",
+    bits: Annotated[
+        str,
+        typer.Option(help="Whose bits: avx512, avx2, neon, or sse2, which fuses no multiply-add."),
+    ] = "",
+    weights: Annotated[
+        Any, typer.Option(help="float32, or int8: a quarter of the bytes, sums of whole numbers.")
+    ] = "float32",
+    largest: Annotated[
+        float | None,
+        typer.Option("--range", help="With int8: the largest number that the model reads."),
+    ] = None,
+    data: Annotated[
+        str, typer.Option(help="With int8: what the model reads, a .npy file of [time, inputs].")
+    ] = "",
+    logits: Annotated[bool, typer.Option(help="Leave out a softmax at the end.")] = False,
+) -> None:
+    """Build a model for another machine: one step a call, no allocation, the bits of grus."""
+    check_choice("--weights", weights, ("float32", "int8"))
+    check_choice("--target", target, TARGETS)
+    called = name or re.sub(r"\W+", "_", source.stem.lower()).strip("_")
+    done = build_files(
+        source,
+        out,
+        target,
+        name=called,
+        bits=bits,
+        cpu=cpu,
+        logits=logits,
+        weights=weights,
+        largest=largest,
+        data=numbers(data, "--data").astype("f4") if data else None,
+    )
+    for note in done.notes:
+        typer.echo(note)
+    for file, content in done.files.items():
+        typer.echo(f"{out / file}: {counted(len(content), 'byte')}")
+    typer.echo(
+        f"weights {done.weights:,} bytes, a state {done.state:,}, the stack {done.stack:,} and what"
+        f" calls take; {done.multiply_adds:,} multiply-adds a step; bits of {done.bits}"
+    )
+    if done.errors:
+        typer.echo(f"int8: a sum of products is at most {done.errors[0]:.2g} from float32's")
+    if len(done.errors) > 1:
+        typer.echo(f"      outputs on the data are at most {done.errors[1]:.2g} from float32's")
