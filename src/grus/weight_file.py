@@ -91,7 +91,8 @@ class Contents:
     layers beside their tensors (Keras' configuration, ONNX' attributes), by the layer's path;
     ``aside`` names what is in the file and is no tensor of numbers; ``unread`` are tensors that
     are there and whose numbers cannot be had, each with the reason: a layer that has one is
-    refused. ``notes`` say what was done to tensors on the way.
+    refused. ``notes`` say what was done to tensors on the way. ``configuration`` is what the file
+    says of the whole model, in Keras' words.
     """
 
     format: str
@@ -101,6 +102,7 @@ class Contents:
     aside: tuple[str, ...] = ()
     unread: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    configuration: str = ""
 
 
 def widen_bfloat16(raw: Array) -> Array:

@@ -80,6 +80,32 @@ ACTIVATIONS = {
     "tanhshrink": Activation(lambda v: v - tanh(v)),
     "gelu_tanh": Activation(_gelu),
 }
+
+
+def _bounded(v: Expr, slope: float, most: float | None, threshold: float) -> Expr:
+    if threshold:
+        raise InputError("a ReLU with a threshold cannot be built")
+    return _clamp(_kind("leaky_relu")(v, slope) if slope else relu(v), None, most)
+
+
+KERAS = {
+    **{name: ACTIVATIONS[name] for name in ("relu", "tanh", "sigmoid", "selu", "softplus", "elu")},
+    **{name: ACTIVATIONS[name] for name in ("softsign", "silu", "relu6", "mish", "gelu_tanh")},
+    **dict.fromkeys(("swish",), ACTIVATIONS["silu"]),
+    **dict.fromkeys(("hard_silu", "hard_swish"), ACTIVATIONS["hardswish"]),
+    "exponential": ACTIVATIONS["exp"],
+    "hard_tanh": ACTIVATIONS["hardtanh"],
+    "tanh_shrink": ACTIVATIONS["tanhshrink"],
+    "log_sigmoid": ACTIVATIONS["logsigmoid"],
+    "hard_sigmoid": ACTIVATIONS["hardsigmoid"],
+    "hard_sigmoid_2": Activation(hard_sigmoid),
+    "leaky_relu": Activation(_kind("leaky_relu"), {"negative_slope": 0.2}),
+    "LeakyReLU": Activation(_kind("leaky_relu"), {"negative_slope": 0.3}),
+    "ELU": Activation(_kind("elu"), {"alpha": 1.0}),
+    "ReLU": Activation(_bounded, {"negative_slope": 0.0, "max_value": None, "threshold": 0.0}),
+}
+"""Keras' words for activations, and its layers that are one, with their settings; hard_sigmoid_2
+is the hard_sigmoid before Keras 3."""
 LOGITS = ("softmax", "log_softmax", "softmin", "argmax")
 """What is computed from all outputs of the last layer, whose order it keeps."""
 

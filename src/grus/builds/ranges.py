@@ -8,8 +8,9 @@ stays between them.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import product
 
 import numpy as np
 
@@ -49,7 +50,7 @@ class _Bounds:
         """The interval of an expression."""
         if isinstance(expr, Apply):
             if linear(expr):
-                return self.product(expr)
+                return self.linear(expr)
             return self.mixed(expr) or self.applied(expr)
         if isinstance(expr, Const):
             return expr.value, expr.value
@@ -67,7 +68,7 @@ class _Bounds:
         rows = np.split(np.asarray(self.weights[weight.family], np.float64), len(gates))
         return rows[gates.index(weight.gate)]
 
-    def product(self, expr: Apply) -> Interval:
+    def linear(self, expr: Apply) -> Interval:
         """No unit exceeds the sum of its weights' sizes times the operand's."""
         weight, operand = expr.args
         how = linear(expr)
@@ -127,22 +128,27 @@ class _Bounds:
         if op.kind == "reduction":
             return inside[0]
         if op.rises and op.number is not None:
-            with np.errstate(all="ignore"):
-                ends = [_at(op.number, end) for end in zip(*inside, strict=True)]
-            return ends[0], ends[1]
-        if expr.op == "add":
-            (low, high), (lower, higher) = inside
-            return low + lower, high + higher
-        if expr.op in ("sub", "neg"):
-            *first, (low, high) = inside
-            base = first[0] if first else (0.0, 0.0)
-            return base[0] - high, base[1] - low
-        if expr.op == "mul":
-            if expr.args[0] == expr.args[1]:
-                return 0.0, size(inside[0]) ** 2
-            ends = [0.0 if 0 in (a, b) else a * b for a in inside[0] for b in inside[1]]
-            return min(ends), max(ends)
+            low, high = (_at(op.number, end) for end in zip(*inside, strict=True))
+            return low, high
+        if expr.op == "neg":
+            return -inside[0][1], -inside[0][0]
+        if expr.op in ("add", "sub", "mul"):
+            a, b = inside
+            return ARITHMETIC[expr.op](a, b, expr.args[0] == expr.args[1])
         return EVERYTHING
+
+
+def _product(a: Interval, b: Interval, squared: bool) -> Interval:
+    ends = [0.0 if 0 in pair else pair[0] * pair[1] for pair in product(a, b)]
+    return (0.0 if squared else min(ends)), max(ends)
+
+
+ARITHMETIC: dict[str, Callable[[Interval, Interval, bool], Interval]] = {
+    "add": lambda a, b, _: (a[0] + b[0], a[1] + b[1]),
+    "sub": lambda a, b, _: (a[0] - b[1], a[1] - b[0]),
+    "mul": _product,
+}
+"""Of two intervals, and whether both are one value's."""
 
 
 def _at(number: object, arguments: tuple[float, ...]) -> float:

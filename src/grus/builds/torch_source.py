@@ -15,9 +15,11 @@ from torch.nn import functional
 
 from grus.builds.activations import refused
 from grus.builds.model import Model
+from grus.builds.run_source import character_model
 from grus.builds.torch_flow import MOVES, Flow, Given, State, indexed, laid_out
 from grus.builds.torch_layers import RECURRENT, add_function, add_layer, add_recurrent, array
 from grus.errors import InputError, expect
+from grus.models import LanguageModel
 
 OPERATORS = {
     "add": operator.add,
@@ -41,6 +43,8 @@ def read_module(module: nn.Module, logits: bool) -> Model:
     """The model that a torch module is. Raises InputError for what cannot be built."""
     expect("a build takes a torch module or a path", module, nn.Module)
     path = type(module).__name__.lower()
+    if isinstance(module, LanguageModel):
+        return character_model(module)
     if isinstance(module, RECURRENT):
         return add_recurrent(Flow().chain, path, module).model()
     if module.__module__.startswith("torch.nn") and not isinstance(module, nn.Sequential):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -16,12 +15,21 @@ from grus.dialects.activation import USUAL
 from grus.dialects.conversion import Converted, candidates
 from grus.equations.text import counted
 from grus.errors import InputError
-from grus.files.formats import load, save, writer
-from grus.files.layers import Layer, Reading, ending, find_layers, stacked
+from grus.files import (
+    OPTIMIZER,
+    Layer,
+    Reading,
+    ending,
+    find_layers,
+    load,
+    only_reading,
+    save,
+    stacked,
+    writer,
+)
 from grus.weight_file import Contents
 
 SHOWN = 12
-OPTIMIZER = re.compile(r"(?:^|[./_])(?:optim\w*|adam\w*|callbacks)[./]", re.IGNORECASE)
 
 
 def convert(
@@ -106,17 +114,6 @@ def _chosen(
             raise InputError(f"{file}: {what} {path[:80]!r}; there are {known}")
         chosen.append(by_path[fits[0]])
     return chosen
-
-
-def only_reading(file: Path, layer: Layer, option: str) -> Reading:
-    """The only dialect that a layer can be of; for several an InputError names ``option``."""
-    if len(layer.readings) > 1:
-        names = ", ".join(f"{r.dialect.name} ({r.dialect.title})" for r in layer.readings)
-        raise InputError(
-            f"{file}: names and shapes at {layer.shown} fit several dialects that compute"
-            f" different things; say with {option} which of them it is: {names}"
-        )
-    return layer.readings[0]
 
 
 def _report(

@@ -15,8 +15,7 @@ from grus.dialects.activation import USUAL
 from grus.dialects.records import of_name
 from grus.equations.text import columns
 from grus.errors import InputError
-from grus.files.formats import load
-from grus.files.layers import ending, find_layers
+from grus.files import ending, find_layers, load
 from grus.identification import identify as find
 from grus.weight_file import Contents
 from grus.worksheet import read_numbers, written_decimals

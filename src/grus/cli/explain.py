@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import numpy as np
 import typer
 
-from grus.cli.convert import SHOWN, only_reading, stored_layers
+from grus.cli.convert import SHOWN, stored_layers
 from grus.cli.output import document
 from grus.dialects import Network
 from grus.equations import named
 from grus.errors import InputError
-from grus.files.formats import READERS
-from grus.files.layers import ending
+from grus.files import READERS, ending, only_reading
 from grus.worksheet import (
     Explanation,
     NetworkLayer,

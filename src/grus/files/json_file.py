@@ -22,6 +22,9 @@ from grus.weight_file import MAX_NAME, Array, Budget, Contents, check_name, one_
 MAX_BYTES = 256 * 2**20
 MAX_DEPTH = 16
 RECURRENT = {"gru": "GRU", "lstm": "LSTM"}
+CLASSES = {"dense": "Dense", "time-distributed-dense": "Dense", "activation": "Activation"}
+CLASSES |= RECURRENT
+"""RTNeural's layers by Keras' names for them."""
 VARIABLES = ("kernel", "recurrent_kernel", "bias")
 REC = "rec."
 """What stands before the names of a Proteus file's recurrent layer."""
@@ -42,7 +45,9 @@ def read(path: Path) -> Contents:
     tensors: dict[str, Array] = {}
     described: dict[str, dict[str, Any]] = {}
     layers = given.get("layers") if isinstance(given, dict) else None
+    configuration = ""
     if isinstance(layers, list):
+        configuration = json.dumps(_in_words_of_keras(layers))
         given = dict(_layers(layers, described))
     aside = []
     for name, found in _leaves("", given, 0):
@@ -55,7 +60,8 @@ def read(path: Path) -> Contents:
         budget.take_array(name, found.shape, 8)
         tensors[name] = _single(found)
     kind = "rtneural" if isinstance(layers, list) else "json"
-    return Contents(kind, tensors, {}, described, tuple(aside), notes=_notes(given))
+    notes = _notes(given)
+    return Contents(kind, tensors, {}, described, tuple(aside), {}, notes, configuration)
 
 
 def _notes(given: Any) -> tuple[str, ...]:
@@ -64,6 +70,19 @@ def _notes(given: Any) -> tuple[str, ...]:
     if isinstance(about, dict) and about.get("skip"):
         return ("skip: the model adds its input to its output, which no weight says",)
     return ()
+
+
+def _in_words_of_keras(layers: list[Any]) -> dict[str, Any]:
+    """The layers as a Sequential of Keras, under the names of `_layers`."""
+    settings = []
+    for number, layer in enumerate(layers):
+        held = layer if isinstance(layer, dict) else {}
+        kind, weights = str(held.get("type"))[:40], held.get("weights")
+        name = {"name": f"{kind}_{number}", "return_sequences": True}
+        name |= {"activation": held.get("activation")} if kind not in RECURRENT else {}
+        bias = {"use_bias": isinstance(weights, list) and len(weights) > 1}
+        settings.append({"class_name": CLASSES.get(kind, kind), "config": name | bias})
+    return {"class_name": "Sequential", "config": {"layers": settings}}
 
 
 def _layers(layers: list[Any], described: dict[str, dict[str, Any]]) -> Iterator[tuple[str, Any]]:

@@ -69,7 +69,7 @@ def tree(text: str | bytes) -> Tree:
     merged: dict[str, str] = {}
     try:
         config = json.loads(text)
-        return Tree(tuple(_inside(_kind(config), _inner(config), "", (), merged)), merged)
+        return Tree(tuple(_inside(kind_of(config), inner_of(config), "", (), merged)), merged)
     except (ValueError, RecursionError):
         raise InputError("its configuration is not JSON, or nests too deep") from None
 
@@ -88,8 +88,8 @@ def unique(kinds: Sequence[str]) -> Iterator[str]:
         met[name] = met.get(name, 0) + 1
 
 
-def _kind(value: Any) -> str:
-    """The class; "" for one that is not Keras' own, whatever it is called."""
+def kind_of(value: Any) -> str:
+    """The class of a layer or a model; "" for one that is not Keras' own, whatever it is called."""
     if not isinstance(value, Mapping):
         return ""
     module, registered = value.get("module", "keras"), value.get("registered_name")
@@ -98,8 +98,18 @@ def _kind(value: Any) -> str:
     return name if theirs else ""
 
 
-def _inner(value: Any) -> Any:
+def inner_of(value: Any) -> Any:
+    """Its settings."""
     return value.get("config") if isinstance(value, Mapping) else None
+
+
+def members(config: Any, path: str = "") -> list[tuple[Mapping[str, Any], str]]:
+    """The layers of a model's settings in their order, and where Keras 3 keeps each."""
+    inside = config if isinstance(config, list) else (config or {}).get("layers")
+    listed = [layer for layer in inside or () if isinstance(layer, Mapping)]
+    classes = [str(layer.get("class_name")).rpartition(">")[2] for layer in listed]
+    places = [f"{path}/layers/{name}".lstrip("/") for name in unique(classes)]
+    return list(zip(listed, places, strict=True))
 
 
 def _inside(
@@ -107,12 +117,8 @@ def _inside(
 ) -> Iterator[Leaf]:
     """The recurrent layers in a layer or model; ``around``: the names outside it."""
     if kind in MODELS:
-        inside = config if isinstance(config, list) else (config or {}).get("layers")
-        listed = [one for one in inside or () if isinstance(one, Mapping)]
-        classes = [str(one.get("class_name")).rpartition(">")[2] for one in listed]
-        for one, name in zip(listed, unique(classes), strict=True):
-            at = f"{path}/layers/{name}".lstrip("/")
-            yield from _inside(_kind(one), _inner(one), at, (*around, _name(one)), merged)
+        for one, at in members(config, path):
+            yield from _inside(kind_of(one), inner_of(one), at, (*around, name_of(one)), merged)
         return
     if not isinstance(config, Mapping):
         return
@@ -122,30 +128,34 @@ def _inside(
         yield from _cells(config, path, around)
     elif kind == "TimeDistributed":
         layer = config.get("layer")
-        names = (*around, _name(layer))
-        yield from _inside(_kind(layer), _inner(layer), f"{path}/layer", names, merged)
+        names = (*around, name_of(layer))
+        yield from _inside(kind_of(layer), inner_of(layer), f"{path}/layer", names, merged)
     elif kind == "Bidirectional":
         merged[path] = str(config.get("merge_mode"))
         for side, layer in zip(SIDES, _sides(config), strict=True):
-            names = (*around, f"{side}_{_name(layer).removeprefix(f'{side}_')}", _name(layer))
-            yield from _inside(_kind(layer), _inner(layer), f"{path}/{side}_layer", names, merged)
+            names = (*around, f"{side}_{name_of(layer).removeprefix(f'{side}_')}", name_of(layer))
+            yield from _inside(
+                kind_of(layer), inner_of(layer), f"{path}/{side}_layer", names, merged
+            )
 
 
 def _cells(config: Mapping[str, Any], path: str, around: tuple[str, ...]) -> Iterator[Leaf]:
     """What an RNN runs: a cell, or cells on one another."""
     cell = config.get("cell")
     of_layer = _said(config, OF_LAYER)
-    if _kind(cell) in CELLS:
-        settings = {"class_name": _kind(cell).removesuffix("Cell")} | _said(_inner(cell), OF_CELL)
+    if kind_of(cell) in CELLS:
+        settings = {"class_name": kind_of(cell).removesuffix("Cell")} | _said(
+            inner_of(cell), OF_CELL
+        )
         yield Leaf(path, around, settings | of_layer)
-    elif _kind(cell) == "StackedRNNCells":
-        inside = [one for one in _inner(cell).get("cells", ()) if isinstance(one, Mapping)]
+    elif kind_of(cell) == "StackedRNNCells":
+        inside = [one for one in inner_of(cell).get("cells", ()) if isinstance(one, Mapping)]
         classes = [str(one.get("class_name")).rpartition(">")[2] for one in inside]
         for one, name in zip(inside, unique(classes), strict=True):
-            if _kind(one) in CELLS:
-                settings = {"class_name": _kind(one).removesuffix("Cell")}
-                settings |= _said(_inner(one), OF_CELL) | of_layer
-                yield Leaf(f"{path}/cell/cells/{name}", (*around, _name(one)), settings)
+            if kind_of(one) in CELLS:
+                settings = {"class_name": kind_of(one).removesuffix("Cell")}
+                settings |= _said(inner_of(one), OF_CELL) | of_layer
+                yield Leaf(f"{path}/cell/cells/{name}", (*around, name_of(one)), settings)
 
 
 def _sides(config: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -153,15 +163,16 @@ def _sides(config: Mapping[str, Any]) -> tuple[Any, Any]:
     forward = config.get("layer")
     backward = config.get("backward_layer")
     if backward is None and isinstance(forward, Mapping):
-        inner = _inner(forward) or {}
+        inner = inner_of(forward) or {}
         mirrored = {**inner, "go_backwards": not inner.get("go_backwards", False)}
         mirrored["name"] = str(inner.get("name")).removeprefix("forward_")
         backward = {**forward, "config": mirrored}
     return forward, backward
 
 
-def _name(value: Any) -> str:
-    inner = _inner(value)
+def name_of(value: Any) -> str:
+    """Its own name; "" where there is none."""
+    inner = inner_of(value)
     return str(inner.get("name")) if isinstance(inner, Mapping) else ""
 
 

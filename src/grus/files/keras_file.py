@@ -72,7 +72,8 @@ def _contents(format: str, found: Hdf5Data, config: str | bytes | None, version:
         if path.endswith(SIDES):
             joined = tree.merged[leaf.path.rpartition("/")[0]]
             described[outer] = {"class_name": "Bidirectional", "merge_mode": joined}
-    return Contents(format, found.tensors, metadata, described, aside, links)
+    text = config if isinstance(config, str) else config.decode("utf-8", "replace")
+    return Contents(format, found.tensors, metadata, described, aside, links, configuration=text)
 
 
 def _is_new(found: Hdf5Data) -> bool:

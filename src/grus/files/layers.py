@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from grus.files import description, keras_config, keras_proof
 from grus.files.description import places, spellings
 from grus.weight_file import Array, Contents
 
+OPTIMIZER = re.compile(r"(?:^|[./_])(?:optim\w*|adam\w*|callbacks)[./]", re.IGNORECASE)
+"""What stands in the names of an optimiser's tensors, which are no weights."""
 FRAMEWORKS = {"onnx": "onnx", "rtneural": "keras"}
 """Formats of one framework."""
 
@@ -209,6 +212,18 @@ def _stands_at(name: str, format: str) -> list[str]:
 
         return [path for path in above if name[len(path) + 1 :] in INPUTS["LSTM"]]
     return above if above and above[0] != "parametrizations" else [*above, ""]
+
+
+def only_reading(where: Path | str, layer: Layer, option: str) -> Reading:
+    """The only dialect that a layer can be of; for several an InputError names ``option``, which
+    says it, after ``where`` the layer stands."""
+    if len(layer.readings) > 1:
+        names = ", ".join(f"{r.dialect.name} ({r.dialect.title})" for r in layer.readings)
+        raise InputError(
+            f"{where}: names and shapes at {layer.shown} fit several dialects that compute"
+            f" different things; say with {option} which of them it is: {names}"
+        )
+    return layer.readings[0]
 
 
 def ending(path: str, known: Iterable[str]) -> list[str]:
