@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from grus.builds.step_program import StepProgram
 from grus.errors import InputError
-from grus.kernels import jit
-from grus.kernels.to_llvm import to_llvm
+from grus.kernels import jit, to_llvm
 
 
 @dataclass(frozen=True)

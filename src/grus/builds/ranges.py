@@ -19,8 +19,7 @@ from grus.builds.step_program import StepProgram
 from grus.equations import Apply, Cell, Const, Expr, Input, Name, State, Weight, expected, linear
 from grus.equations.operators import OPERATORS
 from grus.errors import InputError
-from grus.kernels import make_plan
-from grus.kernels.one_row import LEVELS
+from grus.kernels import LEVELS, make_plan
 
 Interval = tuple[float, float]
 EVERYTHING = -math.inf, math.inf

@@ -19,11 +19,20 @@ import numpy as np
 
 from grus.builds.model import Array, Layer, Model
 from grus.equations import Expr, expected, sizes
-from grus.kernels.builder import Builder
-from grus.kernels.loops import Function, Program, Value
-from grus.kernels.machine import Machine
-from grus.kernels.one_row import ITEM, RowStep, ScalarTarget, byte_products, products
-from grus.kernels.operations import check_calls
+from grus.kernels import (
+    ITEM,
+    Builder,
+    Function,
+    Machine,
+    Program,
+    RowStep,
+    ScalarTarget,
+    Value,
+    byte_products,
+    check_calls,
+    products,
+    row_function,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +120,7 @@ class StepProgram:
             if _kind(step) not in names:
                 number = f"_{len(names)}" if names else ""
                 names[_kind(step)] = f"{step.cell.name}{number}"
-                functions.append(step.function(self.target, names[_kind(step)]))
+                functions.append(row_function(step, self.target, names[_kind(step)]))
         functions += [self._reset(), self._step([names[_kind(step)] for step in self.steps])]
         functions += [] if self.symbols else [self._run()]
         return _checked(functions)

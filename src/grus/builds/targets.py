@@ -20,10 +20,8 @@ from grus.builds.source import read_model
 from grus.builds.step_program import StepProgram
 from grus.equations import Expr
 from grus.errors import InputError
-from grus.kernels import jit
+from grus.kernels import MACHINES, Machine, jit, to_llvm
 from grus.kernels.backend import backend
-from grus.kernels.machine import MACHINES, Machine
-from grus.kernels.to_llvm import to_llvm
 
 if TYPE_CHECKING:
     from torch import nn

@@ -133,7 +133,7 @@ def to_c(program: Program) -> str:
     return body + "\n"
 
 
-def number(value: float) -> str:
+def c_number(value: float) -> str:
     """A float32 as C reads it back, bit for bit."""
     single = np.float32(value)
     if not np.isfinite(single):
@@ -145,7 +145,7 @@ def number(value: float) -> str:
 def constant(value: Argument, of: Type) -> str:
     """An argument that is no value."""
     if of.kind == "float32":
-        return number(value)  # type: ignore[arg-type]
+        return c_number(value)  # type: ignore[arg-type]
     if of.kind == "int32":
         return f"0x{int(value) & 0xFFFFFFFF:x}u"  # type: ignore[arg-type]
     return str(int(value))  # type: ignore[arg-type]
