@@ -139,8 +139,11 @@ Arrays = dict[str, np.ndarray]
 
 
 def sizes(cell: Cell, inputs: int = 3, hidden: int = 4, projection: int = 2) -> dict[str, int]:
-    """The size of each axis; a cell that uses x elementwise gets as many inputs as hidden."""
+    """The size of each axis, in whole blocks; a cell that uses x elementwise gets as many inputs as
+    hidden."""
     asked = {"input": inputs, "hidden": hidden, "projection": projection}
+    blocks = max(cell.shapes.blocks.values(), default=1)
+    asked = {axis: -(-size // blocks) * blocks for axis, size in asked.items()}
     asked |= {axis: 2 for axis in cell.shapes.inputs.values() if axis.startswith("step.")}
     return asked | {one: asked[other] for one, other in cell.shapes.equal}
 

@@ -32,16 +32,17 @@ from grus.kernels.functions import SPELLINGS
 from grus.reference import NUMPY, run
 
 LINEAR = {name for name, op in OPERATORS.items() if op.linear}
-GATHERS = {name for name, op in OPERATORS.items() if op.kind == "gather"}
-"""Their values need to know where the positions are: they are no entries of these tables."""
+GATHERS = {name for name, op in OPERATORS.items() if op.kind in ("gather", "blocks")}
+"""Values of gathers need to know where the positions are: they are no entries of these tables;
+those of blocks are operands of products alone."""
 
 
 def applied(op: str) -> Expr:
     """The operator on the simplest arguments it takes."""
     if op in LINEAR:
         return Apply(op, (W.a, x))
-    if op == "patches":
-        return W.a @ operators.patches(State("h"), 3)
+    if op in ("patches", "blocks"):
+        return W.a @ Apply(op, (State("h"), Const(3)))
     return Apply(op, (State("h"), Name("v"))[: OPERATORS[op].arity])
 
 

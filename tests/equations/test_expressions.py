@@ -21,6 +21,7 @@ from grus.equations import (
     W,
     Weight,
     b,
+    blocks,
     clip,
     exp,
     h,
@@ -63,6 +64,7 @@ BUILT = {
     "softplus": softplus(h),
     "patches": patches(h, 3),
     "neighbours": neighbours(h),
+    "blocks": blocks(h, 2),
 }
 
 

@@ -8,7 +8,7 @@ error bound is carried through the steps by the same rules, from the values that
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -109,11 +109,14 @@ class Run:
 
 def draw(cell: Cell, sizes: Sizes, dtype: str = "float32", seed: int = 0) -> Problem:
     """A random problem at the scale of trained weights; a cell with x elementwise has I = H, a
-    projection has about half of H, or one more."""
-    steps, batch, inputs, hidden = sizes
+    projection has about half of H, or one more; sizes are rounded up to whole blocks."""
+    steps, batch, *wide = sizes
+    blocks = max(cell.shapes.blocks.values(), default=1)
+    inputs, hidden = (-(-size // blocks) * blocks for size in wide)
     inputs = hidden if cell.shapes.equal else inputs
     rng = np.random.default_rng([seed, *sizes])
     axes = {"input": inputs, "hidden": hidden, "projection": hidden // 2 + 1}
+    axes["projection"] = -(-axes["projection"] // blocks) * blocks
     axes |= {axis: 2 for axis in cell.shapes.inputs.values() if axis.startswith("step.")}
     weights = {
         family: rng.normal(0.0, axes[cell.family_axes(family)[-1]] ** -0.5, shape).astype(dtype)
@@ -236,7 +239,7 @@ class _Backward:
     def weight(self, weight: Weight) -> Bounded:
         """The sum over time and batch: T B products, T B - 1 additions in some order, one more
         for each further term."""
-        shape = self.matrix(weight).shape
+        shape, blocks = self.matrix(weight).shape, self.blocks(weight)
         total = exact(np.zeros((shape[0], *(shape[1:] or (1,)))))
         for term in self.back.weights:
             if term.weight == weight:
@@ -245,7 +248,8 @@ class _Backward:
                 if isinstance(term.operand, (Input, Name, State)):
                     rows = self.seen[term.operand.name].reshape(len(rows), -1)
                 product = bounds.product(self.unit, rows.T, _turned(adjoint))
-                total = total + (_turned(product) if term.turned else product)
+                product = _turned(product) if term.turned else product
+                total = total + _mapped(product, lambda part: bounds.folded(part, blocks))
         return _shaped(total, shape).settle(self.unit)
 
     def input(self, shape: tuple[int, ...], terms: Sequence[tuple[Weight | None, str]]) -> Bounded:
@@ -254,12 +258,17 @@ class _Backward:
         for weight, name in terms:
             adjoint = self.adjoint(name)
             if weight is not None:
-                adjoint = bounds.product(self.unit, self.matrix(weight).T, adjoint)
+                matrix = bounds.unfolded(self.matrix(weight), self.blocks(weight))
+                adjoint = bounds.product(self.unit, matrix.T, adjoint)
             elif adjoint.value.shape[1] > shape[2]:  # one number that every unit read
                 ones = np.ones((1, adjoint.value.shape[1]))
                 adjoint = bounds.product(self.unit, ones, adjoint)
             total = total + adjoint
         return _shaped(total, shape).settle(self.unit)
+
+    def blocks(self, weight: Weight) -> int:
+        """How many blocks a weight has."""
+        return self.run.problem.cell.shapes.blocks.get(weight, 1)
 
     def matrix(self, weight: Weight) -> Array:
         """A weight by itself, a matrix or a vector."""
@@ -272,13 +281,16 @@ def _weights(cell: Cell, weights: Mapping[str, Array], stacked_as: Cell) -> dict
     return {w: exact(single[w].astype(np.float64)) for w in cell.weights}
 
 
+def _mapped(b: Bounded, change: Callable[[Array], Array]) -> Bounded:
+    return Bounded(change(b.value), change(b.error), change(b.size), b.roundings)
+
+
 def _turned(b: Bounded) -> Bounded:
-    return Bounded(b.value.T, b.error.T, b.size.T, b.roundings)
+    return _mapped(b, np.transpose)
 
 
 def _shaped(b: Bounded, shape: tuple[int, ...]) -> Bounded:
-    parts = (np.reshape(part, shape) for part in (b.value, b.error, b.size))
-    return Bounded(*parts, b.roundings)
+    return _mapped(b, lambda part: np.reshape(part, shape))
 
 
 def compare(name: str, found: Array, want: Bounded, dtype: str) -> None:

@@ -99,6 +99,13 @@ class Bounded:
         )
 
 
+@dataclass(frozen=True)
+class InBlocks(Bounded):
+    """The operand of a product of blocks, settled."""
+
+    count: int = 1
+
+
 def exact(value: Array | float) -> Bounded:
     """What the kernel is given: no error."""
     return Bounded(value, np.zeros_like(value), np.abs(value))
@@ -131,6 +138,28 @@ def product(unit: Unit, matrix: Array, v: Bounded) -> Bounded:
     n, size = matrix.shape[1], np.abs(matrix).T
     error = v.error @ size + n * unit.tiny
     return Bounded(v.value @ matrix.T, error, np.abs(v.value) @ size, n)
+
+
+def unfolded(matrix: Array, count: int) -> Array:
+    """A matrix of ``count`` blocks [rows, columns / count] with its zeros."""
+    rows, columns = matrix.shape
+    whole = np.zeros((count, rows // count, count, columns))
+    for k, block in enumerate(np.split(matrix, count)):
+        whole[k, :, k] = block
+    return whole.reshape(rows, count * columns)
+
+
+def folded(matrix: Array, count: int) -> Array:
+    """The same without its zeros."""
+    rows, columns = matrix.shape
+    whole = matrix.reshape(count, rows // count, count, columns // count)
+    return np.concatenate([whole[k, :, k] for k in range(count)])
+
+
+def _dense(matrix: Array, v: Bounded, turned: bool = False) -> tuple[Array, Bounded]:
+    """A matrix with the zeros that it has where its operand is in blocks, and the operand."""
+    whole = unfolded(matrix, v.count) if isinstance(v, InBlocks) else matrix
+    return whole.T if turned else whole, v
 
 
 def _function(op: str, error: Callable[[Unit, Array, Array, Array], Array]) -> Rule:
@@ -182,8 +211,9 @@ RULES: dict[str, Rule] = {
     "mul": multiply,
     "div": divide,
     "neg": lambda unit, a: -a,
-    "matmul": lambda unit, w, v: product(unit, w.value, v),
-    "matmul_t": lambda unit, w, v: product(unit, w.value.T, v),
+    "blocks": lambda unit, v, n: InBlocks(v.value, v.error, v.size, 0, int(n.value)),
+    "matmul": lambda unit, w, v: product(unit, *_dense(w.value, v)),
+    "matmul_t": lambda unit, w, v: product(unit, *_dense(w.value, v, turned=True)),
     # The slope of sigmoid is at most 1/4, of tanh and relu at most 1.
     "sigmoid": _function("sigmoid", lambda n, a, e, y: e / 4 + SIGMOID * n.u + n.lowest),
     "tanh": _function("tanh", lambda n, a, e, y: e + TANH * n.u * (np.abs(y) + e)),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from grus.cli.output import check_choice
-from grus.equations import Cell, Input, linear, nearest, plain, structure
+from grus.equations import Cell, Input, linear, nearest, plain, structure, without_blocks
 from grus.equations.text import columns, counted
 from grus.errors import InputError
 
@@ -96,7 +96,7 @@ def _table(chosen: list[Published]) -> str:
 def _products(cell: Cell) -> int:
     """Products with a matrix that stay inside the loop over time: not those of x alone."""
     inside = [node for node in cell.nodes if linear(node)]
-    return sum(node.args[1] != Input("x") for node in inside)  # type: ignore[attr-defined]
+    return sum(without_blocks(node.args[1])[0] != Input("x") for node in inside)  # type: ignore[attr-defined]
 
 
 def _page(known: Published) -> str:

@@ -62,6 +62,10 @@ class Network:
             raise InputError("every layer of a network has the same directions, one or two")
         if self.reverse and self.directions == 2:
             raise InputError("reverse is for one direction; a network of two has its own")
+        if any(count > 1 for count in self.cell.shapes.blocks.values()):
+            raise Unrepresentable(
+                f"cell {self.cell.name} has block-diagonal weights, which no framework's layer has"
+            )
         width = self.input_size
         for k, directions in enumerate(self.layers):
             for weights in directions:

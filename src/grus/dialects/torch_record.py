@@ -166,8 +166,9 @@ class TorchRecord:
             for k, axis in enumerate(self.cell.family_axes(family)):
                 if family not in "bd" and axis == axes[0]:
                     size = int(tensors[self.tensor(family)].shape[k])
-                    per = self.cell.places(family) if k else len(families[family])
-                    return size // per
+                    if k:
+                        return self.cell.operand_size(family, size)
+                    return size // len(families[family])
         if axes:
             raise InputError(f"cell {self.cell.name}: no weight tells how long a bias is")
         return 0

@@ -4,6 +4,7 @@ In: nothing. Out: cells as frozen values. Imports nothing beyond the standard li
 """
 
 from grus.equations.axes import columns, input_size, sizes
+from grus.equations.blocks import blocks, with_blocks, without_blocks
 from grus.equations.cell import Cell
 from grus.equations.cells import CELLS
 from grus.equations.connections import CONNECTIONS, Connection, joined
@@ -78,6 +79,7 @@ __all__ = [
     "Weight",
     "also_known",
     "b",
+    "blocks",
     "c",
     "cell",
     "clip",
@@ -120,5 +122,7 @@ __all__ = [
     "structure",
     "tanh",
     "walk",
+    "with_blocks",
+    "without_blocks",
     "x",
 ]

@@ -41,8 +41,8 @@ def sizes(
                 f"weights[{family!r}] must stack {len(gates)} gates of a"
                 f" {'matrix' if rest else 'vector'}, got shape {shape}"
             )
-        under = cell.places(family)
-        counts = (shape[0] // len(gates), *(wide // under for wide in shape[1:]))
+        read = (cell.operand_size(family, wide) for wide in shape[1:])
+        counts = (shape[0] // len(gates), *read)
         for axis, size in zip((first, *rest), counts, strict=True):
             known.setdefault(axis, size)
     if whole:

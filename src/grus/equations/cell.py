@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from grus.equations import latex, text
+from grus.equations.blocks import with_blocks, without_blocks
 from grus.equations.checks import (
     NEXT,
     check_equations,
@@ -17,8 +18,9 @@ from grus.equations.checks import (
     check_used,
 )
 from grus.equations.expr import Apply, CellError, Expr, Input, Name, State, Weight, parts, walk
-from grus.equations.operators import is_gather, numbers_after
+from grus.equations.operators import is_gather, linear, numbers_after
 from grus.equations.shapes import Shapes, infer
+from grus.errors import InputError
 
 MAX_TEXT = 100_000
 
@@ -203,12 +205,51 @@ class Cell(metaclass=_CellMaker):
 
     def weight_shape(self, family: str, sizes: Mapping[str, int]) -> tuple[int, ...]:
         """The shape of one weight of this family, given the size of each axis by name."""
-        first, *rest = (sizes[axis] for axis in self.family_axes(family))
-        return (first, *(self.places(family) * size for size in rest))
+        axes = self.family_axes(family)
+        first, *rest = (sizes[axis] for axis in axes)
+        places, count = self.reading(family)
+        uneven = [axis for axis in axes if len(axes) == 2 and sizes[axis] % count]
+        if uneven:
+            raise InputError(
+                f"cell {self.name}: {family} has {count} blocks, so that {uneven[0]} must be a"
+                f" multiple of {count}, got {sizes[uneven[0]]}"
+            )
+        return (first, *(places * size // count for size in rest))
 
-    def places(self, family: str) -> int:
-        """How many positions this family's matrices read at once, under the window of patches."""
-        return self.shapes.places.get(Weight(family, self.families[family][0]), 1)
+    def reading(self, family: str) -> tuple[int, int]:
+        """Of this family's matrices: how many positions they read at once, under the window of
+        ``patches``, and how many blocks they have."""
+        weight = Weight(family, self.families[family][0])
+        return self.shapes.places.get(weight, 1), self.shapes.blocks.get(weight, 1)
+
+    def operand_size(self, family: str, columns: int) -> int:
+        """How long the operand is that this family's matrices read, which have so many columns."""
+        places, count = self.reading(family)
+        return columns * count // places
+
+    def in_blocks(self, count: int) -> Cell:
+        """The cell with ``count`` blocks in all its matrices, or, where equations say themselves
+        which have blocks, in those.
+
+        Raises InputError for what is no number of blocks, CellError for a cell without matrices.
+        """
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise InputError(f"blocks must be a whole number from 1 up, got {count!r}")
+        if not self.shapes.blocks:
+            raise CellError(f"cell {self.name} has no matrix that could have blocks")
+        marked = any(n > 1 for n in self.shapes.blocks.values())
+
+        def changed(node: Expr) -> Expr:
+            if not isinstance(node, Apply):
+                return node
+            first, *rest = map(changed, node.args)
+            if linear(node):
+                operand, before = without_blocks(rest[0])
+                rest = [with_blocks(operand, count) if before > 1 or not marked else operand]
+            return Apply(node.op, (first, *rest))
+
+        equations = tuple((name, changed(expr)) for name, expr in self.equations)
+        return Cell(self.name, equations, self.doc)
 
     def __getitem__(self, name: str) -> Expr:
         """The right side of the equation called ``name``."""

@@ -102,7 +102,7 @@ def _check_apply(node: Apply) -> None:
     fewest, most = op.numbers if op else (0, 0)
     if op is None or not op.arity + fewest <= len(node.args) <= op.arity + most:
         raise CellError(f"unknown operator {node.op} of {len(node.args)} arguments")
-    if op.kind == "gather":
+    if op.kind in ("gather", "blocks"):
         _check_numbers(node)
     if node.op == "neg" and isinstance(node.args[0], Const):
         # -(2) and the number -2 print alike, so only one of them may exist.
@@ -117,6 +117,8 @@ def _check_numbers(node: Apply) -> None:
         raise CellError(f"{node}: a window's sizes are odd, so that each position is in its middle")
     if node.op == "neighbours" and any(n < 1 for n in numbers):
         raise CellError(f"{node}: matrices are counted from 0, and 0 is left out")
+    if node.op == "blocks" and any(n < 2 for n in numbers):
+        raise CellError(f"{node}: there are two blocks or more")
 
 
 def check_positions(nodes: Sequence[Expr]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from grus.equations.blocks import with_blocks, without_blocks
 from grus.equations.cell import Cell
 from grus.equations.expr import Apply, Const, Expr, Input, Name, State, Weight, walk
 from grus.equations.operators import OPERATORS, linear
@@ -77,9 +78,10 @@ class _Flattening:
         if is_function(expr):
             return self.named(self.root(expr))
         if linear(expr):
-            weight, operand = expr.args
+            weight, (operand, count) = expr.args[0], without_blocks(expr.args[1])
             plain = self.inside(operand)
-            return Apply(expr.op, (weight, self.named(plain) if _compound(plain) else plain))
+            plain = self.named(plain) if _compound(plain) else plain
+            return Apply(expr.op, (weight, with_blocks(plain, count)))
         args = tuple(self.inside(a) for a in expr.args)
         if expr.op != "add":
             args = tuple(self.named(a) if has_product(a) else a for a in args)

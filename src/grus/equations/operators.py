@@ -21,9 +21,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+from grus.equations.blocks import InBlocks, times, times_turned
 from grus.equations.expr import Apply, Const, Expr, Operand, as_expr
 
-Kind = Literal["elementwise", "linear", "reduction", "gather"]
+Kind = Literal["elementwise", "linear", "reduction", "gather", "blocks"]
 Derivative = Callable[..., tuple[Expr, ...]]
 Axis = TypeVar("Axis")
 Array = Any
@@ -70,7 +71,7 @@ class Operator:
     """Whether it has a value everywhere and never falls where an argument grows."""
     linear: Linear | None = None
     numbers: tuple[int, int] = (0, 0)
-    """How few and how many whole numbers follow a gather's arguments."""
+    """How few and how many whole numbers follow the argument of a gather or of blocks."""
 
     def on(self, library: Any) -> Callable[..., Array]:
         """The operator on arrays of ``library``, the module numpy or torch.
@@ -210,7 +211,7 @@ _record(
     kind="linear",
     symbol="@",
     binding=2,
-    array=lambda _, w, v: v @ w.T,
+    array=times,
     linear=Linear(adjoint="matmul_t"),
 )
 _record(
@@ -219,7 +220,7 @@ _record(
     kind="linear",
     symbol=".T @",
     binding=2,
-    array=lambda _, w, v: v @ w,
+    array=times_turned,
     linear=Linear(adjoint="matmul", turned=True),
 )
 sigmoid = _function(
@@ -323,6 +324,7 @@ mean = _function(
 )
 _record("patches", 1, kind="gather", numbers=(1, 2))
 _record("neighbours", 1, kind="gather", numbers=(0, 1))
+_record("blocks", 1, kind="blocks", numbers=(1, 1), array=lambda _, v, n: InBlocks(v, int(n)))
 
 
 def patches(v: Operand, *window: float) -> Expr:
@@ -345,9 +347,9 @@ def is_gather(expr: Expr) -> bool:
     return isinstance(expr, Apply) and OPERATORS[expr.op].kind == "gather"
 
 
-def numbers_after(gather: Apply) -> tuple[int, ...]:
-    """The whole numbers that follow a gather's argument: a window, or which matrix."""
-    return tuple(int(arg.value) for arg in gather.args[1:] if isinstance(arg, Const))
+def numbers_after(expr: Apply) -> tuple[int, ...]:
+    """The whole numbers that follow an argument: a window, which matrix, how many blocks."""
+    return tuple(int(arg.value) for arg in expr.args[1:] if isinstance(arg, Const))
 
 
 def clip(v: Operand, bound: float) -> Expr:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from grus.equations.blocks import without_blocks
 from grus.equations.cell import Cell
 from grus.equations.expr import Apply, CellError, Expr, Input, Name, State, Weight, parts, walk
 from grus.equations.operators import linear, mean, sqrt
@@ -175,7 +176,7 @@ def _normalise_group(
     names = [Name(_fresh(cell, f"{w.family}{w.gate}_{short}")) for w in weights]
     for name, weight in zip(names, weights, strict=True):
         equations.append((name.name, Apply("matmul", (weight, operand))))
-    family = "gx" if operand == Input("x") else "gh"
+    family = "gx" if without_blocks(operand)[0] == Input("x") else "gh"
     for weight, normal in zip(weights, _normalise(cell, equations, names, short), strict=True):
         done[Apply("matmul", (weight, operand))] = Weight(family, weight.gate) * normal
 

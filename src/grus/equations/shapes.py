@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
+from grus.equations.blocks import without_blocks
 from grus.equations.expr import Apply, CellError, Const, Expr, Input, Name, State, Weight
 from grus.equations.operators import OPERATORS, Linear, is_gather, linear, numbers_after
 
@@ -31,12 +32,16 @@ class Shapes:
     places: dict[Weight, int]
     """How many places are under the window of a matrix that stands left of ``patches``: it has a
     column for each of them and each element of its second axis."""
+    blocks: dict[Weight, int]
+    """How many blocks a matrix has: it is stored without the zeros beside them, so that it has as
+    many times fewer columns than its second axis elements."""
 
     def spelled(self, weight: Weight) -> tuple[str, ...]:
-        """The axes of a weight as text: ("hidden", "9 input")."""
-        places = self.places.get(weight, 1)
+        """The axes of a weight as text: ("hidden", "9 input"), ("hidden", "input / 8")."""
+        places, blocks = self.places.get(weight, 1), self.blocks.get(weight, 1)
+        before, after = f"{places} " * (places > 1), f" / {blocks}" * (blocks > 1)
         first, *rest = self.weights[weight]
-        return (first, *(f"{places} {axis}" if places > 1 else axis for axis in rest))
+        return (first, *(f"{before}{axis}{after}" for axis in rest))
 
 
 class _Classes:
@@ -64,6 +69,7 @@ class _Inference:
         self.inputs: dict[Input, object] = {}
         self.products: list[object] = []
         self.places: dict[Weight, int] = {}
+        self.blocks: dict[Weight, int] = {}
 
     def leaf(self, expr: Expr) -> object | None:
         if isinstance(expr, Const):
@@ -90,6 +96,8 @@ class _Inference:
             return self.product(expr, how)
         if is_gather(expr):
             return self.gather(expr)
+        if OPERATORS[expr.op].kind == "blocks":
+            raise CellError(f"{expr} stands right of a matrix and its @, and nowhere else")
         axes = [axis for axis in map(self.visit, expr.args) if axis is not None]
         if OPERATORS[expr.op].kind == "reduction":
             return None
@@ -106,8 +114,14 @@ class _Inference:
         return axis
 
     def at_each_place(self, weight: Weight, operand: Expr, how: Linear) -> Expr:
-        """What a product reads at each place under its window; how many they are is noted."""
+        """What a product reads at each place under its window; how many they are is noted, and
+        how many blocks the matrix has."""
         places = 1
+        operand, blocks = without_blocks(operand)
+        if self.blocks.setdefault(weight, blocks) != blocks:
+            raise CellError(f"{weight.name} has {self.blocks[weight]} blocks and {blocks}")
+        if blocks > 1 and is_gather(operand):
+            raise CellError(f"{operand} cannot be read in blocks yet")
         if isinstance(operand, Apply) and operand.op == "patches":
             places, operand = prod(numbers_after(operand)), operand.args[0]
             if how.turned:
@@ -209,4 +223,4 @@ def _name_classes(run: _Inference, states: Sequence[str], output: str) -> Shapes
     values = {name: None if axis is None else label(axis) for name, axis in run.axis.items()}
     inputs = {node: label(axis) for node, axis in run.inputs.items()}
     of_states = {s: label(("state", s)) for s in states}
-    return Shapes(weights, values, of_states, inputs, tuple(equal), run.places)
+    return Shapes(weights, values, of_states, inputs, tuple(equal), run.places, run.blocks)

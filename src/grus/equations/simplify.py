@@ -73,6 +73,6 @@ RULES: dict[str, Callable[..., Expr | None]] = {
     "mul": _mul,
     "div": _div,
     **{name: _product for name, op in OPERATORS.items() if op.linear},
-    **{name: _gather for name, op in OPERATORS.items() if op.kind == "gather"},
+    **{name: _gather for name, op in OPERATORS.items() if op.kind in ("gather", "blocks")},
 }
 """What an operator leaves where one argument is a number that makes it trivial; None: all of it."""

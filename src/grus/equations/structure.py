@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from math import gcd
 from typing import TYPE_CHECKING, Literal
 
 from grus.equations import text
+from grus.equations.blocks import without_blocks
 from grus.equations.expr import Apply, Expr, Name, State
-from grus.equations.operators import OPERATORS
+from grus.equations.operators import OPERATORS, linear
 
 if TYPE_CHECKING:
     from grus.equations.cell import Cell
 
-Jacobian = Literal["diagonal", "dense"]
+Jacobian = Literal["diagonal", "block-diagonal", "dense"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,8 @@ class Dependence:
     """The first piece that is not affine."""
     mixes: str = ""
     """The first piece that brings the states of several units together."""
+    blocks: int = 0
+    """In how many blocks units are brought together: 0 where they stand apart, 1 where all may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +41,16 @@ class Structure:
     """How a cell's next states depend on its states."""
 
     jacobian: Jacobian
-    """"diagonal" where each unit's next states depend on that unit's states alone."""
+    """"diagonal" where each unit's next states depend on that unit's states alone,
+    "block-diagonal" where they depend on those of the unit's block (`blocks`)."""
     affine: bool
     """Whether the next states are affine in the states, with coefficients free of them."""
     mixes: str = ""
     """Why the jacobian is dense: the first piece that mixes units, and its equation."""
     bends: str = ""
     """Why the step is not affine: the first piece that is not, and its equation."""
+    blocks: int = 0
+    """How many blocks there are, if the jacobian has some."""
 
     @property
     def scan(self) -> bool:
@@ -52,8 +59,10 @@ class Structure:
 
     def __str__(self) -> str:
         apart = "each unit's next state depends on its own states alone"
+        count = f", {self.blocks} blocks" * (self.jacobian == "block-diagonal")
         lines = [
-            f"jacobian {self.jacobian}: " + (f"{self.mixes} mixes units" if self.mixes else apart),
+            f"jacobian {self.jacobian}{count}: "
+            + (f"{self.mixes} mixes units" if self.mixes else apart),
             f"affine in the state: no, {self.bends} is not"
             if self.bends
             else "affine in the state",
@@ -75,7 +84,9 @@ def structure(cell: Cell) -> Structure:
     ends = [values[f"{state}_next"] for state in cell.states]
     mixes = next((end.mixes for end in ends if end.mixes), "")
     bends = next((end.bends for end in ends if end.bends), "")
-    return Structure("dense" if mixes else "diagonal", not bends, mixes, bends)
+    blocks = gcd(*(end.blocks for end in ends))
+    kind: Jacobian = "dense" if blocks == 1 else "block-diagonal" if blocks else "diagonal"
+    return Structure(kind, not bends, mixes, bends, blocks)
 
 
 def _dependence(expr: Expr, values: dict[str, Dependence], name: str) -> Dependence:
@@ -90,12 +101,15 @@ def _dependence(expr: Expr, values: dict[str, Dependence], name: str) -> Depende
     here = f"{text.show(expr)} in {name}"
     bends = next((part.bends for part in parts if part.bends), here if degree > 1 else "")
     joins = OPERATORS[expr.op].kind in ("linear", "reduction", "gather")
+    # Blocks of 8 are parts of blocks of 4: what both bring together are blocks of 4.
+    apart = without_blocks(expr.args[1])[1] if linear(expr) else int(joins)
+    blocks = gcd(*(part.blocks for part in parts), apart if degree else 0)
     mixes = next((part.mixes for part in parts if part.mixes), here if joins and degree else "")
-    return Dependence(degree, bends, mixes)
+    return Dependence(degree, bends, mixes, blocks)
 
 
 def _degree(op: str, degrees: list[int]) -> int:
-    if op in ("add", "sub", "neg", "mean") or OPERATORS[op].kind in ("linear", "gather"):
+    if op in ("add", "sub", "neg", "mean") or OPERATORS[op].kind in ("linear", "gather", "blocks"):
         return max(degrees)
     if op == "mul":
         return min(2, sum(degrees))

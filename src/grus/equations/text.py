@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Sequence
 
+from grus.equations.blocks import blocks
 from grus.equations.checks import check_size, unknown
 from grus.equations.expr import Apply, CellError, Const, Expr, Input, Name, State, Weight
 from grus.equations.operators import OPERATORS, clip, hard_sigmoid, neighbours, patches
@@ -19,9 +20,13 @@ _BINARY = {
 
 _WRITTEN_OUT: dict[str, Callable[..., Expr]] = {"clip": clip, "hard_sigmoid": hard_sigmoid}
 """Functions that are read as the operators they are made of."""
-_GATHERS: dict[str, Callable[..., Expr]] = {"patches": patches, "neighbours": neighbours}
-_WITH_NUMBERS = _WRITTEN_OUT | _GATHERS
-_NUMBERS = {"clip": (1, 1), "hard_sigmoid": (0, 2)} | {g: OPERATORS[g].numbers for g in _GATHERS}
+_NUMBERED: dict[str, Callable[..., Expr]] = {
+    "patches": patches,
+    "neighbours": neighbours,
+    "blocks": blocks,
+}
+_WITH_NUMBERS = _WRITTEN_OUT | _NUMBERED
+_NUMBERS = {"clip": (1, 1), "hard_sigmoid": (0, 2)} | {n: OPERATORS[n].numbers for n in _NUMBERED}
 """How few and how many numbers they take after the expression."""
 
 SYNTAX = 6  # Python's syntax tree has at most this many nodes for one of ours, as in -W.r
@@ -195,9 +200,8 @@ class _Reader:
         numbers = [n.value for n in rest if isinstance(n, Const)]
         fewest, most = _NUMBERS[name]
         if v is None or len(numbers) != len(rest) or not fewest <= len(numbers) <= most:
-            raise CellError(
-                f"{_source(node)!r}: {name} takes an expression and {fewest} to {most} numbers"
-            )
+            count = f"{fewest} to {most} numbers" if fewest < most else f"{fewest} number"
+            raise CellError(f"{_source(node)!r}: {name} takes an expression and {count}")
         return _WITH_NUMBERS[name](v, *numbers)
 
 

@@ -11,7 +11,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from grus.equations import Apply, Cell, Const, Expr, Input, Name, State, Weight, mean
+from grus.equations import (
+    Apply,
+    Cell,
+    Const,
+    Expr,
+    Input,
+    Name,
+    State,
+    Weight,
+    mean,
+    with_blocks,
+    without_blocks,
+)
 from grus.equations.expr import parts, walk
 from grus.equations.flat import flatten, is_function
 from grus.equations.operators import OPERATORS, linear
@@ -181,11 +193,11 @@ class _Derivation:
         elif not isinstance(expr, Apply):
             self.adjoints.setdefault(expr, []).append(g)
         elif how := linear(expr):
-            weight, operand = expr.args
+            weight, (operand, count) = expr.args[0], without_blocks(expr.args[1])
             assert isinstance(weight, Weight)
             name = self.reference(g, where)
             self.weights.append(WeightGradient(weight, name, operand, how.turned))
-            self.push(operand, Apply(how.adjoint, (weight, Name(name))), where)
+            self.push(operand, Apply(how.adjoint, (weight, with_blocks(Name(name), count))), where)
         else:
             for part, adjoint in zip(expr.args, self.rule(expr, g, Const(0)), strict=True):
                 self.push(part, adjoint, where)
@@ -224,7 +236,7 @@ class _Derivation:
 
     def input_term(self, term: Expr, where: str) -> tuple[Weight | None, str]:
         if isinstance(term, Apply) and term.op == "matmul_t":
-            weight, operand = term.args
+            weight, (operand, _) = term.args[0], without_blocks(term.args[1])
             assert isinstance(weight, Weight)
             assert isinstance(operand, Name)
             return weight, operand.name

@@ -1,17 +1,30 @@
 """The cost of a cell: parameters, operations and bytes, counted in its equations.
 
-A product with an m x n matrix counts 2 m n operations; every other operator, functions included,
-counts one for each element. The counts are those of the equations as they stand: what a plan
-moves out of the time loop or computes again does not change them.
+A product with an m x n matrix counts 2 m n operations, one of k blocks a k-th of them; every other
+operator, functions included, counts one for each element. The counts are those of the equations as
+they stand: what a plan moves out of the time loop or computes again does not change them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from math import prod
 
-from grus.equations import OPERATORS, Apply, Cell, Const, Expr, Input, Name, State, Weight, linear
+from grus.equations import (
+    OPERATORS,
+    Apply,
+    Cell,
+    Const,
+    Expr,
+    Input,
+    Name,
+    State,
+    Weight,
+    linear,
+    without_blocks,
+)
 from grus.errors import InputError
 from grus.gradients.adjoint import Backward, backward
 
@@ -25,12 +38,13 @@ Leaf = Callable[[Expr], Axis]
 class Count:
     """A number that depends on the sizes of axes: a sum of products, such as 3 H I + 4 H."""
 
-    terms: tuple[tuple[tuple[str, ...], int], ...] = ()
+    terms: tuple[tuple[tuple[str, ...], int | Fraction], ...] = ()
 
     @classmethod
-    def of(cls, *axes: Axis, times: int = 1) -> Count:
-        """The product of axes; an axis None is a single number."""
-        return cls(((tuple(sorted(a for a in axes if a)), times),)) if times else cls()
+    def of(cls, *axes: Axis, times: int = 1, blocks: int = 1) -> Count:
+        """The product of axes over ``blocks``; an axis None is a single number."""
+        share = times if blocks == 1 else Fraction(times, blocks)
+        return cls(((tuple(sorted(a for a in axes if a)), share),)) if times else cls()
 
     def __add__(self, other: Count) -> Count:
         total = dict(self.terms)
@@ -40,14 +54,14 @@ class Count:
 
     def at(self, sizes: Mapping[str, int]) -> int:
         """The number, at these sizes of the axes."""
-        return sum(times * prod(sizes[axis] for axis in axes) for axes, times in self.terms)
+        return int(sum(times * prod(sizes[axis] for axis in axes) for axes, times in self.terms))
 
     def __str__(self) -> str:
         ordered = sorted(self.terms, key=lambda term: (-len(term[0]), term[0]))
         return " + ".join(filter(None, (_product(*term) for term in ordered))) or "0"
 
 
-def _product(axes: tuple[str, ...], times: int) -> str:
+def _product(axes: tuple[str, ...], times: int | Fraction) -> str:
     """One term: ``3 H I``, ``3 H²``, ``4 H``."""
     if not times:
         return ""
@@ -89,7 +103,7 @@ def cost(cell: Cell) -> Cost:
     backward_axes = axes_of(back.cell.equations, seen)
     numbers = _numbers(back.forward.equations, frozenset())
     return Cost(
-        parameters=total(Count.of(*axes) for axes in cell.shapes.weights.values()),
+        parameters=total(_numbers_of(cell, weight) for weight in cell.weights),
         forward=_operations(cell.equations, forward_axes, _leaf(cell)),
         backward=_operations(back.cell.equations, backward_axes, seen, numbers)
         + _weight_sums(cell, back),
@@ -103,6 +117,12 @@ def cost(cell: Cell) -> Cost:
         saved=total(Count.of(seen(Input(name))) for name in back.saved),
         states=total(Count.of(cell.shapes.states[state]) for state in cell.states),
     )
+
+
+def _numbers_of(cell: Cell, weight: Weight, times: int = 1) -> Count:
+    """The numbers of a weight."""
+    blocks = cell.shapes.blocks.get(weight, 1)
+    return Count.of(*cell.shapes.weights[weight], times=times, blocks=blocks)
 
 
 def axes_of(equations: Iterable[tuple[str, Expr]], leaf: Leaf) -> dict[str, Axis]:
@@ -192,7 +212,10 @@ def _operations(
         if not isinstance(expr, Apply) or _is_number(expr, numbers):
             return Count()
         if linear(expr):
-            count = Count.of(*_matrix(expr, leaf), times=2)
+            blocks = without_blocks(expr.args[1])[1]
+            count = Count.of(*_matrix(expr, leaf), times=2, blocks=blocks)
+        elif OPERATORS[expr.op].kind == "blocks":
+            count = Count()
         elif OPERATORS[expr.op].kind == "reduction":
             count = Count.of(_axis(expr.args[0], axes, leaf))
         else:
@@ -205,7 +228,7 @@ def _operations(
 def _weight_sums(cell: Cell, back: Backward) -> Count:
     """Each term of a weight's gradient: an outer product and its sum, or a sum."""
     return total(
-        Count.of(*cell.shapes.weights[term.weight], times=1 if term.operand is None else 2)
+        _numbers_of(cell, term.weight, times=1 if term.operand is None else 2)
         for term in back.weights
     )
 
@@ -214,9 +237,7 @@ def _input_gradient(cell: Cell, back: Backward, axes: Mapping[str, Axis]) -> lis
     counts = []
     for node, (_, terms) in zip((Input("x"), *cell.further), back.inputs, strict=True):
         counts += [
-            Count.of(*cell.shapes.weights[weight], times=2)
-            if weight is not None
-            else Count.of(axes[name])
+            _numbers_of(cell, weight, times=2) if weight is not None else Count.of(axes[name])
             for weight, name in terms
         ]
         counts += [Count.of(_leaf(cell)(node)) for _ in terms[1:]]
@@ -247,4 +268,6 @@ def sizes_for(cell: Cell, inputs: int | None, hidden: int, projection: int) -> d
                 f"cell {cell.name} uses x element by element: {axis} must equal {other},"
                 f" got {sizes[axis]} and {sizes[other]}"
             )
+    for family in cell.families:
+        cell.family_shape(family, sizes)  # refuses blocks of uneven sizes
     return sizes

@@ -178,7 +178,7 @@ def lay_out(
     sums = names * padded * target.item
     panels, wide = [], target.machine.vector_bytes
     for loop in plan.k_loops:
-        depth = -(-size[loop.depth] // target.lanes) * target.lanes
+        depth = -(-size[loop.depth] // loop.blocks // target.lanes) * target.lanes
         # Two numbers of bfloat16 stand where one of float32 would.
         depth //= 2 if target.narrow else 1
         panels.append((depth * len(loop.members) * wide, tiles[loop.axis]))

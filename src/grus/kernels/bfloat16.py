@@ -47,7 +47,7 @@ def widened(f: Builder, both: Value) -> tuple[Value, Value]:
 
 def products(
     f: Builder,
-    count: Value,
+    count: Argument,
     panels: Sequence[Value],
     rows: Sequence[Value],
     chains: Sequence[int],

@@ -203,6 +203,11 @@ class Builder:
         limit = limit if t.item == 8 else self.let("convert", limit, type=INT32)
         return self.let("less", LANES, self.splat(limit, type_of(t.integer.kind, n)))
 
+    def lanes_between(self, first: Argument, end: Argument) -> Value:
+        """The mask of the lanes from ``first`` to ``end``, of the machine's width."""
+        outside = self.let("xor", self.lanes_below(first), True)
+        return self.let("and", outside, self.lanes_below(end))
+
     # Control.
 
     @contextmanager

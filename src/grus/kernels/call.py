@@ -82,7 +82,10 @@ class Kernel:
         """What a call has to do."""
         plan, (steps, batch, axes) = self.plan, sizes
         size = {**dict(axes), ONE: 0}
-        products = [size[loop.depth] * size[loop.axis] * len(loop.members) for loop in plan.k_loops]
+        products = [
+            size[loop.depth] * size[loop.axis] // loop.blocks * len(loop.members)
+            for loop in plan.k_loops
+        ]
         first, item = len(plan.hoisted_loops), 2 if self.target.narrow else self.target.item
         return Work(
             steps,

@@ -114,7 +114,8 @@ def axis_sizes(
     for family, gates in cell.families.items():
         first, *rest = cell.family_axes(family)
         sizes[first] = weights[family].shape[0] // len(gates)
-        sizes |= dict(zip(rest, weights[family].shape[1:], strict=True))
+        wide = (cell.operand_size(family, columns) for columns in weights[family].shape[1:])
+        sizes |= dict(zip(rest, wide, strict=True))
     for axis, state in zip(map(cell.shapes.states.get, cell.states), states, strict=False):
         sizes.setdefault(str(axis), state.shape[-1])
     return sizes

@@ -7,10 +7,11 @@ here (`bfloat16`), and stand two in a lane.
 
 from __future__ import annotations
 
-from grus.kernels import bfloat16
+from grus.kernels import bfloat16, blocks
 from grus.kernels.argument_block import size_slot
 from grus.kernels.builder import Builder, Module
-from grus.kernels.loops import Reference, Value
+from grus.kernels.loops import Argument, Reference, Value
+from grus.kernels.plan import KLoop
 
 PIECE = 16
 """Bytes within which every instruction set shuffles cheaply; the narrowest vector."""
@@ -19,29 +20,46 @@ PIECE = 16
 def pack(module: Module) -> None:
     """``pack(ctx, j0, j1)``: the panels of these hidden tiles, all groups."""
     plan = module.plan
-    ways = {turned for loop in plan.k_loops for _, _, turned in loop.members}
-    for transposed in sorted(ways):
+    ways = {
+        (turned, _apart(loop, turned)) for loop in plan.k_loops for _, _, turned in loop.members
+    }
+    for transposed in sorted(turned for turned, apart in ways if not apart):
         _pack_tile(module, transposed=transposed)
-    _pack_tiles(module)
+    if any(not apart for _, apart in ways):
+        _pack_tiles(module)
+    if any(apart for _, apart in ways):
+        blocks.pack(module)
     if plan.vectors:
         _pack_part(module)
     f = module.function("pack", "j0, j1", once=True)
     for k, loop in enumerate(plan.k_loops):
-        depth = f.slot(size_slot(loop.depth))
+        depth: Argument = f.slot(size_slot(loop.depth))
+        if loop.blocks > 1:
+            depth = f.let("div", depth, loop.blocks)
         for m, (_, weight, transposed) in enumerate(loop.members):
             axis = plan.cell.shapes.weights[weight][1 if transposed else 0]
             size, vector = f.slot(size_slot(axis)), module.target.machine.vector_bytes
             source, stride = f.pointer(f"w.{weight.name}"), f.slot(f"w.{weight.name}.row")
             panel, columns = f.at(f.pointer(f"panel.{k}"), m * vector), f.span(axis)
+            to = panel, f.slot(f"panel.{k}.tile"), len(loop.members) * vector
+            if _apart(loop, transposed):
+                wide = f.let("div", size, loop.blocks)
+                f.call("pack.blocks", source, stride, size, wide, depth, *to, *columns)
+                continue
             turn = Reference("pack.transposed" if transposed else "pack.plain")
             unit = module.target.item if transposed else stride
-            to = panel, f.slot(f"panel.{k}.tile"), len(loop.members) * vector
             f.call("pack.tiles", turn, source, stride, unit, size, depth, *to, *columns)
     for weight in plan.vectors:
         axis, name = plan.axis_of(weight), weight.name
         size, columns = f.slot(size_slot(axis)), f.span(axis)
         parts = f.slot(f"w.{name}"), f.slot(f"w.{name}.more")
         f.call("pack.vector", f.pointer(f"vector.{name}"), *parts, size, *columns)
+
+
+def _apart(loop: KLoop, transposed: bool) -> bool:
+    """Whether columns that follow each other in a panel stand in different rows of the weight: a
+    block's, whose own columns are the first. Plain products read rows, which follow each other."""
+    return transposed and loop.blocks > 1
 
 
 def _pack_part(module: Module) -> None:

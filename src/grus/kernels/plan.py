@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from grus.equations import Apply, Cell, Expr, Input, Name, State, Weight
+from grus.equations import Apply, Cell, Expr, Input, Name, State, Weight, without_blocks
 from grus.equations.expr import walk
 from grus.equations.flat import flatten
 from grus.equations.operators import OPERATORS, linear
@@ -36,6 +36,8 @@ class Product:
     weight: Weight
     operand: Expr
     transposed: bool = False
+    blocks: int = 1
+    """How many blocks the weight has; the k-th of the operand meets the k-th of the result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +52,11 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """All products of a stage that share an operand: one loop over k reads it once."""
+    """All products of a stage that share an operand and its blocks: one loop over k reads it
+    once."""
 
     operand: Expr
+    blocks: int
     members: tuple[tuple[int, Product], ...]
     """(index of the chain in its stage, product)."""
 
@@ -69,11 +73,11 @@ class Stage:
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """The k-loops of this stage."""
-        by_operand: dict[Expr, list[tuple[int, Product]]] = {}
+        by_operand: dict[tuple[Expr, int], list[tuple[int, Product]]] = {}
         for k, chain in enumerate(self.chains):
             for product in chain.products:
-                by_operand.setdefault(product.operand, []).append((k, product))
-        return tuple(Group(operand, tuple(members)) for operand, members in by_operand.items())
+                by_operand.setdefault((product.operand, product.blocks), []).append((k, product))
+        return tuple(Group(*shared, tuple(members)) for shared, members in by_operand.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,8 @@ class KLoop:
     """The axis along which the accumulators lie."""
     depth: str
     """The axis that is summed over."""
+    blocks: int = 1
+    """Both axes are in so many parts: accumulators sum over their own part of the depth."""
 
 
 @dataclass(frozen=True)
@@ -149,15 +155,16 @@ class Plan:
     @cached_property
     def hoisted_loops(self) -> tuple[KLoop, ...]:
         """Those of the products with inputs, of each axis: x first."""
-        members: dict[tuple[str, Expr], list[tuple[int, Weight, bool]]] = {}
+        members: dict[tuple[str, Expr, int], list[tuple[int, Weight, bool]]] = {}
         for k, chain in enumerate(self.hoisted):
             for product in chain.hoisted:
-                key = chain_axis(self.cell, chain), product.operand
+                key = chain_axis(self.cell, chain), product.operand, product.blocks
                 members.setdefault(key, []).append((k, product.weight, False))
         order = sorted(members, key=lambda key: (key[1] != Input("x"), str(key[1])))
         return tuple(
-            KLoop(operand, tuple(members[axis, operand]), axis, self.depth_of(operand))
-            for axis, operand in order
+            KLoop(operand, tuple(members[key]), axis, self.depth_of(operand), blocks)
+            for key in order
+            for axis, operand, blocks in [key]
         )
 
     def depth_of(self, operand: Expr) -> str:
@@ -172,7 +179,7 @@ class Plan:
             for group in stage.groups:
                 entries = tuple((k, p.weight, p.transposed) for k, p in group.members)
                 depth = self.axis_of(group.operand)
-                loops.append(KLoop(group.operand, entries, stage.axis, depth))
+                loops.append(KLoop(group.operand, entries, stage.axis, depth, group.blocks))
         return tuple(loops)
 
     @cached_property
@@ -322,18 +329,18 @@ class _Scheduling:
                 biases.append(term)
                 continue
             assert isinstance(term, Apply)
-            weight, operand = term.args
+            weight, (operand, blocks) = term.args[0], without_blocks(term.args[1])
             how = linear(term)
             assert isinstance(weight, Weight)
             assert how is not None
             if isinstance(operand, Input) and operand.keep is None and not how.turned:
-                hoisted.append(Product(weight, operand))
+                hoisted.append(Product(weight, operand, blocks=blocks))
             elif isinstance(operand, Input):
                 raise UnsupportedCellError(
                     f"cell {self.cell.name}: the kernels have no product {text(term)} yet"
                 )
             else:
-                products.append(Product(weight, operand, how.turned))
+                products.append(Product(weight, operand, how.turned, blocks))
         self.count += 1
         name = f"{CHAIN}{self.count}"
         chain = Chain(name, tuple(biases), tuple(hoisted), tuple(products))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grus.equations import Cell, Expr, Input, Name, State
+from grus.equations import Cell, Expr, Input, Name, State, with_blocks
 from grus.gradients import backward as derive
 from grus.kernels import jit, threads
 from grus.kernels.layout import layout
@@ -51,7 +51,9 @@ def _written(plan: Plan) -> str:
         lines.append("  before the time loop, in chunks of steps:")
         for chain in plan.hoisted:
             terms = [w.name for w in chain.biases]
-            terms += [f"{p.weight.name} @ {p.operand}" for p in chain.hoisted]
+            terms += [
+                f"{p.weight.name} @ {with_blocks(p.operand, p.blocks)}" for p in chain.hoisted
+            ]
             lines.append(f"    {chain.name} = {' + '.join(terms)}")
     names = {c.name for c in plan.hoisted}
     for k, stage in enumerate(plan.stages):
@@ -62,7 +64,8 @@ def _written(plan: Plan) -> str:
                 f"{stage.chains[at].name} += {p.weight.name}{'.T' if p.transposed else ''}"
                 for at, p in group.members
             )
-            lines.append(f"    for k: {_operand_text(group.operand)}[k] * [{members}]")
+            every = "for k" if group.blocks == 1 else f"for k of the unit's block of {group.blocks}"
+            lines.append(f"    {every}: {_operand_text(group.operand)}[k] * [{members}]")
         for chain in stage.chains:
             biases = " + ".join(w.name for w in chain.biases)
             start = "hoisted" if chain.name in names else biases or "0"

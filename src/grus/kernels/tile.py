@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 from grus.equations import Expr, Input, Name, State, Weight
 from grus.equations.expr import walk
-from grus.kernels import bfloat16
+from grus.kernels import bfloat16, blocks
 from grus.kernels.argument_block import X, further_slot, operand_slot, size_slot
 from grus.kernels.bfloat16 import Accumulators
 from grus.kernels.builder import Module
@@ -137,8 +137,9 @@ class Tile:
         return self.f.load(self.f.at(self.pointer(f"vector.{weight.name}"), self.column(vector)))
 
     def products(self, number: int, row_pointers: list[Value], accumulators: Accumulators) -> None:
-        """Add one group's products: one loop over k, every operand element read once."""
-        f, t, loop_of = self.f, self.f.target, self.plan.k_loops[number]
+        """Add one group's products: one loop over k, every operand element read once; of blocks,
+        one such loop for each block that the tile has units of."""
+        f, loop_of = self.f, self.plan.k_loops[number]
         count = self.slot(size_slot(loop_of.depth))
         tile_bytes = self.slot(f"panel.{number}.tile")
         panels = [
@@ -147,10 +148,33 @@ class Tile:
         ]
         chains = [chain for chain, _, _ in loop_of.members]
         used = sorted(product(range(self.rows), range(self.width), {*chains}))
-        if t.narrow:
-            bfloat16.products(f, count, panels, row_pointers, chains, used, accumulators)
-            return
 
+        def along_k(count: Argument, rows: list[Value], sums: Accumulators) -> None:
+            if f.target.narrow:
+                bfloat16.products(f, count, panels, rows, chains, used, sums)
+            else:
+                self.along_k(count, panels, rows, chains, used, sums)
+
+        if loop_of.blocks == 1:
+            along_k(count, row_pointers, accumulators)
+            return
+        sums = {k: accumulators[k] for k in used}
+        sizes = self.slot(size_slot(loop_of.axis)), count
+        blocks.products(f, self.width, loop_of.blocks, sizes, row_pointers, sums, along_k)
+        accumulators.update(sums)
+
+    def along_k(
+        self,
+        count: Argument,
+        panels: list[Value],
+        row_pointers: list[Value],
+        chains: list[int],
+        used: list[tuple[int, int, int]],
+        accumulators: Accumulators,
+    ) -> None:
+        """One loop over k: ``panels`` of each vector, the chain of each member; ``used`` are the
+        accumulators."""
+        f = self.f
         steps = [m * self.vector_bytes for m in range(len(chains))]
         # Offsets in bytes are carried, not the index.
         with f.loop(0, count, 1, [0, 0, *(accumulators[k] for k in used)]) as loop:
@@ -162,7 +186,7 @@ class Tile:
                 element = f.broadcast(f.at(pointer, koff))
                 for v, (m, c) in product(range(self.width), enumerate(chains)):
                     now[i, v, c] = f.multiply_add(element, panel[v][m], now[i, v, c])
-            after = f.add(koff, t.item), f.add(poff, len(chains) * self.vector_bytes)
+            after = f.add(koff, f.target.item), f.add(poff, len(chains) * self.vector_bytes)
             loop.next(*after, *(now[key] for key in used))
         accumulators.update(zip(used, loop.carried[2:], strict=True))
 

@@ -47,6 +47,11 @@ def check_dropout(dropout: Any, num_layers: int) -> None:
         )
 
 
+def in_blocks(cell: Cell, blocks: Any) -> Cell:
+    """The cell as it is for None, else with so many blocks (`Cell.in_blocks`)."""
+    return cell if blocks is None else cell.in_blocks(blocks)
+
+
 def check_backend(backend: Any) -> None:
     """None, or the name of a path."""
     if backend not in (None, "kernels", "composite"):

@@ -22,7 +22,8 @@ class StepCell(surface.Recorded):
     """One step of a cell: x [batch, input] or [input] and its states in, the next states out.
 
     Parameters are torch's: ``weight_ih`` [gates * H, I], ``weight_hh``, ``bias_ih``, ``bias_hh``
-    (None without ``bias``), drawn as torch draws them. Raises InputError for what cannot be.
+    (None without ``bias``), drawn as torch draws them. ``blocks`` as in `Recurrent`.
+    Raises InputError for what cannot be.
     """
 
     cell_name = "gru"
@@ -36,9 +37,10 @@ class StepCell(surface.Recorded):
         dtype: torch.dtype | None = None,
         *,
         backend: Path | None = None,
+        blocks: int | None = None,
     ) -> None:
         super().__init__()
-        cell = find_cell(self.cell_name)
+        cell = arguments.in_blocks(find_cell(self.cell_name), blocks)
         self._begin(cell, input_size, hidden_size, bias, device, dtype, backend)
 
     def _begin(
@@ -83,7 +85,7 @@ class StepCell(surface.Recorded):
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew from U(-1/sqrt(H), 1/sqrt(H))."""
-        parameters.draw(self, self.hidden_size)
+        parameters.draw(self, self.cell, self.hidden_size)
 
     def forward(self, input: Tensor, hx: State | None = None) -> State:
         """``hx`` holds the states, each [batch, hidden] ([hidden] for an unbatched input)."""
@@ -180,9 +182,10 @@ class RNNCell(StepCell):
         dtype: torch.dtype | None = None,
         *,
         backend: Path | None = None,
+        blocks: int | None = None,
     ) -> None:
         surface.Recorded.__init__(self)
-        cell = rnn_cell(nonlinearity)
+        cell = arguments.in_blocks(rnn_cell(nonlinearity), blocks)
         self._begin(cell, input_size, hidden_size, bias, device, dtype, backend)
         self.nonlinearity = nonlinearity
 

@@ -50,10 +50,13 @@ def declare_blank(module: nn.Module, device: Any, dtype: Any) -> None:
     module.register_buffer(BLANK, blank, persistent=False)
 
 
-def draw(module: nn.Module, hidden_size: int) -> None:
+def draw(module: nn.Module, cell: Cell, hidden_size: int) -> None:
     """All from U(-1/sqrt(H), 1/sqrt(H)), in the order of registration, as torch does, but those
-    that begin with a constant."""
-    bound = 1.0 / math.sqrt(hidden_size)
+    that begin with a constant; H counts what a unit reads, as torch draws a convolution: all
+    places under a window, one block."""
+    places = cell.shapes.places
+    most = max((places[w] / n for w, n in cell.shapes.blocks.items()), default=1)
+    bound = 1.0 / math.sqrt(hidden_size * most)
     for name, parameter in module.named_parameters():
         constant = next((value for k, value in CONSTANT.items() if name.startswith(f"{k}_")), None)
         if constant is None:

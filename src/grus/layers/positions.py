@@ -39,10 +39,11 @@ class Window(NamedTuple):
     size: tuple[int, ...]
 
 
-def product(weight: Tensor, operand: Tensor | Window) -> Tensor:
-    """A matrix times a vector at each position; times what is under a window, a convolution."""
-    if isinstance(operand, Tensor):
-        return operand @ weight.T
+def product(weight: Tensor, operand: Any) -> Tensor:
+    """A matrix times a vector at each position; times a `Window`, a convolution."""
+    if not isinstance(operand, Window):
+        plain: Tensor = composite.TORCH.table["matmul"](weight, operand)
+        return plain
     values, size = operand
     convolve = functional.conv1d if len(size) == 1 else functional.conv2d
     edges = [places // 2 for places in size]

@@ -72,6 +72,12 @@ class Recurrent(TorchSurface):
     dense or sparse, x [time, batch, positions, input]. It runs on torch's operations, and begins as
     torch's convolutions do, for a window of 3 x 3 within 1/sqrt(9 H).
 
+    ``blocks`` makes every matrix block-diagonal, of so many blocks: unit i belongs to block i *
+    blocks // H and reads the same block of x and of the state. A weight [gates * H, K] is stored
+    without its zeros, [gates * H, K / blocks], as torch stores a grouped convolution's, and drawn
+    within 1/sqrt(H / blocks). Of a cell whose equations mark operands (``blocks(h, 8)``) it is the
+    number of these alone. All sizes must be multiples of it.
+
     ``options`` normalise and regularise (`layers.regularised.Regularised` has all of them):
     ``layer_norm="split"`` or ``"joint"``, and the probabilities ``zoneout``, ``recurrent_dropout``,
     ``candidate_dropout``, ``input_dropout``, ``weight_dropout``. Each call in training draws its
@@ -107,6 +113,7 @@ class Recurrent(TorchSurface):
         connect: str | None = None,
         grid: Sequence[int] | None = None,
         graph: Any = None,
+        blocks: int | None = None,
         device: Any = None,
         dtype: torch.dtype | None = None,
         **options: Unpack[Options],
@@ -118,9 +125,10 @@ class Recurrent(TorchSurface):
         arguments.check_flags(recompute=recompute)
         arguments.check_sizes(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
         arguments.check_backend(backend)
-        self.starts = paper_start.starts(find_cell(cell), initial, longest, bias)
+        plain = arguments.in_blocks(find_cell(cell), blocks)
+        self.starts = paper_start.starts(plain, initial, longest, bias)
         self.configure(
-            regularised.cell(find_cell(cell)),
+            regularised.cell(plain),
             input_size,
             hidden_size,
             num_layers=num_layers,
@@ -217,8 +225,7 @@ class Recurrent(TorchSurface):
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew, set those of a paper, then the gate biases asked for."""
-        most = max(self.cell.shapes.places.values(), default=1)  # as torch draws a convolution
-        parameters.draw(self, self.hidden_size * most)
+        parameters.draw(self, self.cell, self.hidden_size)
         paper_start.fill(self, self.record, self._rows, self.starts)
         for gate, value in self.gate_bias.items():
             parameters.set_gate_bias(self, self.record, self._rows, gate, value)

@@ -49,6 +49,7 @@ class LayerOptions(Options, total=False):
     connect: str | None
     grid: Sequence[int] | None
     graph: Any
+    blocks: int | None
 
 
 @dataclass(frozen=True)

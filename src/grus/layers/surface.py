@@ -252,6 +252,8 @@ class TorchSurface(Recorded):
         named = [f"{name}={now}" for name, (now, usual) in options.items() if now != usual]
         texts: dict[str, Any] = {"connect": self.connect} if self.connect else {}
         texts |= {"further_sizes": self.further_sizes} if self.further_sizes else {}
+        counts = {*self.cell.shapes.blocks.values()} - {1}
+        texts |= {"blocks": counts.pop()} if len(counts) == 1 else {}
         texts |= self.regularised.given
         named += [f"{name}={value!r}" for name, value in texts.items()]
         return [str(self.input_size), str(self.hidden_size), *named]

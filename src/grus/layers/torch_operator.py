@@ -21,7 +21,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from grus import kernels
 from grus.dialects import TorchRecord
-from grus.equations import Apply, Expr, Input, State, Weight, linear
+from grus.equations import Apply, Expr, Input, State, Weight, linear, without_blocks
 from grus.kernels import Steps
 from grus.layers import composite, function, kernel_calls
 from grus.layers.parameters import Binding, bind
@@ -247,7 +247,7 @@ def _products(bound: Binding, tensors: Sequence[Shape]) -> Iterator[tuple[int, E
     and how many numbers of the matrix take part."""
     for node in bound.cell.nodes:
         if isinstance(node, Apply) and linear(node):
-            weight, operand = node.args
+            weight, operand = node.args[0], without_blocks(node.args[1])[0]
             assert isinstance(weight, Weight)
             at = 1 + bound.states + bound.names.index(bound.record.tensor(weight.family))
             rows, columns = tensors[at]

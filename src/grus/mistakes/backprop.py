@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from grus.dialects.tensor_layout import stacked
-from grus.equations import Cell, Input, Name, State, Weight
+from grus.equations import Cell, Input, Name, State, Weight, with_blocks
 from grus.gradients import Backward, WeightGradient
-from grus.reference import split, step_values
+from grus.reference import evaluate, split, step_values
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -70,10 +70,16 @@ def backpropagate(cell: Cell, back: Backward, problem: Problem) -> Gradients:
         adjoint = before if problem.carried else {n: np.zeros_like(a) for n, a in before.items()}
         for term in back.weights:
             total = totals.setdefault(term.weight, np.zeros_like(weights[term.weight]))
-            total += _weight_term(now[term.adjoint], term, seen, total.shape)
+            count = cell.reading(term.weight.family)[1]
+            total += _weight_term(now[term.adjoint], term, seen, total.shape, count)
         for name, terms in back.inputs:
             for weight, adjoint_of in terms:
-                part = now[adjoint_of] if weight is None else now[adjoint_of] @ weights[weight]
+                part = now[adjoint_of]
+                if weight is not None:
+                    product = weight.T @ with_blocks(
+                        Name(adjoint_of), cell.reading(weight.family)[1]
+                    )
+                    part = evaluate(product, {weight: weights[weight], Name(adjoint_of): part})
                 # One number is read by every unit.
                 many = part.shape[-1] > inputs[name].shape[-1]
                 inputs[name][t] += part.sum(axis=-1, keepdims=True) if many else part
@@ -98,15 +104,25 @@ def _forward(
 
 
 def _weight_term(
-    adjoint: Array, term: WeightGradient, seen: Mapping[str, Array], shape: tuple[int, ...]
+    adjoint: Array,
+    term: WeightGradient,
+    seen: Mapping[str, Array],
+    shape: tuple[int, ...],
+    count: int,
 ) -> Array:
+    """One row of ``shape`` a unit; of a matrix of ``count`` blocks each block by itself."""
     operand, batch = term.operand, len(seen["x"])
     if operand is None:
         return np.asarray(np.broadcast_to(adjoint, (batch, *shape)).sum(axis=0))
     if not isinstance(operand, (Input, Name, State)):
         raise TypeError(f"a weight's gradient is a product with a named value, not {operand}")
-    read = np.broadcast_to(seen[operand.name], (batch, shape[0 if term.turned else 1]))
-    return read.T @ adjoint if term.turned else adjoint.T @ read
+    read = np.broadcast_to(
+        seen[operand.name], (batch, shape[0] if term.turned else shape[1] * count)
+    )
+    sides = (read, adjoint) if term.turned else (adjoint, read)
+    rows, columns = (side.reshape(batch, count, -1).swapaxes(0, 1) for side in sides)
+    total: Array = rows.swapaxes(1, 2) @ columns
+    return total.reshape(shape)
 
 
 def _stack(

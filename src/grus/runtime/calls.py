@@ -59,22 +59,23 @@ class Weights:
         return next(k for k, parts in enumerate(self.parts) if parts[0][0] == family)
 
     @cached_property
-    def axes(self) -> dict[str, tuple[int, int, int]]:
-        """Axis -> the tensor, the dimension and the parts in it that tell its size."""
-        axes: dict[str, tuple[int, int, int]] = {}
+    def axes(self) -> dict[str, tuple[int, int, int, int]]:
+        """Axis -> the tensor and the dimension that tell its size, how many parts are in it, and
+        how many such parts the axis is long: the blocks of a matrix stand below each other."""
+        axes: dict[str, tuple[int, int, int, int]] = {}
         for k, parts in enumerate(self.parts):
             first, *rest = self.cell.family_axes(parts[0][0])
-            axes.setdefault(first, (k, 0, len(parts)))
+            axes.setdefault(first, (k, 0, len(parts), 1))
             for axis in rest:
-                axes.setdefault(axis, (k, 1, 1))
+                axes.setdefault(axis, (k, 1, 1, self.cell.operand_size(parts[0][0], 1)))
         axes.pop("input", None)
         return axes
 
     def sizes(self, x: Any, states: Sequence[Any], tensors: Sequence[Any]) -> dict[str, int]:
         """The size of each axis, and of a single number; of one that no weight has, the states'."""
         sizes = {ONE: 1}
-        for axis, (tensor, dim, parts) in self.axes.items():
-            sizes[axis] = tensors[tensor].shape[dim] // parts
+        for axis, (tensor, dim, parts, times) in self.axes.items():
+            sizes[axis] = tensors[tensor].shape[dim] // parts * times
         for axis, state in zip(self.cell.shapes.states.values(), states, strict=False):
             sizes.setdefault(axis, state.shape[-1])
         sizes["input"] = input_size(self.cell, x.shape[2], sizes)
@@ -83,7 +84,7 @@ class Weights:
     def check(self, tensors: Sequence[Any], sizes: Mapping[str, int]) -> None:
         """Raises InputError for a tensor of another shape than the cell needs."""
         for name, parts, tensor in zip(self.names, self.parts, tensors, strict=True):
-            first, *rest = (sizes[axis] for axis in self.cell.family_axes(parts[0][0]))
+            first, *rest = self.cell.weight_shape(parts[0][0], sizes)
             wanted = (len(parts) * first, *rest)
             if tuple(tensor.shape) != wanted:
                 raise InputError(

@@ -25,14 +25,17 @@ class Stretch:
     turned_columns: int = 0
     """Of the adjoints, which are the result's columns, where the step used the matrix transposed;
     else the adjoints are its rows."""
+    first: int = 0
+    """The first element of the operand that takes part: a block's."""
 
     def follows(self, last: Stretch | None) -> bool:
         """True where this stretch begins as the last one ends."""
         if last is None or self.turned_columns:
             return False
-        return (self.family, self.operand, self.row, self.column) == (
+        return (self.family, self.operand, self.first, self.row, self.column) == (
             last.family,
             last.operand,
+            last.first,
             last.row + last.length,
             last.column + last.length,
         )
@@ -80,8 +83,8 @@ def recipe(cell: Cell, axes: tuple[tuple[str, int], ...]) -> Recipe:
             gate = cell.families[family].index(term.weight.gate)
             vectors[family][gate].append(plan.sums.index(term.adjoint))
         else:
-            matrices[family].append(
-                _stretch(cell, plan, sizes, term.weight, term.adjoint, term.operand, term.turned)
+            matrices[family] += _stretches(
+                cell, plan, sizes, term.weight, term.adjoint, term.operand, term.turned
             )
     places = columns(cell, sizes)
     numbers = {node.name for node in cell.further if node not in cell.shapes.inputs}
@@ -89,9 +92,10 @@ def recipe(cell: Cell, axes: tuple[tuple[str, int], ...]) -> Recipe:
     def inputs(name: str, terms: Sequence[tuple[Weight | None, str]]) -> Columns:
         direct = [plan.place(adjoint, sizes) for weight, adjoint in terms if weight is None]
         products = [
-            _stretch(cell, plan, sizes, weight, adjoint, Input(name))
+            stretch
             for weight, adjoint in terms
             if weight is not None
+            for stretch in _stretches(cell, plan, sizes, weight, adjoint, Input(name))
         ]
         return Columns(*places[name], _merged(products), tuple(direct), name in numbers)
 
@@ -106,7 +110,7 @@ def recipe(cell: Cell, axes: tuple[tuple[str, int], ...]) -> Recipe:
     )
 
 
-def _stretch(
+def _stretches(
     cell: Cell,
     plan: Layout,
     sizes: Mapping[str, int],
@@ -114,14 +118,29 @@ def _stretch(
     adjoint: str,
     operand: Expr,
     turned: bool = False,
-) -> Stretch:
+) -> list[Stretch]:
+    """One for each block of the weight."""
     assert isinstance(operand, (Name, State, Input))
     column, length = plan.place(adjoint, sizes)
-    size = sizes[cell.family_axes(weight.family)[0]]
-    row = cell.families[weight.family].index(weight.gate) * size
-    if turned:
-        return Stretch(weight.family, operand.name, row, column, size, length)
-    return Stretch(weight.family, operand.name, row, column, length)
+    family, count = weight.family, cell.reading(weight.family)[1]
+    size, wide = cell.weight_shape(family, sizes)
+    row, deep, part = (
+        cell.families[family].index(weight.gate) * size,
+        size // count,
+        length // count,
+    )
+    return [
+        Stretch(
+            family,
+            operand.name,
+            row + k * deep,
+            column + k * part,
+            deep,
+            part if turned else 0,
+            k * (deep if turned else wide),
+        )
+        for k in range(count)
+    ]
 
 
 def _merged(stretches: list[Stretch]) -> tuple[Stretch, ...]:
@@ -197,14 +216,15 @@ class GradientTerms:
         for family, whole, stretches in self.recipe.matrices:
             if family != families[0]:
                 continue
-            columns = self.sizes[cell.family_axes(family)[1]]
+            columns = cell.weight_shape(family, self.sizes)[1]
             row = columns * self.item
             every = self.sizes[cell.family_axes(family)[0]] * len(cell.families[family])
             if not whole:
                 yield Term(self.unit, self.unit, (result, 0, row), (every, columns, 0))
             for stretch in stretches:
                 buffer, before, first, stride = self.operands[stretch.operand]
-                operand = (buffer, before * rows + first, stride, self.item)
+                first += before * rows + stretch.first * self.item
+                operand = (buffer, first, stride, self.item)
                 adjoints = self.adjoints(stretch)
                 rows_of, columns_of = (adjoints, operand)[:: -1 if stretch.turned_columns else 1]
                 yield Term(
@@ -249,19 +269,20 @@ class GradientTerms:
         row, adjoints = self.width * self.item, self.columns * self.item
         for part in self.recipe.inputs:
             into = (self.sums + 2, part.first * self.item, row)
-            begun = False
+            begun = not part.products or any(stretch.first for stretch in part.products)
+            if begun:
+                yield Term(self.unit, self.unit, into, (rows, part.count, 0))
             for stretch in part.products:
                 place, stride = self.places[self.weights.tensor(stretch.family)]
+                count = self.weights.cell.weight_shape(stretch.family, self.sizes)[1]
                 yield Term(
                     (self.flat, stretch.column * self.item, self.item, adjoints),
                     (self.sums + 1, place + stretch.row * stride, stride, 0),
-                    into,
-                    (rows, part.count, stretch.length),
+                    (into[0], into[1] + stretch.first * self.item, row),
+                    (rows, count, stretch.length),
                     adds=begun,
                 )
                 begun = True
-            if not begun:
-                yield Term(self.unit, self.unit, into, (rows, part.count, 0))
             for column, size in part.direct:
                 held = (self.flat, column * self.item, self.item if part.number else 0, adjoints)
                 once = (rows, 1, size) if part.number else (rows, size, 1)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from grus.equations import OPERATORS, Apply, Const, Expr, Name, linear
+from grus.equations import OPERATORS, Apply, Const, Expr, Name, linear, without_blocks
 from grus.reference import evaluate
 
 Array = Any
@@ -74,23 +74,31 @@ class Filling:
 
     def is_long(self, expr: Expr) -> bool:
         """True for a product whose rows have more than one term."""
-        how = linear(expr)
-        if not isinstance(expr, Apply) or how is None:
+        if not isinstance(expr, Apply) or linear(expr) is None:
             return False
-        return bool(how.axes(*self.leaves[expr.args[0]].shape)[1] > 1)
+        return len(self.row(expr, 0)[0]) > 1
 
     def terms(self, product: Expr, unit: int) -> Expr:
         """One row of a weight times a vector, as a sum of numbers."""
         assert isinstance(product, Apply)
-        weight, operand = product.args
-        matrix = self.leaves[weight]
-        how = linear(product)
-        row = matrix[:, unit] if how and how.turned else matrix[unit]
+        operand, _ = without_blocks(product.args[1])
+        row, first = self.row(product, unit)
         terms = (
-            ELIDED if k is None else Const(float(row[k])) * self.filled(operand, k)
+            ELIDED if k is None else Const(float(row[k])) * self.filled(operand, first + k)
             for k in self.shown(len(row))
         )
         return reduce(lambda total, term: total + term, terms)
+
+    def row(self, product: Apply, unit: int) -> tuple[Array, int]:
+        """The numbers of the matrix that make this unit of a product, and the first element of the
+        operand that they meet, which is its block's."""
+        matrix, how = self.leaves[product.args[0]], linear(product)
+        blocks = without_blocks(product.args[1])[1]
+        rows, columns = matrix.shape[0] // blocks, matrix.shape[1]
+        if how and how.turned:
+            block, column = divmod(unit, columns)
+            return matrix[block * rows : (block + 1) * rows, column], block * rows
+        return matrix[unit], unit // rows * columns
 
     def filled(self, expr: Expr, unit: int) -> Expr:
         """Every leaf as its number; a short product as its one term, a long one as its value."""
