@@ -16,7 +16,19 @@ import numpy as np
 
 from grus.builds.model import Array, Layer
 from grus.builds.step_program import StepProgram
-from grus.equations import Apply, Cell, Const, Expr, Input, Name, State, Weight, expected, linear
+from grus.equations import (
+    Apply,
+    Cell,
+    Const,
+    Expr,
+    Input,
+    Name,
+    State,
+    Weight,
+    expected,
+    linear,
+    without_blocks,
+)
 from grus.equations.operators import OPERATORS
 from grus.errors import InputError
 from grus.kernels import LEVELS, make_plan
@@ -69,7 +81,7 @@ class _Bounds:
 
     def linear(self, expr: Apply) -> Interval:
         """No unit exceeds the sum of its weights' sizes times the operand's."""
-        weight, operand = expr.args
+        weight, (operand, _) = expr.args[0], without_blocks(expr.args[1])
         how = linear(expr)
         assert isinstance(weight, Weight)
         assert how is not None
@@ -168,15 +180,15 @@ def bounds(layer: Layer, read: float) -> _Bounds:
     cell = make_plan(expected(layer.cell)).cell
     states = dict.fromkeys(cell.states, UNIT)
     for again in range(2 + len(states)):
-        found = _Bounds(cell, layer.weights, (-read, read), states)
-        found.run()
-        after = {s: size(found.values[f"{s}_next"]) for s in states}
+        known = _Bounds(cell, layer.weights, (-read, read), states)
+        known.run()
+        after = {s: size(known.values[f"{s}_next"]) for s in states}
         wide = [s for s in states if after[s] > size(states[s])]
         if not wide:
             break
         wider = {s: (-after[s], after[s]) if not again else EVERYTHING for s in wide}
         states = states | wider
-    return found
+    return known
 
 
 def operand_ranges(layers: tuple[Layer, ...], read: float) -> tuple[dict[Expr, float], ...]:
@@ -186,9 +198,9 @@ def operand_ranges(layers: tuple[Layer, ...], read: float) -> tuple[dict[Expr, f
     """
     every = []
     for layer in layers:
-        found, ranges = bounds(layer, read), {}
+        known, ranges = bounds(layer, read), {}
         for loop in make_plan(expected(layer.cell)).k_loops:
-            ranges[loop.operand] = size(found.of(loop.operand))
+            ranges[loop.operand] = size(known.of(loop.operand))
             if not math.isfinite(ranges[loop.operand]):
                 raise InputError(
                     f"{layer.path}: int8 needs operands that are bounded, and the equations of"
@@ -196,7 +208,7 @@ def operand_ranges(layers: tuple[Layer, ...], read: float) -> tuple[dict[Expr, f
                 )
             ranges[loop.operand] = ranges[loop.operand] or 1.0
         every.append(ranges)
-        read = size(found.values[found.cell.output])
+        read = size(known.values[known.cell.output])
         if not math.isfinite(read) and layer is not layers[-1]:
             raise InputError(f"{layer.path}: int8 needs its output bounded, and it is not")
     return tuple(every)
@@ -215,11 +227,10 @@ def worst_errors(built: StepProgram) -> list[float]:
             scales, whole = step.quantized(block, matrix)
             near = whole.T * (scales.astype(np.float64) * LEVELS / most)
             rows = most * np.abs(matrix - near).sum(0) + most / (2 * LEVELS) * np.abs(near).sum(0)
-            first = 0
+            first = block.part * step.size(block)
             for name in block.chains:
-                units = step.rows.of[name][1]
-                part = rows[first : first + units]
-                errors[name] = errors.get(name, np.zeros(units)) + part
-                first += units
+                total = errors.setdefault(name, np.zeros(step.rows.of[name][1]))
+                part, rows = np.split(rows, [min(len(total), len(rows))])
+                total[first : first + len(part)] += part
         every.append(max(float(rows.max()) for rows in errors.values()))
     return every

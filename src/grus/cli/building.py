@@ -68,8 +68,8 @@ def build(
     for file, content in done.files.items():
         typer.echo(f"{out / file}: {counted(len(content), 'byte')}")
     typer.echo(
-        f"weights {done.weights:,} bytes, a state {done.state:,}, the stack {done.stack:,} and what"
-        f" calls take; {done.multiply_adds:,} multiply-adds a step; bits of {done.bits}"
+        f"bytes: weights {done.weights:,}, a state {done.state:,}, stack {done.stack:,} and what"
+        f" calls take; multiply-adds a step: {done.multiply_adds:,}; bits of {done.bits}"
     )
     if done.errors:
         typer.echo(f"int8: a sum of products is at most {done.errors[0]:.2g} from float32's")

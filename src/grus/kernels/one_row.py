@@ -16,7 +16,7 @@ import numpy as np
 from grus.equations import Cell, Expr, Name, State, Weight, columns
 from grus.equations.expr import walk
 from grus.kernels.layout import Array, derived_axes
-from grus.kernels.plan import ONE, Chain, KLoop, Plan, chain_axis, make_plan
+from grus.kernels.plan import ONE, Chain, KLoop, Plan, UnsupportedCellError, chain_axis, make_plan
 
 ITEM = 4
 
@@ -49,6 +49,10 @@ class Block:
     chains: tuple[str, ...]
     weights: tuple[tuple[Weight, bool], ...]
     depth: int
+    part: int = 0
+    parts: int = 1
+    """Of a block-diagonal weight it is one of so many blocks: that of these of the chain's units,
+    and of these of the operand."""
 
 
 class RowStep:
@@ -107,7 +111,7 @@ class RowStep:
 
     def size(self, block: Block) -> int:
         """The units of a block."""
-        return sum(self.rows.of[name][1] for name in block.chains)
+        return sum(self.rows.of[name][1] for name in block.chains) // block.parts
 
     def width(self, chain: Chain) -> int:
         """The units of a chain."""
@@ -116,6 +120,10 @@ class RowStep:
     def _blocks(self, loop: KLoop, chains: Sequence[Chain]) -> Iterator[Block]:
         """What one pass can do at once: chains that lie side by side."""
         order = [*self.chains]
+        if loop.blocks > 1:
+            for k, weight, turned in loop.members:
+                yield from self._parts(loop, chains[k].name, weight, turned)
+            return
         places = [
             (order.index(chains[k].name), weight, turned) for k, weight, turned in loop.members
         ]
@@ -126,6 +134,16 @@ class RowStep:
                 run = []
             run.append(place)
         yield self._block(loop, run)
+
+    def _parts(self, loop: KLoop, chain: str, weight: Weight, turned: bool) -> Iterator[Block]:
+        """The blocks of a block-diagonal weight."""
+        if turned:
+            raise UnsupportedCellError(
+                f"cell {self.cell.name}: a step of one row has no {weight.name}.T @ blocks(...)"
+            )
+        depth = self.sizes[loop.depth] // loop.blocks
+        for part in range(loop.blocks):
+            yield Block(loop.operand, (chain,), ((weight, False),), depth, part, loop.blocks)
 
     def _block(self, loop: KLoop, run: list[tuple[int, Weight, bool]]) -> Block:
         order = [*self.chains]
@@ -204,6 +222,8 @@ class RowStep:
     def matrix(self, block: Block, weights: Mapping[str, Array]) -> Array:
         """The weights of a block, [depth, units]."""
         gates = [(self._gate(w, weights), turned) for w, turned in block.weights]
+        if block.parts > 1:
+            return np.split(gates[0][0], block.parts)[block.part].T
         return np.concatenate([gate if turned else gate.T for gate, turned in gates], axis=1)
 
     def _part(self, key: object, weights: Mapping[str, Array]) -> Array:

@@ -175,7 +175,7 @@ class _Writer:
             self.multiply_bytes(blocks)
             return
         names = [name for block in blocks for name in block.chains]
-        if len({*names}) == len(names):
+        if len({*names}) == len(names) or blocks[0].parts > 1:
             for block in blocks:
                 self.product(block, 0, block.depth)
             return
@@ -184,19 +184,25 @@ class _Writer:
             for block in blocks:
                 self.product(block, k, 1)
 
+    def sums(self, block: Block) -> Value:
+        """Where the sums of a block are."""
+        return self.f.at(
+            self.row("work", block.chains[0]), ITEM * block.part * self.step.size(block)
+        )
+
     def product(self, block: Block, first: Argument, depth: int) -> None:
         """Part of a block along k."""
         f, units = self.f, self.step.size(block)
         weights = f.at(self.row("weights", block), f.mul(first, ITEM * units))
+        first = f.add(first, block.part * block.depth)
         operand = f.at(self.whole(block.operand), f.mul(first, ITEM))
-        sums = self.row("work", block.chains[0])
-        f.call("products", sums, weights, operand, units, depth)
+        f.call("products", self.sums(block), weights, operand, units, depth)
 
     def multiply_bytes(self, blocks: Sequence[Block]) -> None:
         """The operand as bytes, and its products."""
         f, step, operand = self.f, self.step, blocks[0].operand
         assert step.ranges is not None
-        depth, source = blocks[0].depth, self.whole(operand)
+        depth, source = blocks[0].depth * blocks[0].parts, self.whole(operand)
         bytes_ = f.local(depth, 1)
         with f.each(0, depth, 1) as k:
             value = f.let(
@@ -211,9 +217,9 @@ class _Writer:
         for block in blocks:
             offsets = f.at(f.named["offsets"], ITEM * step.offsets.of[block][0])
             weights = f.at(f.named["bytes"], step.bytes.of[block][0])
-            sums, scales = self.row("work", block.chains[0]), self.row("weights", block)
-            shape = step.size(block), depth
-            f.call("byte_products", sums, weights, offsets, scales, bytes_, *shape)
+            scales, read = self.row("weights", block), f.at(bytes_, block.part * block.depth)
+            shape = step.size(block), block.depth
+            f.call("byte_products", self.sums(block), weights, offsets, scales, read, *shape)
 
     def whole(self, operand: Expr) -> Value:
         """Where a row stands."""
