@@ -19,6 +19,7 @@ from torch.func import functional_call  # noqa: E402
 import grus  # noqa: E402
 from agreement import Problem, check_backward, check_forward, draw, train  # noqa: E402
 from grus.equations import Cell  # noqa: E402
+from grus.layers.arguments import has_projection  # noqa: E402
 from grus.reference import split  # noqa: E402
 from grus.worksheet import Explanation, PastedWeights, explain_pasted, worksheet  # noqa: E402
 from grus.worksheet.wording import decimal  # noqa: E402
@@ -44,12 +45,13 @@ def name(request: pytest.FixtureRequest) -> str:
 def layer_of(name: str, backend: Any = None) -> grus.Recurrent:
     """A layer of the cell in float64, weights spread as trained ones are."""
     cell = PUBLISHED[name].cell
-    projected = "projection" in cell.shapes.states.values()
+    hidden = HIDDEN if name != "dreamer_block_gru" else 8
     layer = grus.Recurrent(
         cell,
         HIDDEN if cell.shapes.equal else INPUT,
-        HIDDEN,
-        proj_size=PROJECTION if projected else 0,
+        hidden,
+        proj_size=PROJECTION if has_projection(cell) else 0,
+        further_sizes={"action": 2} if name == "dreamer_block_gru" else None,
         backend=backend,
         dtype=torch.float64,
     )
@@ -64,7 +66,8 @@ def leaves(layer: grus.Recurrent) -> list[Tensor]:
     parameters."""
     torch.manual_seed(1)
     x = torch.randn(TIME, BATCH, layer.input_size, dtype=torch.float64)
-    axes = {"hidden": HIDDEN, "projection": PROJECTION, "input": layer.input_size}
+    axes = {"hidden": layer.hidden_size, "projection": PROJECTION, "input": layer.input_size}
+    axes["step.action"] = 2
     sizes = [axes.get(layer.cell.shapes.inputs.get(n, ""), 1) for n in layer.cell.further]
     further = [torch.rand(TIME, BATCH, size, dtype=torch.float64) for size in sizes]
     sizes = [axes[axis] for axis in layer.cell.shapes.states.values()]

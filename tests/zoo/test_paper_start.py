@@ -31,6 +31,8 @@ def layer_of(name: str, **options: Any) -> grus.Recurrent:
     longest = LONGEST if name == "janet" else None
     if count := PUBLISHED[name].cell.matrices:
         options["graph"] = [torch.eye(2)] * count
+    if name == "dreamer_block_gru":
+        options |= {"proj_size": SIZE, "further_sizes": {"action": 2}}
     return grus.Recurrent(name, SIZE, SIZE, initial="paper", longest=longest, **options)
 
 

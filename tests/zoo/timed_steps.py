@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from plain_steps import at, s
+from plain_steps import at, keep, s
 
 Array = Any
 Weights = dict[str, Array]
@@ -59,7 +59,37 @@ def time_lstm(w: Weights, x: Array, states: States, f: Further) -> Any:
     return h, (h, c)
 
 
+def dreamer_block_gru(w: Weights, x: Array, states: States, f: Further) -> Any:
+    """Block by block, each with one matrix over its part of the state and what all blocks read."""
+    (h,) = states
+
+    def act(v: Array, gain: Array) -> Array:
+        v = gain * v / np.sqrt(np.square(v).mean(axis=1, keepdims=True) + 1e-4)
+        return v * s(v)
+
+    read = zip("hxa", (h, x, f["action"]), "QWA", strict=True)
+    embedded = [act(v @ w[f"{family}.{k}"].T + w[f"e.{k}"], w[f"s.{k}"]) for k, v, family in read]
+    every = np.concatenate([w[f"V.{k}"] for k in "hxa"], axis=1)
+    own, dense = np.split(w["U.u"], 8), np.split(every, 8)
+    u = np.concatenate(
+        [
+            np.concatenate([part, *embedded], axis=1) @ np.concatenate(both, axis=1).T
+            for part, *both in zip(np.split(h, 8, axis=1), own, dense, strict=True)
+        ],
+        axis=1,
+    )
+    v = np.split(act(u + w["b.u"], w["p.u"]), 8, axis=1)
+
+    def gate(k: str) -> Array:
+        blocks = zip(v, np.split(w[f"U.{k}"], 8), strict=True)
+        return np.concatenate([part @ own.T for part, own in blocks], axis=1) + w[f"b.{k}"]
+
+    h = keep(s(1 - gate("z")), h, np.tanh(s(gate("r")) * gate("n")))
+    return h, (h,)
+
+
 TIMED = {
+    "dreamer_block_gru": dreamer_block_gru,
     "gru_d": gru_d,
     "augru": augru,
     "agru": agru,

@@ -70,13 +70,20 @@ Array = Any
 
 @dataclass(frozen=True, slots=True)
 class TensorBlock:
-    """One tensor: the gates it holds, in its order, and its rows and columns by axis name."""
+    """One tensor: the gates it holds, in its order, its rows and columns by axis name, and how many
+    blocks each of its matrices has."""
 
     key: str
     family: str
     gates: tuple[str, ...]
     axes: tuple[str, ...]
     array: Array
+    count: int = 1
+
+    @property
+    def whole(self) -> int:
+        """How many numbers it would hold with the zeros beside its blocks."""
+        return int(self.array.size) * self.count
 
 
 def solve(blocks: list[TensorBlock], side: Side) -> dict[str, int]:
@@ -103,18 +110,18 @@ def _measure(block: TensorBlock, side: Side, sizes: dict[str, int]) -> bool:
     if array.ndim == 2:
         stacked, plain = array.shape if side == "rows" else array.shape[::-1]
         _learn(block, side, sizes, rows, stacked, gates)
-        _learn(block, side, sizes, columns, plain, 1)
+        _learn(block, side, sizes, columns, plain * block.count, 1)
     elif rows == columns:
-        root = math.isqrt(array.size // gates)
-        if gates * root * root != array.size:
+        root = math.isqrt(block.whole // gates)
+        if gates * root * root != block.whole:
             raise InputError(
                 f"{block.key} has {array.size} numbers, which are not {gates} square blocks"
             )
         _learn(block, side, sizes, rows, root, 1)
     elif rows in sizes:
-        _learn(block, side, sizes, columns, array.size, gates * sizes[rows])
+        _learn(block, side, sizes, columns, block.whole, gates * sizes[rows])
     elif columns in sizes:
-        _learn(block, side, sizes, rows, array.size, gates * sizes[columns])
+        _learn(block, side, sizes, rows, block.whole, gates * sizes[columns])
     else:
         return False
     return True
@@ -140,6 +147,7 @@ def _learn(
 def cut(block: TensorBlock, side: Side, sizes: Mapping[str, int]) -> dict[Weight, Array]:
     """The tensor as one array for each gate, rows first."""
     axes = [sizes[axis] for axis in block.axes]
+    axes[1:] = [size // block.count for size in axes[1:]]
     stacked = (len(block.gates) * axes[0], *axes[1:])
     if side == "columns" and len(axes) == 2:
         array = block.array.reshape(stacked[::-1]).T
@@ -309,7 +317,8 @@ def _blocks(cell: Cell, layout: Layout, tensors: Mapping[str, Array]) -> Iterato
         plain = array[0] if array.ndim == 3 and len(array) == 1 else array
         if plain.ndim > 2:
             raise InputError(f"{key} has shape {array.shape}; it takes at most two axes")
-        yield TensorBlock(key, family, gates, cell.family_axes(family), plain)
+        count = cell.reading(family)[1]
+        yield TensorBlock(key, family, gates, cell.family_axes(family), plain, count)
 
 
 def _check_given(cell: Cell, blocks: list[TensorBlock]) -> None:

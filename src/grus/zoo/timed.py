@@ -4,28 +4,33 @@ from __future__ import annotations
 
 from grus.equations import (
     Cell,
+    Expr,
     Family,
     State,
     U,
     V,
     W,
     b,
+    blocks,
     c,
     d,
     exp,
     h,
     log,
+    mean,
     number,
     p,
     relu,
     sigmoid,
+    sqrt,
     step,
     tanh,
     x,
 )
 from grus.zoo.record import published
 
-Q, m = Family("Q"), Family("m")
+A, Q = Family("A"), Family("Q")
+e, m, s = Family("e"), Family("m"), Family("s")
 last = State("last")
 DIEN = "Zhou et al.: Deep interest evolution network for click-through rate prediction (AAAI 2019)"
 ZHU = "Zhu et al.: What to do next: modeling user behaviors by Time-LSTM (IJCAI 2017)"
@@ -99,3 +104,39 @@ class TimeLstm(Cell):
     c_next = f * c + i * t * tanh(W.g @ x + U.g @ h + b.g)
     o = sigmoid(W.o @ x + m.o * number.delta + U.o @ h + p.o * c_next + b.o)
     h_next = o * tanh(c_next)
+
+
+def silu(v: Expr) -> Expr:
+    """v sigmoid(v)."""
+    return v * sigmoid(v)
+
+
+def normed(v: Expr, gain: Expr) -> Expr:
+    """v over its root mean square, with a gain."""
+    return gain * v / sqrt(mean(v * v) + 1e-4)
+
+
+@published(
+    2023,
+    "Hafner, Pasukonis, Ba, Lillicrap: Mastering diverse domains through world models (Nature"
+    " 2025, arXiv 2301.04104)",
+    "danijar/dreamerv3, dreamerv3/rssm.py: _core, with the silu and the rms norm of its"
+    " configuration; it also divides actions by their size where that is above 1",
+    {"s": 1.0, "p": 1.0, "e": 0.0, "b": 0.0},
+)
+class DreamerBlockGru(Cell):
+    """Eight blocks, each of which reads its own part of the state and, embedded, all of the state,
+    the sample x and the action (step.action)."""
+
+    ih = Q.h @ h + e.h
+    ix = W.x @ x + e.x
+    ia = A.a @ step.action + e.a
+    nh = normed(ih, s.h)
+    nx = normed(ix, s.x)
+    na = normed(ia, s.a)
+    u = U.u @ blocks(h, 8) + V.h @ silu(nh) + V.x @ silu(nx) + V.a @ silu(na) + b.u
+    v = silu(normed(u, p.u))
+    r = sigmoid(U.r @ blocks(v, 8) + b.r)
+    n = tanh(r * (U.n @ blocks(v, 8) + b.n))
+    z = sigmoid(U.z @ blocks(v, 8) + b.z - 1)
+    h_next = z * n + (1 - z) * h
