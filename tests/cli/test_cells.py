@@ -59,7 +59,11 @@ def test_a_search_and_properties_narrow_the_list(capsys: pytest.CaptureFixture[s
     assert "sru" not in scans
     both = names(grus(capsys, "--property", "diagonal", "--property", "several-states")[1])
     assert set(both) == {"indy_lstm", "unicornn"}
-    assert names(grus(capsys, "--property", "normalised")[1]) == ["dreamer_gru", "dreamer_block_gru", "sligru"]
+    assert names(grus(capsys, "--property", "normalised")[1]) == [
+        "dreamer_gru",
+        "dreamer_block_gru",
+        "sligru",
+    ]
     assert grus(capsys, "--search", "no such thing")[1] == "no cell is like that\n"
 
 

@@ -110,6 +110,22 @@ LOGITS = ("softmax", "log_softmax", "softmin", "argmax")
 """What is computed from all outputs of the last layer, whose order it keeps."""
 
 
+ONNX = {
+    **{name.title(): ACTIVATIONS[name] for name in ("relu", "tanh", "sigmoid", "exp", "log")},
+    **{name.title(): ACTIVATIONS[name] for name in ("sqrt", "abs", "neg", "softsign", "mish")},
+    "Softplus": Activation(softplus),
+    "HardSwish": ACTIVATIONS["hardswish"],
+    "Elu": ACTIVATIONS["elu"],
+    "Selu": Activation(
+        lambda v, a, g: g * KINDS["elu"].make(v, a, 0.0), {"alpha": SELU[1], "gamma": SELU[0]}
+    ),
+    "LeakyRelu": Activation(_kind("leaky_relu"), {"alpha": 0.01}),
+    "HardSigmoid": Activation(hard_sigmoid, {"alpha": 0.2, "beta": 0.5}),
+    "ThresholdedRelu": Activation(_kind("thresholded_relu"), {"alpha": 1.0}),
+}
+"""ONNX' operators that are activations, with their attributes."""
+
+
 def refused(path: str, name: str) -> InputError:
     """Why a layer or an operator cannot be built; ``path`` says where it stands."""
     reasons = {

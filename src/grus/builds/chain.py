@@ -3,12 +3,14 @@ them, and what scales each number by itself is folded into it."""
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from grus.builds.activations import refused
 from grus.builds.model import Array, Layer, Model, layer
 from grus.equations import Apply, Cell, Expr, Input, Name, Weight, walk
 from grus.errors import InputError
@@ -18,6 +20,14 @@ Function = Callable[[Expr], Expr]
 X, WEIGHT, GAIN, BIAS = Input("x"), Weight("W", "h"), Weight("g", "h"), Weight("b", "h")
 LINEAR = Cell("linear", (("h_next", WEIGHT @ X + BIAS),))
 UNBIASED = Cell("linear", (("h_next", WEIGHT @ X),))
+OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "div": operator.truediv,
+}
+LARGEST = 200
+"""How many operations and operands are joined to one layer."""
 SCALE = Cell("scale", (("h_next", GAIN * X + BIAS),))
 
 
@@ -34,6 +44,9 @@ class Chain:
     notes: tuple[str, ...] = ()
     ended: str = ""
     """What was left out behind the last layer, such as a softmax."""
+    before: Chain | None = None
+    """The chain to which activations were joined since; ``since`` is what they are together."""
+    since: Function | None = None
 
     @property
     def outputs(self) -> int:
@@ -83,19 +96,60 @@ class Chain:
                 spread = np.broadcast_to(shift + gain * bias, (plain.outputs,))
                 rows = np.broadcast_to(gain, (plain.outputs,))[:, None] * weight
                 parts = (part.astype(np.float32) for part in (rows, spread))
-                return before.linear(plain.path, *parts).noted(
-                    f"{path} is folded into the weights of {plain.path}"
-                )
+                note = f"{path} is folded into the weights of {plain.path}"
+                return before.linear(plain.path, *parts).noted(*[note] * bool(np.any(gain != 1)))
         return self._behind(layer(path, SCALE, {"g": gain, "b": shift}, len(gain)))
 
     def applied(self, path: str, function: Function, name: str) -> Chain:
         """An activation, joined to a linear layer that stands before it."""
         self._check_end(path)
-        if plain := self._plain():
-            cell = activated(f"linear_{name}", plain.cell["h_next"], function)
-            return replace(self, layers=(*self.layers[:-1], replace(plain, cell=cell)))
-        size = self.outputs
-        return self._behind(Layer(path, activated(name, X, function), {}, size, size))
+        base, since = self._base
+
+        def whole(v: Expr) -> Expr:
+            return function(since(v))
+
+        if base is self or _size(whole) > LARGEST:
+            return self._function(path, function, name)
+        return base._function(self.layers[-1].path, whole, name).noted(*self.notes)
+
+    def joined(self, path: str, other: Chain, name: str) -> Chain:
+        """``name`` of OPERATORS between what this and another chain give, where both are
+        activations of one layer's output. Raises InputError where they are two branches."""
+        (base, since), (other_base, other_since) = self._base, other._base
+
+        def whole(v: Expr) -> Expr:
+            joined: Expr = OPERATORS[name](since(v), other_since(v))
+            return joined
+
+        same = base.layers is other_base.layers and base.embedding is other_base.embedding
+        if not same or _size(whole) > LARGEST:
+            raise refused(path, name)
+        self._check_end(path)
+        first = self if self.since else other
+        path = first.layers[-1].path if first.since else path
+        return base._function(path, whole, name).noted(*self.notes, *other.notes)
+
+    def with_number(self, path: str, name: str, number: Any, turned: bool) -> Chain:
+        """``name`` of OPERATORS between what the chain gives and a number, or a vector [outputs];
+        ``turned``: the number stands first."""
+        operand, compute = np.asarray(number, np.float64), OPERATORS[name]
+        if operand.size == 1:
+            value = float(operand.reshape(()))
+            return self.applied(
+                path, lambda v: compute(value, v) if turned else compute(v, value), name
+            )
+        scales = {
+            ("add", turned): (np.ones_like(operand), operand),
+            ("sub", False): (np.ones_like(operand), -operand),
+            ("sub", True): (-np.ones_like(operand), operand),
+            ("mul", turned): (operand, np.zeros_like(operand)),
+        }
+        if (name, turned) == ("div", False) and operand.all():
+            scales["div", False] = 1 / operand, np.zeros_like(operand)
+        if (name, turned) not in scales or operand.size != operand.shape[-1]:
+            raise refused(path, f"{name} of a tensor")
+        gain, shift = scales[name, turned]
+        return self.scaled(path, gain.ravel(), shift.ravel())
 
     def without(self, path: str, name: str) -> Chain:
         """The chain that ends here: what ``name`` computes of all outputs is left out."""
@@ -107,6 +161,22 @@ class Chain:
         if not self.layers or not self.layers[0].inputs:
             raise InputError("the model has no layer with weights: there is nothing to build")
         return Model(self.layers, self.embedding, notes=self.notes)
+
+    @property
+    def _base(self) -> tuple[Chain, Function]:
+        """The chain before the activations that it ends with, and these."""
+        if self.before is None or self.since is None:
+            return self, lambda v: v
+        return self.before, self.since
+
+    def _function(self, path: str, function: Function, name: str) -> Chain:
+        if plain := self._plain():
+            cell = activated(f"linear_{name}", plain.cell["h_next"], function)
+            chain = replace(self, layers=(*self.layers[:-1], replace(plain, cell=cell)))
+        else:
+            size = self.outputs
+            chain = self._behind(Layer(path, activated(name, X, function), {}, size, size))
+        return replace(chain, before=self, since=function)
 
     def _plain(self) -> Layer | None:
         """The last layer, where it is a linear one that nothing was joined to."""
@@ -127,11 +197,16 @@ class Chain:
             )
         sized = (replace(each, inputs=new.inputs, outputs=new.inputs) for each in self.layers)
         layers = self.layers if self.outputs else tuple(sized)
-        return replace(self, layers=(*layers, new))
+        return replace(self, layers=(*layers, new), before=None, since=None)
 
     def _rounded(self, path: str, *arrays: Any) -> Chain:
         wide = any(np.asarray(array).dtype == np.float64 for array in arrays)
         return self.noted(*[f"{path}: its float64 weights are rounded to float32"] * wide)
+
+
+def _size(function: Function) -> int:
+    """How many operations and operands an activation is."""
+    return sum(1 for _ in walk(function(Name("v"))))
 
 
 def activated(name: str, v: Expr, function: Function) -> Cell:

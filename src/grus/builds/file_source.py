@@ -19,14 +19,16 @@ OPTION = "dialect"
 def read_file(path: Path, dialect: str, logits: bool) -> Model:
     """The model that a file holds. Raises InputError, beginning with the path, for a file that
     cannot be read or built."""
+    if path.suffix.lower() == ".onnx":
+        from grus.builds.onnx_source import read_onnx
+
+        return read_onnx(path, logits)
     contents = load(path)
     if _is_run(contents):
         with needed_for("building a run"):
             from grus.builds.run_source import read_run
         return read_run(path)
     try:
-        if contents.format == "onnx":
-            raise InputError("an ONNX model cannot be built: build the module that it was made of")
         recurrent = find_layers(contents, candidates(dialect) if dialect else None)
         if contents.configuration:
             return read_keras(contents, recurrent, OPTION, logits)

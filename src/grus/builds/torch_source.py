@@ -14,19 +14,14 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from grus.builds.activations import refused
+from grus.builds.chain import OPERATORS
+from grus.builds.flow import MOVES, Flow, Given, State, indexed, laid_out
 from grus.builds.model import Model
 from grus.builds.run_source import character_model
-from grus.builds.torch_flow import MOVES, Flow, Given, State, indexed, laid_out
 from grus.builds.torch_layers import RECURRENT, add_function, add_layer, add_recurrent, array
 from grus.errors import InputError, expect
 from grus.models import LanguageModel
 
-OPERATORS = {
-    "add": operator.add,
-    "sub": operator.sub,
-    "mul": operator.mul,
-    "div": operator.truediv,
-}
 SPELLED = {"truediv": "div", "true_divide": "div", "multiply": "mul", "subtract": "sub"}
 SPELLED |= {f"i{name}": name for name in ("add", "sub", "mul")} | {"itruediv": "div"}
 KEPT = (
@@ -98,7 +93,8 @@ class _Reading:
             return self._recurrent(path, module, read, [*args[1:], *kwargs.values()])
         self._check_alone(node, getattr(module, "inplace", False))
         if not isinstance(module, (nn.Flatten, nn.Unflatten)):
-            read = read.along(path, module)
+            if isinstance(module, (nn.Linear, nn.BatchNorm1d)):
+                read = read.along(path, normed=isinstance(module, nn.BatchNorm1d))
             return read.of(add_layer(read.chain, path, module, self.logits))
         raise refused(path, type(module).__name__)
 
@@ -153,22 +149,20 @@ class _Reading:
         tensors = [t for t in (weight, bias) if t is not None]
         if not all(isinstance(t, Tensor) for t in tensors):
             raise refused(path, "linear of computed weights")
-        read = read.along(path, nn.Linear(1, 1))
+        read = read.along(path)
         return read.of(read.chain.linear(path, *(array(path, t) for t in tensors)))
 
     def _arithmetic(self, path: str, name: str, left: Any, right: Any) -> Flow:
-        """A layer's output and a number, or a tensor that is kept, joined by an operator."""
+        """A layer's output and a number, a tensor that is kept, or another output, joined by an
+        operator."""
         flow, kept = (left, right) if isinstance(left, Flow) else (right, left)
-        if isinstance(kept, Tensor) and kept.numel() == 1:
-            kept = float(kept)
-        turned, compute = flow is not left, OPERATORS[name]
-        if isinstance(kept, (int, float)):
-            number = float(kept)
-            chain = flow.chain.applied(
-                path, lambda v: compute(number, v) if turned else compute(v, number), name
-            )
-            return flow.of(chain)
-        raise refused(path, name)
+        if isinstance(kept, Flow) and isinstance(flow, Flow) and kept.axes == flow.axes:
+            return flow.of(flow.chain.joined(path, kept.chain, name))
+        if isinstance(kept, Tensor):
+            kept = array(path, kept)
+        elif not isinstance(kept, (int, float)) or not isinstance(flow, Flow):
+            raise refused(path, name)
+        return flow.of(flow.chain.with_number(path, name, kept, flow is not left))
 
     def _check_alone(self, node: fx.Node, in_place: object) -> None:
         """Raise InputError where a tensor is changed in place that something else reads too."""

@@ -13,7 +13,7 @@ import numpy as np
 from grus.errors import InputError
 from grus.onnx import model_proto
 from grus.onnx.others import Piece
-from grus.weight_file import Budget
+from grus.weight_file import MAX_AXES, Budget
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
@@ -25,6 +25,7 @@ REARRANGING = (
 )  # fmt: skip
 """Operators that give no more numbers than they are given."""
 BROADCASTING = ("Add", "DequantizeLinear", "Div", "Mul", "QuantizeLinear", "Sub")
+SIZED = ("Gather", "ConstantOfShape")
 DEEPEST = 100
 ITEM = 8
 
@@ -73,7 +74,7 @@ class Constants:
             return self.read(tensor) if tensor.data_type in model_proto.TYPES else None
         if node is None:
             return self.outer.array(name, depth) if self.outer else None
-        if node.domain or node.op_type not in (*REARRANGING, *BROADCASTING, "Gather"):
+        if node.domain or node.op_type not in (*REARRANGING, *BROADCASTING, *SIZED):
             return None
         values = {one: self.array(one, depth + 1) for one in node.input if one}
         given = {one: value for one, value in values.items() if value is not None}
@@ -88,6 +89,10 @@ class Constants:
 
 def _size(node: NodeProto, given: list[Array]) -> int:
     """The most numbers that a node can give of these."""
+    if node.op_type == "ConstantOfShape":
+        if given[0].size > MAX_AXES or given[0].dtype.kind != "i":
+            raise InputError("the operator ConstantOfShape is given what is no shape")
+        return math.prod(abs(int(size)) for size in given[0].ravel())
     if node.op_type == "Gather":
         return math.prod(array.size for array in given)
     if node.op_type not in BROADCASTING:

@@ -16,7 +16,7 @@ from grus.onnx.constants import Constants
 from grus.onnx.evaluator import Evaluator, read_node, recurrent
 from grus.onnx.forms import cell_of
 from grus.onnx.model_proto import graphs, read_model, to_array
-from grus.onnx.node import OUTPUTS, Node, runs_on_kernels
+from grus.onnx.node import OUTPUTS, Node, check_weights, families, runs_on_kernels
 from grus.onnx.others import runtime
 from grus.onnx.stored import INPUTS
 from grus.weight_file import Budget
@@ -47,6 +47,17 @@ class Recurrent:
     def on_kernels(self) -> bool:
         """Whether compiled kernels run it; else the slow reference does."""
         return all(map(runs_on_kernels, self.cells))
+
+    def weights(self, direction: int = 0) -> dict[str, Array]:
+        """The weights of a direction by family, as its cell in `cells` has them. Raises InputError
+        where the file does not hold them."""
+        held = {name: array for name, array in self.constants.items() if name in "WRBP"}
+        if computed := [n for n in "WRBP" if n in self.inputs and n not in held]:
+            raise InputError(f"{computed[0]} is computed when the model runs")
+        arrays = check_weights(self.node, held)
+        return families(
+            self.node.kind, self.cells[direction], {n: a[direction] for n, a in arrays.items()}
+        )
 
     def run(self, given: Mapping[str, Array]) -> dict[str, Array]:
         """Run this node alone; names are the operator's own (X, sequence_lens, initial_h, ...) or
@@ -80,7 +91,8 @@ class Model:
         self.outputs = tuple(o.name for o in graph.output)
         every = [node for each in graphs(graph) for node in each.node]
         self.others = tuple(sorted({n.op_type for n in every if not recurrent(n)}))
-        self.nodes = _nodes(proto, budget)
+        self._constants = Constants(graph, proto, budget, to_array)
+        self.nodes = _nodes(self._constants)
         if not self.nodes:
             raise InputError(f"{where}: no GRU, LSTM or RNN node; it has {', '.join(self.others)}")
 
@@ -110,6 +122,11 @@ class Model:
             f" Recurrent nodes, to be run alone: {', '.join(self.nodes)}"
         )
 
+    def array(self, name: str) -> Array | None:
+        """The numbers that the file holds for a tensor of the graph, or that follow of them alone;
+        None where they depend on what the model is fed. Raises InputError."""
+        return self._constants.array(name)
+
     def __str__(self) -> str:
         lines = [f"{self.where}: {', '.join(self.inputs)} -> {', '.join(self.outputs)}"]
         for name, node in self.nodes.items():
@@ -138,9 +155,9 @@ def load(path: str | Path) -> Model:
     return Model(model, str(path), Budget.of(Path(path)))
 
 
-def _nodes(model: ModelProto, budget: Budget) -> dict[str, Recurrent]:
+def _nodes(outermost: Constants) -> dict[str, Recurrent]:
     found: dict[str, Recurrent] = {}
-    for constants in Constants(model.graph, model, budget, to_array).inside():
+    for constants in outermost.inside():
         for proto in filter(recurrent, constants.graph.node):
             name = proto.name or f"{proto.op_type}_{len(found)}"
             if name in found:

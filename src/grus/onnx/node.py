@@ -121,6 +121,17 @@ def _computed_in(dtype: np.dtype[Any], where: str) -> np.dtype[Any]:
     raise InputError(f"{where}: X must be a float tensor, got {dtype}")
 
 
+def check_weights(node: Node, held: Mapping[str, Array]) -> dict[str, Array]:
+    """W, R, B and P of a node as float arrays of the right shapes. Raises InputError."""
+    where, sizes = f"{node.kind} node {node.name!r}", [np.shape(held.get(n, ())) for n in "WR"]
+    if any(len(size) != 3 for size in sizes):
+        raise InputError(f"{where}: W and R must have 3 axes, got shapes {sizes[0]} and {sizes[1]}")
+    shape = Shape(node.kind, len(node.forms), 0, node.hidden_size)
+    x = np.zeros((0, 0, sizes[0][2]), np.asarray(held["W"]).dtype)
+    arrays = check(shape, {"X": x, **held}, where)
+    return {name: array for name, array in arrays.items() if name != "X"}
+
+
 def families(kind: str, cell: Cell, tensors: Mapping[str, Array]) -> dict[str, Array]:
     """W, R, B and P of one direction as the cell's weights by family.
 

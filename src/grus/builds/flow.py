@@ -1,12 +1,10 @@
-"""What flows through a torch module: the layers so far, and what each axis of the tensor is."""
+"""What flows through a torch module or an ONNX graph: the layers so far, and what each axis is."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
-
-from torch import nn
 
 from grus.builds.chain import Chain
 from grus.errors import InputError
@@ -35,12 +33,15 @@ class Flow:
         """The same axes after more layers."""
         return replace(self, chain=chain, axes=self.axes)
 
-    def along(self, path: str, module: nn.Module) -> Flow:
-        """The same where the module reads along the features. Raises InputError where it does
-        not."""
-        norm = isinstance(module, nn.BatchNorm1d)
-        if self.axes is not None and (norm or isinstance(module, nn.Linear)):
-            axis = self.axes[1 if norm and len(self.axes) == 3 else -1]
+    def laid(self, axes: Axes) -> Flow:
+        """The same numbers along these axes."""
+        return replace(self, axes=axes)
+
+    def along(self, path: str, *, normed: bool = False) -> Flow:
+        """The same where the features stand last, and second where a batch norm reads three axes.
+        Raises InputError where they do not."""
+        if self.axes is not None:
+            axis = self.axes[1 if normed and len(self.axes) == 3 else -1]
             if axis != FEATURES:
                 raise InputError(f"{path} reads along the {axis} axis, not the features")
         return self
