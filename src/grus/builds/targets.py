@@ -58,6 +58,7 @@ def build(
     name: str = "model",
     bits: str = "",
     cpu: str = "",
+    dialect: str = "",
     logits: bool = False,
     weights: Literal["float32", "int8"] = "float32",
     largest: float | None = None,
@@ -67,7 +68,8 @@ def build(
 
     ``source`` is a run of `grus train`, a weight file, an ONNX model or a torch module: recurrent
     layers of any cell, linear layers and activations, one behind the other, one step at a time, in
-    float32. ``logits`` leaves out a softmax at its end.
+    float32. ``dialect`` says whose a weight file is that does not tell; ``logits`` leaves out a
+    softmax at the end.
 
     ``target`` "c" gives ``NAME.h``, ``NAME.c`` (C99, no libm, no allocation) and ``NAME_test.c``,
     which compares recorded steps bit by bit; "object" ``NAME.o`` in the place of the source, for
@@ -87,7 +89,9 @@ def build(
 
     Raises InputError for what cannot be built, naming it, and writes nothing then.
     """
-    model = source if isinstance(source, Model) else read_model(source, logits=logits)
+    model = source
+    if not isinstance(model, Model):
+        model = read_model(model, dialect=dialect, logits=logits)
     if not NAME.fullmatch(name):
         raise InputError(
             f"a build's name must be a letter, then letters, digits and _, all small, got {name!r}"
@@ -176,11 +180,13 @@ def simulated(built: StepProgram, x: Array) -> Array:
     """The outputs of a build, [time, outputs], for x [time, inputs] or symbols [time]: by the
     program itself on this processor. They are the numbers that sequences have, where those run on
     the same machine."""
-    y = np.empty((len(x), built.outputs), np.float32)
+    if not built.symbols and (x.ndim != 2 or x.shape[1] != built.inputs or x.dtype != np.float32):
+        raise InputError(f"x must be float32 [time, {built.inputs}], got {x.dtype} {list(x.shape)}")
+    x, y = np.ascontiguousarray(x), np.empty((len(x), built.outputs), np.float32)
     state = np.zeros(max(built.state, 1), np.float32)
     program, names = built.public("model")
     code = jit.Compiled(
-        to_llvm(program, built.machine, threads=False, exported=names), {}, names[1]
+        to_llvm(program, built.machine, threads=False, exported=names), {}, names[1], scalar=True
     )
     step = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4)(code.address)
     model = b"".join(array.tobytes() for array in built.packed)

@@ -8,11 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from grus.builds import build as build_files
+from grus.builds import build as build_files, read_model
+from grus.builds.quantized import quantized
 from grus.builds.targets import TARGETS
 from grus.cli.dialects import numbers
 from grus.cli.output import FOLDER, check_choice
 from grus.equations.text import counted
+from grus.errors import InputError
 
 
 def build(
@@ -20,6 +22,9 @@ def build(
         Path, typer.Argument(help="A run of grus train, a weight file, or an ONNX model.")
     ],
     out: Annotated[Path, FOLDER.option("The folder to write into", "--out")],
+    dialect: Annotated[
+        str, typer.Option("--from", help="Whose the tensors are, where the file does not tell.")
+    ] = "",
     target: Annotated[Any, typer.Option(help=f"One of {', '.join(TARGETS)}.")] = "c",
     name: Annotated[
         str, typer.Option(help="What files and functions are called; by default as the source.")
@@ -58,6 +63,7 @@ def build(
         name=called,
         bits=bits,
         cpu=cpu,
+        dialect=dialect,
         logits=logits,
         weights=weights,
         largest=largest,
@@ -75,3 +81,22 @@ def build(
         typer.echo(f"int8: a sum of products is at most {done.errors[0]:.2g} from float32's")
     if len(done.errors) > 1:
         typer.echo(f"      outputs on the data are at most {done.errors[1]:.2g} from float32's")
+
+
+def quantize(
+    run: Annotated[Path, typer.Argument(help="A run of grus train.")],
+    data: Annotated[Path, typer.Option(help="A text to read, UTF-8, that it was not trained on.")],
+) -> None:
+    """Measure what int8 matrices cost a character model: bits per character before and after."""
+    try:
+        text = data.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--data {data} cannot be read: {error}") from None
+    done = quantized(read_model(run), text)
+    before, after = done.bits
+    typer.echo(f"read {counted(done.characters, 'character')} from the state 0")
+    typer.echo(f"float32  {before:.4f} bits per character, weights {done.bytes[0]:,} bytes")
+    typer.echo(f"int8     {after:.4f} bits per character, weights {done.bytes[1]:,} bytes")
+    typer.echo(
+        f"{100 * (after / before - 1):+.2f} % bits; a sum differs by at most {done.worst:.2g}"
+    )

@@ -33,7 +33,10 @@ PANELS = {
         show_cell.show, published_cells.cells, explain.explain,
         inside.trace, inside.measure, inside.flow, inside.serve,
     ),
-    "Use weights": (dialects.identify, convert.convert, building.build, dialects.dialects),
+    "Use weights": (
+        dialects.identify, convert.convert, building.build, building.quantize,
+        dialects.dialects,
+    ),
     "Train a character model": (training.train, training.sample, training.curves),
     "Judge": (compare.compare, search.search, judge.check, judge.bench),
 }  # fmt: skip

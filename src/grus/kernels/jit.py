@@ -64,15 +64,20 @@ def target_machine(*, assembly: bool = False) -> Any:
 
 
 class Compiled:
-    """Machine code in memory, kept alive by this object: a function of it, by its ``address``."""
+    """Machine code in memory, kept alive by this object: a function of it, by its ``address``.
+    ``scalar`` code is optimised as a whole: programs for vectors are as fast as they get."""
 
-    def __init__(self, text: str, symbols: dict[str, int], function: str = "run") -> None:
+    def __init__(
+        self, text: str, symbols: dict[str, int], function: str = "run", *, scalar: bool = False
+    ) -> None:
         llvm = _llvm()
         for name, address in symbols.items():
             llvm.add_symbol(name, address)
         # Not verified: a program's types and names were checked when it was built.
         module = llvm.parse_assembly(text)
         self._machine = target_machine()
+        if scalar:
+            _optimise(module, self._machine)
         self._engine = llvm.create_mcjit_compiler(module, self._machine)
         self._engine.finalize_object()
         self.address: int = self._engine.get_function_address(function)
@@ -114,10 +119,16 @@ def object_code(text: str, triple: str, processor: str, features: str, abi: str)
     module = llvm.parse_assembly(text)
     module.triple, module.data_layout = triple, str(machine.target_data)
     module.verify()
+    _optimise(module, machine)
+    return bytes(machine.emit_object(module))
+
+
+def _optimise(module: Any, machine: Any) -> None:
+    """Run LLVM's passes, vectors of loops among them. None of them changes a bit of a float."""
+    llvm = _llvm()
     tuning = llvm.create_pipeline_tuning_options(speed_level=3)
     passes = llvm.create_pass_builder(machine, tuning)
     passes.getModulePassManager().run(module, passes)
-    return bytes(machine.emit_object(module))
 
 
 def assembly(text: str) -> str:
