@@ -103,6 +103,21 @@ def test_matched_times_are_found_by_measuring() -> None:
         assert slow[one.name] * one.hidden <= 240 <= slow[one.name] * (one.hidden + 4)
 
 
+def test_a_cell_of_blocks_is_matched_in_whole_blocks() -> None:
+    text = "h_next = tanh(W.n @ x + U.n @ blocks(h, 6) + b.n)"
+    every = [Contestant("gru", CELLS["gru"], 30), Contestant("blocks", Cell.parse(text), 30)]
+    course = TaskCourse(Adding(10), Settings(steps=1))
+    size = match_params(every, course.parameters)[1].hidden
+    want, *near = (
+        course.parameters(cell, hidden)
+        for cell, hidden in [(CELLS["gru"], 30), *((every[1].cell, size + k) for k in (0, -6, 6))]
+    )
+    assert size % 6 == 0
+    assert abs(near[0] - want) == min(abs(count - want) for count in near)
+    slow = {"gru": 3.0, "blocks": 1.0}
+    assert match_time(every, lambda one: slow[one.name] * one.hidden)[1].hidden == 30 + 4 * 12
+
+
 @pytest.mark.parametrize("wanted", [1, 2, 3, 7, 64, 1000])
 def test_the_first_size_that_is_enough_is_found(wanted: int) -> None:
     for low in (1, 2, 3, 7):

@@ -226,6 +226,7 @@ def test_what_has_no_blocks_is_refused_in_a_sentence() -> None:
         (lambda: grus.GRU(8, 8, blocks=0), "blocks must be a whole number from 1 up, got 0"),
         (lambda: grus.Recurrent("conv_gru", 8, 8, blocks=2, grid=(3, 3)), "in blocks yet"),
         (lambda: grus.onnx.save(grus.GRU(8, 8, blocks=2), "no.onnx"), "block-diagonal weights"),
+        (lambda: grus.equivalent("gru", grus.cell("gru").in_blocks(2)), "no map is tried for"),
     ):
         with pytest.raises(InputError, match=message):
             make()

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from math import isfinite
+from math import isfinite, lcm
 
 from grus.dialects.transform import sense
 from grus.equations import Apply, Cell, Connection, Expr, Name, State, cell as find_cell, joined
@@ -171,15 +171,24 @@ def match_params(
 
     most = max(parameters(contestant.cell, contestant.hidden) for contestant in contestants)
     return [
-        replace(each, hidden=nearest_size(partial(parameters, each.cell), most, each.hidden))
+        replace(each, hidden=nearest_size(partial(parameters, each.cell), most, each.hidden, unit))
         for each in contestants
+        for unit in [whole_blocks(each.cell)]
     ]
 
 
-def nearest_size(count: Callable[[int], int], wanted: int, low: int = 1) -> int:
-    """The hidden size, from about ``low`` on, whose number of parameters is nearest to a number."""
-    above = first_size(lambda hidden: count(hidden) >= wanted, low)
-    return min((max(1, above - 1), above), key=lambda hidden: abs(count(hidden) - wanted))
+def whole_blocks(cell: Cell) -> int:
+    """What hidden sizes are multiples of: the blocks of a cell's matrices."""
+    return lcm(*cell.shapes.blocks.values())
+
+
+def nearest_size(count: Callable[[int], int], wanted: int, low: int = 1, unit: int = 1) -> int:
+    """The hidden size, from about ``low`` on, whose number of parameters is nearest to a number;
+    a multiple of ``unit``."""
+    low, limit = -(-low // unit), MAX_HIDDEN // unit
+    above = first_size(lambda units: count(units * unit) >= wanted, low, limit)
+    sizes = (max(1, above - 1) * unit, above * unit)
+    return min(sizes, key=lambda hidden: abs(count(hidden) - wanted))
 
 
 def match_time(
@@ -187,19 +196,21 @@ def match_time(
 ) -> list[Contestant]:
     """The contestants with hidden sizes that make their training steps about as long.
 
-    The slowest keeps its size; the others are made larger, by a ``multiple`` of units, until their
-    steps take as long. ``seconds`` measures a contestant's training step, so the sizes differ from
-    machine to machine and from run to run.
+    The slowest keeps its size; the others are made larger, by a ``multiple`` of units and of whole
+    blocks, until their steps take as long. ``seconds`` measures a contestant's training step, so
+    the sizes differ from machine to machine and from run to run.
     """
 
     def as_slow(contestant: Contestant) -> Contestant:
-        def larger(blocks: int) -> Contestant:
-            return replace(contestant, hidden=contestant.hidden + multiple * blocks)
+        unit = lcm(multiple, whole_blocks(contestant.cell))
+
+        def larger(units: int) -> Contestant:
+            return replace(contestant, hidden=contestant.hidden + unit * units)
 
         if times[contestant.name] == longest:
             return contestant
-        most = MAX_HIDDEN // multiple
-        return larger(first_size(lambda blocks: seconds(larger(blocks)) >= longest, 1, most) - 1)
+        most = MAX_HIDDEN // unit
+        return larger(first_size(lambda units: seconds(larger(units)) >= longest, 1, most) - 1)
 
     times = {contestant.name: seconds(contestant) for contestant in contestants}
     longest = max(times.values())

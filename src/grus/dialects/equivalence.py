@@ -173,6 +173,8 @@ def equivalent(a: str | Cell | Dialect, b: str | Cell | Dialect) -> Equivalence:
     for side in (one, other):
         if not side.cell.weights:
             raise InputError(f"{side.label} has no weights: there is nothing to map")
+        if max(side.cell.shapes.blocks.values(), default=1) > 1:
+            raise InputError(f"{side.label} has block-diagonal weights, which no map is tried for")
     forth, back = Search(one, other), Search(other, one)
     to_b, to_a = forth.found(), back.found()
     example = None
