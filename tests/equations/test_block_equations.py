@@ -110,6 +110,12 @@ def test_masks_norms_and_held_gates_keep_the_marks() -> None:
     assert "U.r @ blocks(h_kept, 4)" in str(dropped)
 
 
+def test_masks_and_norms_keep_a_transposed_product() -> None:
+    cell = Cell.parse("h_next = tanh(W.n @ x + U.n.T @ h + b.n)")
+    assert "U.n.T @ h_kept" in str(regularised.recurrent_dropout(cell, 0.5))
+    assert "Un_h = U.n.T @ h" in str(regularised.split_norm(cell))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -64,10 +64,10 @@ def recurrent_dropout(cell: Cell, rate: float) -> Cell:
         return masked[node]
 
     def operand(node: Expr) -> Expr | None:
-        if not linear(node):
+        if not isinstance(node, Apply) or not linear(node):
             return None
-        weight, inner = parts(node)
-        return Apply("matmul", (weight, rewritten(inner, drop)))
+        weight, inner = node.args
+        return Apply(node.op, (weight, rewritten(inner, drop)))
 
     for name, expr in cell.equations:
         equations.append((name, rewritten(expr, operand)))
@@ -104,13 +104,9 @@ def split_norm(cell: Cell) -> Cell:
     Ba, Kiros, Hinton 2016 (arXiv 1607.06450, supplement), as in haste's LayerNormGRU and
     LayerNormLSTM, TensorFlow Addons' LayerNormLSTMCell and PyTorch's fastrnns benchmark.
     """
-    groups: dict[Expr, list[Weight]] = {}
-    for node in cell.nodes:
-        if _is_normal(node):
-            weight, operand = parts(node)
-            assert isinstance(weight, Weight)
-            found = groups.setdefault(operand, [])
-            found.extend([weight] if weight not in found else [])
+    groups: dict[Expr, list[Expr]] = {}
+    for node in dict.fromkeys(filter(_is_normal, cell.nodes)):
+        groups.setdefault(parts(node)[1], []).append(node)
     equations: Equations = []
     done: dict[Expr, Expr] = {}
 
@@ -167,18 +163,21 @@ def _normalise_group(
     cell: Cell,
     equations: Equations,
     operand: Expr,
-    weights: list[Weight],
+    products: list[Expr],
     at: int,
     done: dict[Expr, Expr],
 ) -> None:
     """Name the products with an operand and normalise them together."""
     short = {Input("x"): "x", State("h"): "h"}.get(operand, f"o{at}")
-    names = [Name(_fresh(cell, f"{w.family}{w.gate}_{short}")) for w in weights]
-    for name, weight in zip(names, weights, strict=True):
-        equations.append((name.name, Apply("matmul", (weight, operand))))
+    weights = [weight for product in products for weight in parts(product)[:1]]
+    spelled = [str(weight).replace(".", "") for weight in weights]
+    names = [Name(_fresh(cell, f"{word}_{short}")) for word in spelled]
+    equations += [(name.name, product) for name, product in zip(names, products, strict=True)]
     family = "gx" if without_blocks(operand)[0] == Input("x") else "gh"
-    for weight, normal in zip(weights, _normalise(cell, equations, names, short), strict=True):
-        done[Apply("matmul", (weight, operand))] = Weight(family, weight.gate) * normal
+    normals = _normalise(cell, equations, names, short)
+    for weight, product, normal in zip(weights, products, normals, strict=True):
+        assert isinstance(weight, Weight)
+        done[product] = Weight(family, weight.gate) * normal
 
 
 def _normalise(cell: Cell, equations: Equations, values: list[Name], short: str) -> list[Expr]:
