@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import NoneType
 
 from grus.dialects import KINDS
 from grus.equations import (
@@ -29,6 +30,19 @@ class Activation:
 
     make: Callable[..., Expr]
     numbers: Mapping[str, float | None] = field(default_factory=dict)
+
+    def function(self, path: str, chosen: Mapping[str, object]) -> Callable[[Expr], Expr]:
+        """The activation with these numbers, the defaults where they are not there or None. Raises
+        InputError, beginning with the path, for what is no number."""
+        numbers: list[float | None] = []
+        for name, default in self.numbers.items():
+            number = default if chosen.get(name) is None else chosen[name]
+            if isinstance(number, bool) or not isinstance(number, (int, float, NoneType)):
+                raise InputError(f"{path}: {name} of an activation must be a number")
+            if number is not None and not math.isfinite(number):
+                raise InputError(f"{path}: {name} of an activation is {number}")
+            numbers.append(number)
+        return lambda v: self.make(v, *numbers)
 
 
 SELU = 1.0507009873554805, 1.6732632423543772

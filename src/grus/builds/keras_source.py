@@ -186,8 +186,13 @@ class _Reading:
         over_steps = layer.settings.get("axis") in (1, [1]) and LAST not in chain.notes
         if over_steps or not isinstance(epsilon, float):
             raise InputError(f"{layer.shown}: a batch norm along another axis, or without epsilon")
+        if {part.shape for part in parts.values()} != {(chain.outputs,)}:
+            raise InputError(
+                f"{layer.shown}: its variables are not of {chain.outputs} numbers each"
+            )
         wide = {name: part.astype(np.float64) for name, part in parts.items()}
-        gain = wide.get("gamma", 1.0) / np.sqrt(wide["moving_variance"] + epsilon)
+        with np.errstate(all="ignore"):  # what is no number is refused with its layer
+            gain = wide.get("gamma", 1.0) / np.sqrt(wide["moving_variance"] + epsilon)
         return chain.scaled(layer.shown, gain, wide.get("beta", 0.0) - wide["moving_mean"] * gain)
 
     def _embedding(self, chain: Chain, layer: KerasLayer) -> Chain:
@@ -210,12 +215,9 @@ class _Reading:
         known = KERAS.get("hard_sigmoid_2" if word == "hard_sigmoid" and not new else word)
         if known is None:
             raise refused(where, one_line(word)[:40])
-        settings = {"negative_slope": layer.settings.get("alpha"), **layer.settings}
-        settings = settings if word == layer.kind else {}
-        numbers = [settings.get(name) or number for name, number in known.numbers.items()]
-        if not all(n is None or isinstance(n, (int, float)) for n in numbers):
-            raise InputError(f"{where}: the numbers of {layer.kind} are no numbers")
-        return chain.applied(where, lambda v: known.make(v, *numbers), word)
+        older = {"negative_slope": layer.settings.get("alpha")}
+        settings = older | dict(layer.settings) if word == layer.kind else {}
+        return chain.applied(where, known.function(where, settings), word)
 
     def _is_at(self, path: str, layer: KerasLayer) -> bool:
         """Whether a path of the file is the layer's: Keras 3's, or that of the .h5 before."""

@@ -29,6 +29,8 @@ ALL_OUTPUTS = dict(
 )
 INTEGERS = (6, 7)
 """ONNX' numbers of int32 and int64."""
+ODD = (IndexError, KeyError, TypeError, ValueError, OverflowError)
+"""What a node with too few inputs raises, or with axes that its input has not."""
 FIELDS = {1: "f", 2: "i", 3: "s", 6: "floats", 7: "ints"}
 """ONNX' number of an attribute's type -> the field that holds it."""
 Value = Flow | State | Shape | Array | None
@@ -95,7 +97,13 @@ class _Reading:
             }
             call = Call(path, node.op_type, [self._value(name) for name in node.input], fields)
             known = next((recurrent[name] for name in node.output if name in recurrent), None)
-            for name, value in zip(node.output, self._outputs(call, known, node), strict=False):
+            try:
+                outputs = self._outputs(call, known, node)
+            except InputError:
+                raise
+            except ODD as error:
+                raise InputError(f"{path}: {call.kind} is given what it cannot take") from error
+            for name, value in zip(node.output, outputs, strict=False):
                 if name and value is not None:
                     self.values[name] = value
         flows = [v for o in graph.output if isinstance(v := self.values.get(o.name), Flow)]
@@ -204,14 +212,14 @@ class _Reading:
             known = ACTIVATIONS["gelu_tanh"]
         if call.kind == "Clip":
             ends = [call.setting(1, "min"), call.setting(2, "max")]
-            low, high = (None if end is None else float(end[0]) for end in ends)
-            clamp = ACTIVATIONS["clamp"].make
-            return read.of(read.chain.applied(call.path, lambda v: clamp(v, low, high), "clip"))
+            limits = [None if end is None else end[0] for end in ends]
+            named = dict(zip(("min", "max"), limits, strict=True))
+            clamp = ACTIVATIONS["clamp"].function(call.path, named)
+            return read.of(read.chain.applied(call.path, clamp, "clip"))
         if known is None:
             raise refused(call.path, ALL_OUTPUTS.get(call.kind, one_line(call.kind)[:40]))
-        numbers = [call.attributes.get(name, value) for name, value in known.numbers.items()]
-        name = call.kind.lower()
-        return read.of(read.chain.applied(call.path, lambda v: known.make(v, *numbers), name))
+        function = known.function(call.path, call.attributes)
+        return read.of(read.chain.applied(call.path, function, call.kind.lower()))
 
     def _looked_up(self, call: Call, table: Array) -> Flow:
         symbols = call.values[1]
@@ -251,7 +259,8 @@ class _Reading:
         if any(array is None for array in arrays):
             raise refused(call.path, f"{call.kind} of what is computed")
         gain, shift, mean, variance = (np.asarray(array, np.float64) for array in arrays)
-        gain = gain / np.sqrt(variance + call.attributes.get("epsilon", 1e-5))
+        with np.errstate(all="ignore"):  # what is no number is refused with its layer
+            gain = gain / np.sqrt(variance + call.attributes.get("epsilon", 1e-5))
         flow = read.along(call.path, normed=True)
         return flow.of(flow.chain.scaled(call.path, gain, shift - mean * gain))
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from grus.builds.activations import ACTIVATIONS, LOGITS, Activation, refused
-from grus.builds.chain import Chain, Function
+from grus.builds.activations import ACTIVATIONS, LOGITS, refused
+from grus.builds.chain import Chain
 from grus.builds.model import Array
 from grus.dialects import current
 from grus.errors import InputError
@@ -81,19 +81,9 @@ def add_function(
         name, numbers, named = "gelu_tanh", (), {}
     if name not in ACTIVATIONS:
         raise refused(path, name)
-    function = _function(path, name, ACTIVATIONS[name], numbers, named)
-    return chain.applied(path, function, name)
-
-
-def _function(
-    path: str, name: str, known: Activation, numbers: Sequence[Any], named: Mapping[str, Any]
-) -> Function:
-    positions = dict(zip(known.numbers, numbers, strict=False))
-    chosen = {k: named.get(k, positions.get(k, default)) for k, default in known.numbers.items()}
-    for number, value in chosen.items():
-        if value is not None and not isinstance(value, (int, float)):
-            raise InputError(f"{path}: {name} cannot be built: its {number} is no number")
-    return lambda v: known.make(v, *chosen.values())
+    known = ACTIVATIONS[name]
+    chosen = dict(zip(known.numbers, numbers, strict=False)) | dict(named)
+    return chain.applied(path, known.function(path, chosen), name)
 
 
 def array(path: str, tensor: Tensor) -> Array:

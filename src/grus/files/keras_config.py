@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -105,8 +105,9 @@ def inner_of(value: Any) -> Any:
 
 def members(config: Any, path: str = "") -> list[tuple[Mapping[str, Any], str]]:
     """The layers of a model's settings in their order, and where Keras 3 keeps each."""
-    inside = config if isinstance(config, list) else (config or {}).get("layers")
-    listed = [layer for layer in inside or () if isinstance(layer, Mapping)]
+    inside = config.get("layers") if isinstance(config, Mapping) else config
+    every = inside if isinstance(inside, list) else []
+    listed = [layer for layer in every if isinstance(layer, Mapping)]
     classes = [str(layer.get("class_name")).rpartition(">")[2] for layer in listed]
     places = [f"{path}/layers/{name}".lstrip("/") for name in unique(classes)]
     return list(zip(listed, places, strict=True))
@@ -216,7 +217,7 @@ RECORDS = {
 
 
 def by_keras(
-    contents: Contents, dialect: Dialect, path: str, own: Iterable[str], among_all: bool
+    contents: Contents, dialect: Dialect, path: str, own: Collection[str], among_all: bool
 ) -> Meant | None:
     """``dialect`` with what the file says of the layer at ``path``; None where it is another's.
 
@@ -240,6 +241,9 @@ def by_keras(
                 " the usual ones: --from keras, --from keras_lstm:activation=relu"
             )
         return Meant(dialect, notes=("its settings are what --from says",))
+    lost = dialect.biased and not any(bias in name for bias in dialect.biased for name in own)
+    if lost and any(settings.get("use_bias") is True for settings in known):
+        raise InputError("its configuration says that it has a bias, which is not in the file")
     said = [_by_layer(dialect, one, era, among_all) for one in known]
     if not both or said[0] is None or said[1] is None:
         if both and said != [None, None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -252,7 +252,7 @@ def _possible(contents: Contents, among: Iterable[Dialect]) -> list[Dialect]:
 
 
 def _settings(
-    contents: Contents, dialect: Dialect, path: str, own: Iterable[str], among_all: bool
+    contents: Contents, dialect: Dialect, path: str, own: Collection[str], among_all: bool
 ) -> Meant | None:
     """The dialect with what the file says of this layer; None where it says it is another's."""
     said = contents.described.get(path, {})
