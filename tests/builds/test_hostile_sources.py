@@ -97,6 +97,13 @@ def test_a_configuration_with_anything_in_it_is_read_or_refused() -> None:
     assert 50 < count < 390
 
 
+def test_an_activation_without_a_name_is_refused() -> None:
+    config = deepcopy(CONFIG)
+    config["config"]["layers"][1]["config"]["activation"] = ""
+    with pytest.raises(InputError, match="a GRU whose activation is a function of somebody's own"):
+        read(config, TENSORS)
+
+
 def test_variables_of_other_shapes_are_refused() -> None:
     for name in TENSORS:
         for odd in (np.zeros((0, 3), "f4"), np.zeros(9, "f4"), np.float32(1), np.zeros((2, 2, 2))):

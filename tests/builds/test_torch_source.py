@@ -152,6 +152,17 @@ def test_a_batch_norm_is_folded_into_the_linear_layer() -> None:
     assert model.notes == ("1 is folded into the weights of 0",)
 
 
+@pytest.mark.parametrize("affine", [False, True])
+def test_a_layer_norm_is_a_cell(affine: bool) -> None:
+    torch.manual_seed(6)
+    module = nn.Sequential(nn.Linear(3, 8), nn.LayerNorm(8, elementwise_affine=affine), nn.Tanh())
+    if affine:
+        nn.init.normal_(module[1].weight)
+    model, x = read_model(coarse(module)), numbers(9, 3)
+    assert np.abs(in_float64(model, x) - by_torch(module, x)).max() < FLOAT64
+    assert model.run(x).shape == (9, 8)
+
+
 def test_a_further_input_stands_behind_x() -> None:
     torch.manual_seed(4)
     module, x = grus.Recurrent("gru_d", 3, 6), numbers(5, 9)

@@ -49,6 +49,7 @@ MODELS: dict[str, Callable[[], Any]] = {
         layers().BatchNormalization(),
         layers().TimeDistributed(layers().Dense(6)),
         layers().BatchNormalization(scale=False),
+        layers().LayerNormalization(),
         layers().LeakyReLU(negative_slope=0.1),
         layers().Dropout(0.5),
         layers().SimpleRNN(5),

@@ -47,6 +47,10 @@ def last_step(net: Any, x: Any) -> Any:
     return net.head(need("torch").nn.functional.leaky_relu(y, 0.2)).clamp(-0.5, 0.5)
 
 
+def normed(net: Any, x: Any) -> Any:
+    return need("torch").nn.functional.layer_norm(net.linear(net.rnn(x)[0]), (4,))
+
+
 def last_state(net: Any, x: Any) -> Any:
     state = net.rnn(x)[1]
     return net.head(net.linear((state[0] if isinstance(state, tuple) else state)[-1]))
@@ -58,7 +62,12 @@ MAKE: dict[str, Callable[[Any], Any]] = {
     "grus": lambda nn: grus.GRU(3, 8, 2, batch_first=True),
     "rnn": lambda nn: nn.RNN(3, 8, nonlinearity="relu", batch_first=True, bias=False),
 }
-FORWARD = {"each step": each_step, "last step": last_step, "last state": last_state}
+FORWARD = {
+    "each step": each_step,
+    "last step": last_step,
+    "last state": last_state,
+    "normed": normed,
+}
 
 
 def export(net: Any, path: Path, dynamo: bool, fixed: bool = False) -> None:
@@ -73,14 +82,16 @@ def export(net: Any, path: Path, dynamo: bool, fixed: bool = False) -> None:
     torch.onnx.export(net, (x,), path, dynamo=dynamo, input_names=["x"], verbose=False, **how)
 
 
-# torch.export writes the steps of nn.RNN one by one.
 CASES = [
-    (name, dynamo) for name in MAKE for dynamo in (False, True) if (name, dynamo) != ("rnn", True)
+    *(("gru", False, forward) for forward in FORWARD),
+    *(("lstm", False, "last state"), ("rnn", False, "each step"), ("grus", False, "last state")),
+    # torch.export writes the steps of nn.RNN one by one.
+    *(("gru", True, "last step"), ("lstm", True, "each step")),
+    *(("grus", True, "each step"), ("grus", True, "last state")),
 ]
 
 
-@pytest.mark.parametrize("forward", FORWARD)
-@pytest.mark.parametrize(("name", "dynamo"), CASES)
+@pytest.mark.parametrize(("name", "dynamo", "forward"), CASES)
 def test_a_model_is_read_from_its_file(
     name: str, forward: str, dynamo: bool, tmp_path: Path
 ) -> None:
@@ -92,9 +103,9 @@ def test_a_model_is_read_from_its_file(
     x = np.stack([X[:5], X[1:]]) if fixed else X[None]
     (expected,) = session.run(None, {"x": x})
     y = built.run(x[0])
-    y = y[-1] if forward != "each step" else y
+    y = y[-1] if forward.startswith("last") else y
     assert np.abs(y - expected[0]).max() < BOUND
-    assert any("last step" in note for note in built.notes) == (forward != "each step")
+    assert any("last step" in note for note in built.notes) == forward.startswith("last")
 
 
 REFUSED: dict[str, tuple[Any, Any, str]] = {

@@ -12,7 +12,7 @@ import numpy as np
 
 from grus.builds.activations import refused
 from grus.builds.model import Array, Layer, Model, layer
-from grus.equations import Apply, Cell, Expr, Input, Name, Weight, walk
+from grus.equations import Apply, Cell, Expr, Input, Name, Weight, mean, sqrt, walk
 from grus.errors import InputError
 
 Function = Callable[[Expr], Expr]
@@ -99,6 +99,14 @@ class Chain:
                 note = f"{path} is folded into the weights of {plain.path}"
                 return before.linear(plain.path, *parts).noted(*[note] * bool(np.any(gain != 1)))
         return self._behind(layer(path, SCALE, {"g": gain, "b": shift}, len(gain)))
+
+    def normed(self, path: str, gain: Any, shift: Any, epsilon: float) -> Chain:
+        """A layer norm: x less its mean, over its standard deviation, times ``gain`` [size] plus
+        ``shift`` [size]."""
+        spread = mean(Name("d") * Name("d")) + epsilon
+        scaled = GAIN * (Name("d") / sqrt(spread)) + BIAS
+        cell = Cell("layer_norm", (("d", X - mean(X)), ("h_next", scaled)))
+        return self._behind(layer(path, cell, {"g": gain, "b": shift}, len(gain)))
 
     def applied(self, path: str, function: Function, name: str) -> Chain:
         """An activation, joined to a linear layer that stands before it."""

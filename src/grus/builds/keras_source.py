@@ -178,22 +178,33 @@ class _Reading:
             )
         return chain
 
-    def _norm(self, chain: Chain, layer: KerasLayer) -> Chain:
-        switches = {"gamma": "scale", "beta": "center"}
-        names = [n for n in NORM if layer.settings.get(switches.get(n, ""), True)]
-        parts = dict(zip(names, self._variables(layer, *names), strict=True))
-        epsilon = layer.settings.get("epsilon", 1e-3)
-        over_steps = layer.settings.get("axis") in (1, [1]) and LAST not in chain.notes
-        if over_steps or not isinstance(epsilon, float):
-            raise InputError(f"{layer.shown}: a batch norm along another axis, or without epsilon")
-        if {part.shape for part in parts.values()} != {(chain.outputs,)}:
-            raise InputError(
-                f"{layer.shown}: its variables are not of {chain.outputs} numbers each"
-            )
-        wide = {name: part.astype(np.float64) for name, part in parts.items()}
+    def _batch_norm(self, chain: Chain, layer: KerasLayer) -> Chain:
+        parts, epsilon = self._norm(chain, layer, *NORM)
         with np.errstate(all="ignore"):  # what is no number is refused with its layer
-            gain = wide.get("gamma", 1.0) / np.sqrt(wide["moving_variance"] + epsilon)
-        return chain.scaled(layer.shown, gain, wide.get("beta", 0.0) - wide["moving_mean"] * gain)
+            gain = parts["gamma"] / np.sqrt(parts["moving_variance"] + epsilon)
+        return chain.scaled(layer.shown, gain, parts["beta"] - parts["moving_mean"] * gain)
+
+    def _layer_norm(self, chain: Chain, layer: KerasLayer) -> Chain:
+        parts, epsilon = self._norm(chain, layer, *NORM[:2])
+        return chain.normed(layer.shown, parts["gamma"], parts["beta"], epsilon)
+
+    def _norm(self, chain: Chain, layer: KerasLayer, *names: str) -> tuple[dict[str, Array], float]:
+        """The variables of a norm in float64, gain 1 and shift 0 where it has none; epsilon."""
+        settings, epsilon = layer.settings, layer.settings.get("epsilon", 1e-3)
+        axes = (-1, [-1], 2, [2], *((1, [1]) if LAST in chain.notes else ()))
+        if settings.get("axis", -1) not in axes or not isinstance(epsilon, float):
+            raise InputError(f"{layer.shown}: a norm along another axis, or without epsilon")
+        if settings.get("rms_scaling"):
+            raise refused(layer.shown, "a norm with rms_scaling")
+        switches = {"gamma": "scale", "beta": "center"}
+        stored = [name for name in names if settings.get(switches.get(name, ""), True)]
+        arrays = self._variables(layer, *stored)
+        size = arrays[0].size if arrays else chain.outputs
+        if any(array.shape != (size,) for array in arrays):
+            raise InputError(f"{layer.shown}: its variables are not of {size} numbers each")
+        plain = {"gamma": np.ones(size), "beta": np.zeros(size)}
+        wide = {n: a.astype(np.float64) for n, a in zip(stored, arrays, strict=True)}
+        return plain | wide, epsilon
 
     def _embedding(self, chain: Chain, layer: KerasLayer) -> Chain:
         (table,) = self._variables(layer, "embeddings")
@@ -248,7 +259,8 @@ KINDS: dict[str, Callable[[_Reading, Chain, KerasLayer], Chain]] = {
     "TimeDistributed": _Reading._time_distributed,
     "Activation": _Reading._activation,
     "Flatten": _Reading._flattened,
-    "BatchNormalization": _Reading._norm,
+    "BatchNormalization": _Reading._batch_norm,
+    "LayerNormalization": _Reading._layer_norm,
     "Embedding": _Reading._embedding,
     "Masking": _Reading._masking,
 }

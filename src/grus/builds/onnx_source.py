@@ -264,6 +264,16 @@ class _Reading:
         flow = read.along(call.path, normed=True)
         return flow.of(flow.chain.scaled(call.path, gain, shift - mean * gain))
 
+    def _layer_norm(self, call: Call, read: Flow) -> Flow:
+        gain, shift = call.array(1), call.array(2)
+        computed = gain is None or (shift is None and call.values[2:] not in ([], [None]))
+        if computed or call.attributes.get("axis", -1) not in (-1, len(read.known) - 1):
+            raise refused(call.path, f"{call.kind} of what is computed, or over several axes,")
+        scale = np.asarray(gain).ravel()
+        shift = np.zeros_like(scale) if shift is None else shift.ravel()
+        flow, epsilon = read.along(call.path), call.attributes.get("epsilon", 1e-5)
+        return flow.of(flow.chain.normed(call.path, scale, shift, epsilon))
+
     def _transposed(self, call: Call, read: Flow) -> Flow:
         order = call.attributes.get("perm") or range(len(read.known))[::-1]
         return read.laid(tuple(read.known[axis] for axis in order))
@@ -320,6 +330,7 @@ MOVES: dict[str, Callable[[_Reading, Call, Flow], Value]] = {
     "MatMul": _Reading._matrix,
     "Gemm": _Reading._matrix,
     "BatchNormalization": _Reading._norm,
+    "LayerNormalization": _Reading._layer_norm,
     "Transpose": _Reading._transposed,
     "Squeeze": _Reading._squeezed,
     "Unsqueeze": _Reading._unsqueezed,

@@ -54,6 +54,17 @@ def add_layer(chain: Chain, path: str, module: nn.Module, logits: bool) -> Chain
         return chain.linear(path, *(array(path, t) for t in _tensors(module)))
     if isinstance(module, nn.BatchNorm1d):
         return chain.scaled(path, *_batch_norm(path, module))
+    if isinstance(module, nn.LayerNorm):
+        size = module.normalized_shape
+        if len(size) != 1:
+            raise refused(path, "LayerNorm over several axes")
+        gain, shift = (getattr(module, name) for name in ("weight", "bias"))
+        return chain.normed(
+            path,
+            array(path, torch.ones(size) if gain is None else gain),
+            array(path, torch.zeros(size) if shift is None else shift),
+            module.eps,
+        )
     if isinstance(module, nn.Embedding):
         if module.max_norm is not None:
             raise InputError(f"{path}: an embedding with max_norm cannot be built")

@@ -93,7 +93,7 @@ class _Reading:
             return self._recurrent(path, module, read, [*args[1:], *kwargs.values()])
         self._check_alone(node, getattr(module, "inplace", False))
         if not isinstance(module, (nn.Flatten, nn.Unflatten)):
-            if isinstance(module, (nn.Linear, nn.BatchNorm1d)):
+            if isinstance(module, (nn.Linear, nn.BatchNorm1d, nn.LayerNorm)):
                 read = read.along(path, normed=isinstance(module, nn.BatchNorm1d))
             return read.of(add_layer(read.chain, path, module, self.logits))
         raise refused(path, type(module).__name__)

@@ -301,7 +301,7 @@ def _by_layer(
     if dialect.cell_name != cell_of(plain, after, words["activation"] == "relu"):
         return None
     for name in words.values():
-        if name is not None and not isinstance(name, str):
+        if name is not None and not (isinstance(name, str) and name):
             raise InputError(f"a {kind} whose activation is a function of somebody's own")
     hard = HARD in words.values()
     if hard and not era and among_all:
