@@ -114,7 +114,7 @@ def wasm_file(built: StepProgram, name: str) -> bytes:
     code = object_file(built, name, PROCESSORS["wasm32"])
     exported = [f"{name}_{symbol}" for symbol in ("reset", "step", "weights")]
     options = [f"--export={symbol}" for symbol in (*exported, "__heap_base")]
-    options += ["--no-entry", "--strip-all", "-z", f"stack-size={STACK + 4 * built.work}"]
+    options += ["--no-entry", "--strip-all", "-z", f"stack-size={STACK + -(-4 * built.work // 16) * 16}"]
     with tempfile.TemporaryDirectory() as folder:
         read, written = Path(folder, "model.o"), Path(folder, "model.wasm")
         read.write_bytes(code)
