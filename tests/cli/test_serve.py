@@ -16,6 +16,7 @@ pytest.importorskip("torch")
 pytest.importorskip("uvicorn")
 pytest.importorskip("plotly")
 
+import forked
 from small_run import finish, start
 
 pytestmark = pytest.mark.torch
@@ -34,9 +35,7 @@ def served(*words: str) -> subprocess.Popen[str]:
 
 
 def refused(*words: str) -> str:
-    done = subprocess.run(
-        [*GRUS, *words], capture_output=True, text=True, timeout=SECONDS, check=False
-    )
+    done = forked.run("serve", *words, timeout=SECONDS)
     assert (done.returncode, done.stdout) == (2, "")
     return done.stderr
 

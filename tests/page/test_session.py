@@ -191,6 +191,6 @@ def test_what_the_network_has_not_is_refused(
 
 
 def test_few_texts_are_kept(page: Session) -> None:
-    for k in range(30):
-        page.look(Request(text="crane", hold={"z": k / 30}))
+    for k in range(8):
+        page.look(Request(text="crane", hold={"z": k / 8}))
     assert len(page._readings) <= 6

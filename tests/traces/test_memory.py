@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 
 import pytest
+
+import forked
 
 pytest.importorskip("torch")
 pytest.importorskip("resource")
@@ -43,9 +44,8 @@ def growth(steps: int, layers: int, both: bool, asked: dict[str, object]) -> flo
     if not sys.platform.startswith("linux"):
         pytest.skip("reads /proc")
     arguments = [str(steps), str(layers), str(int(both)), json.dumps(asked)]
-    done = subprocess.run(
-        [sys.executable, "-c", GROWTH, *arguments], capture_output=True, text=True, check=True
-    )
+    done = forked.run(*arguments, code=GROWTH, timeout=120)
+    done.check_returncode()
     return float(done.stdout)
 
 
