@@ -83,7 +83,8 @@ def test_the_first_derivative_is_right_in_every_mode(cell: str, steps: str) -> N
     tensors, names = problem(CELLS[cell])
     function = call(CELLS[cell], names, STEPS[steps])
     modes = dict.fromkeys(("check_forward_ad", "check_batched_grad"), steps in ("plain", "all"))
-    assert gradcheck(function, tensors, fast_mode=steps != "plain", **modes)
+    slow = (cell, steps) == ("gru", "plain")  # number by number, else along random directions
+    assert gradcheck(function, tensors, fast_mode=not slow, **modes)
 
 
 @ways
