@@ -101,7 +101,7 @@ def test_a_run_is_built_and_what_int8_costs_is_measured(
     assert (code, err) == (0, "")
     bits = [float(line.split()[1]) for line in out.splitlines()[1:3]]
     assert abs(bits[1] / bits[0] - 1) < 0.005
-    sizes = [int(line.split()[-2].replace(",", "")) for line in out.splitlines()[1:3]]
+    sizes = [int(line.split()[-1].replace(",", "")) for line in out.splitlines()[1:3]]
     assert sizes[1] < sizes[0]
     text.write_text("ж")
     code, _, err = grus(capsys, "quantize", folder, "--data", text)

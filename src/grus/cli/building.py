@@ -95,8 +95,8 @@ def quantize(
     done = quantized(read_model(run), text)
     before, after = done.bits
     typer.echo(f"read {counted(done.characters, 'character')} from the state 0")
-    typer.echo(f"float32  {before:.4f} bits per character, weights {done.bytes[0]:,} bytes")
-    typer.echo(f"int8     {after:.4f} bits per character, weights {done.bytes[1]:,} bytes")
+    typer.echo(f"float32  {before:.4f} bits per character, weights in bytes {done.bytes[0]:,}")
+    typer.echo(f"int8     {after:.4f} bits per character, weights in bytes {done.bytes[1]:,}")
     typer.echo(
         f"{100 * (after / before - 1):+.2f} % bits; a sum differs by at most {done.worst:.2g}"
     )
