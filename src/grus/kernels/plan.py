@@ -56,9 +56,9 @@ class Group:
     once."""
 
     operand: Expr
-    blocks: int
     members: tuple[tuple[int, Product], ...]
     """(index of the chain in its stage, product)."""
+    blocks: int = 1
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,10 @@ class Stage:
         for k, chain in enumerate(self.chains):
             for product in chain.products:
                 by_operand.setdefault((product.operand, product.blocks), []).append((k, product))
-        return tuple(Group(*shared, tuple(members)) for shared, members in by_operand.items())
+        return tuple(
+            Group(operand, tuple(members), blocks)
+            for (operand, blocks), members in by_operand.items()
+        )
 
 
 @dataclass(frozen=True, slots=True)
