@@ -12,8 +12,10 @@ from evaluated import evaluated
 from grus.equations import CELLS, Cell
 from grus.kernels import Steps
 from grus.kernels.show import plan_text
-from test_evaluation import results, same
+from test_evaluation import forced, results, same, two_threads
 from test_guard_pages import CODE
+
+__all__ = ["two_threads"]
 
 MIXED = Cell.parse(
     """q = tanh(V.q @ blocks(h, 3) + U.q @ h + b.q)
@@ -43,12 +45,22 @@ def test_the_derived_gradient_is_that_of_differences(cell: Cell) -> None:
     gradient_check.check(cell)
 
 
-@pytest.mark.parametrize(("cell", "dtype"), [(BLOCKED[0], "float32"), (MIXED, "float64")], ids=str)
-def test_a_program_means_in_numpy_what_the_kernel_computes(cell: Cell, dtype: str) -> None:
-    arguments = cell, (2, 2, 3, 18), 2, dtype, Steps(lengths=np.array([2, 1]))
+@pytest.mark.parametrize(
+    ("cell", "dtype", "way"),
+    [(BLOCKED[0], "float32", "hidden"), (MIXED, "float64", "hidden"), (MIXED, "float32", "rows")],
+    ids=str,
+)
+def test_a_program_means_in_numpy_what_the_kernel_computes(
+    cell: Cell, dtype: str, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two threads share the units of blocks, or rows."""
+    steps = Steps(lengths=np.array([2, 1]))
+    alone = results(cell, (2, 2, 3, 18), forced("alone", monkeypatch), dtype, steps)
+    arguments = cell, (2, 2, 3, 18), forced(way, monkeypatch), dtype, steps
     compiled = results(*arguments)
     with evaluated():
         same(results(*arguments), compiled)
+    same(compiled[:2], alone[:2])
 
 
 def test_nothing_outside_any_array_is_touched() -> None:
