@@ -10,6 +10,7 @@ import torch
 from built import FLOAT32, FLOAT64, by_torch, coarse, in_float64, numbers
 from torch import nn
 from torch.nn import functional
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import grus
 from grus.builds import Model, read_model
@@ -173,6 +174,57 @@ def test_a_further_input_stands_behind_x() -> None:
     assert np.array_equal(model.run(x), y.numpy())
 
 
+class Agent(nn.Module):
+    """One step a call: the caller keeps the state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.cell = nn.Linear(3, 5), nn.GRUCell(5, 6)
+        self.lstm, self.head = grus.LSTMCell(6, 4), nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor, h: torch.Tensor, hc: tuple[torch.Tensor, ...]) -> object:
+        h = self.cell(torch.relu(self.encoder(x)), h)
+        hc = self.lstm(h, hc)
+        return self.head(hc[0]), h, hc
+
+
+def test_cells_that_take_a_step_keep_their_states() -> None:
+    torch.manual_seed(7)
+    module, x = coarse(Agent()).double(), numbers(9, 3)
+    h, hc, outputs = torch.zeros(1, 6).double(), (torch.zeros(1, 4).double(),) * 2, []
+    with torch.no_grad():
+        for row in torch.from_numpy(x).double():
+            y, h, hc = module(row[None], h, hc)
+            outputs.append(y[0].numpy())
+    model = read_model(module.float())
+    assert np.abs(in_float64(model, x) - np.stack(outputs)).max() < FLOAT64
+    assert "of several outputs the last layer's is built" in model.notes
+
+
+class Packed(nn.Module):
+    """Padded rows, packed and unpacked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru, self.out = nn.GRU(3, 5, batch_first=True), nn.Linear(5, 2)
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        y, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True)
+        return self.out(y)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch.compile's own imports
+def test_rows_that_are_packed_are_read_as_rows() -> None:
+    torch.manual_seed(8)
+    module, x = coarse(Packed()), numbers(9, 3)
+    model = read_model(torch.compile(module))
+    module = module.double()
+    with torch.no_grad():
+        expected = module(torch.from_numpy(x).double()[None], torch.tensor([9]))[0].numpy()
+    assert np.abs(in_float64(model, x) - expected).max() < FLOAT64
+
+
 def test_an_embedding_stands_before_the_first_layer() -> None:
     module = coarse(Stack(nn.Embedding(11, 3), nn.GRU(3, 4, batch_first=True)))
     model, ids = read_model(module), np.array([3, 0, 10, 3])
@@ -243,7 +295,10 @@ REFUSED = {
     "positions": (grus.Recurrent("conv_gru", 4, 4, grid=(5, 5)), "positions"),
     "gelu": (nn.Sequential(nn.Linear(4, 4), nn.GELU()), "^1: gelu .*approximate='tanh'"),
     "batch norm": (nn.BatchNorm1d(4, track_running_stats=False), "needs the batch"),
-    "one step": (nn.GRUCell(4, 4), "GRUCell cannot be built"),
+    "one step of all": (
+        Function(lambda cell, x: cell(x.transpose(0, 1)), nn.GRUCell(4, 4)),
+        "layer takes one step, and reads second, first, features",
+    ),
 }
 
 

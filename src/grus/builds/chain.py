@@ -55,6 +55,10 @@ class Chain:
             return self.layers[-1].outputs
         return 0 if self.embedding is None else int(self.embedding.shape[1])
 
+    def contains(self, other: Chain) -> bool:
+        """Whether another chain is this one, or the beginning of it."""
+        return self.layers[: len(other.layers)] == other.layers
+
     def noted(self, *notes: str) -> Chain:
         """The chain with notes that it does not have yet."""
         return replace(self, notes=tuple(dict.fromkeys((*self.notes, *notes))))

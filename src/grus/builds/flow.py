@@ -23,6 +23,8 @@ class Flow:
     chain: Chain = field(default_factory=Chain)
     axes: Axes | None = None
     time: str = ""
+    packed: bool = False
+    """A PackedSequence, which layers read as [time, batch, features] whatever their batch_first."""
 
     @property
     def known(self) -> Axes:
@@ -51,13 +53,31 @@ class Flow:
         or was left."""
         if len(self.known) != 3 or self.known[2] != FEATURES:
             raise InputError(f"{path} reads no sequence: its axes are {', '.join(self.known)}")
-        time = self.known[1 if batch_first else 0]
+        time = self.known[1 if batch_first and not self.packed else 0]
         if self.time not in ("", time):
             raise InputError(
                 f"{path} runs along another axis than the recurrent layer before it: batch_first"
                 " must be one for both"
             )
         return replace(self, axes=self.known, time=time)
+
+    def pack(self, path: str, batch_first: bool) -> Flow:
+        """The same as a PackedSequence."""
+        flow = self.running(path, batch_first)
+        other = flow.known[0 if batch_first else 1]
+        return replace(flow, axes=(flow.time, other, FEATURES), packed=True)
+
+    def unpack(self, batch_first: bool) -> Flow:
+        """The same as a tensor."""
+        time, other, features = self.known
+        axes = (other, time, features) if batch_first else self.known
+        return replace(self, axes=axes, packed=False)
+
+    def step(self, path: str) -> Flow:
+        """The same with one step of a sequence alone, which a cell takes. Raises InputError."""
+        if self.time or self.axes not in (None, (PLAIN[0], FEATURES)):
+            raise InputError(f"{path} takes one step, and reads {', '.join(self.known)}")
+        return replace(self, axes=(PLAIN[0], FEATURES))
 
     def last(self) -> Flow:
         """The last step."""

@@ -13,9 +13,11 @@ from grus.builds.chain import Chain
 from grus.builds.model import Array
 from grus.dialects import current
 from grus.errors import InputError
-from grus.layers import Recurrent, read_layer
+from grus.layers import GRUCell, LSTMCell, Recurrent, RNNCell, read_layer
 
 RECURRENT = (Recurrent, nn.GRU, nn.LSTM, nn.RNN)
+STEPS = (GRUCell, LSTMCell, RNNCell, nn.GRUCell, nn.LSTMCell, nn.RNNCell)
+"""What takes one step of a sequence."""
 KEPT = (nn.Identity, nn.Dropout, nn.AlphaDropout, nn.Dropout1d)
 """What changes nothing in inference."""
 MODULES = {name.replace("_", ""): name for name in (*ACTIVATIONS, *LOGITS, "gelu")}
@@ -23,9 +25,9 @@ MODULES = {name.replace("_", ""): name for name in (*ACTIVATIONS, *LOGITS, "gelu
 
 
 def add_recurrent(chain: Chain, path: str, module: Any) -> Chain:
-    """The rows of a recurrent module, one layer each. Raises InputError for two directions, and for
-    rows that are joined to more than the one below."""
-    if module.bidirectional:
+    """The rows of a recurrent module, or of one that takes steps, one layer each. Raises InputError
+    for two directions, and for rows that are joined to more than the one below."""
+    if getattr(module, "bidirectional", False):
         raise InputError(
             f"{path} has two directions: streaming: the backward direction needs the end of the"
             " sequence first"
@@ -35,7 +37,7 @@ def add_recurrent(chain: Chain, path: str, module: Any) -> Chain:
             f"{path}: connect='dense' cannot be built: a layer would read more than the one before"
         )
     try:
-        known = read_layer(module, "a build")
+        known = read_layer(module, "a build", steps=True)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     for k, row in enumerate(known.rows):
@@ -74,7 +76,9 @@ def add_layer(chain: Chain, path: str, module: nn.Module, logits: bool) -> Chain
     named = {number: getattr(module, number) for number in numbers}
     if name == "gelu":
         named["approximate"] = module.approximate
-    return add_function(chain, path, name or type(module).__name__, (), named, logits)
+    kind = type(module)
+    unknown = kind.__name__ if kind.__module__.startswith("torch.nn") else str(kind)
+    return add_function(chain, path, name or unknown, (), named, logits)
 
 
 def add_function(

@@ -12,13 +12,14 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 from torch.nn import functional
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from grus.builds.activations import refused
 from grus.builds.chain import OPERATORS
 from grus.builds.flow import MOVES, Flow, Given, State, indexed, laid_out
 from grus.builds.model import Model
 from grus.builds.run_source import character_model
-from grus.builds.torch_layers import RECURRENT, add_function, add_layer, add_recurrent, array
+from grus.builds.torch_layers import RECURRENT, STEPS, add_function, add_layer, add_recurrent, array
 from grus.errors import InputError, expect
 from grus.models import LanguageModel
 
@@ -29,6 +30,7 @@ KEPT = (
     *("dropout", "alpha_dropout", "feature_dropout", "dropout1d"),
 )
 """What changes nothing in inference."""
+PACKING = ("pack_padded_sequence", "pad_packed_sequence")
 ZEROS = ("zeros", "new_zeros", "zeros_like")
 ASKED = ("size", "dim", "ndim", "shape", "device", "dtype", "get_device", "is_cuda", "__len__")
 """What is asked of a tensor and is none."""
@@ -37,10 +39,11 @@ ASKED = ("size", "dim", "ndim", "shape", "device", "dtype", "get_device", "is_cu
 def read_module(module: nn.Module, logits: bool) -> Model:
     """The model that a torch module is. Raises InputError for what cannot be built."""
     expect("a build takes a torch module or a path", module, nn.Module)
+    module = getattr(module, "_orig_mod", module)  # of torch.compile
     path = type(module).__name__.lower()
     if isinstance(module, LanguageModel):
         return character_model(module)
-    if isinstance(module, RECURRENT):
+    if isinstance(module, (*RECURRENT, *STEPS)):
         return add_recurrent(Flow().chain, path, module).model()
     if module.__module__.startswith("torch.nn") and not isinstance(module, nn.Sequential):
         return add_layer(Flow().chain, path, module, logits).model()
@@ -49,7 +52,9 @@ def read_module(module: nn.Module, logits: bool) -> Model:
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, RECURRENT) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, (*RECURRENT, *STEPS)) or super().is_leaf_module(
+            m, module_qualified_name
+        )
 
 
 class _Reading:
@@ -69,13 +74,18 @@ class _Reading:
                 result = args[0]
                 break
             self.values[node] = getattr(self, f"_{node.op}")(node, list(args), dict(kwargs))
-        flows = {id(flow.chain): flow for flow in _flows(result)}
-        if len(flows) != 1:
+        chains = {id(flow.chain): flow.chain for flow in _flows(result)}
+        last = [c for c in chains.values() if all(c.contains(other) for other in chains.values())]
+        if not last:
             raise InputError(
-                f"{type(self.module).__name__} gives {len(flows) or 'no'} outputs of layers, and"
+                f"{type(self.module).__name__} gives {len(chains) or 'no'} outputs of layers, and"
                 " one is built"
             )
-        return next(iter(flows.values())).chain.model()
+        return (
+            last[0]
+            .noted(*["of several outputs the last layer's is built"] * (len(chains) > 1))
+            .model()
+        )
 
     def _placeholder(self, node: fx.Node, args: list[Any], kwargs: dict[str, Any]) -> Any:
         return Given(f"the argument {node.target}", argument=True) if self.values else Flow()
@@ -90,7 +100,9 @@ class _Reading:
         if not isinstance(read, Flow):
             raise InputError(f"{path} reads no output of a layer, but {_said(read)}")
         if isinstance(module, RECURRENT):
-            return self._recurrent(path, module, read, [*args[1:], *kwargs.values()])
+            return self._recurrent(path, module, read, args[1:], kwargs)
+        if isinstance(module, STEPS):
+            return self._step(path, module, read, [*args[1:], *kwargs.values()])
         self._check_alone(node, getattr(module, "inplace", False))
         if not isinstance(module, (nn.Flatten, nn.Unflatten)):
             if isinstance(module, (nn.Linear, nn.BatchNorm1d, nn.LayerNorm)):
@@ -98,14 +110,30 @@ class _Reading:
             return read.of(add_layer(read.chain, path, module, self.logits))
         raise refused(path, type(module).__name__)
 
-    def _recurrent(self, path: str, module: Any, read: Flow, others: list[Any]) -> Any:
-        notes = [note for other in others for note in _starts(path, other)]
+    def _recurrent(
+        self, path: str, module: Any, read: Flow, args: list[Any], kwargs: dict[str, Any]
+    ) -> Any:
+        further = [node.name for node in getattr(getattr(module, "cell", None), "further", ())]
+        if odd := [name for name in further if not isinstance(kwargs.pop(name, 0), Given)]:
+            raise InputError(
+                f"{path}: the further input {odd[0]} must be an argument of the module"
+            )
+        notes = [note for other in (*args, *kwargs.values()) for note in _starts(path, other)]
+        notes += [f"{path}: {', '.join(further)} stand behind x in each row"] * bool(further)
         flow = read.running(path, bool(module.batch_first))
         flow = flow.of(add_recurrent(flow.chain, path, module).noted(*notes))
         cell = flow.chain.layers[-1].cell
         rows = int(module.num_layers)
         states = tuple(State(flow, rows, cell.output == f"{name}_next") for name in cell.states)
         return flow, states[0] if len(states) == 1 else states
+
+    def _step(self, path: str, module: Any, read: Flow, others: list[Any]) -> Any:
+        """A cell that the forward gives its state: the model keeps it."""
+        notes = [note for other in others for note in _starts(path, other)]
+        flow = read.step(path)
+        flow = flow.of(add_recurrent(flow.chain, path, module).noted(*notes))
+        states = flow.chain.layers[-1].cell.states
+        return flow if len(states) == 1 else (flow, *map(Given, states[1:]))
 
     def _call_method(self, node: fx.Node, args: list[Any], kwargs: dict[str, Any]) -> Any:
         return self._call(node, str(node.target), args, kwargs)
@@ -130,7 +158,7 @@ class _Reading:
             return Given(f"what {name} gives", zero=name in ZEROS)
         return self._computed(node, name, args, kwargs)
 
-    def _computed(self, node: fx.Node, name: str, args: list[Any], kwargs: dict[str, Any]) -> Flow:
+    def _computed(self, node: fx.Node, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """A function of what layers gave."""
         path, read = f"{type(self.module).__name__}.forward", args[0]
         if name in OPERATORS and len(args) == 2 and not kwargs:
@@ -139,11 +167,23 @@ class _Reading:
             raise refused(path, name)
         if name == "getitem":
             return indexed(path, read, args[1])
+        if name in PACKING and isinstance(read, Flow):
+            return self._packed(path, name, read, args, kwargs)
         if name in MOVES or isinstance(read, State):
             return laid_out(path, name, read, [*args[1:], *kwargs.values()])
         if node.target is functional.linear:
             return self._linear(path, read, *args[1:], **kwargs)
         return read.of(add_function(read.chain, path, name, args[1:], kwargs, self.logits))
+
+    def _packed(
+        self, path: str, name: str, read: Flow, args: list[Any], kwargs: dict[str, Any]
+    ) -> Any:
+        """Rows packed, or unpacked with their lengths."""
+        packs = name == PACKING[0]
+        batch_first = dict(enumerate(args)).get(2 if packs else 1, kwargs.get("batch_first"))
+        if packs:
+            return read.pack(path, bool(batch_first))
+        return read.unpack(bool(batch_first)), Given("the lengths")
 
     def _linear(self, path: str, read: Flow, weight: Any, bias: Any = None) -> Flow:
         tensors = [t for t in (weight, bias) if t is not None]
@@ -175,7 +215,8 @@ def _graph(module: nn.Module) -> fx.Graph:
     """The calls of the forward, in evaluation."""
     try:
         with _evaluating(module):
-            return _Tracer().trace(module)
+            packing = (pack_padded_sequence, pad_packed_sequence)
+            return _Tracer(autowrap_functions=packing).trace(module)
     except InputError:
         raise
     except Exception as error:  # whatever the module's own Python raises on a stand-in
