@@ -77,7 +77,11 @@ def add_layer(chain: Chain, path: str, module: nn.Module, logits: bool) -> Chain
     if name == "gelu":
         named["approximate"] = module.approximate
     kind = type(module)
-    unknown = kind.__name__ if kind.__module__.startswith("torch.nn") else str(kind)
+    unknown = (
+        kind.__name__
+        if kind.__module__.startswith("torch.nn")
+        else f"{kind.__module__}.{kind.__name__}"
+    )
     return add_function(chain, path, name or unknown, (), named, logits)
 
 
