@@ -14,7 +14,7 @@ pytest.importorskip("torch")  # its threads are what kernels share
 from grus.builds.model import Model, layer
 from grus.equations import Cell
 
-INPUTS, HIDDEN = 5, 15
+INPUTS, HIDDEN = 5, 24
 STRICT = ("-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-Wconversion")
 
 
