@@ -43,7 +43,8 @@ int main(int count, char **words)
         model_step(&model_weights, &state, x, y);
     }
     clock_gettime(CLOCK_MONOTONIC, &b);
-    printf("%.3f\\n", ((double)(b.tv_sec - a.tv_sec) * 1e9 + (double)(b.tv_nsec - a.tv_nsec)) / steps);
+    printf("%.3f\\n", ((double)(b.tv_sec - a.tv_sec) * 1e9
+        + (double)(b.tv_nsec - a.tv_nsec)) / steps);
     return y[0] > 2.0f;
 }
 """

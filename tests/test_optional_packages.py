@@ -39,6 +39,11 @@ USES = {
     "plotly.offline": (called("grus.pictures.report:_plotly"), "an HTML report", "pictures"),
     "starlette": (called("grus.page.server:check_installed"), "the page", "page"),
     "uvicorn": (called("grus.page.server:check_installed"), "the page", "page"),
+    "ziglang": (
+        called("grus.builds.wasm_files:ziglang"),
+        "WebAssembly, where LLVM's wasm-ld is not installed,",
+        "wasm",
+    ),
     "plotly": (plotly_script.__wrapped__, "the page", "page"),
 }
 

@@ -15,6 +15,7 @@ EXTRAS = {
     "plotly": "pictures",
     "starlette": "page",
     "uvicorn": "page",
+    "ziglang": "wasm",
     "jax": "bench",
     "keras": "bench",
     "onnxruntime": "bench",

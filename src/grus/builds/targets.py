@@ -75,7 +75,7 @@ def build(
     which compares recorded steps bit by bit; "object" ``NAME.o`` in the place of the source, for
     ``cpu`` (cortex-m4, cortex-m7, cortex-m55, riscv32, aarch64, wasm32, or
     TRIPLE[:CPU[:FEATURES[:ABI]]] as LLVM names them); "wasm" ``NAME.wasm``, ``NAME.mjs`` and
-    ``NAME_test.mjs``, for which a linker must be installed (lld, or the package ziglang).
+    ``NAME_test.mjs``, for which a linker must be installed (LLVM's lld, or `grus[wasm]`).
 
     Its numbers are, bit for bit, those of `grus.run` on the machine ``bits``: avx512, avx2, neon
     (those of all three are alike but in cells with means), or sse2, which has no fused

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from grus.builds.model import Array
 from grus.builds.object_file import PROCESSORS, object_file
 from grus.builds.step_program import StepProgram
-from grus.errors import InputError
+from grus.errors import InputError, needed_for
 
 STREAMS = """// @NAME@: reads @READS@ a step and gives @OUTPUTS@ numbers.
 // Bits are those of grus on @MACHINE@.
@@ -114,7 +114,12 @@ def wasm_file(built: StepProgram, name: str) -> bytes:
     code = object_file(built, name, PROCESSORS["wasm32"])
     exported = [f"{name}_{symbol}" for symbol in ("reset", "step", "weights")]
     options = [f"--export={symbol}" for symbol in (*exported, "__heap_base")]
-    options += ["--no-entry", "--strip-all", "-z", f"stack-size={STACK + -(-4 * built.work // 16) * 16}"]
+    options += [
+        "--no-entry",
+        "--strip-all",
+        "-z",
+        f"stack-size={STACK + -(-4 * built.work // 16) * 16}",
+    ]
     with tempfile.TemporaryDirectory() as folder:
         read, written = Path(folder, "model.o"), Path(folder, "model.wasm")
         read.write_bytes(code)
@@ -132,11 +137,14 @@ def wasm_file(built: StepProgram, name: str) -> bytes:
 
 def _linker() -> list[str]:
     """wasm-ld where it is installed, else the one that the package ziglang brings."""
-    if shutil.which("wasm-ld"):
-        return ["wasm-ld"]
-    if importlib.util.find_spec("ziglang"):
-        return [sys.executable, "-m", "ziglang", "wasm-ld"]
-    raise InputError("WebAssembly needs a linker: install lld (wasm-ld), or pip install ziglang")
+    return ["wasm-ld"] if shutil.which("wasm-ld") else ziglang()
+
+
+def ziglang() -> list[str]:
+    """The linker of the package. Raises MissingPackageError where it is not installed."""
+    with needed_for("WebAssembly, where LLVM's wasm-ld is not installed,"):
+        import_module("ziglang")
+    return [sys.executable, "-m", "ziglang", "wasm-ld"]
 
 
 def module(built: StepProgram, name: str) -> str:
