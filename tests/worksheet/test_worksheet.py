@@ -9,10 +9,10 @@ import pytest
 
 import cells
 from grus import runtime
-from grus.equations import Apply, Cell, Const, Expr
+from grus.equations import Apply, Cell, Const, Expr, State, Weight
 from grus.errors import InputError
-from grus.reference import NUMPY
-from grus.worksheet.filling import ELIDED
+from grus.reference import NUMPY, evaluate
+from grus.worksheet.filling import ELIDED, Filling
 from grus.worksheet.wording import decimal
 from grus.worksheet.worksheet import MAX_LINES, MOST_TERMS, Line, Worksheet, worksheet
 
@@ -254,3 +254,14 @@ def test_a_cell_with_masks_says_which() -> None:
     weights = cells.draw_weights(cell, size, np.random.default_rng(0))
     with pytest.raises(InputError, match="cell zoneout reads keep at each step beside x, got none"):
         worksheet(cell, weights, np.zeros((1, 3)))
+
+
+@pytest.mark.parametrize("product", ["U.h @ blocks(h, 3)", "U.h.T @ blocks(h, 3)"])
+def test_a_row_of_blocks_has_the_terms_of_its_own_block(product: str) -> None:
+    rng, expr = np.random.default_rng(0), Cell.parse(f"h_next = {product}")["h_next"]
+    leaves = {Weight("U", "h"): rng.normal(size=(6, 2)), State("h"): rng.normal(size=(1, 6))}
+    filling = Filling(leaves, most=10)
+    for unit in range(6):
+        terms = filling.terms(expr, unit)
+        assert str(terms).count("*") == 2
+        assert evaluate(terms, {}) == pytest.approx(filling.value(expr, unit).value)
