@@ -99,6 +99,7 @@ LATE = {
     "pictures": "matplotlib plotly",
     "comparison": "torch matplotlib",
     "search": "optuna",
+    "builds": "ziglang",
     "page": "torch starlette uvicorn plotly",
     "cli": "torch",
 }
@@ -110,7 +111,7 @@ LATE_ROOMS = {
     "search": "models",
     "page": "layers models",
     "cli": "layers grus_benchmarks",
-    "__init__": "layers sequence dialects identification traces zoo",
+    "__init__": "layers sequence dialects identification traces zoo builds",
 }
 ONE_FILE = {"llvmlite": "kernels/jit.py"}
 LONGEST_FILE = 400

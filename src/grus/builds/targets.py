@@ -19,7 +19,7 @@ from grus.builds.ranges import operand_ranges, worst_errors
 from grus.builds.source import read_model
 from grus.builds.step_program import StepProgram
 from grus.equations import Expr
-from grus.errors import InputError
+from grus.errors import InputError, expect
 from grus.kernels import MACHINES, Machine, jit, to_llvm
 from grus.kernels.backend import backend
 
@@ -89,6 +89,7 @@ def build(
 
     Raises InputError for what cannot be built, naming it, and writes nothing then.
     """
+    expect("a build's folder must be a path", out, (str, Path))
     model = source
     if not isinstance(model, Model):
         model = read_model(model, dialect=dialect, logits=logits)
