@@ -128,6 +128,15 @@ def test_so_it_has_where_nothing_fuses(tmp_path: Path) -> None:
     assert done.stdout == "sse2\n", done.stderr
 
 
+def test_a_layers_function_meets_no_name_of_c(tmp_path: Path) -> None:
+    """A cell may be called like a function of C or of the build, or in other letters."""
+    cells = [Cell(name, (("h_next", W.h @ x),)) for name in ("tanh", "step", "int", "größe")]
+    sizes_of = zip(cells, (5, 4, 3, 2), (4, 3, 2, 1), strict=True)
+    layers = tuple(model_of(cell, i, o).layers[0] for cell, i, o in sizes_of)
+    build(Model(layers), tmp_path)
+    assert compiled(tmp_path, "gcc", *STRICT) == SAME
+
+
 def test_c_has_the_bits_whatever_compiles_it(tmp_path: Path) -> None:
     """With fused multiply-adds in the processor and worked out, optimised and not, as C++, and
     under sanitizers; every warning is an error."""

@@ -11,6 +11,7 @@ A model that reads symbols has `step(weights, state, symbol, y)`, and no `run`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -118,8 +119,9 @@ class StepProgram:
         functions = [byte_products(self.target) if self.ranges else products(self.target)]
         for step in self.steps:
             if _kind(step) not in names:
-                number = f"_{len(names)}" if names else ""
-                names[_kind(step)] = f"{step.cell.name}{number}"
+                # Of no name that C or the program has: a cell may be called tanh, or step.
+                cell = re.sub(r"\W", "_", step.cell.name, flags=re.ASCII)
+                names[_kind(step)] = f"layer_{len(names)}_{cell}"
                 functions.append(row_function(step, self.target, names[_kind(step)]))
         functions += [self._reset(), self._step([names[_kind(step)] for step in self.steps])]
         functions += [] if self.symbols else [self._run()]
