@@ -145,8 +145,8 @@ def refused(path: str, name: str) -> InputError:
     reasons = {
         **dict.fromkeys(
             LOGITS,
-            "needs all outputs at once: read the logits before it (logits=True leaves it out where"
-            " it stands last)",
+            "needs all outputs at once: read the logits before it (logits=True, or --logits, leaves"
+            " it out where it stands last)",
         ),
         "gelu": "needs the error function; with approximate='tanh' it can be built",
     }

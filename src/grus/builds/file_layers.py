@@ -15,7 +15,7 @@ def add_stored(chain: Chain, path: str, layer: Layer, option: str) -> Chain:
     for k, (weights,) in enumerate(network.layers):
         where = path if len(network.layers) == 1 else f"{path}.{k}"
         chain = chain.recurrent(where, network.cell, weights, int(weights["W"].shape[1]))
-    return chain.noted(*(f"{path}: {note}" for note in layer.notes))
+    return chain
 
 
 def only_forward(path: str, backward: bool) -> None:

@@ -81,7 +81,9 @@ def _recurrent(layer: Layer, option: str) -> Piece:
         layer.path or "recurrent",
         int(network.layers[0][0]["W"].shape[1]),
         int(outputs) * network.directions,
-        lambda chain: add_stored(chain, layer.path or "recurrent", layer, option),
+        lambda chain: add_stored(chain, layer.path or "recurrent", layer, option).noted(
+            *(f"{layer.path}: {note}".lstrip(": ") for note in layer.notes)
+        ),
     )
 
 
