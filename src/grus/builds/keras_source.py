@@ -160,10 +160,8 @@ class _Reading:
     def _time_distributed(self, chain: Chain, layer: KerasLayer) -> Chain:
         inner = layer.settings.get("layer")
         settings = inner_of(inner)
-        path, names = f"{layer.path}/layer", (*layer.names, name_of(inner))
-        within = KerasLayer(
-            path, names, kind_of(inner), settings if isinstance(settings, dict) else {}
-        )
+        known = settings if isinstance(settings, dict) else {}
+        within = KerasLayer(f"{layer.path}/layer", layer.names, kind_of(inner), known)
         if within.kind != "Dense":
             raise refused(layer.shown, f"TimeDistributed({within.kind or 'a class of its own'})")
         return self._dense(chain, within)
