@@ -36,15 +36,22 @@ def model_of(cell: Cell, inputs: int = INPUTS, hidden: int = HIDDEN) -> Model:
 
 
 def compiled(
-    folder: Path, compiler: str, *flags: str, sources: str = "model.c model_test.c"
+    folder: Path,
+    compiler: str,
+    *flags: str,
+    sources: str = "model.c model_test.c",
+    program: str = "test",
+    run: bool = True,
 ) -> str:
     """Compile a test and run it: what it prints. Skips where there is no such compiler."""
     if not shutil.which(compiler.split(maxsplit=1)[0]):
         pytest.skip(f"there is no {compiler}")
-    program = folder / "test"
-    command = [*compiler.split(), *flags, *sources.split(), "-o", str(program)]
+    command = [*compiler.split(), *flags, *sources.split(), "-o", program]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return subprocess.run(
-        [str(program)], capture_output=True, text=True, check=False, timeout=60
-    ).stdout
+    words = [str(folder / program)]
+    return (
+        subprocess.run(words, capture_output=True, text=True, check=False, timeout=60).stdout
+        if run
+        else ""
+    )

@@ -209,6 +209,7 @@ def test_a_sequence_is_its_steps(tmp_path: Path) -> None:
     model = model_of(CELLS["torch"])
     build(model, tmp_path)
     x_ = np.random.default_rng(2).normal(size=(9, INPUTS)).astype(np.float32)
+    x_[4:6] *= 1e-41  # denormal
     listed = ", ".join(f"{value:.9g}f" for value in x_.ravel())
     main = f"""#include "model.h"
 #include <stdio.h>
@@ -225,6 +226,43 @@ int main(void) {{
     (tmp_path / "main.c").write_text(main)
     printed = compiled(tmp_path, "cc", "-O1", sources="model.c main.c")
     assert [*map(int, printed.split())] == model.run(x_).ravel().view(np.uint32).tolist()
+
+
+def test_an_object_of_this_machine_is_linked_and_runs(tmp_path: Path) -> None:
+    """Steps, and a sequence as the header declares it."""
+    if not jit.host().x86:
+        pytest.skip("it is built for x86")
+    model = model_of(CELLS["torch"])
+    build(model, tmp_path, "object", cpu=f"x86_64-unknown-linux-gnu:{jit.host().processor}")
+    assert compiled(tmp_path, "cc", *STRICT, "-O1", sources="model_test.c model.o") == SAME
+    main = """#include "model.h"
+#include <stdio.h>
+int main(void) {
+    static float x[9 * MODEL_INPUTS], y[9 * MODEL_OUTPUTS], z[9 * MODEL_OUTPUTS];
+    model_state state;
+    for (int k = 0; k < 9 * MODEL_INPUTS; ++k) x[k] = 0.125f * (float)(k % 17 - 8);
+    model_reset(&state);
+    model_run(&model_weights, &state, 9, x, y);
+    model_reset(&state);
+    for (int t = 0; t < 9; ++t)
+        model_step(&model_weights, &state, x + t * MODEL_INPUTS, z + t * MODEL_OUTPUTS);
+    for (int k = 0; k < 9 * MODEL_OUTPUTS; ++k) if (y[k] != z[k]) return 1;
+    printf("alike, and %s", y[0] != 0.0f ? "not zero" : "zero");
+    return 0;
+}
+"""
+    (tmp_path / "main.c").write_text(main)
+    assert compiled(tmp_path, "cc", "-O1", sources="main.c model.o") == "alike, and not zero"
+
+
+def test_c_asks_for_nothing_but_memory(tmp_path: Path) -> None:
+    """No libm and no allocation: what a compiled source leaves to others."""
+    build(model_of(CELLS["normed"]), tmp_path)
+    compiled(tmp_path, "cc", "-O2", "-c", sources="model.c", program="model.o", run=False)
+    asked = subprocess.run(
+        ["nm", "-u", "model.o"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert {*asked.stdout.split()} - {"U"} <= {"memcpy", "memset"}
 
 
 @pytest.mark.parametrize("cpu", PROCESSORS)

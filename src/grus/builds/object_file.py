@@ -53,7 +53,12 @@ def object_file(built: StepProgram, name: str, processor: Processor) -> bytes:
     listed = "".join(f"\\{byte:02x}" for byte in stored)
     text += f'\n@{name}_weights = constant [{len(stored)} x i8] c"{listed}", align 16\n'
     code = jit.object_code(
-        text, processor.triple, processor.name, processor.features, processor.abi
+        text,
+        processor.triple,
+        processor.name,
+        processor.features,
+        processor.abi,
+        hosted=not processor.narrow,
     )
     if b"fmaf\0" in code:
         raise InputError(

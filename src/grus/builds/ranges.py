@@ -232,5 +232,5 @@ def worst_errors(built: StepProgram) -> list[float]:
                 total = errors.setdefault(name, np.zeros(step.rows.of[name][1]))
                 part, rows = np.split(rows, [min(len(total), len(rows))])
                 total[first : first + len(part)] += part
-        every.append(max(float(rows.max()) for rows in errors.values()))
+        every.append(max((float(rows.max()) for rows in errors.values()), default=0.0))
     return every

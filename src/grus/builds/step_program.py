@@ -111,7 +111,7 @@ class StepProgram:
     @property
     def reads(self) -> str:
         """The parameters that lead to the weights."""
-        return self.steps[0].reads
+        return max((step.reads for step in self.steps), key=len)
 
     def program(self) -> Program:
         """The functions; layers of one cell and one size share theirs."""
@@ -172,6 +172,7 @@ class StepProgram:
             writes = y if last else f.at(rest, ITEM * self.between * (k % 2))
             work = f.at(rest, ITEM * 2 * self.between)
             parts = [f.at(array, at) for array, at in zip(weights, first, strict=False)]
+            parts = parts if step.whole else parts[:1]
             f.call(name, *parts, f.at(state, ITEM * kept), reads, writes, work)
             sizes_ = ITEM * step.weights.total, ITEM * step.offsets.total, step.bytes.total
             first = [at + size for at, size in zip(first, sizes_, strict=True)]

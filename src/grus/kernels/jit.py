@@ -103,8 +103,11 @@ def _compiled(build: Callable[[Target], Program], target: Target, openmp: bool) 
     return executable(build(target), target)
 
 
-def object_code(text: str, triple: str, processor: str, features: str, abi: str) -> bytes:
-    """The object file that the text compiles to for another machine, optimised as a whole. Raises
+def object_code(
+    text: str, triple: str, processor: str, features: str, abi: str, *, hosted: bool
+) -> bytes:
+    """The object file that the text compiles to for another machine, optimised as a whole; one for
+    a ``hosted`` program may lie anywhere in memory. Raises
     InputError for a machine that this LLVM has no code generator for."""
     llvm = _llvm()
     llvm.initialize_all_targets()
@@ -114,7 +117,7 @@ def object_code(text: str, triple: str, processor: str, features: str, abi: str)
     except RuntimeError as error:
         raise InputError(f"there is no code generator for {triple}: {error}") from None
     machine = target.create_target_machine(
-        cpu=processor, features=features, opt=3, reloc="static", abiname=abi
+        cpu=processor, features=features, opt=3, reloc="pic" if hosted else "static", abiname=abi
     )
     module = llvm.parse_assembly(text)
     module.triple, module.data_layout = triple, str(machine.target_data)

@@ -63,7 +63,7 @@ class RowStep:
         self, cell: Cell, sizes: Mapping[str, int], ranges: Mapping[Expr, float] | None = None
     ) -> None:
         self.plan: Plan = make_plan(cell)
-        self.ranges = ranges
+        self.ranges, self.whole = ranges, bool(ranges)
         self.cell, self._columns = cell, columns(cell, sizes)
         # A flat cell reads weights and states in another order, and may call its axes otherwise.
         called = derived_axes(self.plan.cell, cell, backward=False)
@@ -82,7 +82,7 @@ class RowStep:
     @property
     def reads(self) -> str:
         """The parameters that lead to its weights."""
-        return "weights: pointer" + (", offsets: pointer, bytes: pointer" if self.ranges else "")
+        return "weights: pointer" + (", offsets: pointer, bytes: pointer" if self.whole else "")
 
     @property
     def state(self) -> int:
@@ -175,8 +175,8 @@ class RowStep:
             self.weights.add(weight, self.sizes[shapes.weights[weight][0]])
         for block in joined(*self.blocks):
             units = self.size(block)
-            self.weights.add(block, units if self.ranges else block.depth * units)
-            if self.ranges:
+            self.weights.add(block, units if self.whole else block.depth * units)
+            if self.whole:
                 self.offsets.add(block, units)
                 self.bytes.add(block, block.depth * units)
 
@@ -200,7 +200,7 @@ class RowStep:
         bytes_ = np.empty(self.bytes.total, np.int8)
         for key, (first, count) in self.weights.of.items():
             part = self._part(key, weights)
-            if isinstance(key, Block) and self.ranges:
+            if isinstance(key, Block) and self.whole:
                 part, whole = self.quantized(key, part)
                 at, units = self.offsets.of[key]
                 offsets[at : at + units] = -(LEVELS + 1) * whole.sum(1, dtype=np.int32)

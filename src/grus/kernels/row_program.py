@@ -171,7 +171,7 @@ class _Writer:
     def multiply(self, number: int) -> None:
         """The products of a loop over k."""
         blocks = self.step.blocks[number]
-        if self.step.ranges:
+        if self.step.whole:
             self.multiply_bytes(blocks)
             return
         names = [name for block in blocks for name in block.chains]
