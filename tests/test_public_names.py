@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import pytest
 
@@ -135,8 +136,11 @@ def refusal(function: Callable[..., object], arguments: Iterable[object]) -> str
 
 @pytest.mark.torch
 @pytest.mark.parametrize("name", [name for name in PUBLIC if name not in NO_FUNCTIONS])
-def test_what_a_function_does_not_take_is_one_sentence(name: str) -> None:
+def test_what_a_function_does_not_take_is_one_sentence(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)  # "x" is a folder to write into, too
     function, values = getattr(grus, name), silly()
     calls = [[], *([one] * count for one in values for count in (1, 3))]
     for arguments in [*calls, *itertools.product(values, values)]:
