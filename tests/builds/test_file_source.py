@@ -13,6 +13,7 @@ from built import FLOAT32, FLOAT64, by_torch, coarse, in_float64, numbers
 from safetensors.torch import save_file
 from torch import nn
 
+import grus
 import small_run
 from grus.builds import Model, read_model
 from grus.errors import InputError
@@ -115,6 +116,18 @@ def test_rtneural_names_its_activations(tmp_path: Path) -> None:
     path.write_text(json.dumps({"in_shape": [], "layers": [*layers, {"type": "conv1d"}]}))
     with pytest.raises(InputError, match="conv1d_2: conv1d cannot be built"):
         read_model(path)
+
+
+@pytest.mark.parametrize("lengths", [False, True])
+def test_a_layer_that_was_saved_as_onnx_is_read(lengths: bool, tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="onnx is not installed: make test-peers")
+    module, x = coarse(nn.LSTM(3, 4, 2, batch_first=True)), numbers(6, 3)
+    grus.onnx.save(module, tmp_path / "m.onnx", lengths=lengths)
+    model = read_model(tmp_path / "m.onnx")
+    with torch.no_grad():
+        expected = module.double()(torch.from_numpy(x).double()[None])[0][0].numpy()
+    assert np.abs(in_float64(model, x) - expected).max() < FLOAT64
+    assert any("lengths given to it" in note for note in model.notes) == lengths
 
 
 GRU = {f"gru.{name}": tensor for name, tensor in nn.GRU(3, 4).state_dict().items()}

@@ -154,13 +154,11 @@ class _Reading:
             raise InputError(f"{path}: {call.kind} reads no output of a layer")
         only_forward(path, known.node.direction != "forward")
         flow, notes = x.running(path, bool(layout)), []
-        for name, value in zip(("lengths", "state", "state"), call.values[4:7], strict=False):
-            if isinstance(value, Shape) and value.argument:
-                notes.append(f"{path}: the {name} given to it is not read: states begin at zero")
-            elif not (value is None or is_zero(value)) or (name == "lengths" and value is not None):
-                raise InputError(
-                    f"{path} is given a {name}: a built model begins at zero, unpadded"
-                )
+        for name, value in zip(("lengths", "states", "states"), call.values[4:7], strict=False):
+            if isinstance(value, Shape) and (value.argument or name == "lengths"):
+                notes.append(f"{path}: {name} given to it are not read: states begin at zero")
+            elif value is not None and (name == "lengths" or not is_zero(value)):
+                raise InputError(f"{path} is given {name}: a built model begins at zero, unpadded")
         weights, cell = known.weights(), known.cells[0]
         inputs = int(weights["W"].shape[1])
         flow = flow.of(flow.chain.recurrent(path, cell, weights, inputs).noted(*notes))
