@@ -57,7 +57,7 @@ BELOW = {
     "pictures": "equations dialects worksheet traces atomic_file",
     "comparison": "equations reference gradients kernels dialects layers models traces pictures",
     "search": "equations reference kernels comparison models",
-    "page": "equations reference runtime dialects layers models worksheet traces pictures",
+    "page": "equations reference runtime dialects layers models builds worksheet traces pictures",
     "cli": "equations reference gradients kernels dialects layers models worksheet diagram sequence"
     " check traces pictures comparison search page zoo builds"
     " grus_benchmarks files identification atomic_file"

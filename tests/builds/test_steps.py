@@ -285,7 +285,7 @@ def test_objects_ask_for_nothing_but_memory(cpu: str, tmp_path: Path) -> None:
     [
         ({"name": "2nd"}, "must be a letter"),
         ({"name": "a-b"}, "must be a letter"),
-        ({"target": "rust"}, "must be one of c, object, wasm"),
+        ({"target": "rust"}, "must be one of c, object, wasm, page"),
         ({"cpu": "cortex-m4"}, "no other target takes one"),
         ({"target": "object"}, "name it"),
         ({"target": "object", "cpu": "m4"}, "cpu must be one of cortex-m4"),

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import tomllib
 from collections.abc import AsyncIterator, Callable
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,10 +16,10 @@ pytest.importorskip("plotly")
 import httpx
 from pages import session
 
+from grus.builds import resource
 from grus.page import server
 from grus.page.server import FILES, HEADERS, MAX_BODY, Guard, application
 from grus.page.session import Session
-from house import ROOT
 
 PORT = 8123
 HOME = f"http://127.0.0.1:{PORT}"
@@ -74,7 +71,7 @@ def test_the_page_and_its_parts_are_served(page: Client) -> None:
         got = page.get(path)
         assert got.status_code == 200
         assert got.headers["content-type"].startswith(kind)
-        assert got.text == resources.files("grus.page").joinpath("static", name).read_text("utf-8")
+        assert got.text == server.content(name) != ""
     script = page.get("/plotly.js")
     assert (script.status_code, "Plotly" in script.text) == (200, True)
 
@@ -216,15 +213,13 @@ def test_a_guard_that_lets_more_in_is_seen(
 
 
 def test_the_page_names_no_other_host() -> None:
-    folder = resources.files("grus.page").joinpath("static")
-    for name in ("page.html", "page.css", "page.js", "plot.js"):
-        text = folder.joinpath(name).read_text("utf-8")
-        assert "//" not in text.replace("// ", ""), name
+    for name, _ in FILES.values():
+        assert "//" not in server.content(name).replace("// ", ""), name
 
 
 def test_markup_in_a_text_is_never_read_as_markup() -> None:
-    static = Path(str(resources.files("grus.page"))) / "static"
-    script = "".join((static / name).read_text("utf-8") for name in ("page.js", "plot.js"))
+    names = [name for name, kind in FILES.values() if kind == "text/javascript"]
+    script = "".join(map(server.content, names)) + resource("page.js")
     for danger in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
         assert danger not in script
 
@@ -240,11 +235,3 @@ def test_two_sessions_share_nothing() -> None:
     first = client(application(one, PORT)).post("/look", json={"text": "a"}, headers=OWN).json()
     second = client(application(other, PORT)).post("/look", json={"text": "a"}, headers=OWN).json()
     assert first["predictions"] != second["predictions"]
-
-
-def test_the_installed_package_would_carry_every_file_of_the_page() -> None:
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    patterns = settings["tool"]["setuptools"]["package-data"]["grus.page"]
-    folder = ROOT / "src" / "grus" / "page"
-    packed = {path for pattern in patterns for path in folder.glob(pattern)}
-    assert {folder / "static" / name for name, _ in FILES.values()} <= packed

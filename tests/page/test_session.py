@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 from pages import HIDDEN, network, session
@@ -9,7 +12,7 @@ from pages import HIDDEN, network, session
 from grus.equations import CELLS, held_at, hold_weights
 from grus.errors import InputError
 from grus.page import notations
-from grus.page.character_network import TextReading
+from grus.page.character_network import TextReading, to_build
 from grus.page.session import MAX_TEXT, STEPS, Request, Session, parse
 from grus.reference import run
 
@@ -194,3 +197,28 @@ def test_few_texts_are_kept(page: Session) -> None:
     for k in range(8):
         page.look(Request(text="crane", hold={"z": k / 8}))
     assert len(page._readings) <= 6
+
+
+def test_a_network_is_saved_as_trained(page: Session) -> None:
+    """The model that is built reads symbols and gives the scores that the page shows."""
+    house = network()
+    model = to_build(house)
+    ids = house.vocabulary.encode("crane")
+    assert model.embedding is not None
+    reading = TextReading(house)
+    reading.read(ids)
+    scores = reading.output() @ house.linear.T + house.bias
+    np.testing.assert_allclose(model.run(model.embedding[ids]), scores, rtol=0, atol=1e-5)
+    assert "".join(model.symbols) == house.vocabulary.symbols
+    if not (shutil.which("wasm-ld") or find_spec("ziglang")):
+        pytest.skip("there is no wasm-ld")
+    saved = page.save()
+    assert saved["name"] == "model.html"
+    assert saved["text"].startswith("<!doctype html>")
+
+
+def test_without_a_linker_nothing_is_saved(page: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(InputError, match="install lld"):
+        page.save()

@@ -59,12 +59,14 @@ class Model:
 
     ``embedding`` [symbols, inputs of the first layer] is looked up before it, where the model reads
     symbols; a character model without one reads one-hot vectors. ``symbols`` are the characters of
-    a character model. ``notes`` tell the user what was assumed or left out.
+    a character model, or with ``unit`` "byte" each the character of a byte's number. ``notes`` tell
+    the user what was assumed or left out.
     """
 
     layers: tuple[Layer, ...]
     embedding: Array | None = None
     symbols: tuple[str, ...] = ()
+    unit: str = "character"
     notes: tuple[str, ...] = ()
 
     @property

@@ -31,4 +31,4 @@ def character_model(model: LanguageModel) -> Model:
     vocabulary = architecture.vocabulary
     if vocabulary.unit == "byte":
         chain = chain.noted("symbols are the bytes of UTF-8, each as the character of its number")
-    return replace(chain.model(), symbols=tuple(vocabulary.symbols))
+    return replace(chain.model(), symbols=tuple(vocabulary.symbols), unit=vocabulary.unit)

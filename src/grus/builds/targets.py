@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from grus import atomic_file
-from grus.builds import c_files, wasm_files
+from grus.builds import c_files, page_file, wasm_files
 from grus.builds.model import Array, Model
 from grus.builds.object_file import PROCESSORS, Processor, object_file
 from grus.builds.ranges import operand_ranges, worst_errors
@@ -26,8 +26,8 @@ from grus.kernels.backend import backend
 if TYPE_CHECKING:
     from torch import nn
 
-Target = Literal["c", "object", "wasm"]
-TARGETS: tuple[Target, ...] = ("c", "object", "wasm")
+Target = Literal["c", "object", "wasm", "page"]
+TARGETS: tuple[Target, ...] = ("c", "object", "wasm", "page")
 RECORDED = 8
 """Steps of the test of a build."""
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -75,7 +75,8 @@ def build(
     which compares recorded steps bit by bit; "object" ``NAME.o`` in the place of the source, for
     ``cpu`` (cortex-m4, cortex-m7, cortex-m55, riscv32, aarch64, wasm32, or
     TRIPLE[:CPU[:FEATURES[:ABI]]] as LLVM names them); "wasm" ``NAME.wasm``, ``NAME.mjs`` and
-    ``NAME_test.mjs``, for which a linker must be installed (LLVM's lld, or `grus[wasm]`).
+    ``NAME_test.mjs``, for which a linker must be installed (LLVM's lld, or `grus[wasm]`); "page",
+    with the same linker, one file ``NAME.html`` in which a character model runs in a browser.
 
     Its numbers are, bit for bit, those of `grus.run` on the machine ``bits``: avx512, avx2, neon
     (those of all three are alike but in cells with means), or sse2, which has no fused
@@ -101,6 +102,7 @@ def build(
         raise InputError(f"a build's target must be one of {', '.join(TARGETS)}, got {target!r}")
     if bool(cpu) != (target == "object"):
         raise InputError("an object is for one processor, name it (cpu); no other target takes one")
+    model = page_file.watched(model) if target == "page" else model
     built = StepProgram(model, _machine(bits or ("sse2" if weights == "int8" else ""), target))
     errors: tuple[float, ...] = ()
     if weights == "int8":
@@ -117,6 +119,8 @@ def build(
         files = _c_files(built, name, x, y)
     elif target == "object":
         files = _object_files(built, name, x, y, _processor(cpu))
+    elif target == "page":
+        files = {f"{name}.html": page_file.page(built, name, x, y).encode()}
     else:
         files = _wasm_files(built, name, x, y)
     folder = Path(out)
@@ -150,7 +154,7 @@ def _ranges(
 def _machine(bits: str, target: str) -> Machine:
     """Whose bits are wanted: this processor's, and SSE2's for WebAssembly, which cannot fuse."""
     if not bits:
-        return MACHINES["sse2"] if target == "wasm" else jit.host()
+        return MACHINES["sse2"] if target in ("wasm", "page") else jit.host()
     if bits not in MACHINES:
         raise InputError(f"bits must be those of {', '.join(MACHINES)}, got {bits!r}")
     return MACHINES[bits]

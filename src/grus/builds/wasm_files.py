@@ -102,7 +102,7 @@ SYMBOL = """
 """
 
 STACK = 64 * 1024
-"""Bytes of stack beside what a step keeps there."""
+"""Bytes of stack beside what a step keeps there, which is rounded up to 16: the linker asks so."""
 SECONDS = 60
 
 
@@ -114,12 +114,7 @@ def wasm_file(built: StepProgram, name: str) -> bytes:
     code = object_file(built, name, PROCESSORS["wasm32"])
     exported = [f"{name}_{symbol}" for symbol in ("reset", "step", "weights")]
     options = [f"--export={symbol}" for symbol in (*exported, "__heap_base")]
-    options += [
-        "--no-entry",
-        "--strip-all",
-        "-z",
-        f"stack-size={STACK + -(-4 * built.work // 16) * 16}",
-    ]
+    options += ["--no-entry", "--strip-all", "-z", f"stack-size={STACK + 16 * -(-built.work // 4)}"]
     with tempfile.TemporaryDirectory() as folder:
         read, written = Path(folder, "model.o"), Path(folder, "model.wasm")
         read.write_bytes(code)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from grus import runtime
+from grus.builds import Chain, Model
 from grus.equations import CELLS, Cell, held_at, hold_weights
 from grus.equations.flat import gates
 from grus.errors import InputError
@@ -90,6 +91,19 @@ def from_model(model: LanguageModel) -> CharacterNetwork:
         state["linear.bias"],
         architecture.vocabulary,
     )
+
+
+def to_build(network: CharacterNetwork) -> Model:
+    """The network as `grus build` takes it, in float32."""
+    chain, vocabulary = Chain(), network.vocabulary
+    inputs = network.features.shape[1]
+    if not np.array_equal(network.features, np.eye(len(vocabulary))):
+        chain = chain.looked_up("embedding", network.features)
+    for number, weights in enumerate(network.layers):
+        chain = chain.recurrent(f"layers.{number}", network.cell, weights, inputs)
+        inputs = chain.outputs
+    model = chain.linear("linear", network.linear, network.bias).model()
+    return replace(model, symbols=tuple(vocabulary.symbols), unit=vocabulary.unit)
 
 
 class TextReading:

@@ -11,6 +11,7 @@ from importlib import resources
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
+from grus.builds import resource
 from grus.errors import InputError, needed_for
 from grus.page.session import Answer, Request, Session, parse
 
@@ -123,11 +124,14 @@ def replayed(body: bytes) -> Any:
 
 FILES = {
     "/": ("page.html", "text/html"),
+    "/shared.css": ("shared.css", "text/css"),
+    "/shared.js": ("shared.js", "text/javascript"),
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
     "/plot.js": ("plot.js", "text/javascript"),
 }
 """Address -> file of this package, its type. No address is ever turned into a path."""
+SHARED = ("shared.css", "shared.js")
 
 
 def application(session: Session, port: int) -> Guard:
@@ -140,6 +144,7 @@ def application(session: Session, port: int) -> Guard:
         "/model": lambda _: session.model(),
         "/look": session.look,
         "/worksheet": session.worksheet,
+        "/save": lambda _: session.save(),
     }
     routes = [
         *(Route(path, _file(*file), methods=["GET"]) for path, file in FILES.items()),
@@ -158,6 +163,8 @@ def application(session: Session, port: int) -> Guard:
 
 def content(name: str) -> str:
     """A file of the page, from the installed package."""
+    if name in SHARED:
+        return resource(name)
     return resources.files("grus.page").joinpath("static", name).read_text("utf-8")
 
 

@@ -6,14 +6,16 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from math import isfinite
+from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import Any
 
 import numpy as np
 
+from grus.builds import build
 from grus.equations import CELLS
 from grus.errors import InputError
-from grus.page.character_network import CharacterNetwork, TextReading
+from grus.page.character_network import CharacterNetwork, TextReading, to_build
 from grus.page.notations import HOUSE, NotatedNetwork, Notations, sheet, written
 from grus.traces import state_name
 from grus.worksheet import ROLES
@@ -135,6 +137,16 @@ class Session:
             layer = self._layer(asked, reading)
             unit = _within("unit", asked.unit, reading.network.hidden)
             return sheet(reading, self._symbols(asked), layer, step, unit)
+
+    def save(self) -> Answer:
+        """The network as trained, as one file that runs in a browser by itself: its name and text.
+
+        Raises InputError where no linker is installed.
+        """
+        model = to_build(self.notations.house.network)
+        with TemporaryDirectory() as folder:
+            ((name, content),) = build(model, folder, "page").files.items()
+        return {"name": name, "text": content.decode()}
 
     def _read(self, dialect: str, asked: Request, held: Any = None) -> TextReading:
         """The text read by the network in a dialect, with gates held."""

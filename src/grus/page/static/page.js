@@ -1,16 +1,6 @@
 "use strict";
 // What the page asks of the server and shows. All numbers come from the server.
 
-const at = (id) => document.getElementById(id);
-const make = (tag, text, kind) => {
-  const made = document.createElement(tag);
-  if (text !== undefined) made.textContent = text;
-  if (kind) made.className = kind;
-  return made;
-};
-const percent = (share) => (share >= 0.0995 ? `${Math.round(share * 100)}%` : `${(share * 100).toFixed(1)}%`);
-
-const SAMPLE = "The crane stands still in the water";
 const asked = { text: "", hold: {}, dialect: "", layer: 0, value: "", units: 0, step: -1, unit: 0 };
 let model, answer, sliders = {}, busy = false, again = false;
 
@@ -23,10 +13,7 @@ async function ask(question, body) {
   return found;
 }
 
-function say(message, wrong) {
-  at("message").textContent = message;
-  at("message").classList.toggle("wrong", Boolean(wrong));
-}
+const unanswered = (error) => (error instanceof TypeError ? "The server has ended: start grus serve again." : error.message);
 
 // What stays on the page answers an earlier question, so it is dimmed and the message says so.
 function refused(why) {
@@ -50,7 +37,7 @@ async function look() {
       await worksheet();
       document.body.classList.remove("loading", "stale");
     } catch (error) {
-      refused(error instanceof TypeError ? "The server has ended: start grus serve again." : error.message);
+      refused(unanswered(error));
     }
   } while (again);
   busy = false;
@@ -175,6 +162,23 @@ function go(steps, units) {
   change({ step, unit, units: page(unit) });
 }
 
+// A file that runs without this server, to keep.
+async function save() {
+  at("save").disabled = true;
+  say("Building the page …");
+  try {
+    const { name, text } = await ask("save", {});
+    const link = make("a"), address = URL.createObjectURL(new Blob([text], { type: "text/html" }));
+    Object.assign(link, { href: address, download: name });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(address), 60_000);
+    say(`Saved as ${name}, ${text.length.toLocaleString("en")} characters.`);
+  } catch (error) {
+    say(unanswered(error), true);
+  }
+  at("save").disabled = false;
+}
+
 const page = (unit) => Math.floor(unit / model.page) * model.page;
 
 function picked({ points }) {
@@ -254,6 +258,7 @@ function listen() {
     const unit = Math.min(Math.max(Math.round(Number(at("unit").value)) || 1, 1), model.hidden) - 1;
     change({ unit, units: page(unit) });
   });
+  at("save").addEventListener("click", save);
   at("plot").addEventListener("keydown", keys);
   // Its box also changes where the window does not: the text box can be drawn taller.
   new ResizeObserver(() => at("plot").data && Plotly.Plots.resize(at("plot"))).observe(at("plot"));

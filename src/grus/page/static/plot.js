@@ -1,19 +1,6 @@
 "use strict";
 // The picture: one value over steps and units, and below it the norm of the state.
 
-const GATES = [[0, "#00224e"], [0.25, "#434e6c"], [0.5, "#7d7c78"], [0.75, "#bcaf6f"], [1, "#fee838"]];
-
-function colour(name) {
-  return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
-}
-
-function shown(symbol) {
-  const signs = { " ": "␣", "\n": "⏎", "\t": "⇥", "\r": "␍" };
-  if (symbol in signs) return signs[symbol];
-  const code = symbol.codePointAt(0);
-  return code < 32 || (code >= 127 && code < 160) ? `\\x${code.toString(16).padStart(2, "0")}` : symbol;
-}
-
 // Plotly reads labels as HTML and $ as a formula; a character of the text is never either.
 function label(symbol) {
   return shown(symbol).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;").replace(/\$/g, "&#36;");
@@ -22,7 +9,6 @@ function label(symbol) {
 function traces(answer, steps) {
   const flat = answer.rows.flat().map(Math.abs);
   const most = Math.max(1, ...flat);
-  const state = [[0, "#c2570c"], [0.5, colour("low")], [1, "#0072b2"]];
   const units = answer.rows.map((_, k) => answer.units + k + 1);
   const line = (y, name, ink) => ({
     type: "scatter", mode: "lines", x: steps, y, name, yaxis: "y2",
@@ -30,7 +16,7 @@ function traces(answer, steps) {
   });
   const picture = {
     type: "heatmap", x: steps, y: units, z: answer.rows,
-    colorscale: answer.gate ? GATES : state,
+    colorscale: answer.gate ? GATES : stateColours(),
     zmin: answer.gate ? 0 : -most, zmax: answer.gate ? 1 : most,
     colorbar: { thickness: 9, outlinewidth: 0, len: 0.74, y: 1, yanchor: "top", tickfont: { size: 11 }, nticks: 5, xpad: 6 },
     hovertemplate: "step %{x}, unit %{y}: %{z:.4f}<extra></extra>",
