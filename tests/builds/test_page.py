@@ -96,6 +96,6 @@ def test_without_a_linker_nothing_is_written(
 ) -> None:
     monkeypatch.setattr(shutil, "which", lambda _: None)
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(InputError, match="install lld"):
+    with pytest.raises(InputError, match="needs ziglang"):
         build(character_model("gru"), tmp_path / "out", "page")
     assert not (tmp_path / "out").exists()

@@ -220,5 +220,5 @@ def test_a_network_is_saved_as_trained(page: Session) -> None:
 def test_without_a_linker_nothing_is_saved(page: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda _: None)
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(InputError, match="install lld"):
+    with pytest.raises(InputError, match="needs ziglang"):
         page.save()

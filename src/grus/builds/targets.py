@@ -94,24 +94,14 @@ def build(
     model = source
     if not isinstance(model, Model):
         model = read_model(model, dialect=dialect, logits=logits)
-    if not NAME.fullmatch(name):
-        raise InputError(
-            f"a build's name must be a letter, then letters, digits and _, all small, got {name!r}"
-        )
-    if target not in TARGETS:
-        raise InputError(f"a build's target must be one of {', '.join(TARGETS)}, got {target!r}")
-    if bool(cpu) != (target == "object"):
-        raise InputError("an object is for one processor, name it (cpu); no other target takes one")
+    _check_asked(name, target, cpu)
     model = page_file.watched(model) if target == "page" else model
-    built = StepProgram(model, _machine(bits or ("sse2" if weights == "int8" else ""), target))
-    errors: tuple[float, ...] = ()
     if weights == "int8":
-        built = StepProgram(model, built.machine, _ranges(model, largest, data))
-        errors = (max(worst_errors(built)),)
-        if data is not None:
-            errors += (float(np.abs(simulated(built, data) - model.run(data)).max()),)
+        built, errors = _small(model, _machine(bits or "sse2", target), largest, data)
     elif weights != "float32" or largest is not None or data is not None:
         raise InputError("weights must be float32 or int8; a range or data go with int8")
+    else:
+        built, errors = StepProgram(model, _machine(bits, target)), ()
     x = _read(built)
     y = simulated(built, x)
     files: dict[str, bytes]
@@ -132,6 +122,28 @@ def build(
         atomic_file.replace(folder / file, content)
     takes = built.size, 4 * built.state, 4 * built.work, built.multiply_adds
     return Built(files, *takes, built.machine.name, errors, model.notes)
+
+
+def _check_asked(name: str, target: str, cpu: str) -> None:
+    if not NAME.fullmatch(name):
+        raise InputError(
+            f"a build's name must be a letter, then letters, digits and _, all small, got {name!r}"
+        )
+    if target not in TARGETS:
+        raise InputError(f"a build's target must be one of {', '.join(TARGETS)}, got {target!r}")
+    if bool(cpu) != (target == "object"):
+        raise InputError("an object is for one processor, name it (cpu); no other target takes one")
+
+
+def _small(
+    model: Model, machine: Machine, largest: float | None, data: Array | None
+) -> tuple[StepProgram, tuple[float, ...]]:
+    """The program with int8 matrices, the bound of its error, and that of its outputs on data."""
+    built = StepProgram(model, machine, _ranges(model, largest, data))
+    errors: tuple[float, ...] = (max(worst_errors(built)),)
+    if data is not None:
+        errors += (float(np.abs(simulated(built, data) - model.run(data)).max()),)
+    return built, errors
 
 
 def _ranges(

@@ -8,9 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from grus.builds import build as build_files, read_model
-from grus.builds.quantized import quantized
-from grus.builds.targets import TARGETS
+from grus.builds import TARGETS, build as build_files, quantized, read_model
 from grus.cli.dialects import numbers
 from grus.cli.output import FOLDER, check_choice
 from grus.equations.text import counted
