@@ -5,12 +5,9 @@ Every test sees to it that the console stays silent and that no other host is as
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,12 +18,8 @@ pytest.importorskip("torch")
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 pytest.importorskip("plotly")
-playwright = pytest.importorskip("playwright.sync_api")
+pytest.importorskip("playwright.sync_api")
 
-from small_run import SETTINGS, finish, start  # noqa: E402
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-GRUS = [sys.executable, "-c", "from grus.cli.main import run; run()", "serve"]
 LASAGNE = "Lasagne GRULayer"
 TEXT = "the quick brown fox"
 DIMMED = """[...document.querySelectorAll("#plot, #next, #sheet, #equations")].map((part) => {
@@ -34,37 +27,6 @@ DIMMED = """[...document.querySelectorAll("#plot, #next, #sheet, #equations")].m
   return getComputedStyle(part).opacity;
 })"""
 SIZES = [(1366, 768), (1366, 650), (1024, 768), (400, 800)]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip(f"none of {', '.join(BROWSERS)} is installed")
-    with playwright.sync_playwright() as kit:
-        started = kit.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("page")
-    finish(start(folder, SETTINGS, layers=2))
-    server = subprocess.Popen(
-        [*GRUS, str(folder / "run"), "--no-open"],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"NO_COLOR": "1"},
-    )
-    assert server.stdout is not None
-    yield server.stdout.readline().split()[0]
-    server.send_signal(signal.SIGINT)
-    try:
-        assert server.wait(timeout=30) == 0
-    finally:
-        server.kill()
-        server.stdout.close()
 
 
 class Visit:
@@ -332,6 +294,33 @@ def test_the_other_layer_is_looked_at(visit: Visit) -> None:
     visit.settled()
     assert "of layer 2" in visit.text("#sheet")
     assert visit.text("#sheet") != first
+
+
+def test_it_is_saved_as_a_page_that_runs_alone(browser: Any, address: str, tmp_path: Path) -> None:
+    """And where the server refuses, its sentence is shown."""
+    context = browser.new_context()
+    visit = Visit(context.new_page(), address)
+    visit.page.route(
+        "**/save", lambda route: route.fulfill(status=400, json={"error": "install lld"})
+    )
+    visit.page.click("#save")
+    visit.until("at('message').textContent === 'install lld'")
+    visit.page.unroute("**/save")
+    if not (shutil.which("wasm-ld") or find_spec("ziglang")):
+        pytest.skip("there is no wasm-ld")
+    visit.type(TEXT)
+    with visit.page.expect_download() as download:
+        visit.page.click("#save")
+    assert download.value.suggested_filename == "model.html"
+    download.value.save_as(tmp_path / "model.html")
+    visit.until("at('message').textContent.startsWith('Saved as model.html')")
+    likeliest = visit.page.locator("#next .symbol").all_inner_texts()[:5]
+    page = context.new_page()
+    page.goto((tmp_path / "model.html").as_uri())
+    page.wait_for_selector("body[data-ready]")
+    page.fill("#text", TEXT)
+    assert page.locator("#next .symbol").all_inner_texts() == likeliest
+    context.close()
 
 
 def test_markup_that_is_typed_stays_text(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,7 +41,7 @@ function read() {
   show();
 }
 
-const many = (count) => `${count.toLocaleString("en")} character${count === 1 ? "" : "s"}`;
+const many = (count) => `${count.toLocaleString("en")} ${facts.bytes ? "byte" : "character"}${count === 1 ? "" : "s"}`;
 
 function shares(scores, temperature = 1) {
   const most = scores.reduce((a, b) => Math.max(a, b));
@@ -151,7 +151,7 @@ function showStrips() {
     const picture = canvas(columns, one.count, visible.map((each) => values(each, one)), (value) => colours[place(value)]);
     cells.append(picture, ...(visible.length ? [mark(column, columns, 0, 1)] : []));
     if (visible.length && k === looked.layer) cells.append(mark(column, columns, looked.unit / one.count, 1 / one.count));
-    cells.addEventListener("click", (event) => {
+    cells.addEventListener("pointerdown", (event) => {
       const box = cells.getBoundingClientRect();
       const across = Math.floor(((event.clientX - box.x) * columns) / box.width);
       const unit = Math.floor(((event.clientY - box.y) * one.count) / box.height);
