@@ -1,4 +1,4 @@
-"""`grus build`: a model as C, an object file or WebAssembly."""
+"""`grus build`: a model as C, an object file, WebAssembly or a page."""
 
 from __future__ import annotations
 
