@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import shutil
+import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -95,7 +96,7 @@ def test_without_a_linker_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "which", lambda _: None)
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "ziglang", None)
     with pytest.raises(InputError, match="needs ziglang"):
         build(character_model("gru"), tmp_path / "out", "page")
     assert not (tmp_path / "out").exists()

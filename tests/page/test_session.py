@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from importlib.util import find_spec
 
 import numpy as np
@@ -219,6 +220,6 @@ def test_a_network_is_saved_as_trained(page: Session) -> None:
 
 def test_without_a_linker_nothing_is_saved(page: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda _: None)
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "ziglang", None)
     with pytest.raises(InputError, match="needs ziglang"):
         page.save()
