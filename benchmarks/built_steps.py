@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -94,6 +95,7 @@ def ways(hidden: int, folder: Path) -> dict[str, tuple[Callable[[int], float], i
     folder.joinpath("c").mkdir()
     folder.joinpath("int8").mkdir()
     path = folder / "gru.onnx"
+    warnings.simplefilter("ignore")  # what torch says of its older exporter
     torch.onnx.export(
         torch.nn.GRU(hidden, hidden), (x[:, None], out[1]), path, dynamo=False,
         input_names=["x", "h"], output_names=["y", "h_next"],
