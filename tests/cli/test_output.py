@@ -39,6 +39,8 @@ CALLS = {
     "serve": "serve run --no-open",
     "identify": "identify weights.npz --x 1 --y 0.25,0.125",
     "convert": "convert weights.npz out.onnx",
+    "build": "build weights.npz --out built",
+    "quantize": "quantize run --data prose.txt",
     "dialects": "dialects",
     "train": f"train prose.txt {TINY}",
     "sample": "sample run --length 3",
@@ -50,7 +52,7 @@ CALLS = {
 }
 """How each command is called so that it prints something, in a folder with a run."""
 ENDS = {"identify": 1, "check": 1}  # no dialect fits; the backend's answers are wrong
-READ = {"file", "run", "given", "check", "resume"}
+READ = {"file", "run", "given", "check", "resume", "source", "data"}
 """Parameters that name a file to read."""
 BEGINS = {
     ".svg": b"<svg", ".png": b"\x89PNG", ".npz": b"PK", ".html": b"<!doctype html>", ".json": b"{",
@@ -152,8 +154,8 @@ def test_every_command_and_every_path_is_known_here() -> None:
         assert not unknown, f"{name}: does it read or write {unknown}?"
     writing = {name for name, _ in WRITING}
     assert writing == {
-        "show", "trace", "measure", "flow", "convert", "train", "curves", "compare", "check",
-        "bench", "search",
+        "show", "trace", "measure", "flow", "convert", "build", "train", "curves", "compare",
+        "check", "bench", "search",
     }  # fmt: skip
 
 
