@@ -116,7 +116,7 @@ LATE_ROOMS = {
 ONE_FILE = {"llvmlite": "kernels/jit.py"}
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 50
-BUDGET = {"files": 277, "lines": 49_575, "imports past a face": 146}
+BUDGET = {"files": 277, "lines": 49_598, "imports past a face": 146}
 DATA = {"zoo"}
 """Rooms of records, one after the other: the more the better."""
 

@@ -179,8 +179,13 @@ def test_streams_are_apart_and_symbols_are_looked_up(tmp_path: Path) -> None:
     """Two states of one model, by turns, give what each gives alone; a symbol is its row."""
     plain = model_of(CELLS["torch"])
     table = np.random.default_rng(1).normal(size=(7, INPUTS)).astype(np.float32)
-    build(Model(plain.layers, table), tmp_path)
+    built = build(Model(plain.layers, table), tmp_path)
     assert compiled(tmp_path, "cc", *STRICT, "-O1") == SAME
+    read = np.array([3, 0, 6])
+    assert built.run(read).tobytes() == plain.run(table[read]).tobytes()
+    for wrong in (np.array([7]), np.array([-1]), np.array([0.0]), table):
+        with pytest.raises(InputError, match="whole numbers"):
+            built.run(wrong)
     main = """#include "model.h"
 #include <string.h>
 #include <stdio.h>

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -44,10 +44,17 @@ class Built:
     stack: int
     multiply_adds: int
     bits: str
+    program: StepProgram = field(repr=False)
     errors: tuple[float, ...] = ()
     """Of int8: how far a sum of products can be from float32's at most, and how far outputs were
     on the data."""
     notes: tuple[str, ...] = ()
+
+    def run(self, x: Array) -> Array:
+        """The outputs [time, outputs] that the files give, bit for bit, for ``x`` [time, inputs] in
+        float32, or whole numbers [time] below the count of symbols: the program itself on this
+        processor, from the state 0. Raises InputError for another x."""
+        return simulated(self.program, x)
 
 
 def build(
@@ -121,7 +128,7 @@ def build(
     for file, content in files.items():
         atomic_file.replace(folder / file, content)
     takes = built.size, 4 * built.state, 4 * built.work, built.multiply_adds
-    return Built(files, *takes, built.machine.name, errors, model.notes)
+    return Built(files, *takes, built.machine.name, built, errors, model.notes)
 
 
 def _check_asked(name: str, target: str, cpu: str) -> None:
@@ -197,14 +204,17 @@ def simulated(built: StepProgram, x: Array) -> Array:
     """The outputs of a build, [time, outputs], for x [time, inputs] or symbols [time]: by the
     program itself on this processor. They are the numbers that sequences have, where those run on
     the same machine."""
+    x = np.ascontiguousarray(x)
+    if built.symbols and not (x.ndim == 1 and x.dtype.kind in "iu" and _below(x, built.symbols)):
+        raise InputError(f"x must be whole numbers [time] below {built.symbols}")
     if not built.symbols and (x.ndim != 2 or x.shape[1] != built.inputs or x.dtype != np.float32):
         raise InputError(f"x must be float32 [time, {built.inputs}], got {x.dtype} {list(x.shape)}")
-    x, y = np.ascontiguousarray(x), np.empty((len(x), built.outputs), np.float32)
+    y = np.empty((len(x), built.outputs), np.float32)
     state = np.zeros(max(built.state, 1), np.float32)
     program, names = built.public("model")
-    code = jit.Compiled(
-        to_llvm(program, built.machine, threads=False, exported=names), {}, names[1], scalar=True
-    )
+    text = to_llvm(program, built.machine, threads=False, exported=names)
+    with jit.compiling:
+        code = jit.Compiled(text, {}, names[1], scalar=True)
     step = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4)(code.address)
     model = b"".join(array.tobytes() for array in built.packed)
     for read, written in zip(x, y, strict=True):
@@ -216,6 +226,10 @@ def simulated(built: StepProgram, x: Array) -> Array:
         if y.tobytes() != whole.tobytes():
             raise RuntimeError("a step of the build and a sequence differ: a fault of grus")
     return y
+
+
+def _below(x: Array, count: int) -> bool:
+    return not len(x) or bool(x.min() >= 0 and x.max() < count)
 
 
 def _c_files(built: StepProgram, name: str, x: Array, y: Array) -> dict[str, bytes]:

@@ -109,6 +109,11 @@ def object_code(
     """The object file that the text compiles to for another machine, optimised as a whole; one for
     a ``hosted`` program may lie anywhere in memory. Raises
     InputError for a machine that this LLVM has no code generator for."""
+    with compiling:
+        return _object_code(text, triple, (processor, features, abi), hosted)
+
+
+def _object_code(text: str, triple: str, processor: tuple[str, str, str], hosted: bool) -> bytes:
     llvm = _llvm()
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
@@ -117,7 +122,11 @@ def object_code(
     except RuntimeError as error:
         raise InputError(f"there is no code generator for {triple}: {error}") from None
     machine = target.create_target_machine(
-        cpu=processor, features=features, opt=3, reloc="pic" if hosted else "static", abiname=abi
+        cpu=processor[0],
+        features=processor[1],
+        opt=3,
+        reloc="pic" if hosted else "static",
+        abiname=processor[2],
     )
     module = llvm.parse_assembly(text)
     module.triple, module.data_layout = triple, str(machine.target_data)
