@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cells_built import STRICT, compiled, model_of, weights_of
+from cells_built import HIDDEN as HEIGHT, STRICT, compiled, model_of, weights_of
 
 import grus
 from grus.builds import build
@@ -14,9 +14,9 @@ from grus.builds.model import Array, Model, layer
 from grus.builds.ranges import bounds, operand_ranges, worst_errors
 from grus.builds.step_program import StepProgram
 from grus.builds.targets import simulated
-from grus.equations import Cell, State, U, W, b, h, maximum, relu, sigmoid, tanh, x
+from grus.equations import Cell, State, U, W, b, exp, h, maximum, p, relu, sigmoid, tanh, x
 from grus.errors import InputError
-from grus.kernels.machine import MACHINES
+from grus.kernels import MACHINES, make_plan
 from grus.zoo import PUBLISHED
 
 SAME = "model: 8 steps, the same bits\n"
@@ -121,6 +121,31 @@ def test_states_are_proven_to_stay_between() -> None:
     for cell in (grus.cell(Grows), grus.cell("rnn_relu")):
         with pytest.raises(InputError, match="do not bound h"):
             operand_ranges(model_of(cell).layers, 2.0)
+
+
+class Reordered(Cell):
+    """Its flat form reads p.b, inside of a function, before p.a."""
+
+    h_next = p.a * tanh(W.h @ x) + 0 * sigmoid(p.b + U.h @ h)
+
+
+class Overflows(Cell):
+    """Infinite less infinite: nothing is known of it."""
+
+    h_next = exp(2000 + 0 * h) - exp(2000 + 0 * h) + 0 * tanh(U.h @ h + W.h @ x)
+
+
+def test_bounds_are_of_the_gates_as_they_are_stacked() -> None:
+    """A gain of one gate, an offset of the other; a cell of which nothing is known is refused."""
+    model = model_of(grus.cell(Reordered))
+    (of,) = model.layers
+    of.weights["p"][:HEIGHT], of.weights["p"][HEIGHT:] = 0.5, 3.0
+    assert make_plan(of.cell).cell.families["p"] != of.cell.families["p"]
+    assert 0.4 < bounds(of, 2.0).values["h_next"][1] <= 0.5
+    of.weights["p"][:HEIGHT], of.weights["p"][HEIGHT:] = 3.0, 0.5
+    assert 2.4 < bounds(of, 2.0).values["h_next"][1] <= 3.0
+    with pytest.raises(InputError, match="do not bound h"):
+        operand_ranges(model_of(grus.cell(Overflows)).layers, 2.0)
 
 
 def test_ranges_hold_on_numbers() -> None:

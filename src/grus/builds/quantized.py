@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from grus.builds.model import Array, Model
-from grus.builds.ranges import operand_ranges, worst_errors
 from grus.builds.step_program import StepProgram
-from grus.builds.targets import simulated
+from grus.builds.targets import int8_program, simulated
 from grus.errors import InputError
 from grus.kernels import MACHINES
 
@@ -39,18 +38,13 @@ def quantized(model: Model, text: str) -> Quantized:
         what = f"has no {unknown!r}" if unknown else "needs a text of two characters and more"
         raise InputError(f"the model {what}")
     symbols = np.array([index[c] for c in text])
-    table = model.embedding
-    largest = 1.0 if table is None else float(np.abs(table).max())
-    machine = MACHINES["sse2"]
-    plain = StepProgram(model, machine)
-    small = StepProgram(model, machine, operand_ranges(model.layers, largest))
+    plain = StepProgram(model, MACHINES["sse2"])
+    small, (worst,) = int8_program(model, plain.machine, None, None)
     read: Array = symbols[:-1]
-    if table is None:
+    if model.embedding is None:
         read = np.eye(len(model.symbols), dtype=np.float32)[read]
     bits = [_bits(simulated(program, read), symbols[1:]) for program in (plain, small)]
-    return Quantized(
-        (bits[0], bits[1]), (plain.size, small.size), max(worst_errors(small)), len(text)
-    )
+    return Quantized((bits[0], bits[1]), (plain.size, small.size), worst, len(text))
 
 
 def _bits(logits: Array, following: Array) -> float:

@@ -44,6 +44,9 @@ class _Bounds:
     """The intervals of a flat cell's values."""
 
     cell: Cell
+    families: Mapping[str, tuple[str, ...]]
+    """How the weights are stacked: as the cell has them, whose flat form may read them in another
+    order."""
     weights: Mapping[str, Array]
     read: Interval
     """Of x and of further inputs."""
@@ -55,7 +58,9 @@ class _Bounds:
         """All values, in their order."""
         for name, expr in self.cell.equations:
             self.written[name] = expr
-            self.values[name] = self.of(expr)
+            interval = self.of(expr)
+            # Infinite less infinite bounds nothing.
+            self.values[name] = EVERYTHING if any(map(math.isnan, interval)) else interval
 
     def of(self, expr: Expr) -> Interval:
         """The interval of an expression."""
@@ -75,7 +80,7 @@ class _Bounds:
 
     def gate(self, weight: Weight) -> Array:
         """A weight's numbers."""
-        gates = self.cell.families[weight.family]
+        gates = self.families[weight.family]
         rows = np.split(np.asarray(self.weights[weight.family], np.float64), len(gates))
         return rows[gates.index(weight.gate)]
 
@@ -180,7 +185,7 @@ def bounds(layer: Layer, read: float) -> _Bounds:
     cell = make_plan(expected(layer.cell)).cell
     states = dict.fromkeys(cell.states, UNIT)
     for again in range(2 + len(states)):
-        known = _Bounds(cell, layer.weights, (-read, read), states)
+        known = _Bounds(cell, layer.cell.families, layer.weights, (-read, read), states)
         known.run()
         after = {s: size(known.values[f"{s}_next"]) for s in states}
         wide = [s for s in states if after[s] > size(states[s])]

@@ -104,7 +104,7 @@ def build(
     _check_asked(name, target, cpu)
     model = page_file.watched(model) if target == "page" else model
     if weights == "int8":
-        built, errors = _small(model, _machine(bits or "sse2", target), largest, data)
+        built, errors = int8_program(model, _machine(bits or "sse2", target), largest, data)
     elif weights != "float32" or largest is not None or data is not None:
         raise InputError("weights must be float32 or int8; a range or data go with int8")
     else:
@@ -142,7 +142,7 @@ def _check_asked(name: str, target: str, cpu: str) -> None:
         raise InputError("an object is for one processor, name it (cpu); no other target takes one")
 
 
-def _small(
+def int8_program(
     model: Model, machine: Machine, largest: float | None, data: Array | None
 ) -> tuple[StepProgram, tuple[float, ...]]:
     """The program with int8 matrices, the bound of its error, and that of its outputs on data."""

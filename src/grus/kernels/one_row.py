@@ -237,6 +237,7 @@ class RowStep:
         return total
 
     def _gate(self, weight: Weight, weights: Mapping[str, Array]) -> Array:
+        """One gate of a family, which is stacked as the cell has it, not its flat form."""
         gates = self.cell.families[weight.family]
         stacked = np.asarray(weights[weight.family], np.float32)
         rows = len(stacked) // len(gates)
