@@ -24,6 +24,8 @@ from small_run import finish, start
 
 TEXT = "the quick brown fox"
 SIZES = [(1366, 768), (1366, 650), (900, 700), (400, 800)]
+DRAWN = "new Promise((then) => requestAnimationFrame(() => requestAnimationFrame(then)))"
+"""Fulfilled once the page has drawn itself anew: a frame begins with the event of a new size."""
 CLOSE = 1e-6
 """Scores have the bits; a sum of 29 exponentials in float64 and its shortest text are exact to
 1e-14."""
@@ -245,13 +247,17 @@ def test_it_fits_the_screen(browser: Any, path: Path, scheme: str) -> None:
     visit.written(length=300)
     for width, height in SIZES:
         visit.page.set_viewport_size({"width": width, "height": height})
+        visit.page.evaluate(DRAWN)
         size = visit.page.evaluate(
             "[document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
         )
         assert size[0] <= width
         assert width < 700 or size[1] <= height
         assert visit.page.evaluate("document.querySelector('.cells').clientHeight") >= 60
-    box = visit.page.locator(".cells").last.bounding_box()
-    visit.page.mouse.click(box["x"] + 2, box["y"] + box["height"] - 2)
+    left, bottom = visit.page.evaluate(
+        """[...document.querySelectorAll(".cells")].map((cells) => cells.getBoundingClientRect())
+        .map((box) => [box.left, box.bottom]).at(-1)"""
+    )
+    visit.page.mouse.click(left + 2, bottom - 2)
     assert ", layer 2, unit 12: z = " in visit.text("#here")
     visit.close()
