@@ -20,9 +20,8 @@ from torch import nn
 from grus.equations import cell
 from grus.models import corpus, run as runs
 from grus.models.corpus import Architecture
-from grus.models.run import Run
+from grus.models.run import Run, characters_per_second
 from grus.models.settings import Settings
-from grus.models.train import characters_per_second
 
 LAYERS = {"grus": None, "torch.nn.GRU": nn.GRU}
 WARM_UP = 5

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from grus.equations import cell as find_cell
-from grus.models import corpus, run as runs
+from grus.models import corpus, kept_run, run as runs
 from grus.models.corpus import Architecture
 from grus.models.run import Metrics, Run
 from grus.models.settings import Settings
@@ -62,7 +62,7 @@ def finish(run: Run, after: int | None = None) -> Silent:
     return watch
 
 
-def tensors(folder: Path, name: str = runs.LAST) -> dict[str, Tensor]:
+def tensors(folder: Path, name: str = kept_run.LAST) -> dict[str, Tensor]:
     from grus.models.checkpoint import load
 
     return dict(load(folder / "run" / name).tensors)

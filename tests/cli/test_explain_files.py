@@ -17,7 +17,7 @@ from grus.dialects import Network, convert
 from grus.equations import CELLS, Cell
 from grus.files.formats import save
 from grus.files.layers import ending
-from grus.models import checkpoint, run as runs
+from grus.models import checkpoint, kept_run
 from grus.worksheet.wording import vector
 from small_run import PROSE, finish, start
 
@@ -154,7 +154,7 @@ def test_a_run_reads_text_and_ends_where_its_model_ends(
     words = ["--layer", "2"] if "layers" in model else []
     code, out, err = explain(capsys, str(runs_folder), "--text", text, *words, "--steps", "2")
     assert (code, err) == (0, "")
-    found = checkpoint.load(runs.find(runs_folder)).model()
+    found = checkpoint.load(kept_run.find(runs_folder)).model()
     ids = torch.tensor(found.architecture.vocabulary.encode(text))[:, None]
     with torch.no_grad():
         _, state = found(ids)

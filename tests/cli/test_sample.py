@@ -12,7 +12,7 @@ import pytest
 
 from grus.cli import training as command
 from grus.cli.main import run
-from grus.models import checkpoint, corpus, run as runs
+from grus.models import checkpoint, corpus, kept_run, run as runs
 from grus.models.corpus import Architecture
 from grus.models.evaluation import sample
 from grus.models.settings import Settings
@@ -41,9 +41,9 @@ def test_it_writes_the_prompt_and_what_follows(
     options = ["--prompt", "the ", "--length", "30", "--seed", "4", "--temperature", "0.7"]
     assert grus(monkeypatch, str(trained), *options) == 0
     written = capfd.readouterr().out
-    model = checkpoint.load(trained / runs.BEST).model()
+    model = checkpoint.load(trained / kept_run.BEST).model()
     assert written == "the " + "".join(sample(model, "the ", 30, 0.7, 4)) + "\n"
-    assert grus(monkeypatch, str(trained / runs.BEST), *options) == 0
+    assert grus(monkeypatch, str(trained / kept_run.BEST), *options) == 0
     assert capfd.readouterr().out == written
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from grus.cli import training as command
 from grus.cli.main import run
-from grus.models import run as runs
+from grus.models import kept_run
 from grus.models.checkpoint import load
 from small_run import PROSE
 
@@ -196,7 +196,7 @@ def test_resuming_finds_the_text_from_any_folder_and_another_only_if_it_is_the_s
     Path("other.txt").write_text(PROSE + "more")
     assert grus(monkeypatch, "train", "other.txt", "--resume", "../here", "--steps", "11") == 2
     assert "is not the text that the run in ../here was trained on" in capfd.readouterr().err
-    assert load(tmp_path / "here" / runs.LAST).progress.step == 9
+    assert load(tmp_path / "here" / kept_run.LAST).progress.step == 9
 
 
 def test_weights_that_blow_up_end_in_one_line(

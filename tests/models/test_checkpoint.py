@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from grus.equations import Cell, cell as find_cell
 from grus.errors import InputError
-from grus.models import checkpoint, run as runs
+from grus.models import checkpoint, checkpoint_file, kept_run, run as runs
 from small_run import finish, start, tensors
 
 OWN = '''
@@ -36,7 +36,7 @@ def saved(tmp_path: Path) -> Path:
     run = start(tmp_path)
     finish(run, after=5)
     assert run.progress.chunk
-    return tmp_path / "run" / runs.LAST
+    return tmp_path / "run" / kept_run.LAST
 
 
 def header(path: Path) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def rewrite(path: Path, header: Any, tensors: dict[str, torch.Tensor] | None = N
 def test_everything_comes_back(tmp_path: Path) -> None:
     run = start(tmp_path, cell="lstm", layers=2, dtype="float64")
     finish(run, after=5)
-    found = checkpoint.load(tmp_path / "run" / runs.LAST)
+    found = checkpoint.load(tmp_path / "run" / kept_run.LAST)
     assert found.architecture == run.model.architecture
     assert found.settings == run.settings
     assert found.source == run.source
@@ -83,7 +83,7 @@ def test_a_cell_of_ones_own_needs_its_file_no_more(tmp_path: Path) -> None:
     finish(start(tmp_path, cell=f"{file}:Mgu"), after=2)
     own = find_cell(f"{file}:Mgu")
     file.unlink()
-    found = checkpoint.load(tmp_path / "run" / runs.LAST)
+    found = checkpoint.load(tmp_path / "run" / kept_run.LAST)
     assert found.architecture.cell == own
     assert found.architecture.cell.name == "mgu"
     finish(runs.resume(found, tmp_path / "run", found.source, found.settings), after=2)
@@ -241,8 +241,8 @@ def test_random_bytes_are_refused(saved: Path) -> None:
 
 def test_a_header_larger_than_any_real_one_is_not_read(saved: Path) -> None:
     with saved.open("r+b") as file:
-        file.write(struct.pack("<Q", checkpoint.MAX_HEADER + 1))
-        file.truncate(checkpoint.MAX_HEADER + 100)
+        file.write(struct.pack("<Q", checkpoint_file.MAX_HEADER + 1))
+        file.truncate(checkpoint_file.MAX_HEADER + 100)
     with pytest.raises(InputError, match="not a whole safetensors file"):
         checkpoint.load(saved)
 

@@ -16,7 +16,7 @@ import grus
 from grus.cli.main import app
 from grus.equations import CELLS, cell as find_cell
 from grus.errors import InputError
-from grus.models import checkpoint, hold_model, run as runs
+from grus.models import checkpoint, hold_model, kept_run
 from grus.models.corpus import Architecture, Vocabulary
 from grus.models.language import LanguageModel
 from grus.models.tasks import Adding, TaskModel
@@ -88,7 +88,7 @@ def test_a_checkpoint_brings_it_back_and_goes_on(tmp_path: Path, kind: str) -> N
     options: Any = {"layers": 3, "connect": kind, "hidden": 6}
     finish(start(tmp_path / "whole", **options), after=8)
     finish(start(tmp_path / "parts", **options), after=5)
-    loaded = checkpoint.load(tmp_path / "parts" / "run" / runs.LAST)
+    loaded = checkpoint.load(tmp_path / "parts" / "run" / kept_run.LAST)
     assert loaded.architecture.connect == kind
     finish(go_on(tmp_path / "parts"), after=3)
     whole, parts = tensors(tmp_path / "whole"), tensors(tmp_path / "parts")
@@ -98,7 +98,7 @@ def test_a_checkpoint_brings_it_back_and_goes_on(tmp_path: Path, kind: str) -> N
 
 def test_a_plain_checkpoint_says_what_it_always_said(tmp_path: Path) -> None:
     finish(start(tmp_path, layers=2), after=1)
-    raw = (tmp_path / "run" / runs.LAST).read_bytes()
+    raw = (tmp_path / "run" / kept_run.LAST).read_bytes()
     (size,) = struct.unpack("<Q", raw[:8])
     header = json.loads(json.loads(raw[8 : 8 + size])["__metadata__"]["grus"])
     assert set(header["model"]) == {"hidden", "layers", "input", "embedding", "dtype"}
@@ -134,7 +134,7 @@ def test_what_cannot_be_is_said(tmp_path: Path) -> None:
         LanguageModel(shape, make_layer=nn.GRU)
     finish(start(tmp_path, layers=2, connect="residual"), after=1)
     converted = CliRunner().invoke(
-        app, ["convert", str(tmp_path / "run" / runs.LAST), str(tmp_path / "to.safetensors")]
+        app, ["convert", str(tmp_path / "run" / kept_run.LAST), str(tmp_path / "to.safetensors")]
     )
     assert converted.exit_code == 2
 

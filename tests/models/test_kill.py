@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import forked
-from grus.models import run as runs
+from grus.models import kept_run
 from grus.models.checkpoint import load
 from small_run import prose_file
 
@@ -30,11 +30,11 @@ def run_to_the_end(*arguments: str) -> None:
 
 def kill_after(delay: float, folder: Path, *arguments: str) -> bool:
     """Start, wait ``delay`` seconds from the first sign of training, kill -9: was it still on?"""
-    before = (folder / runs.LAST).stat().st_mtime_ns if (folder / runs.LAST).exists() else 0
+    before = (folder / kept_run.LAST).stat().st_mtime_ns if (folder / kept_run.LAST).exists() else 0
     process = forked.start("train", *arguments)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.is_alive():
-        last = folder / runs.LAST
+        last = folder / kept_run.LAST
         if last.exists() and last.stat().st_mtime_ns != before:
             break
         time.sleep(0.002)
@@ -58,16 +58,16 @@ def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(tmp_path: Path)
     for _ in range(KILLS):
         assert kill_after(moments.uniform(0, 0.2), cut, *arguments), "it ended before the kill"
         assert all(load(left).settings.steps == STEPS for left in cut.glob("*.safetensors"))
-        stopped_at.append(load(cut / runs.LAST).progress.step)
+        stopped_at.append(load(cut / kept_run.LAST).progress.step)
         arguments = ["--resume", str(cut)]
     assert 0 < stopped_at[-1] < STEPS
     run_to_the_end(*arguments)
-    for name in (runs.LAST, runs.BEST):
+    for name in (kept_run.LAST, kept_run.BEST):
         expected, found = load(whole / name), load(cut / name)
         for key, tensor in expected.tensors.items():
             assert torch.equal(tensor, found.tensors[key]), (name, key)
         assert expected.progress.best_step == found.progress.best_step
-    steps = [json.loads(line)["step"] for line in (cut / runs.METRICS).read_text().splitlines()]
+    steps = [json.loads(line)["step"] for line in (cut / kept_run.METRICS).read_text().splitlines()]
     assert steps == list(range(1, STEPS + 1))
 
 
@@ -82,7 +82,9 @@ def test_a_run_is_trained_by_one_process_at_a_time(tmp_path: Path) -> None:
     for arguments in (new, again):
         first = forked.start("train", *arguments)
         deadline = time.monotonic() + 60
-        while not (cut / runs.METRICS).exists() or (cut / runs.METRICS).read_bytes() == ended:
+        while (
+            not (cut / kept_run.METRICS).exists() or (cut / kept_run.METRICS).read_bytes() == ended
+        ):
             assert first.is_alive()
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -92,7 +94,9 @@ def test_a_run_is_trained_by_one_process_at_a_time(tmp_path: Path) -> None:
         assert "is being trained by another process" in second.stderr
         first.kill()
         first.join()
-        ended = (cut / runs.METRICS).read_bytes()
-    run_to_the_end("--resume", str(cut), "--steps", str(load(cut / runs.LAST).progress.step + 5))
-    steps = [json.loads(line)["step"] for line in (cut / runs.METRICS).read_text().splitlines()]
+        ended = (cut / kept_run.METRICS).read_bytes()
+    run_to_the_end(
+        "--resume", str(cut), "--steps", str(load(cut / kept_run.LAST).progress.step + 5)
+    )
+    steps = [json.loads(line)["step"] for line in (cut / kept_run.METRICS).read_text().splitlines()]
     assert steps == list(range(1, len(steps) + 1))

@@ -14,15 +14,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from grus.errors import InputError
-from grus.models import evaluation, run as runs
+from grus.models import evaluation, kept_run, run as runs
 from grus.models.batches import IGNORED
+from grus.models.run import characters_per_second
 from grus.models.settings import Settings
-from grus.models.train import DivergedError, characters_per_second, learn
+from grus.models.train import DivergedError, learn
 from small_run import PROSE, SETTINGS, finish, go_on, start, tensors
 
 
 def lines(folder: Path) -> list[dict[str, float]]:
-    content = (folder / "run" / runs.METRICS).read_text()
+    content = (folder / "run" / kept_run.METRICS).read_text()
     return [json.loads(line) for line in content.splitlines()]
 
 
@@ -124,7 +125,9 @@ def test_the_best_model_is_kept_beside_the_last(tmp_path: Path) -> None:
     bits = [r.validation_bits for r in reports if r.validation_bits is not None]
     at = min(range(len(bits)), key=lambda k: bits[k])
     assert at < len(bits) - 1, "the test wants a best that is not the last"
-    best, last = (runs.checkpoint.load(tmp_path / "run" / n) for n in (runs.BEST, runs.LAST))
+    best, last = (
+        runs.checkpoint.load(tmp_path / "run" / n) for n in (kept_run.BEST, kept_run.LAST)
+    )
     assert best.progress.step == last.progress.best_step == reports[at].step
     assert run.held_out is not None
     measured = evaluation.bits(evaluation.mean_loss(best.model(), *run.held_out))
@@ -135,8 +138,8 @@ def test_without_a_tail_only_training_is_measured(tmp_path: Path) -> None:
     run = start(tmp_path, replace(SETTINGS, holdout=0.0))
     reports = finish(run).reports
     assert {r.validation_bits for r in reports} == {None}
-    assert not (tmp_path / "run" / runs.BEST).exists()
-    assert runs.find(tmp_path / "run").name == runs.LAST
+    assert not (tmp_path / "run" / kept_run.BEST).exists()
+    assert kept_run.find(tmp_path / "run").name == kept_run.LAST
     assert len(run.streams.ids) == len(PROSE)
 
 
@@ -167,7 +170,7 @@ MODELS: list[dict[str, object]] = [
 
 
 @pytest.mark.parametrize("model", MODELS, ids=["gru", "lstm-2", "onehot"])
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "adagrad", "rmsprop"])
 def test_resuming_gives_bit_for_bit_the_uninterrupted_run(
     tmp_path: Path, model: dict[str, object], optimizer: str
 ) -> None:
@@ -178,7 +181,7 @@ def test_resuming_gives_bit_for_bit_the_uninterrupted_run(
     while (run := go_on(tmp_path / "cut")).done < 1:
         torch.rand(7)  # someone else's use of the global generator changes nothing
         finish(run, after=9)
-    for name in (runs.LAST, runs.BEST):
+    for name in (kept_run.LAST, kept_run.BEST):
         whole, cut = tensors(tmp_path / "whole", name), tensors(tmp_path / "cut", name)
         assert set(whole) == set(cut)
         for key, tensor in whole.items():
@@ -209,9 +212,9 @@ def test_metrics_written_after_the_last_save_are_cut_when_resuming(tmp_path: Pat
     finish(start(tmp_path / "whole"))
     run = start(tmp_path / "cut")
     finish(run, after=14)
-    earlier = (tmp_path / "cut" / "run" / runs.LAST).read_bytes()
+    earlier = (tmp_path / "cut" / "run" / kept_run.LAST).read_bytes()
     finish(run, after=16)
-    (tmp_path / "cut" / "run" / runs.LAST).write_bytes(earlier)
+    (tmp_path / "cut" / "run" / kept_run.LAST).write_bytes(earlier)
     resumed = go_on(tmp_path / "cut")
     assert [line["step"] for line in lines(tmp_path / "cut")] == [7, 14]
     finish(resumed)
@@ -236,9 +239,9 @@ def test_of_two_that_resume_one_goes_on(tmp_path: Path) -> None:
 def test_a_longer_budget_goes_on_and_a_spent_one_changes_nothing(tmp_path: Path) -> None:
     finish(start(tmp_path / "whole"))
     finish(start(tmp_path / "cut", replace(SETTINGS, steps=21)))
-    before = (tmp_path / "cut" / "run" / runs.METRICS).read_text()
+    before = (tmp_path / "cut" / "run" / kept_run.METRICS).read_text()
     finish(go_on(tmp_path / "cut"))
-    assert (tmp_path / "cut" / "run" / runs.METRICS).read_text() == before
+    assert (tmp_path / "cut" / "run" / kept_run.METRICS).read_text() == before
     finish(go_on(tmp_path / "cut", steps=40))
     assert torch.equal(
         tensors(tmp_path / "whole")["linear.weight"], tensors(tmp_path / "cut")["linear.weight"]
@@ -254,10 +257,10 @@ def test_another_text_is_not_taken_for_the_runs_own(tmp_path: Path) -> None:
 
 def test_a_run_never_overwrites_another(tmp_path: Path) -> None:
     finish(start(tmp_path), after=2)
-    before = (tmp_path / "run" / runs.LAST).read_bytes()
+    before = (tmp_path / "run" / kept_run.LAST).read_bytes()
     with pytest.raises(InputError, match="already holds a run"):
         start(tmp_path)
-    assert (tmp_path / "run" / runs.LAST).read_bytes() == before
+    assert (tmp_path / "run" / kept_run.LAST).read_bytes() == before
 
 
 @pytest.mark.parametrize("spoiled", ["weights", "gradients"])
@@ -290,7 +293,7 @@ def test_the_seed_decides_everything_and_leaves_torchs_generator_alone(tmp_path:
         {"epochs": 3},
         {"steps": None},
         {"steps": None, "seconds": -1.0},
-        {"optimizer": "adagrad"},
+        {"optimizer": "lion"},
         {"lr": 0.0},
         {"lr": math.nan},
         {"clip": -1.0},
@@ -322,8 +325,8 @@ def test_the_speed_is_of_the_steps_asked_for(tmp_path: Path) -> None:
         # 9 steps of 4 x 5 characters in a little less than the time around the call
         assert 9 * 20 / seconds <= speed < 9 * 20 / (0.5 * seconds)
     assert isinstance(theirs.model.layers[0], nn.GRU)
-    assert (tmp_path / "theirs" / runs.METRICS).read_text().count("\n") == 1
-    assert runs.checkpoint.load(tmp_path / "theirs" / runs.LAST).progress.step == 9
+    assert (tmp_path / "theirs" / kept_run.METRICS).read_text().count("\n") == 1
+    assert runs.checkpoint.load(tmp_path / "theirs" / kept_run.LAST).progress.step == 9
 
 
 def test_a_loss_that_explodes_ends_the_run_by_a_sentence(tmp_path: Path) -> None:
@@ -334,7 +337,7 @@ def test_a_loss_that_explodes_ends_the_run_by_a_sentence(tmp_path: Path) -> None
     assert "set --clip" in str(error.value)
     assert len(str(error.value)) < 400
     assert runs.load_last(tmp_path / "run").progress.step == 0
-    assert not (tmp_path / "run" / runs.METRICS).exists()
+    assert not (tmp_path / "run" / kept_run.METRICS).exists()
 
 
 def test_a_validation_loss_that_explodes_ends_the_run_too(tmp_path: Path) -> None:

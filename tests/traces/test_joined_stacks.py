@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 from torch import Tensor  # noqa: E402
 
 import grus  # noqa: E402
-from grus.models import checkpoint, run as runs  # noqa: E402
+from grus.models import checkpoint, kept_run  # noqa: E402
 from grus.traces.flow import float64_rows, gradient_flow, through  # noqa: E402
 from grus.traces.layer import read  # noqa: E402
 from grus.traces.runs import flow_run, trace_text  # noqa: E402
@@ -131,7 +131,7 @@ def test_a_runs_layers_are_traced_as_the_model_computes_them(tmp_path: Path, kin
     finish(start(tmp_path, layers=3, hidden=6, dtype="float64", connect=kind), after=3)
     text = "the lazy dog"
     trace = trace_text(tmp_path / "run", text)
-    model = checkpoint.load(runs.find(tmp_path / "run")).model()
+    model = checkpoint.load(kept_run.find(tmp_path / "run")).model()
     ids = torch.from_numpy(model.architecture.vocabulary.encode(text))[:, None]
     with torch.no_grad():
         _, states = model(ids)

@@ -10,7 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from grus import InputError  # noqa: E402
-from grus.models import checkpoint, run as runs  # noqa: E402
+from grus.models import checkpoint, kept_run  # noqa: E402
 from grus.traces.runs import trace_text  # noqa: E402
 from small_run import finish, start  # noqa: E402
 
@@ -26,7 +26,7 @@ TEXT = "the lazy dog"
 def test_a_trace_has_the_models_own_states(tmp_path: Path, model: dict) -> None:
     finish(start(tmp_path, **model), after=3)
     trace = trace_text(tmp_path / "run", TEXT)
-    found = checkpoint.load(runs.find(tmp_path / "run")).model()
+    found = checkpoint.load(kept_run.find(tmp_path / "run")).model()
     ids = torch.from_numpy(found.architecture.vocabulary.encode(TEXT))
     with torch.no_grad():
         x, after = found.features(ids[:, None]), []

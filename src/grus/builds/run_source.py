@@ -9,13 +9,13 @@ from grus.builds.chain import Chain
 from grus.builds.model import Model
 from grus.builds.torch_layers import add_layer, add_recurrent
 from grus.errors import InputError
-from grus.models import LanguageModel, checkpoint, run
+from grus.models import LanguageModel, checkpoint, kept_run
 
 
 def read_run(path: Path) -> Model:
     """The best model of a run's folder, or that of one of its files. Raises InputError as
     `models.checkpoint.load` does, and for layers that are joined by connect="dense"."""
-    return character_model(checkpoint.load(run.find(path)).model())
+    return character_model(checkpoint.load(kept_run.find(path)).model())
 
 
 def character_model(model: LanguageModel) -> Model:

@@ -181,9 +181,9 @@ def _stored(path: Path, dialect: str, layer: str) -> Iterator[NetworkLayer]:
 
 def _of_model(path: Path, text: str | None) -> tuple[list[NetworkLayer], Array | None, str | None]:
     """The layers of a run's model, the first one's input for ``text``, and the characters."""
-    from grus.models import checkpoint, run as runs
+    from grus.models import checkpoint, kept_run
 
-    file = checkpoint.load(runs.find(path))
+    file = checkpoint.load(kept_run.find(path))
     model, architecture = file.model(), file.architecture
     weights = tuple(
         ({f: w.detach().numpy() for f, w in cast("Recurrent", layer).layer_weights(0).items()},)

@@ -297,10 +297,10 @@ def serve(
 
 def _trained(run: Path) -> Session:
     """The best model of a run of `grus train`."""
-    from grus.models import checkpoint, run as runs
+    from grus.models import checkpoint, kept_run
     from grus.page import Session, from_model
 
-    path = runs.find(run)
+    path = kept_run.find(run)
     saved = checkpoint.load(path)
     step = f"step {saved.progress.step:,}"
     return Session(from_model(saved.model()), f"{path}, {step}")

@@ -57,7 +57,9 @@ def train(
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Train that many epochs.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Train that long.")] = None,
-    optimizer: Annotated[str, typer.Option(help="adam or sgd.")] = Settings.optimizer,
+    optimizer: Annotated[
+        str, typer.Option(help=f"One of {', '.join(LEARNING_RATES)}.")
+    ] = Settings.optimizer,
     lr: Annotated[float | None, typer.Option(help=f"Learning rate; {RATES} by default.")] = None,
     clip: Clip = Settings.clip,
     dropout: Annotated[
@@ -102,7 +104,7 @@ def _started(options: dict[str, Any]) -> Run:
     """A new run from the options; nothing is written before all of them are checked."""
     import torch
 
-    from grus.models import run
+    from grus.models import kept_run, run
 
     file: Path | None = options["file"]
     source = Source(
@@ -118,7 +120,7 @@ def _started(options: dict[str, Any]) -> Run:
     options["gate_bias"] = _gate_biases(options["gate_bias"] or [])
     settings = Settings(**{f.name: options[f.name] for f in dataclasses.fields(Settings)})
     folder = options["out"] or _fresh_folder(file)
-    run.check_free(folder)
+    kept_run.check_free(folder)
     text = read(source)
     sizes = ("hidden", "layers", "input", "embedding", "dtype", "connect")
     cell = find_cell(options["cell"])
@@ -252,9 +254,9 @@ def sample(
     seed: Annotated[int, typer.Option(help="Seed of the random choices.")] = 0,
 ) -> None:
     """Write text with the best model of a run, character by character."""
-    from grus.models import checkpoint, run as runs, sample as symbols_of
+    from grus.models import checkpoint, kept_run, sample as symbols_of
 
-    model = checkpoint.load(runs.find(run)).model()
+    model = checkpoint.load(kept_run.find(run)).model()
     vocabulary = model.architecture.vocabulary
     symbols = symbols_of(model, prompt, length, temperature, seed)
     try:

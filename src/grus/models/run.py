@@ -7,8 +7,7 @@ that was best on the held-out tail, ``metrics.jsonl`` one line per report.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,14 @@ from torch import Tensor
 
 from grus.errors import InputError
 from grus.models import batches, checkpoint, corpus, evaluation, run_files
-from grus.models.checkpoint import ADAM, Checkpoint
+from grus.models.checkpoint import Checkpoint
 from grus.models.corpus import Architecture
+from grus.models.kept_run import LAST, METRICS, KeptRun, check_free
 from grus.models.language import LanguageModel, MakeLayer, State
-from grus.models.settings import Settings, check
-from grus.models.train import Trainable, check_finite, check_loss
+from grus.models.optimizers import moments, restore_moments
+from grus.models.settings import Progress, Settings, check
+from grus.models.train import Unwatched, train
 
-LAST, BEST, METRICS = "last.safetensors", "best.safetensors", "metrics.jsonl"
 MIN_STEPS_BETWEEN_REPORTS = 100
 
 
@@ -51,10 +51,12 @@ class Metrics:
     validation_perplexity: float | None
 
 
-class Run(Trainable):
+class Run(KeptRun):
     """A run on a text, in a folder."""
 
     model: LanguageModel
+    settings: Settings
+    progress: Progress
 
     def __init__(
         self,
@@ -64,9 +66,8 @@ class Run(Trainable):
         settings: Settings,
         model: LanguageModel,
     ) -> None:
-        self.weights = model.named_weights()
-        super().__init__(list(self.weights.values()), settings)
-        self.folder, self.source, self.text = folder, source, read
+        super().__init__(folder, model.named_weights(), settings, Progress())
+        self.source, self.text = source, read
         training, tail = batches.split(torch.from_numpy(read.ids), settings.holdout)
         self.streams = batches.Streams(training, settings.batch, settings.seq_len)
         self.held_out = batches.validation(training, tail) if len(tail) else None
@@ -117,10 +118,10 @@ class Run(Trainable):
 
     def report(self) -> Metrics:
         """Measure, add a line to the metrics, keep the best model, save."""
-        self._check_sound()
+        self.check_sound()
         now, loss = self.progress, self.train_loss
         held = evaluation.mean_loss(self.model, *self.held_out) if self.held_out else None
-        self._check_loss("validation", held)
+        self.check_sound(held)
         characters = now.loss_steps * self.settings.batch * self.settings.seq_len
         metrics = Metrics(
             step=now.step,
@@ -135,73 +136,39 @@ class Run(Trainable):
             validation_bits=None if held is None else evaluation.bits(held),
             validation_perplexity=None if held is None else math.exp(held),
         )
-        self._keep(metrics)
+        bits = metrics.validation_bits
+        better = bits is not None and (now.best_bits is None or bits < now.best_bits)
+        if better:
+            now.best_bits = bits
+        self._reported_at = now.seconds
+        self.keep(vars(metrics), better)
         self.latest = metrics
         return metrics
 
-    def _keep(self, metrics: Metrics) -> None:
-        """Write a report down. The metrics go first and ``last`` goes last: a kill in between is
-        a run that stands before the report, and resuming cuts the metrics back to there."""
-        now, bits = self.progress, metrics.validation_bits
-        run_files.append_line(self.folder / METRICS, vars(metrics))
-        self.forget_losses()
-        self._reported_at = now.seconds
-        better = bits is not None and (now.best_bits is None or bits < now.best_bits)
-        if better:
-            now.best_bits, now.best_step = bits, now.step
-        content = self.snapshot().content()
-        if better:
-            run_files.replace(self.folder / BEST, content)
-        run_files.replace(self.folder / LAST, content)
+    @property
+    def guess(self) -> tuple[float, str]:
+        """All symbols alike: ln(symbols) nats."""
+        return math.log(max(2, len(self.model.architecture.vocabulary))), "nats"
 
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """The folder is this run's alone. Raises InputError where another process has it or has
-        gone on with it since."""
-        with run_files.only_writer(self.folder):
-            _check_step(self.folder, self.progress.step)
-            yield
+    def saved_step(self) -> int:
+        """The step of ``last.safetensors``."""
+        return checkpoint.step(self.folder / LAST)
 
-    def save(self) -> None:
-        """Write ``last.safetensors``, whole or not at all.
-
-        Raises DivergedError instead of saving weights that are no longer finite, or those of a
-        loss, the mean since the last report, of more than ten times ln(symbols).
-        """
-        self._check_sound()
-        run_files.replace(self.folder / LAST, self.snapshot().content())
-
-    def _check_sound(self) -> None:
-        advice = f": lower --lr or --clip; what was saved last is in {self.folder}"
-        check_finite([self.loss_sum, *self.parameters], self.progress.step, advice)
-        self._check_loss("training", self.train_loss)
-
-    def _check_loss(self, which: str, loss: float | None) -> None:
-        if loss is not None:
-            guessed = math.log(max(2, len(self.model.architecture.vocabulary)))
-            advice = f"; what was saved last is in {self.folder}"
-            check_loss(which, loss, guessed, "nats", self.progress.step, advice)
+    def content(self) -> bytes:
+        """The run as it stands, as a checkpoint's bytes."""
+        return self.snapshot().content()
 
     def snapshot(self) -> Checkpoint:
         """The run as it stands, as a checkpoint."""
         self.progress.loss_sum = float(self.loss_sum)
         tensors: dict[str, Tensor] = {n: w.detach() for n, w in self.weights.items()}
-        tensors |= self._moments() | _by_name(self.model.architecture, self.state)
+        tensors |= moments(self.settings.optimizer, self.optimizer, self.weights)
+        tensors |= _by_name(self.model.architecture, self.state)
         tensors["random"] = self.generator.get_state()
         architecture = self.model.architecture
         return Checkpoint(
             architecture, self.source, self.text.sha256, self.settings, self.progress, tensors
         )
-
-    def _moments(self) -> dict[str, Tensor]:
-        if self.settings.optimizer != "adam":
-            return {}
-        kept = self.optimizer.state  # empty before the first step: then they are zero
-        return {
-            f"adam.{m}.{n}": kept[w][m] if w in kept else torch.zeros_like(w)
-            for m in ADAM
-            for n, w in self.weights.items()
-        }
 
     def restore(self, saved: Checkpoint) -> None:
         """Take over a checkpoint's progress, state, and optimiser; the model has its weights."""
@@ -218,16 +185,8 @@ class Run(Trainable):
             raise InputError(f"{self.folder / LAST}: not a random generator's state") from None
         if self.progress.chunk:
             self.state = _by_layer(self.model.architecture, saved.tensors)
-        if self.settings.optimizer == "adam" and self.progress.step:
-            self.optimizer.load_state_dict(self._adam_state(saved))
-
-    def _adam_state(self, saved: Checkpoint) -> dict[str, Any]:
-        step = torch.tensor(float(self.progress.step))
-        state = {
-            k: {"step": step.clone(), **{m: saved.tensors[f"adam.{m}.{n}"].clone() for m in ADAM}}
-            for k, n in enumerate(self.weights)
-        }
-        return {"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]}
+        name, step = self.settings.optimizer, self.progress.step
+        restore_moments(name, self.optimizer, self.weights, saved.tensors, step)
 
 
 def start(
@@ -247,25 +206,8 @@ def start(
         torch.manual_seed(settings.seed)
         model = LanguageModel(architecture, settings.dropout, settings.gate_bias, make_layer)
     run = Run(folder, source, read, settings, model)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder} cannot be made: {error.strerror}") from None
-    with run_files.only_writer(folder):
-        check_free(folder)  # two may have begun at once
-        run.save()
+    run.begin()
     return run
-
-
-def check_free(folder: Path) -> None:
-    """Raise InputError if a run in ``folder`` would overwrite something."""
-    check(folder.is_dir() or not folder.exists(), f"{folder} is not a folder")
-    taken = [name for name in (LAST, BEST, METRICS) if (folder / name).exists()]
-    check(
-        not taken,
-        f"{folder} already holds a run ({', '.join(taken)}): go on with it by"
-        f" --resume {folder}, or name another folder by --out",
-    )
 
 
 def resume(saved: Checkpoint, folder: Path, source: corpus.Source, settings: Settings) -> Run:
@@ -289,26 +231,10 @@ def resume(saved: Checkpoint, folder: Path, source: corpus.Source, settings: Set
     return run
 
 
-def find(folder: Path) -> Path:
-    """The checkpoint to sample from: the best model, or the last where nothing was held out."""
-    if folder.is_file():
-        return folder
-    check(folder.is_dir(), f"{folder}: there is no such run; grus train makes one")
-    for name in (BEST, LAST):
-        if (folder / name).exists():
-            return folder / name
-    raise InputError(f"{folder} holds no run: neither {BEST} nor {LAST}")
-
-
 def load_last(folder: Path) -> Checkpoint:
     """The checkpoint that the run in ``folder`` goes on from."""
     check(folder.is_dir(), f"{folder}: there is no such run to resume")
     return checkpoint.load(folder / LAST)
-
-
-def _check_step(folder: Path, step: int) -> None:
-    now = checkpoint.step(folder / LAST)
-    check(now == step, f"the run in {folder} has gone from step {step} to {now}: resume it again")
 
 
 def _by_name(architecture: Architecture, state: State | None) -> dict[str, Tensor]:
@@ -325,3 +251,16 @@ def _by_layer(architecture: Architecture, tensors: Any) -> State:
     named = [tensors[f"state.{name}"] for name in architecture.cell.states]
     layers = [tuple(s[k : k + 1].clone() for s in named) for k in range(architecture.layers)]
     return [s[0] if len(s) == 1 else s for s in layers]
+
+
+def characters_per_second(run: Run, steps: int) -> float:
+    """The speed of the next ``steps`` steps of `train`, reports and saving included.
+
+    To compare recurrent layers, `run.start` a run for each with another ``make_layer`` and call
+    this on them in turns.
+    """
+    first, began = run.progress.step, time.perf_counter()
+    train(run, Unwatched(), lambda: run.progress.step >= first + steps)
+    taken = run.progress.step - first
+    characters = taken * run.settings.batch * run.settings.seq_len
+    return characters / (time.perf_counter() - began)

@@ -14,7 +14,7 @@ from torch.nn import functional
 from grus.equations import Cell
 from grus.layers import Recurrent
 from grus.models.language import State
-from grus.models.settings import Settings, check
+from grus.models.settings import Place, Settings, check
 from grus.models.train import Trainable, check_finite, check_loss
 
 MAX_LAG = 1_000_000
@@ -210,7 +210,7 @@ class TaskRun(Trainable):
             self.model: TaskModel = TaskModel(
                 task, cell, hidden, settings.gate_bias, layers=layers, connect=connect
             )
-        super().__init__(list(self.model.parameters()), settings)
+        super().__init__(list(self.model.parameters()), settings, Place())
         self.task, self.validation = task, validation
 
     def chunk(self) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,8 @@ from torch.nn.utils import clip_grad_norm_
 
 from grus.errors import InputError
 from grus.models.language import State, detached
-from grus.models.settings import Progress, Settings
+from grus.models.optimizers import make_optimizer
+from grus.models.settings import LoopSettings, Place
 
 SAVE_EVERY_SECONDS = 30.0
 EXPLODED = 10.0  # times the loss of a guess
@@ -33,7 +34,7 @@ class Learner(Protocol):
     """A model that knows its own loss."""
 
     def loss(
-        self, x: Tensor, y: Tensor, state: State | None, generator: torch.Generator | None
+        self, x: Any, y: Any, state: State | None, generator: torch.Generator | None
     ) -> tuple[Tensor, State]:
         """The mean loss on one chunk and the states after it."""
 
@@ -46,11 +47,15 @@ class Trainable(ABC):
 
     model: Learner
 
-    def __init__(self, parameters: list[nn.Parameter], settings: Settings) -> None:
-        self.parameters, self.settings = parameters, settings
+    settings: LoopSettings
+    progress: Place
+
+    def __init__(
+        self, parameters: list[nn.Parameter], settings: LoopSettings, progress: Place
+    ) -> None:
+        self.parameters, self.settings, self.progress = parameters, settings, progress
         self.optimizer = make_optimizer(parameters, settings)
         self.generator = torch.Generator().manual_seed(settings.seed)
-        self.progress = Progress()
         self.state: State | None = None
         self.loss_sum = torch.zeros((), dtype=torch.float64)
 
@@ -74,8 +79,13 @@ class Trainable(ABC):
         return float(self.loss_sum) / steps if steps else math.nan
 
     @abstractmethod
-    def chunk(self) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of the next step."""
+    def chunk(self) -> tuple[Any, Any]:
+        """Inputs and targets of the next step, as the model takes them."""
+
+    def take(self, x: Any, y: Any) -> tuple[Tensor, State]:
+        """One step on one chunk: (the mean loss, the state to carry on)."""
+        clip = self.settings.clip
+        return learn(self.model, self.optimizer, x, y, self.state, clip, self.generator)
 
     def advance(self, loss: Tensor, state: State, seconds: float) -> None:
         """Note that a step was taken."""
@@ -133,10 +143,7 @@ def train(run: R, watch: RunWatch[R], stop: Callable[[], bool]) -> None:
 def _train(run: R, watch: RunWatch[R], stop: Callable[[], bool]) -> None:
     every, saved, began = run.report_every, time.monotonic(), time.perf_counter()
     while run.done < 1 and not stop():
-        x, y = run.chunk()  # [time, batch]
-        loss, state = learn(
-            run.model, run.optimizer, x, y, run.state, run.settings.clip, run.generator
-        )
+        loss, state = run.take(*run.chunk())
         now = time.perf_counter()
         run.advance(loss, state, now - began)
         began = now
@@ -167,13 +174,13 @@ def threads(count: int) -> Iterator[None]:
 def learn(
     model: Learner,
     optimizer: torch.optim.Optimizer,
-    x: Tensor,
-    y: Tensor,
+    x: Any,
+    y: Any,
     state: State | None,
     clip: float,
     generator: torch.Generator | None,
 ) -> tuple[Tensor, State]:
-    """One step on one chunk [time, batch]: (the model's mean loss, the state to carry on)."""
+    """One step on one chunk: (the model's mean loss, the state to carry on)."""
     loss, state = model.loss(x, y, state, generator)
     optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(loss)
@@ -193,19 +200,6 @@ class Unwatched:
         """Nothing to see."""
 
 
-def characters_per_second(run: Trainable, steps: int) -> float:
-    """The speed of the next ``steps`` steps of `train`, reports and saving included.
-
-    To compare recurrent layers, `run.start` a run for each with another ``make_layer`` and call
-    this on them in turns.
-    """
-    first, began = run.progress.step, time.perf_counter()
-    train(run, Unwatched(), lambda: run.progress.step >= first + steps)
-    taken = run.progress.step - first
-    characters = taken * run.settings.batch * run.settings.seq_len
-    return characters / (time.perf_counter() - began)
-
-
 def check_finite(tensors: Sequence[Tensor], step: int, advice: str = "") -> None:
     """Raise DivergedError if a number is NaN or infinite."""
     if not all(bool(t.isfinite().all()) for t in tensors):
@@ -221,10 +215,3 @@ def check_loss(
             f"the {which} loss exploded: {loss:.3g} {unit} at step {step}",
             f", where guessing costs {guessed:.3g}; lower --lr, or set --clip (1 is usual){advice}",
         )
-
-
-def make_optimizer(parameters: list[nn.Parameter], settings: Settings) -> torch.optim.Optimizer:
-    """Adam or plain gradient descent, one call for all parameters."""
-    if settings.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=settings.lr, fused=True)
-    return torch.optim.SGD(parameters, lr=settings.lr, fused=True)

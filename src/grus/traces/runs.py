@@ -52,11 +52,11 @@ def open_run(
     with needed_for("a run"):
         import torch
 
-        from grus.models import checkpoint, hold_model, run
+        from grus.models import checkpoint, hold_model, kept_run
 
     if text == "":
         raise InputError("there is no text to read")
-    saved = checkpoint.load(run.find(Path(path)))
+    saved = checkpoint.load(kept_run.find(Path(path)))
     model, vocabulary = hold_model(saved.model(), held), saved.architecture.vocabulary
     symbols = _held_out(path, saved) if text is None else vocabulary.split(text)
     ids = vocabulary.encode(symbols)
