@@ -32,17 +32,17 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit("grus needs Python 3.11 or newer; make PYTHON=python3.12 picks another" if sys.version_info < (3, 11) else 0)'
 	@echo "Setting up $(VENV), once. PyTorch is a large download; this takes a minute or more."
 	@$(PYTHON) -m venv $(VENV)
-	@$(INSTALL) -e '.[torch,convert,pictures,page,search,dev]'
+	@$(INSTALL) -e '.[torch,convert,pictures,page,search,tasks,dev]'
 	@touch $@
 
 $(READY_PEERS): $(READY)
 	@echo "Installing the frameworks to compare with."
-	@$(INSTALL) -e '.[torch,convert,pictures,page,search,dev,peers]'
+	@$(INSTALL) -e '.[torch,convert,pictures,page,search,tasks,dev,peers]'
 	@touch $@
 
 $(READY_BENCH): $(READY)
 	@echo "Installing the frameworks to measure."
-	@$(INSTALL) -e '.[torch,convert,pictures,page,search,dev,bench]'
+	@$(INSTALL) -e '.[torch,convert,pictures,page,search,tasks,dev,bench]'
 	@touch $@
 
 demo: $(READY)

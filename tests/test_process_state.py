@@ -36,8 +36,8 @@ from grus.layers.held import hold_layer  # noqa: E402
 from grus.models import run as runs  # noqa: E402
 from grus.models.evaluation import sample  # noqa: E402
 from grus.models.language import hold_model  # noqa: E402
+from grus.models.memory_tasks import Adding  # noqa: E402
 from grus.models.settings import Settings  # noqa: E402
-from grus.models.tasks import Adding  # noqa: E402
 from grus.page.character_network import from_model, small_model  # noqa: E402
 from grus.page.server import application  # noqa: E402
 from grus.page.session import Session, parse  # noqa: E402

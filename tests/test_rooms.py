@@ -47,6 +47,7 @@ BELOW = {
     "check": "equations reference gradients dialects files mistakes atomic_file",
     "layers": "arguments equations reference gradients kernels runtime dialects onnx zoo",
     "models": "equations reference gradients kernels dialects layers atomic_file",
+    "tasks": "equations layers models atomic_file",
     "builds": "equations kernels dialects files onnx layers models sequence weight_file"
     " atomic_file",
     "diagram": "equations",
@@ -59,12 +60,12 @@ BELOW = {
     "search": "equations reference kernels comparison models",
     "page": "equations reference runtime dialects layers models builds worksheet traces pictures",
     "cli": "equations reference gradients kernels dialects layers models worksheet diagram sequence"
-    " check traces pictures comparison search page zoo builds"
+    " check traces pictures comparison search page zoo builds tasks"
     " grus_benchmarks files identification atomic_file"
     " weight_file",
     "grus_benchmarks": "__init__ equations kernels dialects layers atomic_file",
     "sequence": "equations reference kernels runtime",
-    "__init__": "equations sequence layers dialects onnx traces identification zoo builds",
+    "__init__": "equations sequence layers dialects onnx traces identification zoo builds tasks",
 }
 PACKAGES = {
     "arguments": "numpy",
@@ -89,6 +90,7 @@ PACKAGES = {
     "search": "numpy",
     "page": "numpy",
     "builds": "torch numpy",
+    "tasks": "torch numpy",
     "cli": "typer rich numpy",
 }
 LATE = {
@@ -100,8 +102,9 @@ LATE = {
     "comparison": "torch matplotlib",
     "search": "optuna",
     "builds": "ziglang",
+    "tasks": "polars sklearn sacrebleu tokenizers mido",
     "page": "torch starlette uvicorn plotly",
-    "cli": "torch",
+    "cli": "torch polars sklearn",
 }
 # A room that loads without torch takes these rooms inside functions only.
 LATE_ROOMS = {
@@ -110,8 +113,8 @@ LATE_ROOMS = {
     "comparison": "layers models",
     "search": "models",
     "page": "layers models",
-    "cli": "layers grus_benchmarks",
-    "__init__": "layers sequence dialects identification traces zoo builds",
+    "cli": "layers tasks grus_benchmarks",
+    "__init__": "layers sequence dialects identification traces zoo builds tasks",
 }
 ONE_FILE = {"llvmlite": "kernels/jit.py"}
 LONGEST_FILE = 400

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         split_directions,
     )
     from grus.sequence import run
+    from grus.tasks import fit
     from grus.traces import trace
 
 __version__ = "0.1.0"
@@ -60,6 +61,7 @@ __all__ = [
     "check_rollout",
     "convert",
     "equivalent",
+    "fit",
     "hold",
     "identify",
     "last_state",
@@ -103,6 +105,7 @@ _LATE = {
     "build": "grus.builds",
     "convert": "grus.dialects",
     "equivalent": "grus.dialects",
+    "fit": "grus.tasks",
     "identify": "grus.identification",
     "run": "grus.sequence",
     "trace": "grus.traces",

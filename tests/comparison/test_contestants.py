@@ -20,8 +20,8 @@ from grus.comparison.contestants import (
 from grus.comparison.courses import TaskCourse
 from grus.equations import CELLS, Cell
 from grus.errors import InputError
+from grus.models.memory_tasks import Adding
 from grus.models.settings import Settings
-from grus.models.tasks import Adding
 
 OWN = """
 from grus.equations import Cell, U, W, b, h, sigmoid, tanh, x

@@ -25,8 +25,8 @@ from grus.comparison.trials import (
 from grus.comparison.verdict import as_json, draw_curves, table
 from grus.errors import InputError
 from grus.models.corpus import Source, read
+from grus.models.memory_tasks import Adding, Copying
 from grus.models.settings import Settings
-from grus.models.tasks import Adding, Copying
 from small_run import prose_file
 
 QUICK: dict[str, Any] = {"batch": 4, "lr": 0.01, "dropout": 0.0, "report_every": 5, "seq_len": 5}

@@ -13,8 +13,8 @@ from grus.comparison.courses import TaskCourse
 from grus.comparison.trials import Outcome, Trial
 from grus.comparison.verdict import as_json, short, table, trial_line
 from grus.equations import CELLS
+from grus.models.memory_tasks import Adding
 from grus.models.settings import Settings
-from grus.models.tasks import Adding
 
 COURSE = TaskCourse(Adding(10), Settings(steps=100, batch=3))
 BEST = {"rnn": [0.16, 0.165, 0.17, 0.16, 0.166], "gru": [0.001, 0.002, 0.003, 0.02, 0.004]}

@@ -19,7 +19,7 @@ from grus.errors import InputError
 from grus.models import checkpoint, hold_model, kept_run
 from grus.models.corpus import Architecture, Vocabulary
 from grus.models.language import LanguageModel
-from grus.models.tasks import Adding, TaskModel
+from grus.models.memory_tasks import Adding, TaskModel
 from small_run import finish, go_on, start, tensors
 
 KINDS = ("residual", "highway", "dense")

@@ -19,6 +19,7 @@ from grus.cli import (
     convert,
     dialects,
     explain,
+    fitting,
     inside,
     judge,
     published_cells,
@@ -38,6 +39,7 @@ PANELS = {
         dialects.dialects,
     ),
     "Train a character model": (training.train, training.sample, training.curves),
+    "From data to answers": (fitting.predict,),
     "Judge": (compare.compare, search.search, judge.check, judge.bench),
 }  # fmt: skip
 PIPE_CLOSED = 141  # the code that a shell gives a program ended by SIGPIPE
@@ -122,6 +124,7 @@ app = typer.Typer(
 for panel, commands in PANELS.items():
     for command in commands:
         app.command(command.__name__, rich_help_panel=panel)(command)
+app.add_typer(fitting.fit, name="fit", rich_help_panel="From data to answers")
 
 
 def open_streams() -> None:

@@ -6,12 +6,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from grus.models import Metrics, Run, bits, readable
+from grus.models import Trainable
 
 if TYPE_CHECKING:
     from grus.comparison import Trial
@@ -21,7 +21,7 @@ LINE = 15.0  # seconds after which a plain line appears even without a report
 
 
 @contextmanager
-def watching(run: Run) -> Iterator[PlainLines | Bar]:
+def watching(run: Trainable) -> Iterator[PlainLines | Bar]:
     """The watch for `train.train`: a bar in a terminal, plain lines elsewhere."""
     if not Console().is_terminal:
         yield PlainLines(run)
@@ -36,56 +36,43 @@ def watching(run: Run) -> Iterator[PlainLines | Bar]:
 
 
 class _Speed:
-    """Characters per second since it was last asked."""
+    """How much is gone through in a second since it was last asked."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Trainable) -> None:
         self.step, self.at = run.progress.step, time.monotonic()
 
-    def __call__(self, run: Run) -> float:
+    def __call__(self, run: Trainable) -> float:
         step, at = run.progress.step, time.monotonic()
-        characters = (step - self.step) * run.settings.batch * run.settings.seq_len
-        speed = characters / max(at - self.at, 1e-9)
+        speed = (step - self.step) * run.work[0] / max(at - self.at, 1e-9)
         self.step, self.at = step, at
         return speed
 
 
-def _now(run: Run, speed: float) -> str:
-    """``step 700 of 3000  loss 1.912  2.76 bits  61,000 characters/s``, as far as is known."""
+def _now(run: Trainable, speed: float) -> str:
+    """``700 of 3000  loss 1.912  2.76 bits  61,000 characters/s``, as far as is known."""
     of = f" of {run.settings.steps}" if run.settings.steps is not None else ""
-    loss = run.train_loss
-    known = f"  loss {loss:.3f}  {bits(loss):.2f} bits" if run.progress.loss_steps else ""
-    return f"{run.progress.step}{of}{known}  {speed:,.0f} characters/s"
-
-
-def report_line(metrics: Metrics) -> str:
-    """One report in one line."""
-    validation = metrics.validation_bits
-    held = "" if validation is None else f"  validation {validation:.3f} bits"
-    return (
-        f"step {metrics.step}  epoch {metrics.epoch}  loss {metrics.train_loss:.3f}"
-        f"  {metrics.train_bits:.3f} bits  perplexity {readable(metrics.train_perplexity)}{held}"
-        f"  {metrics.characters_per_second:,.0f} characters/s"
-    )
+    known = f"  {run.spoken_loss}" if run.progress.loss_steps else ""
+    return f"{run.progress.step}{of}{known}  {speed:,.0f} {run.work[1]}/s"
 
 
 class PlainLines:
     """One line per report, and one now and then between reports that are far apart."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Trainable) -> None:
         self.began, self.begun_at = time.monotonic(), run.done
         self.speed, self.shown = _Speed(run), time.monotonic()
 
-    def step(self, run: Run) -> None:
+    def step(self, run: Trainable) -> None:
         """Print a line if the last is a while ago."""
         if time.monotonic() - self.shown > LINE:
             self._print(f"step {_now(run, self.speed(run))}", run)
 
-    def report(self, run: Run, metrics: Metrics) -> None:
+    def report(self, run: Trainable, metrics: Any) -> None:
         """Print the report's line."""
         self.speed(run)
-        self._print(report_line(metrics), run)
+        self._print(metrics.line(), run)
 
-    def _print(self, line: str, run: Run) -> None:
+    def _print(self, line: str, run: Trainable) -> None:
         done = run.done - self.begun_at
         left = (time.monotonic() - self.began) * max(0.0, 1 - run.done) / done if done > 0 else 0.0
         print(f"{line}  {timedelta(seconds=round(left))} left", flush=True)
@@ -95,20 +82,20 @@ class PlainLines:
 class Bar:
     """A bar of the run's progress; reports scroll above it."""
 
-    def __init__(self, run: Run, progress: Progress) -> None:
+    def __init__(self, run: Trainable, progress: Progress) -> None:
         self.progress, self.speed, self.shown = progress, _Speed(run), -REFRESH
         self.task = progress.add_task("", total=1.0, now=_now(run, 0.0))
 
-    def step(self, run: Run) -> None:
+    def step(self, run: Trainable) -> None:
         """Move the bar, a few times a second."""
         if time.monotonic() - self.shown > REFRESH:
             now = _now(run, self.speed(run))
             self.progress.update(self.task, completed=min(run.done, 1.0), now=now)
             self.shown = time.monotonic()
 
-    def report(self, run: Run, metrics: Metrics) -> None:
+    def report(self, run: Trainable, metrics: Any) -> None:
         """Print the report's line above the bar."""
-        self.progress.console.print(report_line(metrics), markup=False, highlight=False)
+        self.progress.console.print(metrics.line(), markup=False, highlight=False)
 
 
 @contextmanager

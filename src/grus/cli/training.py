@@ -117,7 +117,7 @@ def _started(options: dict[str, Any]) -> Run:
         options["threads"] = torch.get_num_threads()
     if all(options[name] is None for name in BUDGETS):
         options["steps"] = DEFAULT_STEPS
-    options["gate_bias"] = _gate_biases(options["gate_bias"] or [])
+    options["gate_bias"] = gate_biases(options["gate_bias"] or [])
     settings = Settings(**{f.name: options[f.name] for f in dataclasses.fields(Settings)})
     folder = options["out"] or _fresh_folder(file)
     kept_run.check_free(folder)
@@ -153,7 +153,7 @@ def _resumed(options: dict[str, Any], named: set[str]) -> Run:
     return again
 
 
-def _gate_biases(texts: list[str]) -> dict[str, float]:
+def gate_biases(texts: list[str]) -> dict[str, float]:
     """``["z=1.0"]`` as ``{"z": 1.0}``."""
     biases = {}
     for text in texts:

@@ -2,7 +2,7 @@
 
 `settings` and `corpus` hold the settings, the text and the architecture, and need no torch;
 `language` is the model, `train` the loop, `run` the state that the loop changes, `checkpoint` and
-`run_files` its files, `evaluation` measures it and writes text with it, `tasks` has two tasks of
+`run_files` its files, `evaluation` measures it and writes text with it, `memory_tasks` two tasks of
 memory. Each name is loaded when it is first asked for, so that torch is loaded only where needed.
 """
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from grus.models.evaluation import bits, mean_loss, readable, sample
     from grus.models.kept_run import BEST, LAST
     from grus.models.language import LanguageModel, hold_model
+    from grus.models.memory_tasks import TASKS, Task, TaskModel, TaskRun, held_out
     from grus.models.optimizers import make_optimizer
     from grus.models.run import Metrics, Run
     from grus.models.run_files import read_metrics
     from grus.models.settings import LEARNING_RATES, Settings
-    from grus.models.tasks import TASKS, Task, TaskModel, TaskRun, held_out
     from grus.models.train import DivergedError, Trainable, learn, threads
 
 _NAMES = {
@@ -33,7 +33,7 @@ _NAMES = {
     "run": "Metrics Run",
     "settings": "LEARNING_RATES Settings",
     "run_files": "read_metrics",
-    "tasks": "TASKS Task TaskModel TaskRun held_out",
+    "memory_tasks": "TASKS Task TaskModel TaskRun held_out",
     "corpus": "BUILT_IN Architecture Source Text Vocabulary decoded read",
     "train": "DivergedError Trainable learn threads",
 }

@@ -15,8 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from grus.equations import Cell
-from grus.models.checkpoint_file import content, load_weights, opened, tensors_of
+from grus.models.checkpoint_file import (
+    cell_text,
+    content,
+    load_weights,
+    opened,
+    read_cell,
+    tensors_of,
+)
 from grus.models.corpus import Architecture, Source, Vocabulary
 from grus.models.language import LanguageModel
 from grus.models.optimizers import moment_names
@@ -50,7 +56,7 @@ class Checkpoint:
         plain |= {"connect": model.connect} if model.connect else {}
         return {
             "dialect": DIALECT,
-            "cell": {"name": model.cell.name, "equations": str(model.cell)},
+            "cell": cell_text(model.cell),
             "vocabulary": asdict(model.vocabulary),
             "model": plain,
             "text": asdict(self.source),
@@ -101,12 +107,6 @@ def _described(header: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _CellText:
-    name: str
-    equations: str
-
-
-@dataclass(frozen=True)
 class _Model:
     hidden: int
     layers: int
@@ -117,15 +117,13 @@ class _Model:
 
 
 def _architecture(header: Mapping[str, Any]) -> Architecture:
-    text = from_json(_CellText, header.get("cell"), "cell")
+    cell = read_cell(header.get("cell"))
     vocabulary = from_json(Vocabulary, header.get("vocabulary"), "vocabulary")
     plain = header.get("model")
     if isinstance(plain, dict):  # files of plain stacks, earlier ones too, do not speak of it
         plain = {"connect": "", **plain}
     model = from_json(_Model, plain, "model")
     check(model.layers <= MAX_LAYERS, f"layers must be at most {MAX_LAYERS}")
-    check(text.name.isidentifier(), f"the cell's name {text.name!r:.80} is not a name")
-    cell = Cell.parse(text.equations, text.name, unused=True)
     return Architecture(cell, vocabulary, **asdict(model))
 
 

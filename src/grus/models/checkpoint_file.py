@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from grus import __version__
+from grus.equations import Cell
 from grus.errors import InputError
-from grus.models.settings import check
+from grus.models.settings import check, from_json
 
 MAX_HEADER = 32 * 2**20  # a vocabulary of every Unicode character needs about half of it
 NAMES = {"F32": "float32", "F64": "float64", "U8": "uint8"}
@@ -113,6 +115,24 @@ def tensors_of(file: Any, wanted: Mapping[str, Kind]) -> dict[str, Tensor]:
     for name, tensor in tensors.items():
         check(bool(tensor.isfinite().all()), f"{name} holds NaN or infinity")
     return tensors
+
+
+@dataclass(frozen=True)
+class _CellText:
+    name: str
+    equations: str
+
+
+def cell_text(cell: Cell) -> dict[str, str]:
+    """A cell as JSON has it: its name and its equations."""
+    return {"name": cell.name, "equations": str(cell)}
+
+
+def read_cell(value: object) -> Cell:
+    """The cell of `cell_text`, read without `eval`."""
+    text = from_json(_CellText, value, "cell")
+    check(text.name.isidentifier(), f"the cell's name {text.name!r:.80} is not a name")
+    return Cell.parse(text.equations, text.name, unused=True)
 
 
 @torch.no_grad()

@@ -32,6 +32,19 @@ class KeptRun(Trainable):
         super().__init__(list(weights.values()), settings, progress)
         self.folder, self.weights = folder, weights
 
+    @property
+    @abstractmethod
+    def chunks(self) -> int:
+        """Of the current epoch."""
+
+    @property
+    def spent(self) -> float:
+        """The share of the budget that is spent."""
+        if self.settings.epochs is None:
+            return super().spent
+        now = self.progress
+        return (now.epoch + now.chunk / self.chunks) / self.settings.epochs
+
     @abstractmethod
     def content(self) -> bytes:
         """The run as it stands, as a checkpoint's bytes."""

@@ -20,8 +20,9 @@ def make_optimizer(parameters: list[nn.Parameter], settings: LoopSettings) -> to
     }
     if settings.optimizer == "rmsprop":  # torch has no fused one
         return torch.optim.RMSprop(parameters, lr=settings.lr, foreach=True)
-    made: torch.optim.Optimizer = kinds[settings.optimizer](parameters, settings.lr, fused=True)
-    return made
+    kind = kinds[settings.optimizer]
+    optimizer: torch.optim.Optimizer = kind(parameters, settings.lr, fused=True)
+    return optimizer
 
 
 def moment_names(name: str, weights: Iterable[str]) -> dict[str, tuple[str, str]]:

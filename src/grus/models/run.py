@@ -50,6 +50,17 @@ class Metrics:
     validation_bits: float | None
     validation_perplexity: float | None
 
+    def line(self) -> str:
+        """The report in one line."""
+        bits = self.validation_bits
+        held = "" if bits is None else f"  validation {bits:.3f} bits"
+        return (
+            f"step {self.step}  epoch {self.epoch}  loss {self.train_loss:.3f}"
+            f"  {self.train_bits:.3f} bits"
+            f"  perplexity {evaluation.readable(self.train_perplexity)}{held}"
+            f"  {self.characters_per_second:,.0f} characters/s"
+        )
+
 
 class Run(KeptRun):
     """A run on a text, in a folder."""
@@ -95,7 +106,7 @@ class Run(KeptRun):
         now = self.progress
         now.chunk += 1
         self.state = state
-        if now.chunk == len(self._inputs):
+        if now.chunk == self.chunks:
             now.epoch, now.chunk, now.offset = now.epoch + 1, 0, self._draw_offset()
             self.state = None
             self._load_epoch()
@@ -107,12 +118,19 @@ class Run(KeptRun):
         return self.settings.report_every or once_an_epoch
 
     @property
-    def done(self) -> float:
-        """The share of the budget that is spent; the run is finished at 1."""
-        if self.settings.epochs is None:
-            return super().done
-        now = self.progress
-        return (now.epoch + now.chunk / len(self._inputs)) / self.settings.epochs
+    def chunks(self) -> int:
+        """Of the current epoch."""
+        return len(self._inputs)
+
+    @property
+    def work(self) -> tuple[float, str]:
+        """Characters of a step."""
+        return self.settings.batch * self.settings.seq_len, "characters"
+
+    @property
+    def spoken_loss(self) -> str:
+        """In nats and in bits."""
+        return f"{super().spoken_loss}  {evaluation.bits(self.train_loss):.2f} bits"
 
     # Reporting and saving.
 
@@ -122,7 +140,7 @@ class Run(KeptRun):
         now, loss = self.progress, self.train_loss
         held = evaluation.mean_loss(self.model, *self.held_out) if self.held_out else None
         self.check_sound(held)
-        characters = now.loss_steps * self.settings.batch * self.settings.seq_len
+        characters = now.loss_steps * self.work[0]
         metrics = Metrics(
             step=now.step,
             epoch=now.epoch,
@@ -262,5 +280,5 @@ def characters_per_second(run: Run, steps: int) -> float:
     first, began = run.progress.step, time.perf_counter()
     train(run, Unwatched(), lambda: run.progress.step >= first + steps)
     taken = run.progress.step - first
-    characters = taken * run.settings.batch * run.settings.seq_len
+    characters = taken * run.work[0]
     return characters / (time.perf_counter() - began)

@@ -36,6 +36,9 @@ def _typed(value: object, expected: Any, where: str) -> object:
     if get_origin(expected) is dict and isinstance(value, dict):
         inner = get_args(expected)[1]
         return {str(k): _typed(v, inner, f"{where}.{k}") for k, v in value.items()}
+    if get_origin(expected) is tuple and isinstance(value, list):
+        inner = get_args(expected)[0]
+        return tuple(_typed(v, inner, f"{where}[{k}]") for k, v in enumerate(value))
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     # An int beyond float's range fails the comparison below instead of overflowing.
     if expected is float and is_number and abs(value) <= 1e300:  # type: ignore[arg-type]

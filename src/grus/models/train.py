@@ -65,18 +65,33 @@ class Trainable(ABC):
         """Steps from report to report."""
 
     @property
-    def done(self) -> float:
-        """The share of the budget that is spent; the run is finished at 1."""
+    @abstractmethod
+    def work(self) -> tuple[float, str]:
+        """What a step goes through: a number, and of what, in the plural."""
+
+    @property
+    def spent(self) -> float:
+        """The share of the budget that is spent."""
         budget, now = self.settings, self.progress
         if budget.steps is not None:
             return now.step / budget.steps
         return now.seconds / (budget.seconds or math.inf)
 
     @property
+    def done(self) -> float:
+        """The run is finished at 1."""
+        return self.spent
+
+    @property
     def train_loss(self) -> float:
         """The mean loss since the last report; NaN when no step was taken since."""
         steps = self.progress.loss_steps
         return float(self.loss_sum) / steps if steps else math.nan
+
+    @property
+    def spoken_loss(self) -> str:
+        """The training loss in words."""
+        return f"loss {self.train_loss:.3f}"
 
     @abstractmethod
     def chunk(self) -> tuple[Any, Any]:
@@ -179,11 +194,16 @@ def learn(
     state: State | None,
     clip: float,
     generator: torch.Generator | None,
+    noise: AbstractContextManager[None] | None = None,
 ) -> tuple[Tensor, State]:
-    """One step on one chunk: (the model's mean loss, the state to carry on)."""
-    loss, state = model.loss(x, y, state, generator)
-    optimizer.zero_grad(set_to_none=True)
-    torch.autograd.backward(loss)
+    """One step on one chunk: (the model's mean loss, the state to carry on).
+
+    In ``noise`` the loss and its gradients are worked out.
+    """
+    with noise or nullcontext():
+        loss, state = model.loss(x, y, state, generator)
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
     if clip:
         clip_grad_norm_(model.parameters(), clip, foreach=True)
     optimizer.step()

@@ -218,6 +218,11 @@ class TaskRun(Trainable):
         return self.task.draw(self.settings.batch, self.generator)
 
     @property
+    def work(self) -> tuple[float, str]:
+        """Sequences of a step."""
+        return self.settings.batch, "sequences"
+
+    @property
     def report_every(self) -> int:
         """Steps from report to report."""
         return self.settings.report_every or MIN_STEPS_BETWEEN_REPORTS

@@ -11,8 +11,8 @@ from torch import nn
 
 from grus.equations import CELLS
 from grus.errors import InputError
+from grus.models.memory_tasks import Adding, Copying, Task, TaskModel, TaskRun, held_out
 from grus.models.settings import Settings
-from grus.models.tasks import Adding, Copying, Task, TaskModel, TaskRun, held_out
 from grus.models.train import DivergedError, Unwatched, learn, train
 
 
