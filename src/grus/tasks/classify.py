@@ -56,7 +56,7 @@ class Classify(Labelled[Classes]):
         """Scales and classes. Raises InputError where there is one class only."""
         classes, counts = np.unique(train.labels, return_counts=True)
         if len(classes) < 2:
-            raise InputError(f"two classes or more are needed, all labels are {classes[0]!r}")
+            raise InputError(f"two classes or more are needed, all labels are {str(classes[0])!r}")
         named = (tuple(classes.tolist()), tuple(counts.tolist()))
         return Classes(**scales_of(train.values, train.channels), classes=named[0], counts=named[1])
 

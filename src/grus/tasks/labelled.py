@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from grus.errors import InputError
 from grus.models.language import State
 from grus.models.settings import check
-from grus.tasks.sequences import Array, Sequences, read_sequences
+from grus.tasks.sequences import Array, Columns, Sequences, read_sequences
 from grus.tasks.task import Network, Sizes, Splits, Task, option
 
 POOLS = ("last", "mean", "attention")
@@ -87,6 +87,7 @@ class Labelled(Task[Sequences, S], Generic[S]):
     label: str = option("label", "Column of the labels.")
     sequence: str = option("sequence", "Column of a long table that names a row's sequence.")
     time: str = option("", "Column of a long table that its rows are ordered by.")
+    channels: str = option("", "Columns to read, as a,b; all others of a table by default.")
     pool: str = option("last", f"What is read of the outputs: {', '.join(POOLS)}.")
     both: bool = option(False, "Read in both directions.")
 
@@ -100,11 +101,13 @@ class Labelled(Task[Sequences, S], Generic[S]):
 
     def read(self, source: Any, encoding: S | None = None) -> Sequences:
         """Sequences of a ``.ts`` file, a long or a wide table (`read_sequences`)."""
-        sequences = (
-            source
-            if isinstance(source, Sequences)
-            else read_sequences(source, self.label, self.sequence, self.time, encoding is None)
-        )
+        if isinstance(source, Sequences):
+            sequences = source
+        else:
+            chosen = tuple(name.strip() for name in self.channels.split(",") if name.strip())
+            known = chosen or tuple(filter(None, encoding.channels if encoding else ()))
+            columns = Columns(self.label, self.sequence, self.time, known)
+            sequences = read_sequences(source, columns, encoding is None)
         if encoding is not None and sequences.channels != encoding.channels:
             wanted, got = ", ".join(encoding.channels), ", ".join(sequences.channels)
             raise InputError(f"the channels {wanted} were fitted, the data have {got}")

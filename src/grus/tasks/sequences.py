@@ -18,6 +18,8 @@ from grus.tasks import tables
 if TYPE_CHECKING:
     import polars as pl
 
+WIDE = ("",)
+"""The one channel of a wide table."""
 Array = NDArray[np.float32]
 
 
@@ -46,13 +48,24 @@ class Sequences:
         return Sequences(*both, self.channels, self.labels + other.labels)
 
 
-def read_sequences(source: Any, label: str, sequence: str, time: str, labelled: bool) -> Sequences:
+@dataclass(frozen=True)
+class Columns:
+    """Names of columns: a row's ``label``, its ``sequence``, the ``time`` that rows are ordered by
+    ("": as they lie), and the ``channels`` of a long table (none: all others)."""
+
+    label: str
+    sequence: str
+    time: str
+    channels: tuple[str, ...]
+
+
+def read_sequences(source: Any, names: Columns, labelled: bool) -> Sequences:
     """The sequences of a path or a data frame.
 
     A ``.ts`` file (of sktime, aeon) as it is. A table is *long* where it has the column
     ``sequence``: a row is a time step of the sequence named there, in the order of the column
-    ``time`` or of the rows, and all other columns but ``label`` are channels. Else it is *wide*: a
-    row is a sequence of one channel, its columns the steps; missing values at its end are past it.
+    ``time`` or of the rows. Else it is *wide*: a row is a sequence of one channel, its columns the
+    steps; missing values at its end are past it.
 
     Raises InputError where a label is missing (if ``labelled``), differs within a sequence, or a
     value is no number.
@@ -60,16 +73,16 @@ def read_sequences(source: Any, label: str, sequence: str, time: str, labelled: 
     if isinstance(source, (str, Path)) and str(source).lower().endswith(".ts"):
         return _read_ts(Path(source), labelled)
     frame = tables.read_table(source)
-    if labelled or label in frame.columns:
-        tables.column(frame, label, "--label")
     where = f"{source}: " if isinstance(source, (str, Path)) else ""
     try:
-        sequences = (_long if sequence in frame.columns else _wide)(frame, label, sequence, time)
+        if labelled:
+            tables.column(frame, names.label, "--label")
+        sequences = (_long if names.sequence in frame.columns else _wide)(frame, names)
     except InputError as error:
         raise InputError(f"{where}{error}") from None
     if labelled and "" in sequences.labels:
         place = sequences.names[sequences.labels.index("")]
-        raise InputError(f"{where}the sequence {place} has no {label!r}")
+        raise InputError(f"{where}the sequence {place} has no {names.label!r}")
     return sequences
 
 
@@ -79,9 +92,9 @@ def _texts(series: pl.Series) -> list[str]:
     return [str(v) for v in series.cast(pl.String).fill_null("").str.strip_chars()]
 
 
-def _wide(frame: pl.DataFrame, label: str, sequence: str, time: str) -> Sequences:
-    steps = [name for name in frame.columns if name != label]
-    check(bool(steps), "the table has no column but the label's")
+def _wide(frame: pl.DataFrame, columns: Columns) -> Sequences:
+    label = columns.label
+    steps = _channels(frame, columns)
     table = tables.numbers(frame, steps).astype(np.float32)
     present = ~np.isnan(table)
     ends = table.shape[1] - np.argmax(present[:, ::-1], axis=1)
@@ -92,27 +105,39 @@ def _wide(frame: pl.DataFrame, label: str, sequence: str, time: str) -> Sequence
     values = [row[:end, None] for row, end in zip(table, ends, strict=True)]
     names = [str(k + 1) for k in range(frame.height)]
     labels = _texts(frame[label]) if label in frame.columns else [""] * frame.height
-    return Sequences(values, names, ("value",), labels)
+    return Sequences(values, names, WIDE, labels)
 
 
-def _long(frame: pl.DataFrame, label: str, sequence: str, time: str) -> Sequences:
+def _channels(frame: pl.DataFrame, columns: Columns) -> tuple[str, ...]:
+    if columns.channels:
+        for name in columns.channels:
+            tables.column(frame, name, "--channels")
+        return columns.channels
+    others = (columns.sequence, columns.label, columns.time)
+    chosen = tuple(name for name in frame.columns if name not in others)
+    check(bool(chosen), f"the table has no column but {', '.join(filter(None, others))}")
+    return chosen
+
+
+def _long(frame: pl.DataFrame, columns: Columns) -> Sequences:
     import polars as pl
+
+    label, sequence, time = columns.label, columns.sequence, columns.time
 
     missing = frame[sequence].is_null().arg_true()
     if len(missing):
         raise InputError(f"row {missing[0] + 1} has no {sequence!r}")
-    if time:
-        tables.column(frame, time, "--time")
-        frame = frame.sort(time, maintain_order=True)
-    others = (sequence, label, time)
-    channels = tuple(name for name in frame.columns if name not in others)
-    check(bool(channels), f"the table has no column but {', '.join(filter(None, others))}")
+    channels = _channels(frame, columns)
     named = frame[sequence].cast(pl.String)
     keys, place = np.unique(named.to_numpy().astype(str), return_inverse=True)
     first = np.full(len(keys), len(place), np.int64)
     np.minimum.at(first, place, np.arange(len(place)))
     rank = np.argsort(np.argsort(first))  # sequences in the order of their first rows
     order = np.argsort(rank[place], kind="stable")
+    if time:
+        tables.column(frame, time, "--time")
+        by_time = frame.with_row_index("").sort(time, maintain_order=True)[""].to_numpy()
+        order = by_time[np.argsort(rank[place][by_time], kind="stable")]
     counts = np.bincount(rank[place], minlength=len(keys))
     table = tables.numbers(frame, channels).astype(np.float32)[order]
     values = np.split(table, np.cumsum(counts)[:-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import io
 from collections.abc import Sequence
@@ -113,6 +114,10 @@ def _text(path: Path) -> bytes | Path:
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return path.read_bytes().decode("utf-16").encode()
     check(b"\0" not in head, f"{path} is no text: it holds bytes 0")
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8: {error.reason} at byte {error.start}") from None
     return path
 
 
