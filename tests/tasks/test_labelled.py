@@ -182,7 +182,7 @@ def test_new_data_need_no_label_and_may_have_more(tmp_path: Path) -> None:
 
 
 def test_a_row_s_answer_does_not_depend_on_the_others() -> None:
-    """Alone, in any company, padded or not, but for the rounding of the mean over at most 8 steps and
+    """Alone, in any company, padded or not, but for the rounding of a mean over at most 8 steps and
     of a product of 6 numbers."""
     fitted = fit("regress", columns(), **{**QUICK, "label": "slope", "pool": "mean"})
     new = fitted.task.read(columns(12, seed=5), fitted.encoding)
