@@ -233,6 +233,21 @@ int main(void) {{
     assert [*map(int, printed.split())] == model.run(x_).ravel().view(np.uint32).tolist()
 
 
+def test_running_here_keeps_denormals(tmp_path: Path) -> None:
+    """The bits are the files' where torch has set the thread to flush them; then it still does."""
+    torch = pytest.importorskip("torch")
+    built = build(model_of(Cell.parse("h_next = W.h @ x", "linear")), tmp_path)
+    read = np.full((1, INPUTS), 1e-39, np.float32)
+    wanted = built.run(read)
+    assert 0 < np.abs(wanted).max() < 1e-38
+    assert torch.set_flush_denormal(True)
+    try:
+        assert built.run(read).tobytes() == wanted.tobytes()
+        assert not (torch.tensor([1e-39]) * 2).any()
+    finally:
+        torch.set_flush_denormal(False)
+
+
 def test_an_object_of_this_machine_is_linked_and_runs(tmp_path: Path) -> None:
     """Steps, and a sequence as the header declares it."""
     if not jit.host().x86:

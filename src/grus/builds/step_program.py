@@ -127,13 +127,15 @@ class StepProgram:
         functions += [] if self.symbols else [self._run()]
         return _checked(functions)
 
-    def public(self, name: str) -> tuple[Program, list[str]]:
-        """The same, with functions as the header declares them; and their names."""
+    def public(self, name: str, *, nearest: bool = False) -> tuple[Program, list[str]]:
+        """The same, with functions as the header declares them; and their names. With ``nearest``
+        they round to nearest and keep denormals, whatever mode their thread is in."""
         functions = [*self.program().functions]
-        wrapped = [self._public(f, name) for f in functions if f.name in ("reset", "step", "run")]
+        inner = (f for f in functions if f.name in ("reset", "step", "run"))
+        wrapped = [self._public(f, name, nearest) for f in inner]
         return _checked([*functions, *wrapped]), [f.name for f in wrapped]
 
-    def _public(self, inner: Function, name: str) -> Function:
+    def _public(self, inner: Function, name: str, nearest: bool) -> Function:
         """A function that takes the model where the inner one takes its arrays."""
         read = "symbol" if self.symbols else "x: pointer"
         parameters = {
@@ -141,7 +143,7 @@ class StepProgram:
             "step": f"model: pointer, state: pointer, {read}, y: pointer",
             "run": "model: pointer, state: pointer, steps, x: pointer, y: pointer",
         }[inner.name]
-        f = Builder(self.target, f"{name}_{inner.name}", parameters)
+        f = Builder(self.target, f"{name}_{inner.name}", parameters, nearest=nearest)
         known: dict[str, Value] = dict(f.named)
         if "model" in known:
             first = 0

@@ -211,8 +211,8 @@ def simulated(built: StepProgram, x: Array) -> Array:
         raise InputError(f"x must be float32 [time, {built.inputs}], got {x.dtype} {list(x.shape)}")
     y = np.empty((len(x), built.outputs), np.float32)
     state = np.zeros(max(built.state, 1), np.float32)
-    program, names = built.public("model")
-    text = to_llvm(program, built.machine, threads=False, exported=names)
+    program, names = built.public("model", nearest=True)
+    text = to_llvm(program, jit.host(), threads=False, exported=names)
     with jit.compiling:
         code = jit.Compiled(text, {}, names[1], scalar=True)
     step = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4)(code.address)
