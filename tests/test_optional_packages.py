@@ -72,6 +72,7 @@ def test_the_table_has_every_extra_and_no_other() -> None:
         for extra, lines in project["optional-dependencies"].items()
         if extra not in OF_DEVELOPERS
     }
+    installs["tasks"] ^= {"scikit-learn", "sklearn"}  # what is installed, what is imported
     assert set(EXTRAS) == set().union(*installs.values())
     for package, extra in EXTRAS.items():
         assert package in installs[extra]

@@ -37,6 +37,7 @@ PUBLIC = [
     "check_rollout",
     "convert",
     "equivalent",
+    "fit",
     "hold",
     "identify",
     "last_state",
@@ -50,7 +51,7 @@ PUBLIC = [
     "trace",
 ]
 NO_FUNCTIONS = ("CELLS", "__version__", "onnx", "CellError", "InputError")
-NEED_TORCH = ("layers", "models")
+NEED_TORCH = ("layers", "models", "tasks")
 ROOMS = sorted(m.name for m in pkgutil.iter_modules(grus.__path__) if m.ispkg)
 
 

@@ -119,7 +119,7 @@ LATE_ROOMS = {
 ONE_FILE = {"llvmlite": "kernels/jit.py"}
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 50
-BUDGET = {"files": 277, "lines": 49_598, "imports past a face": 146}
+BUDGET = {"files": 292, "lines": 52_068, "imports past a face": 169}
 DATA = {"zoo"}
 """Rooms of records, one after the other: the more the better."""
 

@@ -16,11 +16,15 @@ import numpy as np
 import pytest
 
 pytest.importorskip("torch")
+pytest.importorskip("polars")
+
+from labelled_table import QUICK, write_csv
 
 from grus.atomic_file import replace, replace_by
 from grus.cli.main import app, run
 from grus.cli.output import Folder, OutputFile
 from grus.errors import InputError
+from grus.tasks import fit
 from grus_benchmarks.against import Result
 from grus_benchmarks.turns import Turns
 from small_run import finish, start
@@ -45,6 +49,7 @@ CALLS = {
     "train": f"train prose.txt {TINY}",
     "sample": "sample run --length 3",
     "curves": "curves run --out c.svg",
+    "predict": "predict fitted slopes.csv",
     "compare": f"compare prose.txt --cells gru --seeds 1 {TINY}",
     "search": f"search prose.txt --cells 1 --finalists 0 --out search {TINY}",
     "check": "check --backend backend:gru",
@@ -56,6 +61,7 @@ READ = {"file", "run", "given", "check", "resume", "source", "data"}
 """Parameters that name a file to read."""
 BEGINS = {
     ".svg": b"<svg", ".png": b"\x89PNG", ".npz": b"PK", ".html": b"<!doctype html>", ".json": b"{",
+    ".csv": b"sequence,", ".parquet": b"PAR1", ".jsonl": b"{",
 }  # fmt: skip
 
 
@@ -103,6 +109,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     arrays = {name: rng.normal(size=shape).astype("f") for name, shape in shapes.items()}
     np.savez(folder / "weights.npz", **arrays)
+    fit("classify", write_csv(folder / "slopes.csv"), out=folder / "fitted", **QUICK)
     code = "import numpy as np\n\ndef gru(x, weights, h0=None):\n    return x, x[-1:]\n"
     (folder / "backend.py").write_text(code)
     return folder
@@ -155,7 +162,7 @@ def test_every_command_and_every_path_is_known_here() -> None:
     writing = {name for name, _ in WRITING}
     assert writing == {
         "show", "trace", "measure", "flow", "convert", "build", "train", "curves", "compare",
-        "check", "bench", "search",
+        "check", "bench", "search", "predict",
     }  # fmt: skip
 
 

@@ -51,7 +51,8 @@ def plan(kind: str, options: Mapping[str, Any]) -> Plan:
 
     Raises InputError for a task or an option that there is not.
     """
-    check(kind in TASKS, f"the task must be one of {', '.join(TASKS)}, got {kind!r:.40}")
+    there_is = isinstance(kind, str) and kind in TASKS
+    check(there_is, f"the task must be one of {', '.join(TASKS)}, got {kind!r:.40}")
     task = TASKS[kind]
     named = {name: value for name, value in options.items() if value is not None}
     known = {"cell", "decoder_cell", *SIZES, *_fields(task), *_fields(FitSettings)}
