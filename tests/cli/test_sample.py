@@ -12,6 +12,7 @@ import pytest
 
 from grus.cli import training as command
 from grus.cli.main import run
+from grus.equations import Cell
 from grus.models import checkpoint, corpus, kept_run, run as runs
 from grus.models.corpus import Architecture
 from grus.models.evaluation import sample
@@ -115,7 +116,7 @@ def test_a_byte_model_writes_bytes(
     file.write_bytes("é und è und ".encode() * 40)
     source = corpus.Source(str(file), unit="byte")
     read = corpus.read(source)
-    model = Architecture(checkpoint.Cell.parse(RNN), read.vocabulary, hidden=8, embedding=4)
+    model = Architecture(Cell.parse(RNN), read.vocabulary, hidden=8, embedding=4)
     settings = Settings(seq_len=5, batch=4, steps=200, lr=0.03)
     finish(runs.start(tmp_path / "run", source, read, model, settings))
     options = ["--prompt", "é und", "--length", "9", "--temperature", "0"]

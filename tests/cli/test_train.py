@@ -219,7 +219,7 @@ def test_without_torch_it_says_what_to_install(arguments: list[str]) -> None:
 
 
 def test_gate_biases_are_read_as_pairs() -> None:
-    assert command._gate_biases(["z=1.0", "r=-2e-1"]) == {"z": 1.0, "r": -0.2}
+    assert command.gate_biases(["z=1.0", "r=-2e-1"]) == {"z": 1.0, "r": -0.2}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of this kind are POSIX's")
