@@ -44,6 +44,8 @@ USES = {
         "WebAssembly, where LLVM's wasm-ld is not installed,",
         "wasm",
     ),
+    "polars": (called("grus.tasks:plan", "classify", {}), "a fit", "tasks"),
+    "sklearn": (called("grus.tasks:plan", "classify", {}), "a fit", "tasks"),
     "plotly": (plotly_script.__wrapped__, "the page", "page"),
 }
 

@@ -75,7 +75,7 @@ def test_a_port_that_is_taken_is_said(run: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("missing",), "grus: missing: there is no such run; grus train makes one\n"),
+        (("missing",), "grus: missing: there is no such run; grus train and grus fit make them\n"),
         (("--port", "70000"), "grus: --port must lie in 0..65535, got 70000\n"),
     ],
 )

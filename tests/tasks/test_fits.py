@@ -28,8 +28,8 @@ from grus.errors import InputError
 from grus.models import kept_run
 from grus.models.train import DivergedError, Unwatched, train
 from grus.tasks import TASKS, Fitted, begin, fit, go_on, plan, read, read_results
-from grus.tasks.fit_checkpoint import FitCheckpoint, load
-from grus.tasks.fit_run import FitRun, mixed, noisy
+from grus.tasks.fit_checkpoint import load
+from grus.tasks.fit_run import mixed, noisy
 from grus.tasks.fitting import finish, resume
 
 pytestmark = pytest.mark.torch
@@ -243,6 +243,19 @@ def test_a_frame_in_memory_is_asked_for_again(csv: Path, tmp_path: Path) -> None
     assert resume(tmp_path / "run", {"epochs": 4}, data=frame).done < 1
 
 
+def test_results_of_an_earlier_end_are_made_anew(csv: Path, tmp_path: Path) -> None:
+    """Stopped while it goes on beyond its end, and resumed: the numbers are the last step's."""
+    fit("classify", csv, out=tmp_path / "run", **QUICK)
+    first = read_results(tmp_path / "run")[0]
+    asked = [False, True]
+    (stopped,) = go_on(tmp_path / "run", changes={"epochs": 5}, stop=lambda: asked.pop(0))
+    assert stopped[1] is None
+    (ended,) = go_on(tmp_path / "run")
+    assert ended[1] == read_results(tmp_path / "run")[0]
+    assert ended[1].steps > first.steps
+    assert list(go_on(tmp_path / "run")) == []
+
+
 def test_other_data_are_refused(csv: Path, tmp_path: Path) -> None:
     folder = begun(tmp_path / "run", csv)
     other = write_csv(tmp_path / "other.csv", columns(seed=1))
@@ -379,11 +392,3 @@ def test_a_file_of_results_is_read_back(csv: Path, tmp_path: Path) -> None:
     (tmp_path / "run" / "results.json").write_text("{")
     with pytest.raises(InputError, match=r"results\.json is not what a fit wrote"):
         read_results(tmp_path / "run")
-
-
-def test_the_kinds_of_a_checkpoint(csv: Path, tmp_path: Path) -> None:
-    """What a file holds is what it says; another network's weights are refused."""
-    saved = load(begun(tmp_path / "run", csv) / kept_run.LAST)
-    assert isinstance(saved, FitCheckpoint)
-    assert isinstance(resume(tmp_path / "run", {}), FitRun)
-    assert saved.architecture.task.name == "classify"

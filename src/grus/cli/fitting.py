@@ -7,17 +7,17 @@ import signal
 import statistics
 from collections.abc import Callable
 from dataclasses import fields
-from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from types import GenericAlias
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 from typer.core import TyperGroup
 
 from grus.cli.output import FOLDER, OutputFile
-from grus.cli.training import gate_biases, stopping
+from grus.cli.training import fresh_folder, gate_biases, stopping
 from grus.equations.text import counted
-from grus.errors import InputError, needed_for
+from grus.errors import InputError
 from grus.models import LEARNING_RATES
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ TABLE = OutputFile(".csv", ".parquet", ".jsonl")
 
 
 class Tasks(TyperGroup):
-    """A command for each task, made of the task's network fields when it is asked for."""
+    """A command for each task, made of the task's own fields when it is asked for."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """The tasks' names."""
@@ -85,7 +85,7 @@ def _command(task: type[Task[Any, Any]]) -> Callable[..., None]:
         "test_data": Annotated[Path | None, typer.Option(help="A file to test on.")],
         "out": Annotated[Path | None, FOLDER.option("The run's folder; runs/NAME by default.")],
         "resume": Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")],
-        "seeds": Annotated[int, typer.Option(help="Runs, each with a seed of its network.")],
+        "seeds": Annotated[int, typer.Option(help="Runs, each with a seed of its own.")],
     }
     for name, (kind, text, default) in chosen.items():
         listed[name] = _option(kind, text, default, name, "Task")
@@ -109,7 +109,9 @@ def _command(task: type[Task[Any, Any]]) -> Callable[..., None]:
 
 def _option(kind: Any, text: str, default: Any, name: str, panel: str) -> Any:
     """An option whose absence is None; its help names the task's default."""
-    usual = "" if default in (None, "", False) else f" {default} by default."
+    if get_origin(kind) is tuple:
+        kind = GenericAlias(list, get_args(kind)[:1])  # an option that is given again
+    usual = "" if default in (None, "", False, ()) else f" {default} by default."
     flag = "--" + name.replace("_", "-")
     settings: dict[str, Any] = {"help": text + usual, "rich_help_panel": panel}
     return Annotated[kind | None, typer.Option(flag, **settings)]
@@ -118,52 +120,46 @@ def _option(kind: Any, text: str, default: Any, name: str, panel: str) -> Any:
 def _fit(name: str, options: dict[str, Any]) -> None:
     from grus import tasks
 
-    with needed_for("grus fit"):
-        import polars  # noqa: F401 - before anything is written
-        import sklearn  # noqa: F401
     apart = ("data", "test_data", "out", "resume", "seeds")
     data, test_data, out, resume, seeds = (options.pop(each) for each in apart)
     named = {each: value for each, value in options.items() if value is not None}
     if resume is not None:
-        _resume(resume, data, named)
+        named |= {k: v for k, v in (("out", out), ("test_data", test_data)) if v is not None}
+        named |= {"seeds": seeds} if seeds != 1 else {}
+        _resume(name, resume, data, named)
         return
     if data is None:
         raise InputError(f"grus fit {name} needs DATA: a file, or a folder of files")
     named["gate_bias"] = gate_biases(named.get("gate_bias") or [])
     chosen = tasks.plan(name, named)
-    folder = out or _fresh_folder(name, data)
+    folder = out or fresh_folder(f"{name}-{data.stem}")
     known = tasks.read(chosen.task, data, test_data)
     for line in chosen.task.describe(known.encoding, known.parts):
         print(line)
     tasks.begin(folder, chosen, known, seeds)
-    _train(folder, {"known": known})
+    _train(name, folder, {"known": known})
 
 
-def _resume(folder: Path, data: Path | None, named: dict[str, Any]) -> None:
+def _resume(name: str, folder: Path, data: Path | None, named: dict[str, Any]) -> None:
     fixed = sorted("--" + n.replace("_", "-") for n in named if n not in CHANGEABLE)
     if fixed:
         raise InputError(f"{', '.join(fixed)} cannot be given with --resume: the run has its own")
-    _train(folder, {"changes": named, "data": data})
+    _train(name, folder, {"changes": named, "data": data})
 
 
-def _fresh_folder(task: str, data: Path) -> Path:
-    """runs/TASK-NAME, or the first of runs/TASK-NAME-2, ... that is not there yet."""
-    name = f"{task}-{data.stem}"
-    folders = (Path("runs") / (name if k == 1 else f"{name}-{k}") for k in count(1))
-    return next(folder for folder in folders if not folder.exists())
-
-
-def _train(folder: Path, named: dict[str, Any]) -> None:
+def _train(name: str, folder: Path, options: dict[str, Any]) -> None:
     from grus import tasks
     from grus.cli.progress import watching
 
     with stopping() as stopped:
 
         def watch(run: FitRun) -> Any:
+            if run.task.name != name:
+                raise InputError(f"the run in {run.folder} is of the task {run.task.name}")
             _introduce(run)
             return watching(run)
 
-        going = tasks.go_on(folder, watching=watch, stop=lambda: bool(stopped), **named)
+        going = tasks.go_on(folder, watching=watch, stop=lambda: bool(stopped), **options)
         for run, results in going:
             if results is None:
                 print(f"stopped at step {run.progress.step}, saved in {run.folder}")
@@ -189,6 +185,8 @@ def _introduce(run: FitRun) -> None:
 
 def table(ended: list[Results]) -> list[str]:
     """The numbers beside the baselines: mean and deviation where there are several seeds."""
+    from grus import tasks
+
     first = ended[0]
     part = "tested" if first.test else "validated"
     rows = [[f"{part} on {first.examples['test' if first.test else 'validation']:,}"]]
@@ -196,7 +194,7 @@ def table(ended: list[Results]) -> list[str]:
     for name in first.judged:
         network = _spread([r.judged[name] for r in ended])
         others = [f"{b[name]:.4g}" if name in b else "" for b in first.baselines.values()]
-        rows.append([name.replace("_", " "), network, *others])
+        rows.append([tasks.spelled(name), network, *others])
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     seconds = sum(r.seconds for r in ended) / len(ended)
     lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
@@ -217,10 +215,10 @@ def predict(
     """Answer for new data with the best model of a fit."""
     from grus.tasks import Fitted, write_table
 
-    with needed_for("grus predict"):
-        import polars as pl
     answers = Fitted.load(run).predict(data)
     if out is None:
+        import polars as pl
+
         with pl.Config(tbl_rows=20, tbl_cols=12, tbl_hide_dataframe_shape=True):
             print(answers)
     else:

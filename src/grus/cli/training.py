@@ -119,7 +119,7 @@ def _started(options: dict[str, Any]) -> Run:
         options["steps"] = DEFAULT_STEPS
     options["gate_bias"] = gate_biases(options["gate_bias"] or [])
     settings = Settings(**{f.name: options[f.name] for f in dataclasses.fields(Settings)})
-    folder = options["out"] or _fresh_folder(file)
+    folder = options["out"] or fresh_folder("python" if file is None else file.stem)
     kept_run.check_free(folder)
     text = read(source)
     sizes = ("hidden", "layers", "input", "embedding", "dtype", "connect")
@@ -165,9 +165,8 @@ def gate_biases(texts: list[str]) -> dict[str, float]:
     return biases
 
 
-def _fresh_folder(file: Path | None) -> Path:
+def fresh_folder(name: str) -> Path:
     """runs/NAME, or the first of runs/NAME-2, runs/NAME-3, ... that is not there yet."""
-    name = "python" if file is None else file.stem
     folders = (Path("runs") / (name if k == 1 else f"{name}-{k}") for k in count(1))
     return next(folder for folder in folders if not folder.exists())
 

@@ -50,18 +50,6 @@ def opened(path: Path, form: str, version: int) -> Iterator[tuple[dict[str, Any]
         raise InputError(f"{path} is not a whole safetensors file: {_one_line(error)}") from None
 
 
-def form_of(path: Path) -> str:
-    """The format that a checkpoint file says it has. Raises InputError where it says none."""
-    _check_size(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            return str(_object(file.metadata()).get("format"))
-    except InputError as error:
-        raise InputError(f"{path}: {_one_line(error)}") from None
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is not a whole safetensors file: {_one_line(error)}") from None
-
-
 def _one_line(error: Exception) -> str:
     """The error's message, safe for a terminal even if the author of the file worded it."""
     return "".join(c if c.isprintable() else "?" for c in str(error)[:500])
@@ -80,24 +68,18 @@ def _check_size(path: Path) -> None:
         raise InputError(f"{path} is not a whole safetensors file")
 
 
-def _object(metadata: Mapping[str, str] | None) -> dict[str, Any]:
+def _header(metadata: Mapping[str, str] | None, form: str, version: int) -> dict[str, Any]:
     try:
         header = json.loads((metadata or {})["grus"])
     except (KeyError, ValueError, RecursionError):
         raise InputError("a safetensors file, but not a grus checkpoint") from None
-    if not isinstance(header, dict):
-        raise InputError("a safetensors file, but not a grus checkpoint")
-    return header
-
-
-def _header(metadata: Mapping[str, str] | None, form: str, version: int) -> dict[str, Any]:
-    header = _object(metadata)
-    check(header.get("format") == form, f"a safetensors file, but not a {form}")
+    fits = isinstance(header, dict) and header.get("format") == form
+    check(fits, f"a safetensors file, but not a {form}")
     if header.get("version") != version:
         raise InputError(
             f"version {header.get('version')!r:.20} of the format; this program reads {version}"
         )
-    return header
+    return dict(header)
 
 
 def tensors_of(file: Any, wanted: Mapping[str, Kind]) -> dict[str, Tensor]:

@@ -129,7 +129,7 @@ def find(folder: Path) -> Path:
     """The checkpoint to work with: the best model, or the last where nothing was held out."""
     if folder.is_file():
         return folder
-    check(folder.is_dir(), f"{folder}: there is no such run; grus train makes one")
+    check(folder.is_dir(), f"{folder}: there is no such run; grus train and grus fit make them")
     for name in (BEST, LAST):
         if (folder / name).exists():
             return folder / name

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from grus.tasks.fit_run import FitReport, FitRun
+    from grus.tasks.fit_run import FitReport, FitRun, spelled
     from grus.tasks.fitting import (
         Fitted,
         Results,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from grus.tasks.task import FitSettings, Network, Sizes, Splits, Task
 
 _NAMES = {
-    "fit_run": "FitReport FitRun",
+    "fit_run": "FitReport FitRun spelled",
     "fitting": "Fitted Results begin fit go_on plan read read_results",
     "registry": "TASKS",
     "tables": "WRITTEN write_table",
@@ -36,7 +36,7 @@ _FILES = {name: file for file, names in _NAMES.items() for name in names.split()
 __all__ = [
     "TASKS", "WRITTEN", "FitReport", "FitRun", "FitSettings", "Fitted", "Network", "Results",
     "Sizes", "Splits", "Task", "begin", "fit", "go_on", "plan", "read", "read_results",
-    "write_table",
+    "spelled", "write_table",
 ]  # fmt: skip
 
 

@@ -91,7 +91,6 @@ class FitRun(KeptRun):
         super().__init__(folder, dict(network.named_parameters()), settings, FitProgress())
         self.data = data
         self.architecture, self.task = architecture, architecture.task
-        self.latest: FitReport | None = None
         self._reported_at = 0.0
         self._load_epoch()
 
@@ -185,7 +184,6 @@ class FitRun(KeptRun):
         better = self._judge(validation.get("loss"))
         self._reported_at = now.seconds
         self.keep(report.record(), better)
-        self.latest = report
         return report
 
     def _judge(self, loss: float | None) -> bool:

@@ -15,11 +15,11 @@ import torch
 
 from grus.atomic_file import replace
 from grus.equations import cell as find_cell
-from grus.errors import InputError
+from grus.errors import InputError, needed_for
 from grus.models.evaluation import evaluating
-from grus.models.kept_run import BEST, LAST, METRICS, check_free, find
+from grus.models.kept_run import LAST, METRICS, check_free, find
 from grus.models.run_files import cut_back
-from grus.models.settings import check
+from grus.models.settings import check, from_json
 from grus.models.train import RunWatch, Unwatched, train
 from grus.tasks import fit_checkpoint
 from grus.tasks.fit_checkpoint import Architecture, FitCheckpoint, FitSource
@@ -51,8 +51,10 @@ def plan(kind: str, options: Mapping[str, Any]) -> Plan:
 
     Raises InputError for a task or an option that there is not.
     """
-    there_is = isinstance(kind, str) and kind in TASKS
-    check(there_is, f"the task must be one of {', '.join(TASKS)}, got {kind!r:.40}")
+    with needed_for("a fit"):  # before hours of training, not after
+        import polars  # noqa: F401
+        import sklearn  # noqa: F401
+    check(kind in list(TASKS), f"the task must be one of {', '.join(TASKS)}, got {kind!r:.40}")
     task = TASKS[kind]
     named = {name: value for name, value in options.items() if value is not None}
     known = {"cell", "decoder_cell", *SIZES, *_fields(task), *_fields(FitSettings)}
@@ -70,7 +72,9 @@ def plan(kind: str, options: Mapping[str, Any]) -> Plan:
         **{n: chosen[n] for n in SIZES if n in chosen},
     )
     settings = FitSettings(**{n: chosen[n] for n in _fields(FitSettings) if n in chosen})
-    return Plan(task(**{n: chosen[n] for n in _fields(task) if n in chosen}), sizes, settings)
+    options = {n: chosen[n] for n in _fields(task) if n in chosen}
+    options = {n: tuple(v) if isinstance(v, list) else v for n, v in options.items()}
+    return Plan(task(**options), sizes, settings)
 
 
 def _fields(kind: Any) -> list[str]:
@@ -218,8 +222,6 @@ def seed_folders(folder: Path) -> list[Path]:
 
 def read_results(folder: Path) -> list[Results]:
     """What `finish` wrote, of every seed that has ended."""
-    from grus.models.settings import from_json
-
     ended = []
     for each in seed_folders(folder):
         path = each / RESULTS
@@ -239,11 +241,8 @@ class Fitted:
     evaluation mode, ``results`` the numbers of every seed (none before a run's end).
     """
 
-    def __init__(
-        self, architecture: Architecture, network: Any, results: list[Results], threads: int
-    ) -> None:
+    def __init__(self, architecture: Architecture, network: Any, results: list[Results]) -> None:
         self.architecture, self.network, self.results = architecture, network, results
-        self.threads = threads
         self.task, self.encoding = architecture.task, architecture.encoding
 
     @classmethod
@@ -254,7 +253,7 @@ class Fitted:
         runs = seed_folders(folder) if folder.is_dir() else [folder]
         best = min(runs, key=_validated) if len(runs) > 1 else runs[0]
         saved = fit_checkpoint.load(find(best))
-        return cls(saved.architecture, saved.network(), ended, saved.settings.threads)
+        return cls(saved.architecture, saved.network(), ended)
 
     def predict(self, source: Any) -> pl.DataFrame:
         """The answers for new data, a path or a data frame of the kind that was fitted.
@@ -278,8 +277,8 @@ class Fitted:
 def _validated(folder: Path) -> float:
     if not (folder / LAST).is_file():
         return float("inf")
-    loss = fit_checkpoint.load(folder / (BEST if (folder / BEST).exists() else LAST))
-    return float("inf") if loss.progress.best_loss is None else loss.progress.best_loss
+    loss = fit_checkpoint.load(folder / LAST).progress.best_loss
+    return float("inf") if loss is None else loss
 
 
 Watching = Callable[[FitRun], AbstractContextManager[RunWatch[FitRun]]]
@@ -299,15 +298,15 @@ def go_on(
 ) -> Iterator[tuple[FitRun, Results | None]]:
     """Train each seed of a folder to its end: the run, and its results; None where it was stopped.
 
-    A seed that has ended is left as it is, unless settings change. ``known``, ``changes`` and
-    ``data`` are `resume`'s.
+    A seed that has ended, and whose results are those of its last step, is left as it is.
+    ``known``, ``changes`` and ``data`` are `resume`'s.
     """
     baselines = None
     for where in seed_folders(folder):
-        if not changes and (where / RESULTS).is_file():
-            continue
         run = resume(where, changes or {}, data, known)
         known = run.data
+        if run.done >= 1 and [r.steps for r in read_results(where)] == [run.progress.step]:
+            continue
         with watching(run) as watch:
             train(run, watch, stop)
         results = finish(run, baselines) if run.done >= 1 else None

@@ -42,11 +42,6 @@ class Sequences:
         names, labels = ([each[k] for k in places] for each in (self.names, self.labels))
         return Sequences(values, names, self.channels, labels)
 
-    def joined(self, other: Sequences) -> Sequences:
-        """These, then the others."""
-        both = (self.values + other.values, self.names + other.names)
-        return Sequences(*both, self.channels, self.labels + other.labels)
-
 
 @dataclass(frozen=True)
 class Columns:
@@ -123,7 +118,6 @@ def _long(frame: pl.DataFrame, columns: Columns) -> Sequences:
     import polars as pl
 
     label, sequence, time = columns.label, columns.sequence, columns.time
-
     missing = frame[sequence].is_null().arg_true()
     if len(missing):
         raise InputError(f"row {missing[0] + 1} has no {sequence!r}")

@@ -37,20 +37,25 @@ def read_table(source: Any) -> pl.DataFrame:
     """
     with needed_for("reading tables"):
         import polars as pl
-    if isinstance(source, pl.DataFrame):
-        return source
-    if isinstance(source, dict):
-        return _framed(source)
-    if not isinstance(source, (str, Path)):
-        return _framed(_columns(source))
-    path = Path(source)
+    if isinstance(source, (str, Path)):
+        frame = _read_files(Path(source))
+    elif isinstance(source, pl.DataFrame):
+        frame = source
+    else:
+        frame = _framed(source if isinstance(source, dict) else _columns(source))
+    where = source if isinstance(source, (str, Path)) else "the table"
+    check(frame.height > 0, f"{where} holds no rows")
+    return frame
+
+
+def _read_files(path: Path) -> pl.DataFrame:
+    import polars as pl
+
     frames = [_read_file(each) for each in files_of(path)]
     for frame in frames[1:]:
         if frame.columns != frames[0].columns:
             raise InputError(f"the files in {path} have different columns")
-    frame = pl.concat(frames, how="vertical_relaxed") if len(frames) > 1 else frames[0]
-    check(frame.height > 0, f"{path} holds no rows")
-    return frame
+    return pl.concat(frames, how="vertical_relaxed") if len(frames) > 1 else frames[0]
 
 
 def _columns(source: Any) -> dict[str, Any]:
@@ -111,13 +116,15 @@ def _text(path: Path) -> bytes | Path:
     with path.open("rb") as file:
         head = file.read(SNIFFED)
     check(bool(head.strip()), f"{path} is empty")
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return path.read_bytes().decode("utf-16").encode()
-    check(b"\0" not in head, f"{path} is no text: it holds bytes 0")
+    wide = head[:2] in (b"\xff\xfe", b"\xfe\xff")
+    check(wide or b"\0" not in head, f"{path} is no text: it holds bytes 0")
     try:
+        if wide:
+            return path.read_bytes().decode("utf-16").encode()
         codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8: {error.reason} at byte {error.start}") from None
+        which = "UTF-16" if wide else "UTF-8"
+        raise InputError(f"{path} is not {which}: {error.reason} at byte {error.start}") from None
     return path
 
 

@@ -77,17 +77,17 @@ class Sizes:
         return Recurrent(self.cell, inputs, self.hidden, self.layers, **options)
 
 
-E_ = TypeVar("E_")  # what a task learns of its data before training
-D = TypeVar("D")  # examples
+Encoding = TypeVar("Encoding")
+Examples = TypeVar("Examples")
 
 
 @dataclass(frozen=True)
-class Splits(Generic[D]):
+class Splits(Generic[Examples]):
     """Examples to train on, to validate on while training, and to test on once, at the end."""
 
-    train: D
-    validation: D
-    test: D
+    train: Examples
+    validation: Examples
+    test: Examples
 
 
 Metrics = dict[str, float]
@@ -95,12 +95,12 @@ Metrics = dict[str, float]
 
 
 @dataclass(frozen=True)
-class Task(ABC, Generic[D, E_]):
+class Task(ABC, Generic[Examples, Encoding]):
     """What is to be learnt; the fields are the options of `grus fit NAME`.
 
-    ``D`` holds examples and has a length; ``E_``, the *encoding*, is a frozen dataclass of plain
-    values (as JSON has them) that is taken from the training examples alone: scales, classes,
-    vocabularies. Nothing here is kept between two calls.
+    ``Examples`` have a length; the ``Encoding`` is a frozen dataclass of plain values (as JSON has
+    them) that is taken from the examples to train on alone: scales, classes, vocabularies. Nothing
+    here is kept between two calls.
     """
 
     validation: float = option(0.1, "Share of the examples that training is watched on.")
@@ -124,48 +124,50 @@ class Task(ABC, Generic[D, E_]):
         check(self.validation + self.test < 1, "--validation and --test leave nothing to train on")
 
     @abstractmethod
-    def read(self, source: Any, encoding: E_ | None = None) -> D:
+    def read(self, source: Any, encoding: Encoding | None = None) -> Examples:
         """Examples from a path or a data frame; with an encoding, to predict for: targets may lack.
 
         Raises InputError that names file, row and column.
         """
 
     @abstractmethod
-    def split(self, data: D, test: D | None) -> Splits[D]:
+    def split(self, data: Examples, test: Examples | None) -> Splits[Examples]:
         """The three parts; ``test`` are examples of a file of their own."""
 
     @abstractmethod
-    def learn(self, train: D) -> E_:
+    def learn(self, train: Examples) -> Encoding:
         """The encoding."""
 
     @abstractmethod
-    def network(self, encoding: E_, sizes: Sizes, dropout: float) -> Network:
+    def network(self, encoding: Encoding, sizes: Sizes, dropout: float) -> Network:
         """A module with fresh weights, parameters in float32, no buffers."""
 
     @abstractmethod
     def batches(
-        self, encoding: E_, examples: D, rows: int, order: torch.Generator | None
+        self, encoding: Encoding, examples: Examples, rows: int, order: torch.Generator | None
     ) -> Sequence[tuple[Any, Any]]:
         """Inputs and targets as the network's ``loss`` takes them, ``rows`` examples each, made
         when asked for; in the order that ``order`` draws, or as they lie."""
 
     @abstractmethod
-    def guess(self, encoding: E_) -> float:
+    def guess(self, encoding: Encoding) -> float:
         """The loss of a network that knows nothing; ten times of it counts as divergence."""
 
     @abstractmethod
-    def measure(self, network: Network, encoding: E_, examples: D) -> Metrics:
+    def measure(self, network: Network, encoding: Encoding, examples: Examples) -> Metrics:
         """How good the network is on examples, in evaluation mode; memory is bounded."""
 
     @abstractmethod
-    def baselines(self, encoding: E_, train: D, examples: D) -> dict[str, Metrics]:
+    def baselines(
+        self, encoding: Encoding, train: Examples, examples: Examples
+    ) -> dict[str, Metrics]:
         """The same numbers (those that apply) of simple ways to answer, by name."""
 
     @abstractmethod
-    def predict(self, network: Network, encoding: E_, examples: D) -> pl.DataFrame:
+    def predict(self, network: Network, encoding: Encoding, examples: Examples) -> pl.DataFrame:
         """The answers, one row each, under names that the data's author knows."""
 
-    def describe(self, encoding: E_, parts: Splits[D]) -> list[str]:
+    def describe(self, encoding: Encoding, parts: Splits[Examples]) -> list[str]:
         """Lines that say what was read."""
         sizes = [f"{len(getattr(parts, p)):,} {what}" for p, what in PARTS.items()]
         return [f"{self.examples}: {', '.join(sizes)}"]
